@@ -1,0 +1,1 @@
+//! Finds, authorises, starts and routes; holds no session's secrets.

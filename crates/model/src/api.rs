@@ -1,0 +1,243 @@
+//! Bodies of the REST API. The daemon passes those about a session's inside on to its keeper.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AppName, SessionId};
+use crate::quantity::{ByteSize, Millis};
+use crate::record::AppRecord;
+use crate::spec::{EnvVar, WindowSize};
+use crate::state::Exit;
+
+/// `POST /v1/sessions/{id}/attachments`: leave to attach, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Attachment {
+    /// The session.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub session: SessionId,
+    /// Path of the keeper's socket; it checks the caller's credentials again.
+    pub socket: String,
+}
+
+/// `GET /v1/sessions/{id}/screen`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Screen {
+    /// Columns.
+    pub cols: u16,
+    /// Rows.
+    pub rows: u16,
+    /// One text per row, trailing blanks removed.
+    pub lines: Vec<String>,
+    /// The cursor's row and column, from 0.
+    pub cursor: (u16, u16),
+    /// Whether the cursor shows.
+    pub cursor_visible: bool,
+    /// Whether the alternate screen shows.
+    pub alternate: bool,
+    /// The window title.
+    pub title: String,
+    /// Output offset this screen reflects.
+    pub offset: u64,
+}
+
+/// `GET /v1/sessions/{id}/output`: a stretch of an app's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Output {
+    /// Offset of the first byte.
+    pub start: u64,
+    /// Offset behind the last byte: pass it as `since` next time.
+    pub end: u64,
+    /// Bytes that were asked for but are no longer in the ring.
+    pub lost: u64,
+    /// The bytes in standard base64.
+    pub data: String,
+    /// How the app's command ended; `None` while it runs.
+    pub exit: Option<Exit>,
+}
+
+/// `POST /v1/sessions/{id}/input`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Input {
+    /// The app; `main` when absent.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub app: Option<AppName>,
+    /// The bytes in standard base64.
+    pub data: String,
+}
+
+/// `POST /v1/sessions/{id}/exec`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Exec {
+    /// The command.
+    pub command: Vec<String>,
+    /// The app whose sandbox it joins; a new name makes a sandbox of its own.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub app: Option<AppName>,
+    /// Gives it a terminal of this size. Otherwise its streams are pipes.
+    #[serde(default)]
+    pub terminal: Option<WindowSize>,
+    /// Further environment.
+    #[serde(default)]
+    pub env: Vec<EnvVar>,
+}
+
+/// The answer to [`Exec`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExecStarted {
+    /// Names this command in `wait` and `output`: an app's name, or `APP.N` for a command that
+    /// joined an app's sandbox.
+    pub task: String,
+}
+
+/// `POST /v1/sessions/{id}/wait`: returns when the first of the conditions holds.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Wait {
+    /// The app; `main` when absent.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub app: Option<AppName>,
+    /// A regular expression to find in the screen's text or in output written since the call.
+    pub pattern: Option<String>,
+    /// No output for this long.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub quiet: Option<Millis>,
+    /// The app's command has ended.
+    pub exit: bool,
+    /// Gives up after this long.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub timeout: Option<Millis>,
+}
+
+/// What a [`Wait`] saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Waited {
+    /// The pattern was found.
+    Matched {
+        /// The text that matched.
+        text: String,
+    },
+    /// There was no output for that long.
+    Quiet,
+    /// The command ended.
+    Exited {
+        /// How.
+        exit: Exit,
+    },
+}
+
+/// `POST /v1/sessions/{id}/end`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct End {
+    /// Time that apps get to save; 10 s when absent.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub grace: Option<Millis>,
+}
+
+/// `POST /v1/sessions/{id}/export`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Export {
+    /// The app whose files are meant; `main` when absent.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub app: Option<AppName>,
+    /// Path inside; relative to the app's home.
+    pub path: String,
+    /// Absolute path on the host; must not exist.
+    pub destination: String,
+}
+
+/// The answer to [`Export`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Exported {
+    /// Files written.
+    pub files: u64,
+    /// Bytes written.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+    pub bytes: ByteSize,
+    /// Paths left out and why (links that lead out, sockets, devices).
+    pub skipped: Vec<String>,
+}
+
+/// `GET /v1/sessions/{id}/diff`: what a copied project changed.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Changes {
+    /// One entry per changed path, sorted by path.
+    pub entries: Vec<Change>,
+    /// The changes of text files in unified format.
+    pub unified: String,
+    /// Changes to the original since the copy was made, at the same paths.
+    pub conflicts: Vec<String>,
+}
+
+/// One changed path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Change {
+    /// Relative to the project.
+    pub path: String,
+    /// What happened to it.
+    pub change: ChangeKind,
+}
+
+/// What happened to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// Its content, mode or kind differs.
+    Modified,
+    /// It is gone.
+    Removed,
+}
+
+/// `POST /v1/sessions/{id}/apply`: carries out the changes that were shown.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Apply {
+    /// Only these paths; all when empty.
+    pub paths: Vec<String>,
+    /// Overwrite paths that changed outside meanwhile.
+    pub force: bool,
+}
+
+/// `GET /v1/daemon`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DaemonStatus {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Sessions that are not closed.
+    pub sessions: u32,
+    /// Sessions found and adopted at its start.
+    pub adopted: u32,
+    /// Things a user should know, such as a damaged journal that was moved aside.
+    pub notices: Vec<String>,
+    /// The installation's public key, as in receipts.
+    pub key: String,
+}
+
+/// What a keeper says of an app when asked for all of them.
+pub type Apps = Vec<AppRecord>;

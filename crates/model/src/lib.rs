@@ -1,0 +1,40 @@
+//! Sessile's vocabulary, shared by every crate above it.
+//!
+//! Pure: no clock, no randomness, no file, no log. Times come in as [`Timestamp`]s, entropy as
+//! bytes. What crosses a process boundary (the REST API, the keeper's socket, the journal, the
+//! receipt) is defined here and nowhere else.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`ids`] | newtypes for every identifier |
+//! | [`quantity`] | byte sizes, durations, timestamps |
+//! | [`spec`] | what a client asks for when it opens a session |
+//! | [`state`] | lifecycle states, phases, outcomes |
+//! | [`property`] | the four enforcement properties and their evidence |
+//! | [`record`] | the session record that `ls` and `show` print |
+//! | [`receipt`] | the signed account of a wipe |
+//! | [`problem`] | error kinds, exit codes, problem details (RFC 9457) |
+//! | [`api`] | bodies of the REST API |
+//! | [`wire`] | frames and messages on the keeper's socket |
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod api;
+pub mod ids;
+pub mod problem;
+pub mod property;
+pub mod quantity;
+pub mod receipt;
+pub mod record;
+pub mod spec;
+pub mod state;
+pub mod wire;
+
+pub use ids::{AppName, ProfileName, SessionId, SessionName};
+pub use problem::{Problem, ProblemKind};
+pub use property::{Property, PropertyStatus, Properties};
+pub use quantity::{ByteSize, Millis, Timestamp};
+pub use record::SessionRecord;
+pub use spec::Spec;
+pub use state::{Outcome, Phase, State};

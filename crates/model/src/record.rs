@@ -1,0 +1,172 @@
+//! The session record: what `ls` and `show` print.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AppName, SessionId, SessionName};
+use crate::property::Properties;
+use crate::quantity::{ByteSize, Timestamp};
+use crate::receipt::ClaimLevel;
+use crate::spec::{Access, Limits};
+use crate::state::{Exit, Outcome, Phase, State};
+
+/// Everything there is to know about a session without looking inside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SessionRecord {
+    /// Its id.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: SessionId,
+    /// Its name; dropped at the close unless the record was to be kept.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub name: Option<SessionName>,
+    /// Where it is in its life.
+    pub state: State,
+    /// The same in the words of chat systems.
+    pub phase: Phase,
+    /// How it ended; `None` while it has not.
+    pub outcome: Option<Outcome>,
+    /// Whose it is, in the caller's own terms.
+    pub user: Option<String>,
+    /// Its channel, in the caller's own terms.
+    pub channel: Option<String>,
+    /// Its chat, in the caller's own terms.
+    pub chat: Option<String>,
+    /// Pairs to find it by.
+    pub labels: BTreeMap<String, String>,
+    /// The caller's own data.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// When it was asked for.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub created_at: Timestamp,
+    /// When input, output or a client was last seen.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub last_activity: Timestamp,
+    /// When its wipe was complete.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub ended_at: Option<Timestamp>,
+    /// Its apps.
+    pub apps: Vec<AppRecord>,
+    /// Clients attached now.
+    pub clients: u32,
+    /// What it was given from outside.
+    pub grants: Vec<Grant>,
+    /// The four properties as last probed.
+    pub properties: Properties,
+    /// How far the wipe's claim reaches on this machine.
+    pub claim_level: ClaimLevel,
+    /// Caps in force.
+    pub limits: Limits,
+    /// What it uses now.
+    pub usage: Usage,
+}
+
+/// One app of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AppRecord {
+    /// Its name; `main` is the one `run` starts.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: AppName,
+    /// Its command; dropped at the close unless the record was to be kept.
+    pub argv: Vec<String>,
+    /// The process id on the host; `None` when it does not run.
+    pub pid: Option<u32>,
+    /// How its command ended; `None` while it runs.
+    pub exit: Option<Exit>,
+    /// Columns of its terminal; `None` without one.
+    pub cols: Option<u16>,
+    /// Rows of its terminal; `None` without one.
+    pub rows: Option<u16>,
+    /// Output bytes it has ever written.
+    pub output_bytes: u64,
+}
+
+/// Something outside the session that it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Grant {
+    /// The project folder.
+    Project {
+        /// Path on the host; dropped at the close unless the record was to be kept.
+        path: Option<String>,
+        /// How much of it.
+        access: Access,
+        /// Paths in it that stay read-only although the rest is writable.
+        protected: Vec<String>,
+    },
+    /// A further host path.
+    Mount {
+        /// Path on the host; dropped at the close unless the record was to be kept.
+        source: Option<String>,
+        /// Path inside; dropped like the source.
+        target: Option<String>,
+        /// Whether it may be written.
+        writable: bool,
+    },
+    /// A tool folder of the user, read-only.
+    Tools {
+        /// Path on the host; dropped at the close unless the record was to be kept.
+        path: Option<String>,
+    },
+    /// An environment variable inherited from the caller.
+    Env {
+        /// Its name, never its value.
+        name: String,
+    },
+    /// A file or folder that was exported.
+    Export {
+        /// Bytes that left.
+        #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+        bytes: ByteSize,
+    },
+    /// Changes of a copied project that were applied to the original.
+    Applied {
+        /// Files that were written or removed.
+        files: u64,
+    },
+}
+
+impl Grant {
+    /// The same grant with every path left out.
+    pub fn without_paths(self) -> Self {
+        match self {
+            Self::Project { access, .. } => Self::Project { path: None, access, protected: Vec::new() },
+            Self::Mount { writable, .. } => Self::Mount { source: None, target: None, writable },
+            Self::Tools { .. } => Self::Tools { path: None },
+            kept @ (Self::Env { .. } | Self::Export { .. } | Self::Applied { .. }) => kept,
+        }
+    }
+}
+
+/// What a session uses at the moment of the question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Usage {
+    /// Memory of its apps, in bytes; `None` where the machine does not account for it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub memory: Option<ByteSize>,
+    /// Processor time used so far, in milliseconds; `None` where not accounted for.
+    pub cpu_ms: Option<u64>,
+    /// Bytes in session storage.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+    pub storage: ByteSize,
+}
+
+impl SessionRecord {
+    /// The record as it is kept after the close: without name, labels, metadata, argv and the
+    /// paths of grants.
+    pub fn reduced(mut self) -> Self {
+        self.name = None;
+        self.labels.clear();
+        self.metadata.clear();
+        for app in &mut self.apps {
+            app.argv.clear();
+        }
+        self.grants = self.grants.into_iter().map(Grant::without_paths).collect();
+        self
+    }
+}

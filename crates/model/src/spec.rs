@@ -1,0 +1,216 @@
+//! What a client asks for when it opens a session.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+use crate::ids::{ProfileName, SessionName};
+use crate::property::Property;
+use crate::quantity::{ByteSize, Millis};
+
+/// Everything that decides what a session is. Checked by the daemon, carried out by the keeper.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Spec {
+    /// Its name; one is invented when absent.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub name: Option<SessionName>,
+    /// The main app's command. Empty: no app is started (an empty session).
+    pub command: Vec<String>,
+    /// The folder it works on.
+    pub project: Option<Project>,
+    /// Further host paths it may see.
+    pub mounts: Vec<Mount>,
+    /// Environment for its apps, added to the synthetic one.
+    pub env: Vec<EnvVar>,
+    /// The terminal of the main app; `None`: its standard streams are pipes.
+    pub terminal: Option<WindowSize>,
+    /// The value of `TERM` inside.
+    pub term: Option<String>,
+    /// Caps on what it may use.
+    pub limits: Limits,
+    /// Ends the session this long after it opened.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub ttl: Option<Millis>,
+    /// Ends the session after this long without input, output or a client.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub idle_timeout: Option<Millis>,
+    /// How long results wait to be collected when the command exits unwatched.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub linger: Option<Millis>,
+    /// Keep the session when its command exits.
+    pub keep: bool,
+    /// Keep name, labels, metadata, argv and grants' paths in the record after the close.
+    pub keep_record: bool,
+    /// Properties that may be weaker than defined, by name.
+    pub accept_weaker: Vec<Property>,
+    /// The profile it was opened with.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub profile: Option<ProfileName>,
+    /// The preset that chose grants for the command, by name.
+    pub preset: Option<String>,
+    /// Whose it is, in the caller's own terms.
+    pub user: Option<String>,
+    /// The channel it belongs to, in the caller's own terms.
+    pub channel: Option<String>,
+    /// The chat it belongs to, in the caller's own terms.
+    pub chat: Option<String>,
+    /// Short key-value pairs to find it by.
+    pub labels: BTreeMap<String, String>,
+    /// Anything else the caller wants to keep with it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// Bytes of output kept per terminal; 1 MiB when absent.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub output_ring: Option<ByteSize>,
+}
+
+/// How much of a host folder a session gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Access {
+    /// Read-only.
+    Ro,
+    /// Writable in place.
+    Rw,
+    /// A private copy; changes come back by `apply` only.
+    Copy,
+}
+
+/// The project folder. Inside, it has the same path as outside unless that path is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Project {
+    /// Absolute path on the host.
+    pub path: String,
+    /// How much of it.
+    pub access: Access,
+    /// Leave `.git/hooks`, `.git/config`, `.envrc`, `.vscode` and `.idea` writable.
+    #[serde(default)]
+    pub allow_hooks: bool,
+}
+
+/// A host path shown inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Mount {
+    /// Absolute path on the host.
+    pub source: String,
+    /// Absolute path inside.
+    pub target: String,
+    /// Whether it may be written.
+    pub writable: bool,
+    /// Whether it was added by `--tools` or a preset rather than by name.
+    #[serde(default)]
+    pub from_tools: bool,
+}
+
+/// One environment variable. Its value may be a secret: it never shows in `Debug` and is
+/// overwritten when dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EnvVar {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl fmt::Debug for EnvVar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EnvVar({}=<redacted>)", self.name)
+    }
+}
+
+impl Drop for EnvVar {
+    fn drop(&mut self) {
+        self.value.zeroize();
+    }
+}
+
+/// A terminal's size in character cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WindowSize {
+    /// Columns, 1 to 1000.
+    pub cols: u16,
+    /// Rows, 1 to 1000.
+    pub rows: u16,
+}
+
+impl WindowSize {
+    /// Largest accepted value of either side.
+    pub const MAX: u16 = 1000;
+
+    /// The nearest size that a terminal can have: both sides from 1 to [`Self::MAX`].
+    pub fn clamped(self) -> Self {
+        Self { cols: self.cols.clamp(1, Self::MAX), rows: self.rows.clamp(1, Self::MAX) }
+    }
+
+    /// Whether both sides are within bounds.
+    pub fn is_valid(self) -> bool {
+        self == self.clamped()
+    }
+}
+
+impl Default for WindowSize {
+    fn default() -> Self {
+        Self { cols: 80, rows: 24 }
+    }
+}
+
+/// Caps on what a session may use. `None` is the documented default, which for memory and
+/// processor time is no cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Limits {
+    /// Memory of all its apps and its storage, in bytes.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub memory: Option<ByteSize>,
+    /// Processor time in hundredths of one processor (150 is one and a half).
+    pub cpu_percent: Option<u32>,
+    /// Processes and threads at once.
+    pub pids: Option<u32>,
+    /// Session storage in bytes.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub storage: Option<ByteSize>,
+    /// Files and folders in session storage.
+    pub storage_inodes: Option<u64>,
+}
+
+impl Limits {
+    /// Processes and threads when nothing else is asked for.
+    pub const DEFAULT_PIDS: u32 = 4096;
+    /// Bytes of session storage when nothing else is asked for.
+    pub const DEFAULT_STORAGE: ByteSize = ByteSize(2 << 30);
+    /// Files and folders in session storage when nothing else is asked for.
+    pub const DEFAULT_STORAGE_INODES: u64 = 262_144;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_the_environment_do_not_show() {
+        let spec = Spec {
+            env: vec![EnvVar { name: "TOKEN".into(), value: "hunter2".into() }],
+            ..Spec::default()
+        };
+        assert!(!format!("{spec:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        assert!(serde_json::from_str::<Spec>(r#"{"comand":["sh"]}"#).is_err());
+        assert!(serde_json::from_str::<Spec>(r#"{"command":["sh"]}"#).is_ok());
+    }
+}

@@ -1,0 +1,370 @@
+//! The keeper's socket: frames and messages between a keeper, its clients and the daemon.
+//!
+//! A frame is an eight byte header and a payload:
+//!
+//! ```text
+//!  0        4      5      6        8
+//!  +--------+------+------+--------+----------------+
+//!  | length | type | flags| channel| payload …      |
+//!  +--------+------+------+--------+----------------+
+//!    u32 LE   u8     u8     u16 LE   length bytes
+//! ```
+//!
+//! The first frame each way is [`FrameType::Hello`]. A receiver ignores frames of a type it does
+//! not know, so that either side can be the newer one. Channels tell apart what a client has open
+//! at once: 0 is the connection itself, others are attachments, numbered by the client.
+//!
+//! | type | payload |
+//! |---|---|
+//! | Hello | JSON [`Hello`] |
+//! | Request | JSON [`Request`]; answered on the same channel by one Reply |
+//! | Reply | JSON [`Reply`] |
+//! | Event | JSON [`Event`] |
+//! | Output | `u64 LE` offset of the first byte, then bytes of the app's output |
+//! | Dump | `u64 LE` offset the screen reflects, then bytes that draw it |
+//! | Input | `u64 LE` sequence number, then at most [`MAX_INPUT`] bytes |
+//! | InputDone | `u64 LE` sequence number up to which input was written to the app |
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::api;
+use crate::ids::AppName;
+use crate::problem::Problem;
+use crate::quantity::Millis;
+use crate::receipt::SignedReceipt;
+use crate::record::SessionRecord;
+use crate::spec::{Spec, WindowSize};
+use crate::state::{EndedBy, Exit};
+
+/// Version of this protocol. A keeper serves clients of its own and the previous version.
+pub const VERSION: u32 = 1;
+/// Bytes of a frame's header.
+pub const HEADER_LEN: usize = 8;
+/// Largest payload a receiver accepts.
+pub const MAX_PAYLOAD: usize = 16 << 20;
+/// Largest run of input bytes in one frame: what may be uncertain after a keeper's death.
+pub const MAX_INPUT: usize = 4096;
+
+/// A frame's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameType {
+    /// Introduces a peer.
+    Hello = 1,
+    /// Asks for something.
+    Request = 2,
+    /// Answers a request.
+    Reply = 3,
+    /// Tells something unasked.
+    Event = 4,
+    /// Bytes an app wrote.
+    Output = 5,
+    /// Bytes that draw the screen as it is.
+    Dump = 6,
+    /// Bytes for an app.
+    Input = 7,
+    /// Confirms input.
+    InputDone = 8,
+}
+
+impl FrameType {
+    /// The type with this number; `None` for one from the future.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Hello),
+            2 => Some(Self::Request),
+            3 => Some(Self::Reply),
+            4 => Some(Self::Event),
+            5 => Some(Self::Output),
+            6 => Some(Self::Dump),
+            7 => Some(Self::Input),
+            8 => Some(Self::InputDone),
+            _ => None,
+        }
+    }
+}
+
+/// A frame's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Payload bytes that follow.
+    pub len: u32,
+    /// The type's number, known or not.
+    pub kind: u8,
+    /// Reserved; 0 when sent, ignored when received.
+    pub flags: u8,
+    /// 0 for the connection itself, else an attachment.
+    pub channel: u16,
+}
+
+impl Header {
+    /// As bytes.
+    pub fn encode(self) -> [u8; HEADER_LEN] {
+        let l = self.len.to_le_bytes();
+        let c = self.channel.to_le_bytes();
+        [l[0], l[1], l[2], l[3], self.kind, self.flags, c[0], c[1]]
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// When the payload would be larger than [`MAX_PAYLOAD`].
+    pub fn decode(b: [u8; HEADER_LEN]) -> Result<Self, FrameError> {
+        let len = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+        if len as usize > MAX_PAYLOAD {
+            return Err(FrameError::TooLarge { len });
+        }
+        Ok(Self { len, kind: b[4], flags: b[5], channel: u16::from_le_bytes([b[6], b[7]]) })
+    }
+}
+
+/// Why bytes are not a frame.
+#[derive(Debug, Error, PartialEq, Eq, Clone)]
+pub enum FrameError {
+    /// The payload is over the limit.
+    #[error("a frame of {len} bytes is over the limit")]
+    TooLarge {
+        /// The announced length.
+        len: u32,
+    },
+    /// The payload does not fit its type.
+    #[error("a {what} frame is malformed")]
+    Malformed {
+        /// The frame's type.
+        what: &'static str,
+    },
+}
+
+/// Appends one frame to `out`.
+///
+/// # Panics
+/// When the payload is larger than [`MAX_PAYLOAD`]; callers split or refuse before.
+pub fn put_frame(out: &mut Vec<u8>, kind: FrameType, channel: u16, parts: &[&[u8]]) {
+    let len: usize = parts.iter().map(|p| p.len()).sum();
+    assert!(len <= MAX_PAYLOAD, "frame over the limit");
+    let header = Header { len: len as u32, kind: kind as u8, flags: 0, channel };
+    out.extend_from_slice(&header.encode());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Takes the first whole frame out of `buffer`: its header and payload, and the bytes it used.
+/// `Ok(None)`: more bytes are needed.
+///
+/// # Errors
+/// When the announced payload is over the limit; the connection cannot be used any more.
+pub fn take_frame(buffer: &[u8]) -> Result<Option<(Header, &[u8], usize)>, FrameError> {
+    let Some(head) = buffer.first_chunk::<HEADER_LEN>() else { return Ok(None) };
+    let header = Header::decode(*head)?;
+    let end = HEADER_LEN + header.len as usize;
+    match buffer.get(HEADER_LEN..end) {
+        Some(payload) => Ok(Some((header, payload, end))),
+        None => Ok(None),
+    }
+}
+
+/// Splits the payload of Output, Dump, Input and InputDone frames into number and bytes.
+///
+/// # Errors
+/// When it is shorter than its number.
+pub fn split_number(payload: &[u8]) -> Result<(u64, &[u8]), FrameError> {
+    let (number, rest) =
+        payload.split_first_chunk::<8>().ok_or(FrameError::Malformed { what: "numbered" })?;
+    Ok((u64::from_le_bytes(*number), rest))
+}
+
+/// The first frame each way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The sender's [`VERSION`].
+    pub version: u32,
+    /// The sender's program version, for messages.
+    pub program: String,
+}
+
+/// What a client or the daemon asks of a keeper.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Assemble the session. Only the first one counts. Answered when it is active or failed.
+    Open(Box<Open>),
+    /// The record. Also subscribes the connection to [`Event::Record`] when `follow` is set.
+    Show {
+        /// Send the record again whenever it changes.
+        follow: bool,
+    },
+    /// Attach this channel to an app's terminal or streams.
+    Attach(Attach),
+    /// End this channel's attachment.
+    Detach,
+    /// The client's window changed.
+    Resize(WindowSize),
+    /// Closes the app's standard input, where it is a pipe.
+    CloseInput,
+    /// Sends the app's foreground process a signal, by number.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// The screen.
+    Screen {
+        /// The app; `main` when absent.
+        app: Option<AppName>,
+    },
+    /// A stretch of output.
+    Output {
+        /// The app; `main` when absent.
+        app: Option<AppName>,
+        /// First offset wanted; from the oldest when absent.
+        since: Option<u64>,
+        /// Most bytes wanted.
+        max: Option<u32>,
+    },
+    /// Types into an app. Answered when the bytes were written.
+    Input(api::Input),
+    /// Starts a command.
+    Exec(api::Exec),
+    /// Waits for a condition.
+    Wait(api::Wait),
+    /// Freezes the apps.
+    Pause,
+    /// Thaws the apps.
+    Resume,
+    /// Ends the session. Answered with the receipt.
+    End {
+        /// Time that apps get to save.
+        grace: Option<Millis>,
+        /// Who or what asks.
+        by: EndedBy,
+    },
+    /// Copies something out.
+    Export(api::Export),
+    /// What a copied project changed.
+    Diff,
+    /// Writes a copied project's changes back.
+    Apply(api::Apply),
+    /// Marks the result of a lingering session as collected, which ends it.
+    Collect,
+}
+
+/// What a keeper needs to assemble a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// What was asked for, checked and complete; the name is set.
+    pub spec: Spec,
+    /// First of 65536 host user ids for a root session; `None` for a rootless one.
+    pub subordinate_base: Option<u32>,
+}
+
+/// How a channel attaches.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attach {
+    /// The app; `main` when absent.
+    pub app: Option<AppName>,
+    /// Watch only.
+    pub read_only: bool,
+    /// The client's window; `None` when the client is not a terminal.
+    pub size: Option<WindowSize>,
+    /// Go on from this output offset instead of a fresh screen, if the ring still has it.
+    pub resume_from: Option<u64>,
+    /// Raw output from the oldest byte, no screen: for clients that are not terminals.
+    pub raw: bool,
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", content = "body", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant)]
+pub enum Reply {
+    /// It was done.
+    Done,
+    /// The record.
+    Record(Box<SessionRecord>),
+    /// Attached: the last input sequence number that was written, so that a returning client
+    /// knows what became of its last one.
+    Attached {
+        /// Highest sequence number written for this app by any keeper; 0 for none.
+        input_done: u64,
+        /// Output offset from which live bytes follow.
+        offset: u64,
+    },
+    /// The screen.
+    Screen(api::Screen),
+    /// Output.
+    Output(api::Output),
+    /// A started command.
+    Started(api::ExecStarted),
+    /// What a wait saw.
+    Waited(api::Waited),
+    /// The session is wiped.
+    Receipt(SignedReceipt),
+    /// What was exported.
+    Exported(api::Exported),
+    /// What a copied project changed.
+    Changes(api::Changes),
+    /// It was refused or failed.
+    Problem(Problem),
+}
+
+/// What a keeper tells unasked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "body", rename_all = "snake_case")]
+pub enum Event {
+    /// The record changed (only to connections that follow it).
+    Record(Box<SessionRecord>),
+    /// The attached app's command ended; its last output was sent before.
+    Exited {
+        /// How.
+        exit: Exit,
+    },
+    /// The channel's attachment is over.
+    Detached {
+        /// Why, in a sentence.
+        why: String,
+    },
+    /// A sentence for the person at the terminal.
+    Notice {
+        /// The sentence.
+        text: String,
+    },
+    /// The session is wiped; the connection closes.
+    Closed(Box<SignedReceipt>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn frames_round_trip() {
+        let mut out = Vec::new();
+        put_frame(&mut out, FrameType::Input, 3, &[&7u64.to_le_bytes(), b"ls\n"]);
+        put_frame(&mut out, FrameType::Hello, 0, &[b"{}"]);
+        let (header, payload, used) = take_frame(&out).unwrap().unwrap();
+        assert_eq!((FrameType::from_byte(header.kind), header.channel), (Some(FrameType::Input), 3));
+        assert_eq!(split_number(payload).unwrap(), (7, &b"ls\n"[..]));
+        assert_eq!(take_frame(&out[used..]).unwrap().unwrap().1, b"{}");
+        assert_eq!(take_frame(&out[..used - 1]).unwrap(), None);
+    }
+
+    #[test]
+    fn oversized_frames_are_refused_before_they_are_read() {
+        let bytes = [0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0];
+        assert_eq!(take_frame(&bytes), Err(FrameError::TooLarge { len: u32::MAX }));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = take_frame(&bytes).map(|f| f.map(|(_, p, _)| (
+                split_number(p).is_ok(),
+                serde_json::from_slice::<Request>(p).is_ok(),
+                serde_json::from_slice::<Reply>(p).is_ok(),
+            )));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Namespaces, mounts, filters, control groups, probes, and the overwriting of memory and storage.

@@ -1,0 +1,1 @@
+//! The lifecycle of one session as a pure machine.

@@ -1,0 +1,1 @@
+//! A reference model and a fake world that replays seeds against the lifecycle machine.

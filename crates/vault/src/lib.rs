@@ -1,0 +1,1 @@
+//! Secret memory, session keys, the installation's signing key, signed receipts.

@@ -1,0 +1,2 @@
+//! Everything repeated: setup, test, ci, bench, tidy.
+fn main() {}
