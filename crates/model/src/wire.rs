@@ -272,6 +272,8 @@ pub struct Attach {
     pub resume_from: Option<u64>,
     /// Raw output from the oldest byte, no screen: for clients that are not terminals.
     pub raw: bool,
+    /// A random number the client keeps across reconnects: names its sequence of input frames.
+    pub client: u64,
 }
 
 /// The answer to a [`Request`].
@@ -283,11 +285,14 @@ pub enum Reply {
     Done,
     /// The record.
     Record(Box<SessionRecord>),
-    /// Attached: the last input sequence number that was written, so that a returning client
-    /// knows what became of its last one.
+    /// Attached, with what became of the input that this client sent before it lost its
+    /// connection: up to `input_done` it was written, above `input_started` it was not (and may be
+    /// sent again), between them it is uncertain.
     Attached {
-        /// Highest sequence number written for this app by any keeper; 0 for none.
+        /// Highest sequence number of this client that was written to the app; 0 for none.
         input_done: u64,
+        /// Highest sequence number of this client whose write was begun; 0 for none.
+        input_started: u64,
         /// Output offset from which live bytes follow.
         offset: u64,
     },

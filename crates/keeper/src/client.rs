@@ -1,0 +1,191 @@
+//! One connection on the keeper's socket: its buffers and what it has attached.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use sessile_model::ids::AppName;
+use sessile_model::spec::WindowSize;
+use sessile_model::wire::{self, Event, FrameType, Reply};
+
+/// Most bytes queued for a client before its output waits in the ring.
+pub const OUTPUT_QUEUE: usize = 256 << 10;
+/// Most bytes queued for a client at all; one that lets more pile up is dropped.
+const HARD_QUEUE: usize = 24 << 20;
+/// Bytes read from a client at once.
+const READ_CHUNK: usize = 64 << 10;
+
+/// Names a connection for the keeper's lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u32);
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    socket: OwnedFd,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// Bytes of `output` already sent.
+    sent: usize,
+    /// It wants the record whenever it changes.
+    pub follows: bool,
+    /// Its attachments by channel.
+    pub attachments: BTreeMap<u16, Attachment>,
+    /// Nothing more is read; it is dropped when its output is sent.
+    pub closing: bool,
+}
+
+/// One channel's view of a task.
+#[derive(Debug)]
+pub struct Attachment {
+    /// The task.
+    pub task: AppName,
+    /// It only watches.
+    pub read_only: bool,
+    /// It takes bytes as they are, in order and complete, and confirms them.
+    pub raw: bool,
+    /// The number its input frames are counted under.
+    pub client: u64,
+    /// The client's window.
+    pub size: Option<WindowSize>,
+    /// Ring offset of the next byte to send: standard output or the terminal.
+    pub out: u64,
+    /// Ring offset of the next byte to send: standard error.
+    pub err: u64,
+    /// Offsets the client confirmed, when raw.
+    pub confirmed: (u64, u64),
+    /// The end of the task was told.
+    pub told_exit: bool,
+}
+
+/// Why a connection is of no more use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl Client {
+    /// Takes over an accepted connection.
+    pub fn new(socket: OwnedFd) -> Self {
+        let mut client = Self {
+            socket,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            follows: false,
+            attachments: BTreeMap::new(),
+            closing: false,
+        };
+        let hello = wire::Hello {
+            version: wire::VERSION,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        client.put_json(FrameType::Hello, 0, &hello);
+        client
+    }
+
+    /// The socket, for polling.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether bytes wait to be sent.
+    pub fn has_output(&self) -> bool {
+        self.sent < self.output.len()
+    }
+
+    /// Room for more of an app's output.
+    pub fn room(&self) -> usize {
+        OUTPUT_QUEUE.saturating_sub(self.output.len() - self.sent)
+    }
+
+    /// Reads what has arrived.
+    ///
+    /// # Errors
+    /// When the peer is gone.
+    pub fn receive(&mut self) -> Result<(), Gone> {
+        let mut chunk = [0u8; READ_CHUNK];
+        match recv(&self.socket, &mut chunk, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Err(Gone),
+            Ok((n, _)) => {
+                self.input.extend_from_slice(&chunk[..n]);
+                chunk[..n].fill(0);
+                Ok(())
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(_) => Err(Gone),
+        }
+    }
+
+    /// Takes the next whole frame that was received.
+    ///
+    /// # Errors
+    /// When what was received is not a frame.
+    pub fn next_frame(&mut self) -> Result<Option<(wire::Header, Vec<u8>)>, Gone> {
+        let Some((header, payload, used)) = wire::take_frame(&self.input).map_err(|_| Gone)? else {
+            return Ok(None);
+        };
+        let payload = payload.to_vec();
+        self.input.drain(..used);
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+        Ok(Some((header, payload)))
+    }
+
+    /// Sends what the socket takes now.
+    ///
+    /// # Errors
+    /// When the peer is gone or lets too much pile up.
+    pub fn flush(&mut self) -> Result<(), Gone> {
+        while self.has_output() {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match send(&self.socket, &self.output[self.sent..], flags) {
+                Ok(n) => self.sent += n,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(Gone),
+            }
+        }
+        if self.has_output() {
+            if self.output.len() - self.sent > HARD_QUEUE {
+                return Err(Gone);
+            }
+            if self.sent > OUTPUT_QUEUE {
+                self.output.drain(..self.sent);
+                self.sent = 0;
+            }
+        } else {
+            // A buffer of its own size is not kept while idle.
+            self.output = Vec::new();
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    /// Queues an answer.
+    pub fn reply(&mut self, channel: u16, reply: &Reply) {
+        self.put_json(FrameType::Reply, channel, reply);
+    }
+
+    /// Queues an event.
+    pub fn tell(&mut self, channel: u16, event: &Event) {
+        self.put_json(FrameType::Event, channel, event);
+    }
+
+    /// Queues bytes of an app, numbered.
+    pub fn put_numbered(&mut self, kind: FrameType, flags: u8, channel: u16, number: u64, bytes: &[u8]) {
+        let at = self.output.len();
+        wire::put_frame(&mut self.output, kind, channel, &[&number.to_le_bytes(), bytes]);
+        self.output[at + 5] = flags;
+    }
+
+    fn put_json(&mut self, kind: FrameType, channel: u16, value: &impl serde::Serialize) {
+        // Our own types always serialise; a frame over the limit is replaced by closing.
+        match serde_json::to_vec(value) {
+            Ok(json) if json.len() <= wire::MAX_PAYLOAD => {
+                wire::put_frame(&mut self.output, kind, channel, &[&json]);
+            }
+            Ok(_) | Err(_) => self.closing = true,
+        }
+    }
+}
