@@ -24,6 +24,12 @@
 //! | Dump | `u64 LE` offset the screen reflects, then bytes that draw it |
 //! | Input | `u64 LE` sequence number, then at most [`MAX_INPUT`] bytes |
 //! | InputDone | `u64 LE` sequence number up to which input was written to the app |
+//! | OutputDone | `u64 LE` offset up to which the client has passed the output on |
+//!
+//! An app whose streams are pipes has two outputs: [`FLAG_STDERR`] marks Output and OutputDone
+//! frames of its standard error, whose offsets count by themselves. A raw attachment that may
+//! write is lossless: the keeper drops no byte above the last OutputDone of its stream, and lets
+//! the app block instead.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -45,6 +51,8 @@ pub const HEADER_LEN: usize = 8;
 pub const MAX_PAYLOAD: usize = 16 << 20;
 /// Largest run of input bytes in one frame: what may be uncertain after a keeper's death.
 pub const MAX_INPUT: usize = 4096;
+/// Flag of Output and OutputDone frames: they are about the app's standard error.
+pub const FLAG_STDERR: u8 = 0x01;
 
 /// A frame's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +74,8 @@ pub enum FrameType {
     Input = 7,
     /// Confirms input.
     InputDone = 8,
+    /// Confirms output.
+    OutputDone = 9,
 }
 
 impl FrameType {
@@ -80,6 +90,7 @@ impl FrameType {
             6 => Some(Self::Dump),
             7 => Some(Self::Input),
             8 => Some(Self::InputDone),
+            9 => Some(Self::OutputDone),
             _ => None,
         }
     }
@@ -92,7 +103,7 @@ pub struct Header {
     pub len: u32,
     /// The type's number, known or not.
     pub kind: u8,
-    /// Reserved; 0 when sent, ignored when received.
+    /// [`FLAG_STDERR`] or 0; other bits are reserved, 0 when sent, ignored when received.
     pub flags: u8,
     /// 0 for the connection itself, else an attachment.
     pub channel: u16,
@@ -141,9 +152,17 @@ pub enum FrameError {
 /// # Panics
 /// When the payload is larger than [`MAX_PAYLOAD`]; callers split or refuse before.
 pub fn put_frame(out: &mut Vec<u8>, kind: FrameType, channel: u16, parts: &[&[u8]]) {
+    put_flagged_frame(out, kind, 0, channel, parts);
+}
+
+/// Appends one frame with these flags to `out`.
+///
+/// # Panics
+/// As [`put_frame`].
+pub fn put_flagged_frame(out: &mut Vec<u8>, kind: FrameType, flags: u8, channel: u16, parts: &[&[u8]]) {
     let len: usize = parts.iter().map(|p| p.len()).sum();
     assert!(len <= MAX_PAYLOAD, "frame over the limit");
-    let header = Header { len: len as u32, kind: kind as u8, flags: 0, channel };
+    let header = Header { len: len as u32, kind: kind as u8, flags, channel };
     out.extend_from_slice(&header.encode());
     for part in parts {
         out.extend_from_slice(part);
