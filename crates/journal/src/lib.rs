@@ -1,1 +1,20 @@
 //! What is never forgotten: a keeper's checksummed log and the daemon's database.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`frame`] | the log's bytes: records, checksums, and what a reader makes of broken ones |
+//! | [`log`] | one session's append-only log file, written by its keeper |
+//! | `store` | the daemon's SQLite database (feature `store`) |
+//!
+//! Keepers write logs and never open the database; the daemon takes logs into the database and
+//! never writes them. Both survive a crash at any byte: a log ends at its last whole record, the
+//! database at its last commit.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod frame;
+pub mod log;
+
+pub use frame::{Condition, Scan};
+pub use log::{Entry, Log, Opened};
