@@ -15,6 +15,10 @@
 
 pub mod frame;
 pub mod log;
+#[cfg(feature = "store")]
+mod salvage;
+#[cfg(feature = "store")]
+pub mod store;
 
 pub use frame::{Condition, Scan};
-pub use log::{Entry, Log, Opened};
+pub use log::{Log, Opened};

@@ -7,9 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use sessile_model::Timestamp;
 use thiserror::Error;
 
 use crate::frame::{self, Condition, Scan};
@@ -18,15 +17,6 @@ use crate::frame::{self, Condition, Scan};
 pub const FILE_NAME: &str = "log";
 /// Longest log that is read, in bytes.
 pub const MAX_LEN: u64 = 256 << 20;
-
-/// The shape of an entry that the daemon can file by time: what happened, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry<K> {
-    /// When.
-    pub at: Timestamp,
-    /// What. Ids, kinds and figures only; never content.
-    pub kind: K,
-}
 
 /// An open log.
 #[derive(Debug)]
@@ -121,17 +111,17 @@ impl Log {
     pub fn open_at<T: DeserializeOwned>(dir: impl AsFd) -> Result<Opened<T>, OpenError> {
         let dir = dir.as_fd();
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(dir, FILE_NAME, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(failed("opened"))?;
+        let fd =
+            rustix::fs::openat(dir, FILE_NAME, flags, Mode::RUSR | Mode::WUSR).map_err(failed("opened"))?;
         let mut file = File::from(fd);
         let bytes = read_all(&mut file)?;
         let scan = frame::scan(&bytes);
         let entries = entries_of(&bytes, &scan)?;
         let notice = match scan.condition {
             Condition::Whole => None,
-            Condition::Torn { bytes } => Some(format!(
-                "the last write to the log did not complete; its {bytes} bytes were cut off"
-            )),
+            Condition::Torn { bytes } => {
+                Some(format!("the last write to the log did not complete; its {bytes} bytes were cut off"))
+            }
             Condition::Damaged { at } => {
                 let name = move_aside(&dir)?;
                 file = replacement(&dir, &bytes[..scan.good_len])?;
@@ -272,8 +262,8 @@ fn replacement(dir: &impl AsFd, bytes: &[u8]) -> Result<File, OpenError> {
         Err(e) => return Err(failed("replaced")(e)),
     }
     let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let fd: OwnedFd = rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
-        .map_err(failed("replaced"))?;
+    let fd: OwnedFd =
+        rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed("replaced"))?;
     let mut file = File::from(fd);
     file.write_all(bytes).map_err(|source| OpenError::Io { doing: "replaced", source })?;
     rustix::fs::fdatasync(&file).map_err(failed("synced"))?;
@@ -286,10 +276,10 @@ fn replacement(dir: &impl AsFd, bytes: &[u8]) -> Result<File, OpenError> {
 mod tests {
     use super::*;
 
-    type Kind = Entry<String>;
+    type Kind = (i64, String);
 
     fn entry(n: i64) -> Kind {
-        Entry { at: Timestamp::from_millis(n), kind: format!("step {n}") }
+        (n, format!("step {n}"))
     }
 
     fn with_entries(folder: &Path, count: i64) {

@@ -1,0 +1,430 @@
+//! The daemon's database: one row per session ever opened, its receipt, its log's entries.
+//!
+//! SQLite in WAL mode with `synchronous=FULL`: what a call here returned from is on the disk.
+//! One connection, used by one thread. A database that cannot be trusted is moved aside, a new
+//! one takes its place, and every row that can still be read is carried over.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
+use serde::Serialize;
+use sessile_model::receipt::SignedReceipt;
+use sessile_model::{SessionId, SessionRecord, State, Timestamp};
+use thiserror::Error;
+
+use crate::salvage;
+
+/// The database's name in the state folder.
+pub const FILE_NAME: &str = "journal.sqlite";
+/// Version of the tables.
+pub const VERSION: i64 = 1;
+
+/// Each step takes the tables from its index to the next version.
+const MIGRATIONS: [&str; VERSION as usize] = ["
+    CREATE TABLE sessions (
+        id TEXT PRIMARY KEY,
+        short TEXT NOT NULL,
+        name TEXT,
+        state TEXT NOT NULL,
+        closed INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        user TEXT, channel TEXT, chat TEXT,
+        keep_record INTEGER NOT NULL,
+        slot INTEGER,
+        record TEXT NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX open_names ON sessions(name) WHERE closed = 0 AND name IS NOT NULL;
+    CREATE UNIQUE INDEX open_slots ON sessions(slot) WHERE closed = 0 AND slot IS NOT NULL;
+    CREATE INDEX shorts ON sessions(short);
+    CREATE TABLE receipts (
+        session TEXT PRIMARY KEY REFERENCES sessions(id) ON DELETE CASCADE,
+        receipt TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE entries (
+        session TEXT NOT NULL REFERENCES sessions(id) ON DELETE CASCADE,
+        sequence INTEGER NOT NULL,
+        at INTEGER,
+        kind TEXT NOT NULL,
+        PRIMARY KEY (session, sequence)
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// The open database.
+#[derive(Debug)]
+pub struct Store {
+    db: Connection,
+}
+
+/// One session as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its record, already without what must not outlive it.
+    pub record: SessionRecord,
+    /// Whether its record is kept whole at the close.
+    pub keep_record: bool,
+    /// The slot of its subordinate user ids; freed at the close.
+    pub slot: Option<u32>,
+}
+
+/// One entry of a session's log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredEntry {
+    /// Its sequence number in the log.
+    pub sequence: u64,
+    /// When, if the entry says so.
+    pub at: Option<Timestamp>,
+    /// What, as JSON.
+    pub kind: serde_json::Value,
+}
+
+/// What to find. Every field that is set must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Whose it is.
+    pub user: Option<String>,
+    /// Its channel.
+    pub channel: Option<String>,
+    /// Its chat.
+    pub chat: Option<String>,
+    /// Labels it has.
+    pub labels: Vec<(String, String)>,
+}
+
+impl Query {
+    /// Whether a record matches.
+    pub fn matches(&self, record: &SessionRecord) -> bool {
+        let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        same(&self.user, &record.user)
+            && same(&self.channel, &record.channel)
+            && same(&self.chat, &record.chat)
+            && self.labels.iter().all(|(k, v)| record.labels.get(k) == Some(v))
+    }
+}
+
+/// Why the database could not do it. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The disk is full.
+    #[error("the disk that holds the journal is full")]
+    DiskFull,
+    /// Its content contradicts itself.
+    #[error("the journal is damaged; restart the daemon to have it moved aside and rebuilt")]
+    Damaged(#[source] rusqlite::Error),
+    /// A newer program wrote it.
+    #[error("the journal has version {found}, this program knows up to {VERSION}; use the newer program")]
+    Newer {
+        /// Its version.
+        found: i64,
+    },
+    /// Another session that is not closed has the name or the slot.
+    #[error("another open session has this name")]
+    Taken,
+    /// A row is not what this program writes.
+    #[error("a row of the journal has an unexpected form")]
+    Row(#[source] serde_json::Error),
+    /// The file could not be moved aside.
+    #[error("the damaged journal could not be moved aside")]
+    MoveAside(#[source] std::io::Error),
+    /// SQLite says no.
+    #[error("the journal could not be used")]
+    Database(#[source] rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(e: rusqlite::Error) -> Self {
+        match e.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(e),
+            Some(ErrorCode::ConstraintViolation) if is_unique(&e) => Self::Taken,
+            _ => Self::Database(e),
+        }
+    }
+}
+
+fn is_unique(e: &rusqlite::Error) -> bool {
+    e.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)
+}
+
+impl From<serde_json::Error> for StoreError {
+    fn from(e: serde_json::Error) -> Self {
+        Self::Row(e)
+    }
+}
+
+impl Store {
+    /// Opens `FOLDER/journal.sqlite`, making it when absent. A damaged one is moved aside to
+    /// `journal.damaged-TIMESTAMP`; the second value then says so.
+    ///
+    /// # Errors
+    /// When the system refuses, the disk is full, or a newer program wrote it.
+    pub fn open(folder: &Path, now: Timestamp) -> Result<(Self, Option<String>), StoreError> {
+        let path = folder.join(FILE_NAME);
+        match Self::open_checked(&path) {
+            Ok(store) => Ok((store, None)),
+            Err(StoreError::Damaged(_)) => {
+                let aside = move_aside(folder, now).map_err(StoreError::MoveAside)?;
+                let mut store = Self::open_checked(&path)?;
+                let saved = salvage::carry_over(&aside, &mut store);
+                let notice = format!(
+                    "the journal was damaged and was moved aside to {}; {} sessions and {} receipts were read from it",
+                    aside.display(),
+                    saved.sessions,
+                    saved.receipts
+                );
+                Ok((store, Some(notice)))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn open_checked(path: &Path) -> Result<Self, StoreError> {
+        let mut db = Connection::open(path)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        db.pragma_update(None, "secure_delete", true)?;
+        // Small on purpose: the daemon's resident memory is counted against every idle session.
+        db.pragma_update(None, "cache_size", -512)?;
+        let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if verdict != "ok" {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            return Err(StoreError::Damaged(rusqlite::Error::SqliteFailure(code, Some(verdict))));
+        }
+        let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let Some(steps) = usize::try_from(found).ok().and_then(|from| MIGRATIONS.get(from..)) else {
+            return Err(StoreError::Newer { found });
+        };
+        if !steps.is_empty() {
+            let transaction = db.transaction()?;
+            for step in steps {
+                transaction.execute_batch(step)?;
+            }
+            transaction.pragma_update(None, "user_version", VERSION)?;
+            transaction.commit()?;
+        }
+        Ok(Self { db })
+    }
+
+    /// Runs several calls as one commit: all of them are on the disk when it returns, or none.
+    ///
+    /// # Errors
+    /// When the commit fails, or `work` says so.
+    pub fn batch<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        let done = work(self).and_then(|value| Ok(self.db.execute_batch("COMMIT").map(|()| value)?));
+        if done.is_err() && !self.db.is_autocommit() {
+            // A rollback that fails leaves the transaction open; SQLite ends it with the file.
+            let _ = self.db.execute_batch("ROLLBACK");
+        }
+        done
+    }
+
+    /// Writes a session's row, new or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when another session that is not closed has its name or slot.
+    pub fn put(&mut self, session: &Stored) -> Result<(), StoreError> {
+        let r = &session.record;
+        let slot = if r.state == State::Closed { None } else { session.slot };
+        self.db
+            .prepare_cached(
+                "INSERT INTO sessions (id, short, name, state, closed, created, user, channel, chat, keep_record, slot, record)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                 ON CONFLICT (id) DO UPDATE SET name = ?3, state = ?4, closed = ?5, user = ?7, channel = ?8,
+                    chat = ?9, keep_record = ?10, slot = ?11, record = ?12",
+            )?
+            .execute(params![
+                r.id.to_string(), r.id.short(), r.name.as_ref().map(|n| n.as_str()), r.state.to_string(),
+                r.state == State::Closed, r.created_at.as_millis(), r.user, r.channel, r.chat,
+                session.keep_record, slot, serde_json::to_string(r)?,
+            ])?;
+        Ok(())
+    }
+
+    /// Files a session's receipt. The first one counts; the session must have a row.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_receipt(&mut self, session: SessionId, receipt: &SignedReceipt) -> Result<(), StoreError> {
+        self.db
+            .prepare_cached("INSERT OR IGNORE INTO receipts (session, receipt) VALUES (?1, ?2)")?
+            .execute(params![session.to_string(), serde_json::to_string(receipt)?])?;
+        Ok(())
+    }
+
+    /// Files entries of a session's log; those it already has are left as they are. Returns how
+    /// many were new.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn ingest(&mut self, session: SessionId, entries: &[StoredEntry]) -> Result<usize, StoreError> {
+        let mut insert = self.db.prepare_cached(
+            "INSERT OR IGNORE INTO entries (session, sequence, at, kind) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        let id = session.to_string();
+        let mut new = 0;
+        for entry in entries {
+            let kind = json(&entry.kind)?;
+            new += insert.execute(params![
+                id,
+                entry.sequence as i64,
+                entry.at.map(Timestamp::as_millis),
+                kind
+            ])?;
+        }
+        Ok(new)
+    }
+
+    /// The entries of a session's log, oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn entries(&self, session: SessionId) -> Result<Vec<StoredEntry>, StoreError> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT sequence, at, kind FROM entries WHERE session = ?1 ORDER BY sequence")?;
+        let rows = query.query_map([session.to_string()], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, String>(2)?))
+        })?;
+        rows.map(|row| {
+            let (sequence, at, kind) = row?;
+            let kind = serde_json::from_str(&kind)?;
+            Ok(StoredEntry { sequence: sequence as u64, at: at.map(Timestamp::from_millis), kind })
+        })
+        .collect()
+    }
+
+    /// Removes every trace of a session that never came to be.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&mut self, session: SessionId) -> Result<(), StoreError> {
+        self.db.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([session.to_string()])?;
+        Ok(())
+    }
+
+    /// Every session that is not closed, oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn not_closed(&self) -> Result<Vec<Stored>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT record, keep_record, slot FROM sessions WHERE closed = 0 ORDER BY created, id",
+        )?;
+        let rows = query.query_map([], columns)?;
+        rows.map(|row| stored(row?)).collect()
+    }
+
+    /// One session.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn session(&self, id: SessionId) -> Result<Option<Stored>, StoreError> {
+        let mut query =
+            self.db.prepare_cached("SELECT record, keep_record, slot FROM sessions WHERE id = ?1")?;
+        query.query_row([id.to_string()], columns).optional()?.map(stored).transpose()
+    }
+
+    /// A closed session's receipt.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn receipt(&self, session: SessionId) -> Result<Option<SignedReceipt>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT receipt FROM receipts WHERE session = ?1")?;
+        let found: Option<String> = query.query_row([session.to_string()], |row| row.get(0)).optional()?;
+        Ok(found.map(|text| serde_json::from_str(&text)).transpose()?)
+    }
+
+    /// Closed sessions that match, newest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn closed(&self, query: &Query) -> Result<Vec<SessionRecord>, StoreError> {
+        let mut select = self.db.prepare_cached(
+            "SELECT record, keep_record, slot FROM sessions
+             WHERE closed = 1 AND (?1 IS NULL OR user = ?1) AND (?2 IS NULL OR channel = ?2) AND (?3 IS NULL OR chat = ?3)
+             ORDER BY created DESC, id DESC",
+        )?;
+        let mut found = Vec::new();
+        for row in select.query_map(params![query.user, query.channel, query.chat], columns)? {
+            let record = stored(row?)?.record;
+            if query.matches(&record) {
+                found.push(record);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sessions that a word may mean, by the first rule that fits any: whole id, short id, name
+    /// (open before closed, newest first, only one), beginning of an id or of a name. At most ten.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn resolve(&self, word: &str) -> Result<Vec<SessionId>, StoreError> {
+        let rules = [
+            "SELECT id FROM sessions WHERE id = ?1",
+            "SELECT id FROM sessions WHERE short = ?1 LIMIT 10",
+            "SELECT id FROM sessions WHERE name = ?1 ORDER BY closed, created DESC, id DESC LIMIT 1",
+            "SELECT id FROM sessions WHERE substr(id, 1, length(?1)) = ?1 OR substr(name, 1, length(?1)) = ?1
+             ORDER BY closed, created DESC, id DESC LIMIT 10",
+        ];
+        for rule in rules {
+            let mut query = self.db.prepare_cached(rule)?;
+            let rows = query.query_map([word], |row| row.get::<_, String>(0))?;
+            let ids = rows.collect::<Result<Vec<_>, _>>()?;
+            if !ids.is_empty() {
+                return Ok(ids.iter().filter_map(|id| id.parse().ok()).collect());
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// The first free slot of `count`, beginning at the one the id itself points to: a journal that
+/// lost its rows then still rarely hands out a slot that a running session has.
+pub fn free_slot(id: SessionId, count: u32, taken: impl Fn(u32) -> bool) -> Option<u32> {
+    let tail = id.as_bytes();
+    let home = u32::from_be_bytes([tail[12], tail[13], tail[14], tail[15]]) % count.max(1);
+    (0..count).map(|step| (home + step) % count).find(|&slot| !taken(slot))
+}
+
+type Columns = (String, bool, Option<u32>);
+
+fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn stored((record, keep_record, slot): Columns) -> Result<Stored, StoreError> {
+    Ok(Stored { record: serde_json::from_str(&record)?, keep_record, slot })
+}
+
+fn json(value: &impl Serialize) -> Result<String, StoreError> {
+    Ok(serde_json::to_string(value)?)
+}
+
+/// Moves the database and its companions aside and returns the new path.
+fn move_aside(folder: &Path, now: Timestamp) -> std::io::Result<PathBuf> {
+    let mut stamp = now.as_millis();
+    let mut aside = folder.join(format!("journal.damaged-{stamp}"));
+    while aside.exists() {
+        stamp += 1;
+        aside = folder.join(format!("journal.damaged-{stamp}"));
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let mut to = aside.clone().into_os_string();
+        to.push(suffix);
+        match std::fs::rename(folder.join(format!("{FILE_NAME}{suffix}")), to) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(aside)
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
