@@ -1,2 +1,67 @@
-//! Everything repeated: setup, test, ci, bench, tidy.
-fn main() {}
+//! Everything repeated: setup, test, ci, bench, tidy. Started as `cargo xtask`.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod ci;
+mod command;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Everything repeated in this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Installs what the tests need and makes the unprivileged test user (as root).
+    Setup {
+        /// Also install what the benchmarks need.
+        #[arg(long)]
+        bench: bool,
+    },
+    /// Sets up and runs every test; further arguments go to `cargo test`.
+    Test {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Checks formatting, lints and house rules, then runs every test.
+    Ci,
+    /// Checks the rules of the house that no lint knows.
+    Tidy,
+    /// Measures side by side with peers and prints a table.
+    Bench {
+        #[command(subcommand)]
+        name: bench::Name,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Setup { bench } => setup::run(if bench { setup::For::Bench } else { setup::For::Tests }),
+        Task::Test { arguments } => test::run(&arguments),
+        Task::Ci => ci::run(),
+        Task::Tidy => tidy::run(),
+        Task::Bench { name } => bench::run(name),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast_ref::<command::Unsuccessful>() {
+            // The program that failed has said why; its words stay the last ones.
+            Some(unsuccessful) => ExitCode::from(unsuccessful.code),
+            None => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}

@@ -1,0 +1,38 @@
+//! `cargo xtask bench NAME`: measures side by side with peers, in one run, and prints a table.
+//!
+//! Nothing here asserts a time: figures are for reading, beside those of the peers on the same
+//! machine a moment before and after.
+
+mod fleet;
+mod house;
+mod measure;
+mod peers;
+mod processes;
+mod session;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Name {
+    /// Opening, holding, finding again and wiping sessions.
+    Session {
+        /// Timed rounds of each contender.
+        #[arg(long, default_value_t = 30)]
+        rounds: usize,
+        /// Sessions held at once.
+        #[arg(long, default_value_t = 100)]
+        sessions: usize,
+    },
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// When a contender cannot be built, installed or run.
+pub fn run(name: Name) -> Result<()> {
+    match name {
+        Name::Session { rounds, sessions } => session::run(rounds, sessions),
+    }
+}

@@ -1,0 +1,155 @@
+//! The peers, set up to do the same: run one program with the host's system folders read-only,
+//! its own temporary folders, and the project folder writable.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::command;
+
+/// What every contender runs; it prints one byte and more.
+pub const COMMAND: [&str; 2] = ["/bin/echo", "x"];
+/// Folders of the root that are links into `/usr` where the distribution has merged them.
+const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+const PRIVATE: [&str; 3] = ["/tmp", "/home", "/run"];
+
+/// bubblewrap with everything unshared.
+pub fn bubblewrap(project: &Path) -> Command {
+    let mut command = Command::new("bwrap");
+    command.args(["--unshare-all", "--die-with-parent", "--new-session", "--proc", "/proc", "--dev", "/dev"]);
+    command.args(["--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc"]);
+    for (name, target) in merged_links() {
+        command.arg("--symlink").arg(target).arg(Path::new("/").join(name));
+    }
+    for folder in PRIVATE {
+        command.args(["--tmpfs", folder]);
+    }
+    command.arg("--bind").arg(project).arg(project).arg("--chdir").arg(project);
+    command.arg("--").args(COMMAND);
+    command
+}
+
+fn merged_links() -> Vec<(&'static str, PathBuf)> {
+    MERGED
+        .into_iter()
+        .filter_map(|name| Some((name, fs::read_link(Path::new("/").join(name)).ok()?)))
+        .collect()
+}
+
+/// An OCI bundle for runc with the same mounts.
+#[derive(Debug)]
+pub struct Bundle {
+    folder: PathBuf,
+    runs: u32,
+}
+
+impl Bundle {
+    /// Has runc write its own default configuration and adds the mounts.
+    ///
+    /// # Errors
+    /// When the folders cannot be made or `runc spec` fails.
+    pub fn new(folder: &Path, project: &Path) -> Result<Self> {
+        let folder = folder.join("bundle");
+        let rootfs = folder.join("rootfs");
+        let inside = |path: &Path| rootfs.join(path.strip_prefix("/").unwrap_or(path));
+        for path in ["/usr", "/etc", "/proc", "/dev", "/sys"].into_iter().chain(PRIVATE) {
+            fs::create_dir_all(inside(Path::new(path)))?;
+        }
+        for (name, target) in merged_links() {
+            symlink(target, rootfs.join(name))?;
+        }
+        command::read(Command::new("runc").arg("spec").arg("--bundle").arg(&folder))?;
+        let path = folder.join("config.json");
+        let config = configured(serde_json::from_str(&fs::read_to_string(&path)?)?, project)?;
+        fs::write(&path, serde_json::to_vec(&config)?)?;
+        Ok(Self { folder, runs: 0 })
+    }
+
+    /// One run, under a name of its own.
+    pub fn run(&mut self) -> Command {
+        self.runs += 1;
+        let mut command = Command::new("runc");
+        command.arg("--root").arg(self.folder.join("state")).arg("run").arg("--bundle").arg(&self.folder);
+        command.arg(format!("sessile-bench-{}-{}", std::process::id(), self.runs));
+        command
+    }
+}
+
+fn configured(mut config: Value, project: &Path) -> Result<Value> {
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(COMMAND);
+    config["process"]["cwd"] = json!(project);
+    // The root folder holds mount points only; runc makes those that are missing in the tmpfs.
+    config["root"]["readonly"] = json!(true);
+    let mounts = config["mounts"].as_array_mut().context("runc's configuration has no mounts")?;
+    for path in ["/usr", "/etc"] {
+        mounts.push(bind(Path::new(path), &["rbind", "ro"]));
+    }
+    for path in PRIVATE {
+        mounts.push(
+            json!({"destination": path, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev"]}),
+        );
+    }
+    mounts.push(bind(project, &["rbind", "rw"]));
+    Ok(config)
+}
+
+fn bind(path: &Path, options: &[&str]) -> Value {
+    json!({"destination": path, "type": "bind", "source": path, "options": options})
+}
+
+/// A pipe with a name, through which a program that has no stream of ours tells that it runs.
+#[derive(Debug)]
+pub struct Signal {
+    path: PathBuf,
+    pipe: fs::File,
+}
+
+impl Signal {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// When it cannot be made or opened.
+    pub fn new(path: PathBuf) -> Result<Self> {
+        command::read(Command::new("mkfifo").arg(&path))?;
+        // Open both ways, so that neither opening nor reading meets an end of file.
+        let pipe = fs::File::options().read(true).write(true).open(&path)?;
+        Ok(Self { path, pipe })
+    }
+
+    /// A shell command that gives the signal.
+    pub fn given(&self) -> String {
+        format!("echo x > '{}'", self.path.display())
+    }
+
+    /// Runs what makes some program give the signal, and says how long that took.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn time(&mut self, starter: &mut Command) -> Result<Duration> {
+        let start = Instant::now();
+        command::read(starter)?;
+        self.pipe.read_exact(&mut [0u8; 2])?;
+        Ok(start.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bundle_gets_the_command_and_the_mounts() {
+        let config = configured(json!({"process": {}, "root": {}, "mounts": []}), Path::new("/p")).unwrap();
+        assert_eq!(config["process"]["args"], json!(COMMAND));
+        let targets: Vec<_> =
+            config["mounts"].as_array().unwrap().iter().map(|m| &m["destination"]).collect();
+        assert_eq!(targets, ["/usr", "/etc", "/tmp", "/home", "/run", "/p"]);
+    }
+}

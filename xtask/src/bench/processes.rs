@@ -1,0 +1,134 @@
+//! Which processes are ours, and the memory they use.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+/// Processes of some sessions, and bytes of memory by kind.
+#[derive(Debug, Default, PartialEq)]
+pub struct Held {
+    /// Anchors, keepers and inits that were found.
+    pub ours: usize,
+    /// Their proportional set size in bytes.
+    pub ours_bytes: u64,
+    /// The apps' proportional set size in bytes.
+    pub apps_bytes: u64,
+}
+
+/// The process that plays this part for a session: its arguments name both.
+///
+/// # Errors
+/// When there is none.
+pub fn part(part: &str, session: &str, runtime: &Path) -> Result<u32> {
+    let runtime = runtime.to_string_lossy();
+    all()
+        .into_keys()
+        .find(|&pid| {
+            let arguments = arguments(pid);
+            let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
+            has(session) && has(&runtime) && arguments.iter().take(2).any(|argument| argument.ends_with(part))
+        })
+        .with_context(|| format!("no {part} of {session} runs"))
+}
+
+/// What all sessions below a runtime folder hold. An anchor's children are its keeper and the
+/// inits; what is below an init is an app.
+///
+/// # Errors
+/// When a process of ours does not let its memory be read (it does to root).
+pub fn held(runtime: &Path) -> Result<Held> {
+    let runtime = runtime.to_string_lossy();
+    let parents = all();
+    let is_anchor = |pid: u32| {
+        let arguments = arguments(pid);
+        arguments.iter().any(|argument| *argument == runtime)
+            && arguments.iter().take(2).any(|argument| argument.ends_with("anchor"))
+    };
+    let anchors: Vec<u32> = parents.keys().copied().filter(|&pid| is_anchor(pid)).collect();
+    let mut held = Held::default();
+    for (&pid, &parent) in &parents {
+        if anchors.contains(&pid) || anchors.contains(&parent) {
+            held.ours += 1;
+            held.ours_bytes += proportional_bytes(pid)?;
+        } else if anchors.iter().any(|&anchor| is_below(pid, anchor, &parents)) {
+            held.apps_bytes += proportional_bytes(pid)?;
+        }
+    }
+    Ok(held)
+}
+
+fn is_below(pid: u32, ancestor: u32, parents: &BTreeMap<u32, u32>) -> bool {
+    let mut next = pid;
+    while let Some(&parent) = parents.get(&next) {
+        if parent == ancestor {
+            return true;
+        }
+        next = parent;
+    }
+    false
+}
+
+/// Every process and its parent.
+fn all() -> BTreeMap<u32, u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid: u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            Some((pid, status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?))
+        })
+        .collect()
+}
+
+fn arguments(pid: u32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    bytes.split(|&byte| byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+}
+
+fn proportional_bytes(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    kibibytes(&text, "Pss:").with_context(|| format!("{path} has no Pss"))
+}
+
+/// The resident bytes of one process.
+///
+/// # Errors
+/// When it is gone.
+pub fn resident_bytes(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    kibibytes(&text, "VmRSS:").context("no VmRSS")
+}
+
+/// Bytes that the kernel says programs could still use.
+///
+/// # Errors
+/// When it does not say.
+pub fn available_bytes() -> Result<u64> {
+    kibibytes(&fs::read_to_string("/proc/meminfo")?, "MemAvailable:").context("no MemAvailable")
+}
+
+fn kibibytes(text: &str, key: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key))?;
+    Some(value.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_read_in_bytes() {
+        assert_eq!(kibibytes("Rss:  9 kB\nPss:       12 kB\n", "Pss:"), Some(12 * 1024));
+        assert_eq!(kibibytes("Pss: many\n", "Pss:"), None);
+    }
+
+    #[test]
+    fn descent_is_followed_to_the_root() {
+        let parents = BTreeMap::from([(2, 1), (3, 2), (4, 3), (9, 1)]);
+        assert!(is_below(4, 2, &parents));
+        assert!(!is_below(9, 2, &parents));
+    }
+}

@@ -1,0 +1,109 @@
+//! `cargo xtask setup`: installs what tests and benchmarks need, and nothing when it is all there.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::command;
+
+/// The unprivileged user as whom root runs the tests a second time.
+pub const TEST_USER: &str = "sessile-test";
+const TEST_HOME: &str = "/var/lib/sessile-test";
+
+/// What the installed programs are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// The tests.
+    Tests,
+    /// The tests and the benchmarks.
+    Bench,
+}
+
+/// A program and the Debian package that brings it.
+struct Need {
+    program: &'static str,
+    package: &'static str,
+}
+
+const TESTS_NEED: [Need; 5] = [
+    Need { program: "cc", package: "gcc" },
+    Need { program: "git", package: "git" },
+    Need { program: "python3", package: "python3" },
+    Need { program: "setpriv", package: "util-linux" },
+    Need { program: "setsid", package: "util-linux" },
+];
+const BENCH_NEEDS: [Need; 4] = [
+    Need { program: "bwrap", package: "bubblewrap" },
+    Need { program: "runc", package: "runc" },
+    Need { program: "tmux", package: "tmux" },
+    Need { program: "dtach", package: "dtach" },
+];
+
+/// Installs what is missing. Says nothing when nothing is.
+///
+/// # Errors
+/// When something is missing and cannot be installed, with the command that would.
+pub fn run(purpose: For) -> Result<()> {
+    let mut packages = missing(&TESTS_NEED);
+    if purpose == For::Bench {
+        packages.extend(missing(&BENCH_NEEDS));
+    }
+    packages.dedup();
+    if !packages.is_empty() {
+        install(&packages)?;
+    }
+    if command::is_root() {
+        make_test_user()?;
+    }
+    Ok(())
+}
+
+fn missing(needs: &[Need]) -> Vec<&'static str> {
+    needs.iter().filter(|need| command::find(need.program).is_none()).map(|need| need.package).collect()
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
+    let mend = format!("apt-get update && apt-get install --yes --no-install-recommends {list}");
+    if command::find("apt-get").is_none() {
+        bail!("missing: {list}. Install them with this system's package manager, then try again.");
+    }
+    if !command::is_root() {
+        bail!("missing: {list}. Only root may install them: sudo sh -c '{mend}'");
+    }
+    eprintln!("setup: installing {list}");
+    let updated = command::run(apt_get().arg("update"));
+    let installed = updated.and_then(|()| {
+        command::run(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(packages))
+    });
+    if installed.is_err() {
+        bail!("missing: {list}. Installing them failed; once it can work: {mend}");
+    }
+    Ok(())
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet");
+    // Standard output belongs to the test runner's summary.
+    command.stdout(std::io::stderr());
+    command
+}
+
+fn make_test_user() -> Result<()> {
+    let known = std::fs::read_to_string("/etc/passwd")?;
+    if known.lines().any(|line| line.split(':').next() == Some(TEST_USER)) {
+        return Ok(());
+    }
+    let Some(useradd) = command::find("useradd") else {
+        bail!("missing: useradd, which makes the user {TEST_USER}: apt-get install passwd");
+    };
+    eprintln!("setup: making the user {TEST_USER}");
+    command::run(Command::new(useradd).args(["--system", "--user-group", "--create-home"]).args([
+        "--home-dir",
+        TEST_HOME,
+        "--shell",
+        "/bin/sh",
+        TEST_USER,
+    ]))
+}
