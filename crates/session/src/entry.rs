@@ -1,0 +1,103 @@
+//! What the journal keeps of a session: ids and kinds, never content.
+
+use serde::{Deserialize, Serialize};
+use sessile_model::receipt::WipeLine;
+use sessile_model::record::Grant;
+use sessile_model::state::{Exit, Outcome};
+use sessile_model::{AppName, Property, State, Timestamp};
+
+use crate::opening::Opening;
+use crate::step::BringupStep;
+
+/// One line of a session's journal. A line may appear twice in a row after a keeper's death.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Fact {
+    /// The session was asked for.
+    Opened {
+        /// What the lifecycle depends on.
+        opening: Opening,
+    },
+    /// A step of bring-up was carried out.
+    StepDone {
+        /// The step.
+        step: BringupStep,
+    },
+    /// A step of bring-up failed.
+    StepFailed {
+        /// The step.
+        step: BringupStep,
+    },
+    /// What a failed or called-off step left half made was released.
+    StepUndone {
+        /// The step.
+        step: BringupStep,
+    },
+    /// A property was verified for the first time, or its standing changed.
+    Verified {
+        /// The property.
+        property: Property,
+        /// Whether it holds.
+        holds: bool,
+        /// Whether it is weaker than defined.
+        weaker: bool,
+    },
+    /// The state changed.
+    Became {
+        /// The new state.
+        state: State,
+    },
+    /// An app's command started.
+    AppStarted {
+        /// The app.
+        app: AppName,
+    },
+    /// An app's command ended.
+    AppExited {
+        /// The app.
+        app: AppName,
+        /// How.
+        exit: Exit,
+    },
+    /// A client attached.
+    Attached {
+        /// Clients attached now.
+        clients: u32,
+    },
+    /// A client went away.
+    Detached {
+        /// Clients attached now.
+        clients: u32,
+    },
+    /// Something from outside was granted, or something was given out.
+    Granted {
+        /// What, without paths.
+        grant: Grant,
+    },
+    /// A new keeper took over.
+    KeeperRestarted,
+    /// The teardown began with this outcome, or its outcome became this.
+    TearingDown {
+        /// How the session comes to its end.
+        outcome: Outcome,
+    },
+    /// A step of the wipe is complete.
+    Wiped {
+        /// Its line in the receipt.
+        line: WipeLine,
+    },
+    /// The session is closed.
+    Closed {
+        /// How it came to its end.
+        outcome: Outcome,
+    },
+}
