@@ -111,11 +111,6 @@ impl Plan {
         self.checkpoint = Some(Effect::Checkpoint);
     }
 
-    /// The record, but nothing worth a checkpoint, has changed.
-    pub(crate) fn show(&mut self) {
-        self.record = Some(Effect::RecordChanged);
-    }
-
     /// The checkpoint is gone: nothing may be written to it any more.
     pub(crate) fn without_checkpoint(&mut self) {
         self.checkpoint = None;

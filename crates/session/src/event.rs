@@ -39,7 +39,8 @@ pub enum Event {
         /// What was found.
         status: PropertyStatus,
     },
-    /// An app's command runs. Reported before its exit.
+    /// An app's command runs. Reported before its exit (the main command's may come after it),
+    /// and under a name that no earlier command had.
     AppStarted {
         /// The app, or `APP.N` for a further command in its sandbox.
         app: AppName,
@@ -120,7 +121,8 @@ pub enum Event {
     /// Time passed: at the latest at [`Session::next_deadline`](crate::Session::next_deadline).
     Tick,
     /// A new keeper has restored this session from its snapshot and adopted what the anchor
-    /// holds. Clients are gone; what was in flight is asked for again. Exits that happened
-    /// meanwhile are reported after this.
+    /// holds. Clients are gone; what was in flight is asked for again. After this, the driver
+    /// reports every app that runs and every exit it finds, known or not, and the anchor's death
+    /// if it is dead.
     KeeperRestarted,
 }

@@ -34,9 +34,11 @@
 
 mod admission;
 mod advance;
+mod down;
 mod effect;
 mod entry;
 mod event;
+mod live;
 mod opening;
 mod recover;
 mod running;

@@ -56,26 +56,19 @@ impl Teardown {
         }
     }
 
-    /// Leaves apps no more time than this. Asks again if they are being waited for.
-    pub(crate) fn hurry(mut self, most: Millis, plan: &mut Plan) -> Self {
+    /// Leaves apps no more time than this; and whether that is less than they had.
+    pub(crate) fn shorten(mut self, most: Millis) -> (Self, bool) {
         let (Self::Undoing { grace, .. } | Self::Wiping { grace, .. }) = &mut self;
-        if most < *grace {
-            *grace = most;
-            plan.remember();
-            if let Self::Wiping { wipe, .. } = &self
-                && wipe.step() == WipeStep::SignalApps
-            {
-                self.ask(plan);
-            }
-        }
-        self
+        let shorter = most < *grace;
+        *grace = most.min(*grace);
+        (self, shorter)
     }
 
-    /// When it began.
-    pub(crate) fn started_at(&self) -> Timestamp {
+    /// Asks again if apps are being waited for, for the shorter time.
+    pub(crate) fn ask_to_hurry(&self, plan: &mut Plan) {
         match self {
-            Self::Undoing { since, .. } => *since,
-            Self::Wiping { wipe, .. } => wipe.started_at(),
+            Self::Wiping { wipe, .. } if wipe.step() == WipeStep::SignalApps => self.ask(plan),
+            Self::Wiping { .. } | Self::Undoing { .. } => {}
         }
     }
 

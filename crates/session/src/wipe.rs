@@ -66,11 +66,6 @@ impl Wipe {
         &self.lines
     }
 
-    /// When it began.
-    pub(crate) fn started_at(&self) -> Timestamp {
-        self.started_at
-    }
-
     /// Whether apps may still run: their end is not yet behind.
     pub(crate) fn apps_may_run(&self) -> bool {
         self.step <= WipeStep::Kill
@@ -242,10 +237,8 @@ mod tests {
         let mut wipe = Wipe::begin(T);
         while wipe.step() != step {
             let here = wipe.step();
-            wipe = match wipe.done(here, 1, WipeEvidence::NothingToDo, 1, T) {
-                Progress::Next(wipe) => wipe,
-                other => panic!("{other:?}"),
-            };
+            let Progress::Next(next) = wipe.done(here, 1, WipeEvidence::NothingToDo, 1, T) else { panic!() };
+            wipe = next;
         }
         wipe
     }
