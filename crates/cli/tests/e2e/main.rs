@@ -1,0 +1,18 @@
+//! The command as people use it, end to end: every test has an installation of its own.
+//!
+//! As root each test runs twice, as root and as the unprivileged user that `cargo xtask setup`
+//! makes; otherwise once, as the user who runs it, and the other run is a visible skip.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+#[macro_use]
+mod support;
+
+mod attach;
+mod directory;
+mod hostile;
+mod project;
+mod run;
+mod sealed;
+mod survival;
+mod wipe;

@@ -1,0 +1,32 @@
+//! What every end-to-end test stands on.
+
+mod leftovers;
+pub mod processes;
+mod running;
+mod terminal;
+mod world;
+
+pub use leftovers::Leftovers;
+pub use running::{Finished, Running, TIME_LIMIT};
+pub use terminal::Terminal;
+pub use world::{World, as_root, as_user, skip};
+
+/// Makes two tests of one function: as root and as an unprivileged user.
+macro_rules! for_root_and_user {
+    ($($(#[$attribute:meta])* fn $name:ident($world:ident) $body:block)+) => {$(
+        $(#[$attribute])*
+        fn $name($world: &$crate::support::World) $body
+
+        mod $name {
+            #[test]
+            fn as_root() {
+                $crate::support::as_root(super::$name);
+            }
+
+            #[test]
+            fn as_user() {
+                $crate::support::as_user(super::$name);
+            }
+        }
+    )+};
+}

@@ -1,0 +1,111 @@
+//! Ending, and the receipt.
+
+use std::fs;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::support::World;
+use crate::support::processes::{self, Process};
+
+fn receipt(world: &World, session: &str) -> Value {
+    let envelope = world.json(&["receipt", session, "--json"]);
+    assert_eq!(envelope["payloadType"], "application/vnd.sessile.receipt+json;version=1");
+    serde_json::from_slice(&STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap()).unwrap()
+}
+
+for_root_and_user! {
+    fn an_end_leaves_a_receipt_that_verifies(world) {
+        let id = world.open("brief", &["sleep", "infinity"]);
+        let app = Process::of(world.main_pid("brief")).unwrap();
+        world.must(&["end", "brief", "--grace", "1s"]);
+        assert!(!app.runs());
+
+        let record = world.show(&id);
+        assert_eq!(record["state"], "closed");
+        assert_eq!(record["outcome"]["kind"], "ended");
+        assert_eq!(record["name"], Value::Null, "the name is dropped");
+        assert_eq!(record["apps"][0]["argv"], serde_json::json!([]), "the arguments are dropped");
+
+        let receipt = receipt(world, &id);
+        assert_eq!(receipt["session"], id);
+        let steps = receipt["steps"].as_array().unwrap();
+        for step in ["freeze", "scrub_memory", "kill", "overwrite_storage", "unmount_storage", "destroy_keys", "verify"] {
+            assert!(steps.iter().any(|line| line["step"] == step), "no {step} in {receipt}");
+        }
+        assert!(steps.iter().all(|line| line["evidence"]["kind"] != "failed"), "{receipt}");
+        assert_eq!(receipt["outside"][0]["kind"], "project");
+        assert!(!receipt.to_string().contains(&*world.folder().to_string_lossy()), "a path is in the receipt");
+
+        let key = world.json(&["daemon", "status", "--json"])["key"].as_str().unwrap().to_owned();
+        world.must(&["receipt", &id, "--verify", "--key", &key]);
+        let unanchored = world.sessile(&["receipt", &id, "--verify"]);
+        unanchored.ended_with(0);
+        assert!(format!("{}{}", unanchored.text(), unanchored.err).contains("unanchored"));
+    }
+
+    fn a_forged_receipt_does_not_verify(world) {
+        let id = world.open("forged", &["sleep", "infinity"]);
+        world.must(&["end", "forged", "--grace", "0s"]);
+        let key = format!("ed25519:{}", "ab".repeat(32));
+        assert_ne!(world.sessile(&["receipt", &id, "--verify", "--key", &key]).code, 0, "another key verifies it");
+
+        let path = world.state().join("sessions").join(&id).join("receipt.json");
+        let mut envelope: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+        let text = String::from_utf8(payload).unwrap().replacen("\"steps\":[", "\"steps\": [", 1);
+        envelope["payload"] = STANDARD.encode(text).into();
+        fs::write(&path, envelope.to_string()).unwrap();
+        let finished = world.sessile(&["receipt", path.to_str().unwrap(), "--verify"]);
+        assert_ne!(finished.code, 0, "a changed receipt verifies");
+    }
+
+    fn a_receipt_outlives_the_daemon(world) {
+        let id = world.open("lasting", &["sleep", "infinity"]);
+        world.must(&["end", "lasting", "--grace", "0s"]);
+        world.must(&["daemon", "stop"]);
+        assert_eq!(receipt(world, &id)["session"], id);
+    }
+
+    fn an_app_has_its_grace(world) {
+        let script = "trap 'echo saved > saved; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+        world.open("saver", &["sh", "-c", script]);
+        world.must(&["wait", "saver", "--pattern", "ready", "--timeout", "30s"]);
+        world.must(&["end", "saver", "--grace", "20s"]);
+        assert_eq!(fs::read_to_string(world.project().join("saved")).unwrap(), "saved\n");
+    }
+
+    fn an_app_that_does_not_listen_ends_too(world) {
+        world.open("deaf", &["sh", "-c", "trap '' TERM INT HUP; echo ready; while :; do sleep 1; done"]);
+        world.must(&["wait", "deaf", "--pattern", "ready", "--timeout", "30s"]);
+        let tree = processes::tree(world.main_pid("deaf"));
+        world.must(&["end", "deaf", "--grace", "100ms"]);
+        assert!(tree.iter().all(|process| !process.runs()));
+    }
+
+    fn ending_twice_is_said(world) {
+        let id = world.open("once", &["sleep", "infinity"]);
+        world.must(&["end", "once", "--grace", "0s"]);
+        assert_eq!(world.sessile(&["end", "once"]).code, 66, "its name is free");
+        assert_eq!(world.sessile(&["end", &id]).code, 73, "it is closed");
+    }
+
+    fn all_end_together(world) {
+        for name in ["a", "b", "c"] {
+            world.open(name, &["sleep", "infinity"]);
+        }
+        world.must(&["end", "--all", "--grace", "1s"]);
+        let listed = world.json(&["ls", "--json"]);
+        assert!(listed.as_array().unwrap().iter().all(|record| record["state"] == "closed"), "{listed}");
+    }
+
+    fn a_time_to_live_ends_it(world) {
+        world.must(&["run", "--detach", "--name", "mortal", "--ttl", "1s", "--", "sleep", "infinity"]);
+        let id = world.show("mortal")["id"].as_str().unwrap().to_owned();
+        let record = processes::eventually("its time is up", || {
+            Some(world.show(&id)).filter(|record| record["state"] == "closed")
+        });
+        assert_eq!(record["outcome"], serde_json::json!({"kind": "ended", "by": "time_to_live"}));
+    }
+}
