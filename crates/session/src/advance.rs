@@ -7,7 +7,7 @@ use sessile_model::{Millis, Property, Timestamp};
 use crate::effect::{Effect, Effects, Plan};
 use crate::entry::{Entry, Fact};
 use crate::event::Event;
-use crate::running::{Main, Running};
+use crate::running::{Main, Probes, Running};
 use crate::session::{Bringup, Facts, Session, Stage};
 use crate::step::BringupStep;
 use crate::teardown::Teardown;
@@ -73,7 +73,7 @@ impl Call<'_> {
             Event::EndRequested { by, .. } => self.cancel(bringup, by),
             Event::Tick => match self.facts.ttl_deadline() {
                 Some(deadline) if self.now >= deadline => self.cancel(bringup, EndedBy::TimeToLive),
-                Some(_) | None => Stage::Bringup { bringup },
+                Some(_) | None => self.verify_again(bringup),
             },
             Event::AnchorDied => {
                 let in_flight = in_flight(&bringup);
@@ -89,15 +89,16 @@ impl Call<'_> {
             }
             Event::KeeperRestarted => {
                 self.journal(Fact::KeeperRestarted);
-                match &bringup {
-                    Bringup::Step { step } => self.plan.act(Effect::Do(*step)),
-                    Bringup::Verifying { awaiting } => {
-                        for &property in awaiting {
-                            self.plan.act(Effect::Probe(property));
-                        }
+                match bringup {
+                    Bringup::Step { step } => {
+                        self.plan.act(Effect::Do(step));
+                        Stage::Bringup { bringup }
+                    }
+                    Bringup::Verifying { awaiting, mut probes } => {
+                        probes.forget();
+                        self.verify(awaiting, probes)
                     }
                 }
-                Stage::Bringup { bringup }
             }
             // Late or doubled, or about what a session has only once it is active.
             Event::StepDone { .. }
@@ -120,25 +121,46 @@ impl Call<'_> {
     }
 
     fn next_step(&mut self, done: BringupStep) -> Stage {
-        let bringup = match done.next() {
+        match done.next() {
             Some(step) => {
                 self.plan.act(Effect::Do(step));
-                Bringup::Step { step }
+                Stage::Bringup { bringup: Bringup::Step { step } }
             }
+            None => self.verify(Property::ALL.to_vec(), Probes::begin(self.now)),
+        }
+    }
+
+    /// Asks about the properties that are not verified yet.
+    fn verify(&mut self, awaiting: Vec<Property>, mut probes: Probes) -> Stage {
+        match probes.ask(&awaiting, self.now) {
+            Some(property) => self.fail(Component::Verification, silent(property), None),
             None => {
-                for property in Property::ALL {
-                    self.plan.act(Effect::Probe(property));
-                }
-                Bringup::Verifying { awaiting: Property::ALL.to_vec() }
+                self.ask_about(&awaiting);
+                Stage::Bringup { bringup: Bringup::Verifying { awaiting, probes } }
             }
-        };
-        Stage::Bringup { bringup }
+        }
+    }
+
+    /// Asks again about what was not answered in time.
+    fn verify_again(&mut self, bringup: Bringup) -> Stage {
+        match bringup {
+            Bringup::Verifying { awaiting, probes } if probes.are_due(self.now) => {
+                self.verify(awaiting, probes)
+            }
+            other @ (Bringup::Verifying { .. } | Bringup::Step { .. }) => Stage::Bringup { bringup: other },
+        }
+    }
+
+    pub(crate) fn ask_about(&mut self, properties: &[Property]) {
+        for &property in properties {
+            self.plan.act(Effect::Probe(property));
+        }
     }
 
     /// Takes in a finding; the last good one makes the session active.
     fn verified(&mut self, bringup: Bringup, property: Property, status: PropertyStatus) -> Stage {
-        let mut awaiting = match bringup {
-            Bringup::Verifying { awaiting } if awaiting.contains(&property) => awaiting,
+        let (mut awaiting, probes) = match bringup {
+            Bringup::Verifying { awaiting, probes } if awaiting.contains(&property) => (awaiting, probes),
             other @ (Bringup::Verifying { .. } | Bringup::Step { .. }) => {
                 return Stage::Bringup { bringup: other };
             }
@@ -150,7 +172,7 @@ impl Call<'_> {
         }
         awaiting.retain(|&p| p != property);
         if !awaiting.is_empty() {
-            return Stage::Bringup { bringup: Bringup::Verifying { awaiting } };
+            return Stage::Bringup { bringup: Bringup::Verifying { awaiting, probes } };
         }
         self.facts.last_activity = self.now;
         self.became(State::Active);
@@ -215,6 +237,10 @@ pub(crate) const ANCHOR_DIED: &str = "the process that holds the session died";
 
 pub(crate) fn broken(property: Property) -> String {
     format!("{property} does not hold")
+}
+
+pub(crate) fn silent(property: Property) -> String {
+    format!("the probe of {property} gives no answer")
 }
 
 /// The step that may open something while it is not undone. Probes open nothing.

@@ -11,7 +11,8 @@ use crate::step::BringupStep;
 /// as if it was asked for once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Cut the route at once, before anything else. Has no answer: the wipe's own step confirms.
+    /// Cut the route at once, before anything else, and stop a [`BringupStep::Route`] that is under
+    /// way from opening one. Has no answer: the wipe's own step confirms.
     CutRoute,
     /// Write and sync one entry to the journal.
     Journal(Entry),
@@ -27,17 +28,20 @@ pub enum Effect {
     Probe(Property),
     /// Start the main command. Answered by `AppStarted`, or by `AppExited` if it cannot be.
     StartMain,
-    /// Freeze the apps. Answered by `Frozen` or `FreezeFailed`.
+    /// Freeze the apps. Answered by `Frozen` or `FreezeFailed`. Takes the place of an earlier ask
+    /// to freeze or thaw that is not carried out yet.
     Freeze {
         /// To be repeated in the answer.
         turn: Turn,
     },
-    /// Thaw the apps. Answered by `Thawed` or `ThawFailed`.
+    /// Thaw the apps. Answered by `Thawed` or `ThawFailed`. Takes the place of an earlier ask to
+    /// freeze or thaw that is not carried out yet.
     Thaw {
         /// To be repeated in the answer.
         turn: Turn,
     },
-    /// Carry out a step of the wipe. Answered by `WipeStepDone`.
+    /// Carry out a step of the wipe. Answered by `WipeStepDone`. Calls off a start, freeze or thaw
+    /// that is not carried out yet, and takes the place of an earlier ask for the same step.
     Wipe {
         /// The step.
         step: WipeStep,

@@ -3,7 +3,7 @@
 use sessile_model::state::{Component, EndedBy, Exit, Outcome, State};
 use sessile_model::{AppName, Property};
 
-use crate::advance::{ANCHOR_DIED, Call, broken};
+use crate::advance::{ANCHOR_DIED, Call, broken, silent};
 use crate::effect::Effect;
 use crate::entry::Fact;
 use crate::event::Event;
@@ -28,7 +28,10 @@ impl Call<'_> {
                 Stage::Active { run, freezing: Some(turn) }
             }
             // The freeze may be half done: only a thaw tells where it stands.
-            Event::ResumeRequested if freezing.is_some() => self.thaw(run),
+            Event::ResumeRequested if freezing.is_some() => {
+                self.became(State::Paused);
+                self.thaw(run)
+            }
             Event::Frozen { turn } if freezing == Some(turn) => {
                 self.became(State::Paused);
                 run.probes.forget();
@@ -250,19 +253,15 @@ impl Call<'_> {
         .find_map(|(deadline, by)| deadline.filter(|&d| self.now >= d).map(|_| by))
     }
 
-    /// Asks for all four probes; a property that has been silent too long is broken.
+    /// Asks for all four probes; a property that has been silent for too long is broken.
     fn probe(&mut self, mut run: Running) -> Stage {
-        if let Some(property) = run.probes.ask(self.now) {
-            return self.fail(
-                Component::Verification,
-                format!("the probe of {property} gives no answer"),
-                None,
-            );
+        match run.probes.ask(&Property::ALL, self.now) {
+            Some(property) => self.fail(Component::Verification, silent(property), None),
+            None => {
+                self.ask_about(&Property::ALL);
+                Stage::Active { run, freezing: None }
+            }
         }
-        for property in Property::ALL {
-            self.plan.act(Effect::Probe(property));
-        }
-        Stage::Active { run, freezing: None }
     }
 
     /// What a new keeper finds different: its clients are gone, the main command may not have

@@ -50,7 +50,7 @@ impl Running {
             apps: BTreeSet::new(),
             clients: 0,
             result_since: None,
-            probes: Probes { due: now.plus(PROBE_INTERVAL), silent: [0; 4] },
+            probes: Probes::begin(now),
             turn: 0,
         }
     }
@@ -113,18 +113,24 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
+    /// Nothing is asked yet; the first time is one interval from now.
+    pub(crate) fn begin(now: Timestamp) -> Self {
+        Self { due: now.plus(PROBE_INTERVAL), silent: [0; 4] }
+    }
+
     /// Whether it is time. A clock that went back does not put probes off.
     pub(crate) fn are_due(&self, now: Timestamp) -> bool {
         now >= self.due || now.plus(PROBE_INTERVAL) < self.due
     }
 
-    /// Asks for all four; the first property that has been silent for too long, if any.
-    pub(crate) fn ask(&mut self, now: Timestamp) -> Option<Property> {
+    /// Asks about these properties; the first that has been silent for too long, if one has.
+    pub(crate) fn ask(&mut self, about: &[Property], now: Timestamp) -> Option<Property> {
         self.due = now.plus(PROBE_INTERVAL);
-        for count in &mut self.silent {
+        for &property in about {
+            let count = &mut self.silent[property as usize];
             *count = count.saturating_add(1);
         }
-        Property::ALL.into_iter().find(|&p| self.silent[p as usize] > SILENT_PROBES)
+        about.iter().copied().find(|&p| self.silent[p as usize] > SILENT_PROBES)
     }
 
     /// An answer came.

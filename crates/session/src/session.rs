@@ -11,7 +11,7 @@ use crate::effect::{Effect, Effects, Plan};
 use crate::entry::{Entry, Fact};
 use crate::event::Turn;
 use crate::opening::{MainCommand, Opening};
-use crate::running::Running;
+use crate::running::{Probes, Running};
 use crate::step::BringupStep;
 use crate::teardown::Teardown;
 use crate::wipe::WipeReceipt;
@@ -61,7 +61,7 @@ pub(crate) enum Bringup {
     /// The outcome of a step.
     Step { step: BringupStep },
     /// Findings about these properties, in the order of [`Property::ALL`].
-    Verifying { awaiting: Vec<Property> },
+    Verifying { awaiting: Vec<Property>, probes: Probes },
 }
 
 impl Session {
@@ -190,7 +190,10 @@ impl Session {
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let ttl = self.facts.ttl_deadline();
         match &self.stage {
-            Stage::Bringup { .. } => ttl,
+            Stage::Bringup { bringup: Bringup::Step { .. } } => ttl,
+            Stage::Bringup { bringup: Bringup::Verifying { probes, .. } } => {
+                Some(ttl.map_or(probes.due, |ttl| ttl.min(probes.due)))
+            }
             Stage::Active { run, freezing } => {
                 let probe = freezing.is_none().then_some(run.probes.due);
                 let idle = self.facts.idle_deadline(run);

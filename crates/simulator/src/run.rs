@@ -1,0 +1,627 @@
+//! One seed: a session is opened, lived in, broken and ended, and compared at every step.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use sessile_model::receipt::{WipeLine, WipeStep};
+use sessile_model::record::Grant;
+use sessile_model::state::{Component, EndedBy, Outcome, State};
+use sessile_model::{AppName, Millis, Property, Timestamp};
+use sessile_session::{
+    Admission, Effect, Effects, Entry, Event, Fact, MainCommand, Opening, Request, Session,
+};
+
+use crate::prng::Prng;
+use crate::reference::{Owed, Reference};
+use crate::stats::Stats;
+use crate::world::{Faults, World};
+use crate::wrong::Wrong;
+
+/// Noon of some day.
+const START: i64 = 1_760_000_000_000;
+/// Events within which a session has to be closed once its end was asked for and nothing breaks.
+const PATIENCE: usize = 500;
+const LOST: (Component, &str) = (Component::Keeper, "the checkpoint was lost");
+
+/// A disagreement, and the way there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Replays it.
+    pub seed: u64,
+    /// Events handed to the machine until then.
+    pub step: usize,
+    /// What is wrong.
+    pub what: String,
+    /// The events and effects on the shortest way that was found.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {} at event {}: {}", self.seed, self.step, self.what)?;
+        for line in &self.trace {
+            writeln!(f, "    {line}")?;
+        }
+        write!(f, "replay with SESSILE_SEED={}", self.seed)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Whether a run goes on.
+enum Flow {
+    On,
+    /// The session was closed and accounted for, or never opened.
+    Over,
+}
+
+pub(crate) struct Run {
+    world: World,
+    /// What people do; apart from the world's dice, so that either can be changed alone.
+    dice: Prng,
+    session: Session,
+    reference: Reference,
+    saved: Option<(Session, Reference)>,
+    journal: Vec<Entry>,
+    finished: bool,
+    attached: u32,
+    apps: u32,
+    steps: usize,
+    trace: Option<Vec<String>>,
+}
+
+/// Runs one seed with these faults and this mistake.
+pub(crate) fn run_with(seed: u64, faults: Faults, wrong: Wrong, traced: bool) -> Result<Stats, Failure> {
+    let mut dice = Prng::new(seed);
+    let world_dice = Prng::new(dice.draw());
+    let opening = invent(&mut dice);
+    let world = World::new(opening.clone(), world_dice, faults, wrong, START);
+    let now = Timestamp::from_millis(START);
+    let mut effects = Effects::new();
+    let mut run = Run {
+        world,
+        dice,
+        session: Session::open(opening.clone(), now, &mut effects),
+        reference: Reference::open(opening, now),
+        saved: None,
+        journal: Vec::new(),
+        finished: false,
+        attached: 0,
+        apps: 0,
+        steps: 0,
+        trace: traced.then(Vec::new),
+    };
+    match run.live(effects) {
+        Ok(()) => {
+            run.world.stats.runs = 1;
+            run.world.stats.events = run.steps as u64;
+            Ok(run.world.stats)
+        }
+        Err(what) => Err(Failure { seed, step: run.steps, what, trace: run.trace.unwrap_or_default() }),
+    }
+}
+
+fn invent(dice: &mut Prng) -> Opening {
+    let span = |dice: &mut Prng, one_in: u64, low: i64, high: i64| {
+        let span = Millis(dice.between(low, high).unsigned_abs());
+        dice.one_in(one_in).then_some(span)
+    };
+    let linger = Millis(dice.between(1_000, 100_000).unsigned_abs());
+    let command = match dice.below(6) {
+        0 => MainCommand::None,
+        1 => MainCommand::Kept,
+        _ => MainCommand::Ends { linger },
+    };
+    let accept_weaker = Property::ALL.into_iter().filter(|_| dice.one_in(6)).collect();
+    Opening {
+        command,
+        ttl: span(dice, 5, 500, 300_000),
+        idle_timeout: span(dice, 4, 2_000, 60_000),
+        accept_weaker,
+    }
+}
+
+impl Run {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.world.now)
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(line());
+        }
+    }
+
+    fn live(&mut self, mut opened: Effects) -> Result<(), String> {
+        let effects: Vec<Effect> = opened.drain().collect();
+        let owed = self.reference.owed();
+        self.check_acts(&effects, &owed, false)?;
+        if let Flow::Over = self.carry(effects)? {
+            return Ok(());
+        }
+        let length = if self.dice.one_in(64) { 900 } else { self.dice.between(10, 120) };
+        for _ in 0..length {
+            if let Flow::Over = self.turn(true)? {
+                return Ok(());
+            }
+        }
+        self.world.faults = Faults::NONE;
+        let grace = Millis(self.dice.below(20_000));
+        self.deliver(Event::EndRequested { by: EndedBy::Operator, grace })?;
+        for _ in 0..PATIENCE {
+            if let Flow::Over = self.turn(false)? {
+                return Ok(());
+            }
+        }
+        Err(format!("not closed {PATIENCE} events after its end was asked for"))
+    }
+
+    /// One thing happens.
+    fn turn(&mut self, eventful: bool) -> Result<Flow, String> {
+        if self.finished {
+            return self.afterlife();
+        }
+        let crash = self.dice.one_in(60);
+        if crash && self.world.faults.crashes {
+            return self.crash();
+        }
+        let act = self.dice.one_in(3);
+        if eventful && act {
+            return self.happening();
+        }
+        let waits = match self.session.state() {
+            State::Active | State::Paused => false,
+            // What is verified has a deadline; a time to live is none to count on.
+            State::Bringup => !self.reference.owed().iter().any(|o| matches!(o, Owed::Verdict(_))),
+            State::Ending | State::Failed | State::Closed => true,
+        };
+        if waits && !self.world.is_busy() {
+            return Err("nothing is on its way, and the session is not closed".into());
+        }
+        let deadline = self.session.next_deadline().map(Timestamp::as_millis);
+        let next = [self.world.next_due(), deadline].into_iter().flatten().min();
+        self.world.now = self.world.now.max(next.unwrap_or(self.world.now + 1_000));
+        self.world.turn()?;
+        if let Some(event) = self.world.arrive() {
+            return self.deliver(event);
+        }
+        self.deliver(Event::Tick)
+    }
+
+    /// Something from outside.
+    fn happening(&mut self) -> Result<Flow, String> {
+        let faults = self.world.faults;
+        match self.dice.below(16) {
+            0 if faults.jumps => {
+                self.world.stats.jumps += 1;
+                let jump = match self.dice.below(4) {
+                    0 => -self.dice.between(0, 5_000),
+                    1 => self.dice.between(0, 200_000_000),
+                    _ => self.dice.between(0, 30_000),
+                };
+                self.world.now += jump;
+                self.deliver(Event::Tick)
+            }
+            1 if faults.deaths && self.dice.one_in(6) && !self.world.anchor_dead => {
+                self.world.stats.anchors += 1;
+                self.world.lose_anchor();
+                Ok(Flow::On)
+            }
+            1 if faults.deaths && self.dice.one_in(8) => {
+                self.world.break_component();
+                Ok(Flow::On)
+            }
+            2 | 3 if faults.doubles => match self.world.stale() {
+                Some(event) => {
+                    self.world.stats.stale += 1;
+                    self.deliver(event)
+                }
+                None => Ok(Flow::On),
+            },
+            _ if faults.clients => self.request(),
+            _ => Ok(Flow::On),
+        }
+    }
+
+    /// A client asks for something.
+    fn request(&mut self) -> Result<Flow, String> {
+        let app = if self.dice.one_in(2) { AppName::main() } else { self.app(self.apps) };
+        let request = match self.dice.below(16) {
+            0..=2 => Request::Attach,
+            3 | 4 => Request::Exec,
+            5 => Request::Input { app },
+            6 | 7 => Request::Pause,
+            8 | 9 => Request::Resume,
+            10 if self.dice.one_in(3) => Request::End,
+            11 => Request::Collect,
+            12 => match self.dice.below(4) {
+                0 => Request::Show,
+                1 => Request::Export,
+                2 => Request::Diff,
+                _ => Request::Apply,
+            },
+            _ if self.attached > 0 => {
+                self.attached -= 1;
+                return self.deliver(Event::ClientDetached);
+            }
+            _ => return self.deliver(Event::Activity),
+        };
+        let answer = self.session.admit(&request);
+        let expected = self.reference.may(&request);
+        let got = answer.as_ref().ok().map(|a| *a == Admission::Granted);
+        if got != expected {
+            return Err(format!("{request:?} was answered {answer:?}, expected {expected:?}"));
+        }
+        self.world.stats.requests += 1;
+        if got != Some(true) {
+            self.world.stats.denied += u64::from(got.is_none());
+            return Ok(Flow::On);
+        }
+        match request {
+            Request::Show | Request::Diff => Ok(Flow::On),
+            Request::Attach => {
+                self.attached += 1;
+                self.deliver(Event::ClientAttached)
+            }
+            Request::Input { .. } => self.deliver(Event::Activity),
+            Request::Exec => {
+                if !self.world.anchor_dead {
+                    self.apps += 1;
+                    let app = self.app(self.apps);
+                    self.world.exec(app)?;
+                }
+                Ok(Flow::On)
+            }
+            Request::Pause => self.deliver(Event::PauseRequested),
+            Request::Resume => self.deliver(Event::ResumeRequested),
+            Request::Export | Request::Apply => {
+                self.deliver(Event::Granted { grant: Grant::Tools { path: Some("/secret".into()) } })
+            }
+            Request::Collect => self.deliver(Event::Collected),
+            Request::End => {
+                let grace = Millis(self.dice.below(30_000));
+                self.deliver(Event::EndRequested { by: EndedBy::Operator, grace })
+            }
+        }
+    }
+
+    fn app(&self, number: u32) -> AppName {
+        format!("x{number}").parse().unwrap_or_else(|_| AppName::main())
+    }
+
+    /// A closed session stays as it is, whatever comes in.
+    fn afterlife(&mut self) -> Result<Flow, String> {
+        let before = self.session.clone();
+        let late = [
+            self.world.stale().unwrap_or(Event::Tick),
+            Event::AnchorDied,
+            Event::EndRequested { by: EndedBy::Operator, grace: Millis(1) },
+            Event::ClientAttached,
+        ];
+        for event in late {
+            let mut effects = Effects::new();
+            self.session = self.session.clone().advance(event, self.now(), &mut effects);
+            if self.session != before || !effects.is_empty() {
+                return Err("a closed session changed".into());
+            }
+        }
+        match self.session.outcome() {
+            Some(Outcome::Ended { .. }) => self.world.stats.ended += 1,
+            Some(Outcome::Cancelled { .. }) => self.world.stats.cancelled += 1,
+            Some(Outcome::Failed { .. }) => self.world.stats.failed += 1,
+            Some(Outcome::Faulted { .. }) | None => return Err("closed without a sound outcome".into()),
+        }
+        Ok(Flow::Over)
+    }
+
+    /// Hands in one event, compares, and carries out what is asked.
+    fn deliver(&mut self, event: Event) -> Result<Flow, String> {
+        let now = self.now();
+        self.note(|| format!("{} <- {event:?}", now.as_millis() - START));
+        self.steps += 1;
+        self.world.heard(&event);
+        let was = self.reference.state();
+        let owed_before = self.reference.owed();
+        let wiped_before = self.reference.wiped.len();
+        let due = if event == Event::Tick { self.reference.wants_probes(now) } else { Vec::new() };
+
+        let mut effects = Effects::new();
+        let session = self.session.clone();
+        self.session = session.advance(event.clone(), now, &mut effects);
+        let mut effects: Vec<Effect> = effects.drain().collect();
+        self.world.wrong.tamper(&mut effects);
+        self.reference.observe(&event, now);
+
+        let is = self.reference.state();
+        let owed = self.reference.owed();
+        let restarted = event == Event::KeeperRestarted;
+        let failing = is == State::Failed && was != State::Failed;
+        let answered = owed != owed_before;
+        let hold_over = matches!(event, Event::Thawed { .. } | Event::FreezeFailed { .. }) && answered;
+        let lives = is == State::Active && !owed.contains(&Owed::Freeze);
+        let probes = lives && (!due.is_empty() || hold_over || restarted);
+
+        let torn = matches!(is, State::Ending | State::Failed);
+        let again = restarted || failing || (torn && event == Event::AnchorDied);
+        let mut expected: BTreeSet<Owed> =
+            if again { owed.clone() } else { owed.difference(&owed_before).copied().collect() };
+        if is == State::Bringup {
+            expected.extend(due.into_iter().map(Owed::Verdict));
+        }
+        if restarted && is == State::Paused && !owed.contains(&Owed::Thaw) {
+            expected.insert(Owed::Freeze);
+        }
+        self.check_acts(&effects, &expected, probes)?;
+        self.check_order(&effects)?;
+        let cuts = effects.first() == Some(&Effect::CutRoute);
+        if cuts != (failing || (restarted && is == State::Failed)) {
+            return Err(format!("from {was} to {is}, the first effect is {:?}", effects.first()));
+        }
+        self.check_journal(&effects, was, is, wiped_before)?;
+        let changed = owed != owed_before || was != is;
+        self.check_checkpoint(&effects, changed)?;
+        self.agree()?;
+        if was != is {
+            self.world.stats.active += u64::from(was == State::Bringup && is == State::Active);
+            self.world.stats.paused += u64::from(is == State::Paused);
+        }
+        self.carry(effects)
+    }
+
+    /// What is asked must be what is newly owed, each once.
+    fn check_acts(
+        &mut self,
+        effects: &[Effect],
+        expected: &BTreeSet<Owed>,
+        probes: bool,
+    ) -> Result<(), String> {
+        let bringup = self.reference.state() == State::Bringup;
+        let mut asked = Vec::new();
+        let mut probed = Vec::new();
+        for effect in effects {
+            asked.push(match effect {
+                Effect::CutRoute | Effect::Journal(_) | Effect::Checkpoint | Effect::RecordChanged => {
+                    continue;
+                }
+                Effect::Do(step) => Owed::Do(*step),
+                Effect::Undo(step) => Owed::Undo(*step),
+                Effect::Probe(property) => {
+                    probed.push(*property);
+                    if !bringup {
+                        continue;
+                    }
+                    Owed::Verdict(*property)
+                }
+                Effect::StartMain => Owed::StartMain,
+                Effect::Freeze { turn } => {
+                    self.hold(true, *turn, effects)?;
+                    Owed::Freeze
+                }
+                Effect::Thaw { turn } => {
+                    self.hold(false, *turn, effects)?;
+                    Owed::Thaw
+                }
+                Effect::Wipe { step, attempt, grace } => Owed::Wipe(*step, *attempt, *grace),
+                Effect::Finish => Owed::Finish,
+            });
+        }
+        let set: BTreeSet<Owed> = asked.iter().copied().collect();
+        if set.len() != asked.len() || set != *expected {
+            return Err(format!("asked for {asked:?}, owed {expected:?}"));
+        }
+        let all: &[Property] = if probes { &Property::ALL } else { &[] };
+        if !bringup && probed != all {
+            return Err(format!("probed {probed:?}, expected {all:?}"));
+        }
+        let now = self.now();
+        if !probed.is_empty() && !self.reference.asked_to_probe(&probed, now) {
+            return Err("probes go on although one has been silent for too long".into());
+        }
+        Ok(())
+    }
+
+    /// A number may be asked with again only when a new keeper asks again.
+    fn hold(&mut self, freeze: bool, turn: u32, effects: &[Effect]) -> Result<(), String> {
+        let restarted = effects
+            .iter()
+            .any(|e| matches!(e, Effect::Journal(entry) if entry.fact == Fact::KeeperRestarted));
+        if self.reference.asked_to_hold(freeze, turn) || restarted {
+            Ok(())
+        } else {
+            Err(format!("turn {turn} was used before"))
+        }
+    }
+
+    /// Route, journal, checkpoint, acts, record.
+    fn check_order(&self, effects: &[Effect]) -> Result<(), String> {
+        let class = |effect: &Effect| match effect {
+            Effect::CutRoute => 0,
+            Effect::Journal(_) => 1,
+            Effect::Checkpoint => 2,
+            Effect::Do(_)
+            | Effect::Undo(_)
+            | Effect::Probe(_)
+            | Effect::StartMain
+            | Effect::Freeze { .. }
+            | Effect::Thaw { .. }
+            | Effect::Wipe { .. }
+            | Effect::Finish => 3,
+            Effect::RecordChanged => 4,
+        };
+        if effects.is_sorted_by_key(class) {
+            Ok(())
+        } else {
+            Err(format!("effects out of order: {effects:?}"))
+        }
+    }
+
+    fn check_journal(&self, effects: &[Effect], was: State, is: State, wiped: usize) -> Result<(), String> {
+        let facts = || {
+            effects
+                .iter()
+                .filter_map(|e| if let Effect::Journal(entry) = e { Some(&entry.fact) } else { None })
+        };
+        if was != is && !facts().any(|f| *f == Fact::Became { state: is }) {
+            return Err(format!("became {is} without a word in the journal"));
+        }
+        let lines = facts().filter(|f| matches!(f, Fact::Wiped { .. })).count();
+        if lines != self.reference.wiped.len() - wiped {
+            return Err(format!("{lines} lines of the wipe journaled"));
+        }
+        let secret = facts().any(|f| matches!(f, Fact::Granted { grant: Grant::Tools { path: Some(_) } }));
+        if secret { Err("a path was journaled".into()) } else { Ok(()) }
+    }
+
+    fn check_checkpoint(&self, effects: &[Effect], changed: bool) -> Result<(), String> {
+        let written = effects.contains(&Effect::Checkpoint);
+        if self.reference.wiped.len() >= WipeStep::OverwriteRings as usize {
+            return if written {
+                Err("the checkpoint is written during its overwriting".into())
+            } else {
+                Ok(())
+            };
+        }
+        if changed && !written { Err("a change was not checkpointed".into()) } else { Ok(()) }
+    }
+
+    fn agree(&self) -> Result<(), String> {
+        let (session, reference) = (&self.session, &self.reference);
+        if session.state() != reference.state() {
+            return Err(format!("is {}, expected {}", session.state(), reference.state()));
+        }
+        if session.outcome() != reference.outcome() {
+            return Err(format!("outcome {:?}, expected {:?}", session.outcome(), reference.outcome()));
+        }
+        if session.clients() != reference.clients() {
+            return Err(format!("{} clients, expected {}", session.clients(), reference.clients()));
+        }
+        let line = |line: &WipeLine| (line.step, line.evidence.clone());
+        let expected = WipeStep::ALL.into_iter().zip(reference.wiped.iter().cloned());
+        if !session.wipe_lines().iter().map(line).eq(expected) {
+            return Err("the wipe's lines are not what was reported".into());
+        }
+        if session.state() == State::Active && session.next_deadline().is_none() && self.reference.moves() {
+            return Err("an active session does not want to be probed".into());
+        }
+        Ok(())
+    }
+
+    /// Carries out effects in order; the keeper may die between any two.
+    fn carry(&mut self, effects: Vec<Effect>) -> Result<Flow, String> {
+        let torn = self.dice.one_in(50) && self.world.faults.crashes;
+        let until = if torn { self.dice.below(effects.len() as u64 + 1) as usize } else { usize::MAX };
+        let mut out = Vec::new();
+        for (index, effect) in effects.into_iter().enumerate() {
+            if index == until {
+                self.world.stats.torn_effects += 1;
+                return self.crash();
+            }
+            self.note(|| format!("      {effect:?}"));
+            match effect {
+                Effect::Journal(entry) => self.journal.push(entry),
+                Effect::Checkpoint => {
+                    if self.world.checkpoint_gone {
+                        return Err("the checkpoint is written after it was overwritten".into());
+                    }
+                    self.saved = Some((self.session.clone(), self.reference.clone()));
+                }
+                Effect::RecordChanged => {}
+                Effect::Finish => self.finish()?,
+                Effect::CutRoute => {
+                    self.world.begin(Effect::CutRoute);
+                    if !self.world.route_is_cut() {
+                        return Err("the route is open after it was cut".into());
+                    }
+                }
+                act @ (Effect::Do(_)
+                | Effect::Undo(_)
+                | Effect::Probe(_)
+                | Effect::StartMain
+                | Effect::Freeze { .. }
+                | Effect::Thaw { .. }
+                | Effect::Wipe { .. }) => {
+                    let wrong = self.world.wrong;
+                    wrong.mislead(act, &mut out);
+                    for effect in out.drain(..) {
+                        self.world.begin(effect);
+                    }
+                }
+            }
+        }
+        if self.session.state() == State::Failed && !self.world.route_is_cut() {
+            return Err("failed, and the route is open".into());
+        }
+        Ok(Flow::On)
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        let Some(receipt) = self.session.wipe_receipt() else {
+            return Err("finished without a receipt".into());
+        };
+        self.world.account(receipt.lines())?;
+        self.finished = true;
+        Ok(())
+    }
+
+    /// The keeper dies and another takes over.
+    fn crash(&mut self) -> Result<Flow, String> {
+        self.world.stats.crashes += 1;
+        self.note(|| "      the keeper dies".to_owned());
+        self.world.lose_keeper();
+        self.attached = 0;
+        self.finished = false;
+        let damaged = self.dice.one_in(12);
+        let saved = self.saved.take().filter(|_| !self.world.checkpoint_gone && !damaged);
+        let flow = match saved {
+            Some((session, reference)) => self.restore(session, reference)?,
+            None => self.recover()?,
+        };
+        self.world.adopt();
+        Ok(flow)
+    }
+
+    fn restore(&mut self, session: Session, reference: Reference) -> Result<Flow, String> {
+        let stored = serde_json::to_vec(&session).map_err(|e| e.to_string())?;
+        let restored: Session = serde_json::from_slice(&stored).map_err(|e| e.to_string())?;
+        if restored != session {
+            return Err("a restored session is another".into());
+        }
+        self.saved = Some((session, reference.clone()));
+        self.session = restored;
+        self.reference = reference;
+        let event = Event::KeeperRestarted;
+        if self.world.wrong.tells_restart(&event) { self.deliver(event) } else { Ok(Flow::On) }
+    }
+
+    fn recover(&mut self) -> Result<Flow, String> {
+        let now = self.now();
+        let mut effects = Effects::new();
+        let recovered = Session::recover(&self.journal, LOST.0, LOST.1, now, &mut effects);
+        let reference = Reference::from_journal(&self.journal, LOST, now);
+        let (session, reference) = match (recovered, reference) {
+            (Ok(session), Some(reference)) => (session, reference),
+            (Err(_), None) => {
+                self.world.stats.never_opened += 1;
+                return Ok(Flow::Over);
+            }
+            (recovered, reference) => {
+                return Err(format!("recovered {recovered:?}, expected {reference:?}"));
+            }
+        };
+        self.world.stats.recoveries += 1;
+        self.note(|| "      recovered from the journal".to_owned());
+        self.session = session;
+        self.reference = reference;
+        let effects: Vec<Effect> = effects.drain().collect();
+        let owed = self.reference.owed();
+        self.check_acts(&effects, &owed, false)?;
+        self.check_order(&effects)?;
+        self.check_checkpoint(&effects, true)?;
+        let is = self.reference.state();
+        if (effects.first() == Some(&Effect::CutRoute)) != (is == State::Failed) {
+            return Err("recovered as failed without cutting the route".into());
+        }
+        self.agree()?;
+        self.carry(effects)
+    }
+}

@@ -1,0 +1,72 @@
+//! What a run exercised.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+macro_rules! stats {
+    ($($(#[$doc:meta])* $field:ident),* $(,)?) => {
+        /// Counts of what was exercised, over one seed or many.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl AddAssign for Stats {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$field += other.$field;)*
+            }
+        }
+
+        impl fmt::Display for Stats {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $(writeln!(f, "  {:<16}{:>12}", stringify!($field), self.$field)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+
+stats! {
+    /// Seeds that were run.
+    runs,
+    /// Events handed to the machine.
+    events,
+    /// Sessions that became active.
+    active,
+    /// Times apps were paused.
+    paused,
+    /// Sessions that ended as asked.
+    ended,
+    /// Sessions that were called off.
+    cancelled,
+    /// Sessions that failed.
+    failed,
+    /// Sessions whose keeper died before anything was written.
+    never_opened,
+    /// Keepers that died.
+    crashes,
+    /// Keepers that died while carrying out effects.
+    torn_effects,
+    /// Restarts that had only the journal.
+    recoveries,
+    /// Anchors that died.
+    anchors,
+    /// Steps of bring-up that failed.
+    step_failures,
+    /// Steps of bring-up that were undone.
+    undone,
+    /// Attempts at steps of the wipe that failed.
+    wipe_failures,
+    /// Outcomes that came twice.
+    doubled,
+    /// Outcomes that came again much later.
+    stale,
+    /// Effects that took long.
+    slow,
+    /// Times the clock jumped.
+    jumps,
+    /// Requests put to `admit`.
+    requests,
+    /// Requests refused.
+    denied,
+}
