@@ -26,8 +26,8 @@ struct Need {
 }
 
 const TESTS_NEED: [Need; 5] = [
-    Need { program: "cc", package: "gcc" },
     Need { program: "git", package: "git" },
+    Need { program: "openssl", package: "openssl" },
     Need { program: "python3", package: "python3" },
     Need { program: "setpriv", package: "util-linux" },
     Need { program: "setsid", package: "util-linux" },

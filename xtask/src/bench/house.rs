@@ -147,3 +147,20 @@ pub fn kill(pid: u32) -> Result<()> {
     ensure!(status.success(), "cannot kill {pid}");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_byte_needs_a_byte_and_success() {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            first_byte(command)
+        };
+        assert!(shell("echo x").is_ok());
+        assert!(shell("true").is_err());
+        assert!(shell("echo x; exit 1").is_err());
+    }
+}

@@ -152,4 +152,24 @@ mod tests {
             config["mounts"].as_array().unwrap().iter().map(|m| &m["destination"]).collect();
         assert_eq!(targets, ["/usr", "/etc", "/tmp", "/home", "/run", "/p"]);
     }
+
+    #[test]
+    fn bubblewrap_runs_the_command_in_the_project() {
+        if command::find("bwrap").is_none() {
+            eprintln!("skipped: there is no bwrap");
+            return;
+        }
+        let printed = command::read(&mut bubblewrap(&std::env::temp_dir())).unwrap();
+        assert_eq!(printed, "x\n");
+    }
+
+    #[test]
+    fn a_signal_is_awaited() {
+        let path = std::env::temp_dir().join(format!("sessile-signal-{}", std::process::id()));
+        let mut signal = Signal::new(path.clone()).unwrap();
+        let given = signal.given();
+        let took = signal.time(Command::new("sh").args(["-c", &format!("({given}) &")]));
+        fs::remove_file(path).unwrap();
+        took.unwrap();
+    }
 }

@@ -10,6 +10,7 @@ mod support;
 
 mod attach;
 mod directory;
+mod documents;
 mod hostile;
 mod project;
 mod run;

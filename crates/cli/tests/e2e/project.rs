@@ -26,7 +26,7 @@ for_root_and_user! {
 
     fn what_runs_on_the_host_later_is_protected(world) {
         world.write(".git/config", "[core]\n");
-        let script = "echo x > .git/hooks/post-checkout; echo x > .git/config; echo x > .envrc; true";
+        let script = "mkdir -p .git/hooks; echo x > .git/hooks/post-checkout; echo x > .git/config; echo x > .envrc; true";
         world.sessile(&["run", "--", "sh", "-c", script]);
         assert_eq!(fs::read_to_string(world.project().join(".git/config")).unwrap(), "[core]\n");
         assert!(!world.project().join(".git/hooks/post-checkout").exists());
