@@ -46,12 +46,22 @@ for_root_and_user! {
         assert!(format!("{}{}", unanchored.text(), unanchored.err).contains("unanchored"));
     }
 
-    fn another_key_does_not_verify_it(world) {
+    fn a_receipt_is_verified_from_a_file_and_a_forged_one_is_not(world) {
         let id = world.open("signed", &["sleep", "infinity"]);
         world.must(&["end", "signed", "--grace", "0s"]);
-        let key = format!("ed25519:{}", "ab".repeat(32));
-        let finished = world.sessile(&["receipt", &id, "--verify", "--key", &key]);
-        assert_ne!(finished.code, 0, "{}", finished.text());
+        let envelope = world.must(&["receipt", &id, "--json"]);
+        let key = world.json(&["daemon", "status", "--json"])["key"].as_str().unwrap().to_owned();
+        world.must(&["daemon", "stop"]);
+
+        let file = world.write("receipt.json", &envelope);
+        let verify = |key: &str| {
+            world.sessile(&["receipt", "--verify", "--file", file.to_str().unwrap(), "--key", key])
+        };
+        verify(&key).ended_with(0);
+        // The base point of the curve: a key, but not the one that signed.
+        verify(&format!("ed25519:58{}", "66".repeat(31))).ended_with(77);
+        world.write("receipt.json", &forged(&envelope));
+        verify(&key).ended_with(77);
     }
 
     /// The commands of docs/receipt.md, which use nothing of ours.
@@ -63,11 +73,7 @@ for_root_and_user! {
             None => return skip("there is no openssl"),
             Some(right) => assert!(right, "OpenSSL does not verify {envelope}"),
         }
-        let mut forged: Value = serde_json::from_str(&envelope).unwrap();
-        let payload = STANDARD.decode(forged["payload"].as_str().unwrap()).unwrap();
-        let text = String::from_utf8(payload).unwrap().replacen("\"L1\"", "\"L2\"", 1);
-        forged["payload"] = STANDARD.encode(text + " ").into();
-        assert_eq!(others_verify(&forged.to_string()), Some(false), "OpenSSL verifies a forgery");
+        assert_eq!(others_verify(&forged(&envelope)), Some(false), "OpenSSL verifies a forgery");
     }
 
     fn a_receipt_outlives_the_daemon(world) {
@@ -117,6 +123,16 @@ for_root_and_user! {
         });
         assert_eq!(record["outcome"], serde_json::json!({"kind": "ended", "by": "time_to_live"}));
     }
+}
+
+/// The envelope with a payload that claims another time of the end, under the same signature.
+fn forged(envelope: &str) -> String {
+    let mut forged: Value = serde_json::from_str(envelope).unwrap();
+    let payload = STANDARD.decode(forged["payload"].as_str().unwrap()).unwrap();
+    let mut receipt: Value = serde_json::from_slice(&payload).unwrap();
+    receipt["ended_at"] = "2000-01-01T00:00:00Z".into();
+    forged["payload"] = STANDARD.encode(receipt.to_string()).into();
+    forged.to_string()
 }
 
 /// Runs the commands that docs/receipt.md gives; `None` when they cannot run here.
