@@ -65,6 +65,13 @@ pub fn kill(pid: u32) {
     assert!(wait_for_end(pid, TIME_LIMIT), "{pid} does not die");
 }
 
+/// The same without a word when it cannot be done.
+pub fn kill_quietly(pid: u32) {
+    if kill_process(number(pid), Signal::KILL).is_ok() {
+        wait_for_end(pid, Duration::from_secs(5));
+    }
+}
+
 /// Sends a process of this test a signal.
 pub fn signal(pid: u32, signal: Signal) {
     kill_process(number(pid), signal).unwrap_or_else(|e| panic!("cannot signal {pid}: {e}"));
