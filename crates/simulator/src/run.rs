@@ -139,7 +139,7 @@ impl Run {
         if let Flow::Over = self.carry(effects)? {
             return Ok(());
         }
-        let length = if self.dice.one_in(64) { 900 } else { self.dice.between(10, 120) };
+        let length = if self.dice.one_in(64) { 900 } else { self.dice.between(20, 160) };
         for _ in 0..length {
             if let Flow::Over = self.turn(true)? {
                 return Ok(());
@@ -161,7 +161,7 @@ impl Run {
         if self.finished {
             return self.afterlife();
         }
-        let crash = self.dice.one_in(60);
+        let crash = self.dice.one_in(100);
         if crash && self.world.faults.crashes {
             return self.crash();
         }
@@ -232,7 +232,7 @@ impl Run {
             5 => Request::Input { app },
             6 | 7 => Request::Pause,
             8 | 9 => Request::Resume,
-            10 if self.dice.one_in(3) => Request::End,
+            10 if self.dice.one_in(6) => Request::End,
             11 => Request::Collect,
             12 => match self.dice.below(4) {
                 0 => Request::Show,
@@ -305,13 +305,37 @@ impl Run {
                 return Err("a closed session changed".into());
             }
         }
-        match self.session.outcome() {
-            Some(Outcome::Ended { .. }) => self.world.stats.ended += 1,
-            Some(Outcome::Cancelled { .. }) => self.world.stats.cancelled += 1,
-            Some(Outcome::Failed { .. }) => self.world.stats.failed += 1,
-            Some(Outcome::Faulted { .. }) | None => return Err("closed without a sound outcome".into()),
-        }
+        self.count_outcome()?;
         Ok(Flow::Over)
+    }
+
+    fn count_outcome(&mut self) -> Result<(), String> {
+        let stats = &mut self.world.stats;
+        let by = match self.session.outcome() {
+            Some(Outcome::Ended { by }) => {
+                stats.ended += 1;
+                by
+            }
+            Some(Outcome::Cancelled { by }) => {
+                stats.cancelled += 1;
+                by
+            }
+            Some(Outcome::Failed { cause, .. }) => {
+                stats.failed += 1;
+                stats.by_silence += u64::from(cause.ends_with("no answer"));
+                return Ok(());
+            }
+            Some(Outcome::Faulted { .. }) | None => return Err("closed without a sound outcome".into()),
+        };
+        match by {
+            EndedBy::Operator => stats.by_operator += 1,
+            EndedBy::MainExited => stats.by_exit += 1,
+            EndedBy::TimeToLive => stats.by_time_to_live += 1,
+            EndedBy::IdleTimeout => stats.by_idleness += 1,
+            EndedBy::Linger => stats.by_linger += 1,
+            EndedBy::Cancelled => {}
+        }
+        Ok(())
     }
 
     /// Hands in one event, compares, and carries out what is asked.
@@ -508,7 +532,7 @@ impl Run {
 
     /// Carries out effects in order; the keeper may die between any two.
     fn carry(&mut self, effects: Vec<Effect>) -> Result<Flow, String> {
-        let torn = self.dice.one_in(50) && self.world.faults.crashes;
+        let torn = self.dice.one_in(100) && self.world.faults.crashes;
         let until = if torn { self.dice.below(effects.len() as u64 + 1) as usize } else { usize::MAX };
         let mut out = Vec::new();
         for (index, effect) in effects.into_iter().enumerate() {

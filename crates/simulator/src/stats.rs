@@ -11,6 +11,13 @@ macro_rules! stats {
             $($(#[$doc])* pub $field: u64,)*
         }
 
+        impl Stats {
+            /// Each count with its name.
+            pub fn each(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($field), self.$field),)*]
+            }
+        }
+
         impl AddAssign for Stats {
             fn add_assign(&mut self, other: Self) {
                 $(self.$field += other.$field;)*
@@ -19,8 +26,7 @@ macro_rules! stats {
 
         impl fmt::Display for Stats {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                $(writeln!(f, "  {:<16}{:>12}", stringify!($field), self.$field)?;)*
-                Ok(())
+                self.each().iter().try_for_each(|(name, n)| writeln!(f, "  {name:<16}{n:>12}"))
             }
         }
     };
@@ -37,10 +43,22 @@ stats! {
     paused,
     /// Sessions that ended as asked.
     ended,
+    /// Of those, by an operator.
+    by_operator,
+    /// Of those, by the exit of their command.
+    by_exit,
+    /// Of those, because their result was not collected.
+    by_linger,
+    /// Of those, because they were idle.
+    by_idleness,
+    /// Of those and of the cancelled, because their time to live passed.
+    by_time_to_live,
     /// Sessions that were called off.
     cancelled,
     /// Sessions that failed.
     failed,
+    /// Of those, because a probe was not answered for too long.
+    by_silence,
     /// Sessions whose keeper died before anything was written.
     never_opened,
     /// Keepers that died.

@@ -387,7 +387,7 @@ impl World {
 
     fn do_step(&mut self, step: BringupStep) {
         let parts = Self::opens(step);
-        if self.fails(14) || (self.anchor_dead && step >= BringupStep::Keys) {
+        if self.fails(40) || (self.anchor_dead && step >= BringupStep::Keys) {
             let made = self.rng.below(parts.len() as u64 + 1) as usize;
             self.open.extend(&parts[..made]);
             self.stats.step_failures += 1;
