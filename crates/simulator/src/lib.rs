@@ -10,11 +10,14 @@
 //! |---|---|
 //! | [`reference`] | a session as a heap of facts, from which state and obligations follow |
 //! | [`world`] | resources, effects carried out late, faults |
+//! | [`physics`] | what opens and closes what, and what no order can make right |
 //! | [`wrong`] | deliberate mistakes that the simulator has to see |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod check;
+pub mod physics;
 pub mod prng;
 pub mod reference;
 mod run;
