@@ -1,1 +1,35 @@
 //! Namespaces, mounts, filters, control groups, probes, and the overwriting of memory and storage.
+//!
+//! Takes a plan, reports an outcome; knows neither sessions nor keepers.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`space`] | a session's namespaces and storage |
+//! | [`app`] | launching an app's sandbox |
+//! | [`target`] | where granted folders may appear inside |
+//! | [`seccomp`] | the system calls an app may make |
+//! | [`cgroup`] | limits, freezing and killing by control groups |
+//! | [`processes`] | freezing and killing without them |
+//! | [`identity`] | what programs can read about who and where they are |
+//! | [`probe`] | whether the four properties hold |
+//! | [`wipe`] | overwriting memory and storage |
+
+#![warn(missing_docs)]
+
+pub mod app;
+pub mod cgroup;
+mod confine;
+mod etc;
+pub mod identity;
+mod launcher;
+pub mod probe;
+pub mod processes;
+mod root;
+pub mod seccomp;
+pub mod space;
+mod step;
+mod sys;
+pub mod target;
+pub mod wipe;
+
+pub use step::Step;

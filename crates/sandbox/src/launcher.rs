@@ -1,0 +1,189 @@
+//! The two processes between the keeper and init.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::process::{Gid, Uid, chdir};
+
+use crate::app::{AppPlan, Grant};
+use crate::confine;
+use crate::root::{self, RootPlan};
+use crate::space::{INNER_ID, Space, map_self, write_proc};
+use crate::step::{At, Fault, Step};
+use crate::sys::{self, Forked};
+
+/// What launcher and child work from.
+pub(crate) struct Order<'a> {
+    pub space: &'a Space,
+    pub plan: &'a AppPlan<'a>,
+    pub grants: Vec<Grant<'a>>,
+    pub filter: BorrowedFd<'a>,
+    pub control: BorrowedFd<'a>,
+    pub report: BorrowedFd<'a>,
+}
+
+/// Runs the launcher, or the child that it makes. Neither returns.
+pub(crate) fn run(order: Order<'_>) -> ! {
+    let report = order.report;
+    let outcome = launch(order);
+    if let Err(fault) = &outcome {
+        // Nobody is left to tell when this fails.
+        let _ = sys::send(report, &fault.encode(), &[]);
+    }
+    sys::leave(i32::from(outcome.is_err()))
+}
+
+fn launch(order: Order<'_>) -> Result<(), Fault> {
+    if let Some(cgroup) = order.plan.cgroup {
+        cgroup.join_version_1().at(Step::JoinCgroup)?;
+    }
+    join(order.space)?;
+    let flags = libc::CLONE_PARENT
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP;
+    // SAFETY: a launcher is the copy of one thread; both sides end in `leave` or `exec`.
+    match unsafe { sys::fork_with(flags as u64, None) }.at(Step::Namespaces)? {
+        Forked::Child => become_init(order).map(|never| match never {}),
+        Forked::Parent(pid, pidfd) => {
+            let mut bytes = vec![b'L'];
+            bytes.extend(pid.to_le_bytes());
+            sys::send(order.report, &bytes, &[pidfd.as_fd()]).at(Step::Handover)
+        }
+    }
+}
+
+/// Joins the session's namespaces and takes on its user id. The user namespace comes first: it
+/// brings the right to enter the other.
+fn join(space: &Space) -> Result<(), Fault> {
+    let step = Step::JoinSpace;
+    sys::join_namespace(&space.userns, libc::CLONE_NEWUSER).on(step, "user")?;
+    sys::join_namespace(&space.mntns, libc::CLONE_NEWNS).on(step, "mount")?;
+    // The child finds the storage by its working folder: the app's user may not walk there.
+    chdir(&space.mount_point).on(step, "storage")?;
+    if space.subordinate_base.is_some() {
+        let (uid, gid) = (Uid::from_raw(INNER_ID), Gid::from_raw(INNER_ID));
+        rustix::thread::set_thread_groups(&[]).on(Step::Ids, "groups")?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid).on(Step::Ids, "gid")?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid).on(Step::Ids, "uid")?;
+    }
+    // New credentials made the process undumpable, which would close /proc/self to its child.
+    sys::control_process(libc::PR_SET_DUMPABLE, 1).at(Step::Ids)
+}
+
+/// The one value that cannot exist: a successful `exec` does not return.
+enum Never {}
+
+fn become_init(order: Order<'_>) -> Result<Never, Fault> {
+    let plan = order.plan;
+    map_self(INNER_ID, INNER_ID, INNER_ID).at(Step::IdMap)?;
+    // The filter refuses these too; this holds for whatever the filter might miss.
+    write_proc("/proc/sys/user/max_user_namespaces", "0").at(Step::Nesting)?;
+    bring_loopback_up().at(Step::Loopback)?;
+    rustix::system::sethostname(plan.identity.hostname.as_bytes()).at(Step::Hostname)?;
+
+    let writable: Vec<String> =
+        order.grants.iter().filter(|g| g.writable).map(|g| g.target.to_owned()).collect();
+    let root = RootPlan {
+        skeleton: format!("apps/{}", plan.name),
+        identity: &plan.identity,
+        extra_etc: &plan.extra_etc,
+        grants: order.grants,
+    };
+    root::enter(&root)?;
+    hand_over(order.report)?;
+
+    confine::drop_capabilities().at(Step::Capabilities)?;
+    confine::enforce_landlock(&writable)?;
+    confine::limit_resources(plan.max_processes).at(Step::Limits)?;
+    sys::control_process(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).at(Step::Parent)?;
+    // The anchor may have died before the signal was asked for.
+    if sys::poll_one(&plan.anchor, Duration::ZERO).at(Step::Parent)? {
+        return Err(Errno::SRCH).at(Step::Parent);
+    }
+    let image = arrange(plan.image, order.control, order.filter).at(Step::Descriptors)?;
+    Err(execute(&image)).at(Step::Exec)
+}
+
+fn bring_loopback_up() -> Result<(), Errno> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    // SAFETY: all-zero bytes are a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *place = byte.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    // SAFETY: the request is the one this ioctl reads, and outlives it.
+    let rc = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if rc == 0 { Ok(()) } else { Err(sys::last_errno()) }
+}
+
+/// Sends what only a process inside can open.
+fn hand_over(report: BorrowedFd<'_>) -> Result<(), Fault> {
+    let path = OFlags::PATH | OFlags::CLOEXEC;
+    let open = |name: &str, flags| openat(CWD, name, flags, Mode::empty()).on(Step::Handover, name);
+    let ptmx = open("/dev/pts/ptmx", path)?;
+    let netns = open("/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC)?;
+    let root = open("/", path | OFlags::DIRECTORY)?;
+    let message = [b'C', confine::landlock_abi()];
+    sys::send(report, &message, &[ptmx.as_fd(), netns.as_fd(), root.as_fd()]).at(Step::Handover)
+}
+
+/// Puts `/dev/null` at 0 to 2, control at 3 and filter at 4, and lets everything else close at
+/// the execution, the report socket among it: its end is what tells the caller.
+fn arrange(
+    image: BorrowedFd<'_>,
+    control: BorrowedFd<'_>,
+    filter: BorrowedFd<'_>,
+) -> Result<OwnedFd, Errno> {
+    // First out of the way of the places they are put in.
+    let image = fcntl_dupfd_cloexec(image, 10)?;
+    let control = fcntl_dupfd_cloexec(control, 10)?;
+    let filter = fcntl_dupfd_cloexec(filter, 10)?;
+    let null = openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let null = fcntl_dupfd_cloexec(null, 10)?;
+    for (from, to) in [(&null, 0), (&null, 1), (&null, 2), (&control, 3), (&filter, 4)] {
+        // SAFETY: replaces descriptors of a process that is about to become another program;
+        // nothing here uses the old ones again.
+        let rc = unsafe { libc::dup2(from.as_raw_fd(), to) };
+        if rc < 0 {
+            return Err(sys::last_errno());
+        }
+    }
+    // SAFETY: marks descriptors; closes none.
+    let rc = unsafe {
+        libc::syscall(libc::SYS_close_range, 5u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
+    if rc != 0 {
+        return Err(sys::last_errno());
+    }
+    fcntl_setfd(&image, FdFlags::CLOEXEC)?;
+    Ok(image)
+}
+
+fn execute(image: &OwnedFd) -> Errno {
+    let name: &CStr = c"init";
+    let arguments = [name.as_ptr(), std::ptr::null()];
+    let environment: [*const libc::c_char; 1] = [std::ptr::null()];
+    // SAFETY: both arrays end in null and outlive the call, which returns on failure only.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            image.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    sys::last_errno()
+}
+
