@@ -49,6 +49,8 @@ pub struct Attachment {
     pub client: u64,
     /// The client's window.
     pub size: Option<WindowSize>,
+    /// It has not been given a screen yet.
+    pub fresh: bool,
     /// Ring offset of the next byte to send: standard output or the terminal.
     pub out: u64,
     /// Ring offset of the next byte to send: standard error.
@@ -174,9 +176,7 @@ impl Client {
 
     /// Queues bytes of an app, numbered.
     pub fn put_numbered(&mut self, kind: FrameType, flags: u8, channel: u16, number: u64, bytes: &[u8]) {
-        let at = self.output.len();
-        wire::put_frame(&mut self.output, kind, channel, &[&number.to_le_bytes(), bytes]);
-        self.output[at + 5] = flags;
+        wire::put_flagged_frame(&mut self.output, kind, flags, channel, &[&number.to_le_bytes(), bytes]);
     }
 
     fn put_json(&mut self, kind: FrameType, channel: u16, value: &impl serde::Serialize) {

@@ -1,1 +1,39 @@
-//! Drives one session.
+//! The keeper: the process that runs one session.
+//!
+//! ```text
+//!   clients, daemon ──frames──► requests ──► admit ──► event ─┐
+//!   inits, rings, clocks, the anchor ────────────────► event ─┤
+//!                                                             ▼
+//!                                            machine (sessile_session), pure
+//!                                                             │ effects, in order
+//!        journal · checkpoint · bring-up · commands · wipe ◄──┘
+//! ```
+//!
+//! One thread, one [`turn`] after the other; nobody else touches its state. Descriptors that must
+//! outlive it are with the anchor under names; [`adopt`] finds them again.
+
+#![forbid(unsafe_code)]
+
+mod adopt;
+mod app;
+mod bringup;
+mod checkpoint;
+mod client;
+mod facts;
+mod keeper;
+mod output;
+mod plan;
+mod project;
+mod record;
+mod requests;
+mod screen;
+mod seat;
+mod spawn;
+mod task;
+mod turn;
+mod waits;
+mod wipe;
+
+pub use keeper::Keeper;
+pub use seat::{Seat, SeatError};
+pub use turn::wall_clock;

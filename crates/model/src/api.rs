@@ -87,6 +87,9 @@ pub struct Exec {
     /// Further environment.
     #[serde(default)]
     pub env: Vec<EnvVar>,
+    /// As in [`crate::spec::Spec::hold_output`].
+    #[serde(default)]
+    pub hold_output: bool,
 }
 
 /// The answer to [`Exec`].
@@ -185,6 +188,12 @@ pub struct Changes {
     pub unified: String,
     /// Changes to the original since the copy was made, at the same paths.
     pub conflicts: Vec<String>,
+    /// What the lists above leave out and why, in sentences.
+    #[serde(default)]
+    pub notices: Vec<String>,
+    /// Stands for exactly these changes: pass it as [`Apply::seen`].
+    #[serde(default)]
+    pub seen: String,
 }
 
 /// One changed path.
@@ -219,6 +228,19 @@ pub struct Apply {
     pub paths: Vec<String>,
     /// Overwrite paths that changed outside meanwhile.
     pub force: bool,
+    /// [`Changes::seen`] of the changes that were shown: refuses if the session has changed more
+    /// since then. Not checked when absent.
+    pub seen: Option<String>,
+}
+
+/// The answer to [`Apply`].
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Applied {
+    /// Paths written or removed.
+    pub files: u64,
+    /// Paths left as they were and why (protected, links that lead out, not text names).
+    pub skipped: Vec<String>,
 }
 
 /// `GET /v1/daemon`.

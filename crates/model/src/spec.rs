@@ -47,6 +47,9 @@ pub struct Spec {
     pub keep_record: bool,
     /// Properties that may be weaker than defined, by name.
     pub accept_weaker: Vec<Property>,
+    /// A client will attach at once: hold the command's output back rather than lose any of it
+    /// before the client is there. Only for a command without a terminal.
+    pub hold_output: bool,
     /// The profile it was opened with.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub profile: Option<ProfileName>,

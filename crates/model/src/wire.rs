@@ -329,6 +329,8 @@ pub enum Reply {
     Exported(api::Exported),
     /// What a copied project changed.
     Changes(api::Changes),
+    /// What was written back.
+    Applied(api::Applied),
     /// It was refused or failed.
     Problem(Problem),
 }

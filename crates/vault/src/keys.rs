@@ -31,6 +31,8 @@ pub enum Purpose {
     Checkpoint,
     /// Commitments in the audit.
     Audit,
+    /// The machine id that programs inside read.
+    MachineId,
 }
 
 impl Purpose {
@@ -41,6 +43,7 @@ impl Purpose {
             Self::Journal => "journal".to_owned(),
             Self::Checkpoint => "checkpoint".to_owned(),
             Self::Audit => "audit".to_owned(),
+            Self::MachineId => "machine-id".to_owned(),
         }
     }
 }

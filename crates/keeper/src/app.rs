@@ -1,0 +1,33 @@
+//! One sandbox of the session, as the keeper holds it.
+
+use std::os::fd::OwnedFd;
+
+use sessile_anchor::control::Control;
+
+/// A sandbox: its first process and what reaches into it.
+#[derive(Debug)]
+pub struct App {
+    /// Process id of its init on the host.
+    pub pid: u32,
+    /// Its init.
+    pub init: OwnedFd,
+    /// Its init's control socket.
+    pub control: Control,
+    /// Where new terminals come from.
+    pub ptmx: OwnedFd,
+    /// Its network namespace.
+    pub netns: OwnedFd,
+    /// Its root folder as seen inside.
+    pub root: OwnedFd,
+    /// Number of its next task.
+    pub next_task: u32,
+    /// Its init is gone, and everything in it.
+    pub gone: bool,
+    /// The Landlock version it is confined by; 0 for none.
+    pub landlock_abi: u8,
+    /// What its init said of the inside when it was last asked.
+    pub evidence: String,
+}
+
+/// The names under which the anchor keeps an app's descriptors.
+pub const PARTS: [&str; 5] = ["init", "control", "ptmx", "netns", "root"];

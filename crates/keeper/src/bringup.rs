@@ -1,0 +1,359 @@
+//! The steps of bring-up and the probes, carried out.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+use sessile_anchor::control::Control;
+use sessile_anchor::link::LinkError;
+use sessile_model::ids::AppName;
+use sessile_model::property::{Property, PropertyStatus};
+use sessile_model::spec::{EnvVar, Limits};
+use sessile_model::{Problem, ProblemKind};
+use sessile_sandbox::app::{AppPlan, LaunchError, launch};
+use sessile_sandbox::cgroup::{Cgroup, CgroupError};
+use sessile_sandbox::probe::{self, HostFacts, ProbeInputs};
+use sessile_sandbox::space::{self, SpacePlan};
+use sessile_session::BringupStep;
+use sessile_vault::keys::RootKey;
+use sessile_vault::secret::SecretMemory;
+use zeroize::Zeroize;
+
+use crate::app::App;
+use crate::facts::AppFacts;
+use crate::keeper::Keeper;
+use crate::plan;
+
+/// How long a new sandbox may take to say that it is confined.
+const READY: Duration = Duration::from_secs(10);
+
+/// A failure with all its causes in one sentence.
+pub(crate) fn failed(what: &str, error: &dyn Error) -> Problem {
+    Problem::new(ProblemKind::Failed, format!("{what}: {}", causes(error)))
+}
+
+pub(crate) fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
+
+fn unsupported(what: impl Display, hint: impl Into<String>) -> Problem {
+    Problem::new(ProblemKind::Unsupported, what.to_string()).hint(hint)
+}
+
+impl Keeper {
+    /// Carries out one step. A step that was carried out before is left as it is.
+    pub(crate) fn bring_up(&mut self, step: BringupStep) -> Result<(), Problem> {
+        match step {
+            BringupStep::Preflight => self.preflight(),
+            BringupStep::JournalIntent => {
+                self.log_dirty = true;
+                self.sync_log();
+                Ok(())
+            }
+            BringupStep::Cgroup => self.make_cgroup(),
+            BringupStep::Keys => self.make_keys(),
+            BringupStep::Storage => self.make_storage(),
+            // Apps are born into a network namespace of their own with nothing but `lo`; the probe
+            // of routing shows it.
+            BringupStep::Route => Ok(()),
+            BringupStep::Sandbox => self.launch_app(&AppName::main()),
+        }
+    }
+
+    /// Releases what a step left half made. Everything a step makes is in place only when it is
+    /// whole, so what is left is what the wipe releases anyway.
+    pub(crate) fn undo(&mut self, step: BringupStep) {
+        match step {
+            BringupStep::Preflight
+            | BringupStep::JournalIntent
+            | BringupStep::Cgroup
+            | BringupStep::Keys
+            | BringupStep::Storage
+            | BringupStep::Route
+            | BringupStep::Sandbox => {}
+        }
+    }
+
+    /// Hands a descriptor to the anchor under a name.
+    pub(crate) fn keep(&self, name: &str, fd: &impl AsFd) -> Result<(), LinkError> {
+        self.seat.link.put(name, fd)
+    }
+
+    fn preflight(&self) -> Result<(), Problem> {
+        let spec = &self.facts()?.spec;
+        if let Some(project) = &spec.project {
+            match std::fs::metadata(&project.path) {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(_) => {
+                    let what = format!("the project {} is not a folder", project.path);
+                    return Err(Problem::new(ProblemKind::BadRequest, what));
+                }
+                Err(error) => {
+                    let what = format!("the project {} cannot be opened: {error}", project.path);
+                    return Err(Problem::new(ProblemKind::NotFound, what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make_cgroup(&mut self) -> Result<(), Problem> {
+        if self.cgroup.is_some() {
+            return Ok(());
+        }
+        let limits = self.facts()?.spec.limits;
+        self.cgroup = Cgroup::create(self.seat.id, &limits).map_err(|error| match error {
+            CgroupError::CannotEnforce { .. } => unsupported(
+                causes(&error),
+                "open it without that limit, or see `sessile doctor` for what would allow it",
+            ),
+            other => failed("the control group", &other),
+        })?;
+        Ok(())
+    }
+
+    fn make_keys(&mut self) -> Result<(), Problem> {
+        if self.root_key.is_some() {
+            return Ok(());
+        }
+        let key = RootKey::generate().map_err(|e| failed("the session's root key", &e))?;
+        self.keep("secret", &key).map_err(|e| failed("the anchor", &e))?;
+        self.root_key = Some(key);
+        Ok(())
+    }
+
+    /// Puts the caller's variables into secret memory, where a successor finds them.
+    pub(crate) fn remember_environment(&mut self, variables: &[EnvVar]) -> Result<(), Problem> {
+        if variables.is_empty() {
+            return Ok(());
+        }
+        let mut json = serde_json::to_vec(variables).map_err(|e| failed("the environment", &e))?;
+        let outcome = SecretMemory::create(json.len()).map(|mut memory| {
+            memory.expose_mut().copy_from_slice(&json);
+            memory
+        });
+        json.zeroize();
+        let memory = outcome.map_err(|e| failed("secret memory for the environment", &e))?;
+        self.keep("environment", &memory).map_err(|e| failed("the anchor", &e))?;
+        self.environment = Some(memory);
+        Ok(())
+    }
+
+    /// The caller's variables.
+    pub(crate) fn variables(&self) -> Vec<EnvVar> {
+        let parse = |memory: &SecretMemory| serde_json::from_slice(memory.expose()).ok();
+        self.environment.as_ref().and_then(parse).unwrap_or_default()
+    }
+
+    fn make_storage(&mut self) -> Result<(), Problem> {
+        if self.space.is_some() {
+            return Ok(());
+        }
+        let mount_point = self.seat.runtime.join("storage");
+        match std::fs::create_dir(&mount_point) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(failed("the folder for session storage", &error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let facts = self.facts()?;
+        let limits = facts.spec.limits;
+        let space = space::create(&SpacePlan {
+            mount_point,
+            storage_bytes: limits.storage.unwrap_or(Limits::DEFAULT_STORAGE).0,
+            storage_inodes: limits.storage_inodes.unwrap_or(Limits::DEFAULT_STORAGE_INODES),
+            subordinate_base: facts.subordinate_base,
+        })
+        .map_err(|error| match error {
+            space::SpaceError::NamespacesRefused(_) => unsupported(
+                causes(&error),
+                "`sessile doctor` shows the setting that allows user namespaces",
+            ),
+            other => failed("session storage", &other),
+        })?;
+        for (name, fd) in [("userns", &space.userns), ("mntns", &space.mntns), ("storage", &space.storage)] {
+            self.keep(name, fd).map_err(|e| failed("the anchor", &e))?;
+        }
+        if let Some(facts) = &mut self.facts {
+            facts.storage_noswap = space.storage_noswap;
+        }
+        let notify = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|e| failed("the notification descriptor", &e))?;
+        self.keep("notify", &notify).map_err(|e| failed("the anchor", &e))?;
+        self.notify = Some(notify);
+        self.space = Some(space);
+        self.copy_project()
+    }
+
+    /// Makes a sandbox of this name, confined and listening; nothing of the user's runs in it.
+    pub(crate) fn launch_app(&mut self, name: &AppName) -> Result<(), Problem> {
+        if self.apps.get(name).is_some_and(|app| !app.gone) {
+            return Ok(());
+        }
+        let missing = || Problem::new(ProblemKind::Internal, "a sandbox without storage or keys");
+        let space = self.space.as_ref().ok_or_else(missing)?;
+        let key = self.root_key.as_ref().ok_or_else(missing)?;
+        let spec = &self.facts.as_ref().ok_or_else(missing)?.spec;
+        let filter = sessile_sandbox::seccomp::program();
+        let launched = launch(
+            space,
+            &AppPlan {
+                name: name.clone(),
+                identity: plan::identity(key),
+                project: self.project_mount(spec),
+                mounts: plan::mounts(spec),
+                extra_etc: Vec::new(),
+                max_processes: spec.limits.pids.unwrap_or(Limits::DEFAULT_PIDS),
+                cgroup: self.cgroup.as_ref(),
+                image: self.seat.image.as_fd(),
+                anchor: self.seat.anchor.as_fd(),
+                seccomp: &filter,
+            },
+        )
+        .map_err(launch_problem)?;
+        let parts = [
+            ("init", launched.init.as_fd()),
+            ("control", launched.control.as_fd()),
+            ("ptmx", launched.ptmx.as_fd()),
+            ("netns", launched.netns.as_fd()),
+            ("root", launched.root.as_fd()),
+        ];
+        for (part, fd) in parts {
+            self.keep(&format!("app/{name}/{part}"), &fd).map_err(|e| failed("the anchor", &e))?;
+        }
+        let mut control = Control::from_fd(launched.control);
+        control.wait_ready(READY).map_err(|e| failed("the sandbox's first process", &e))?;
+        self.apps.insert(
+            name.clone(),
+            App {
+                pid: launched.pid,
+                init: launched.init,
+                control,
+                ptmx: launched.ptmx,
+                netns: launched.netns,
+                root: launched.root,
+                next_task: 1,
+                gone: false,
+                landlock_abi: launched.landlock_abi,
+                evidence: String::new(),
+            },
+        );
+        if let Some(facts) = &mut self.facts {
+            facts.apps.retain(|app| app.name != *name);
+            facts.apps.push(AppFacts {
+                name: name.clone(),
+                pid: launched.pid,
+                next_task: 1,
+                landlock_abi: launched.landlock_abi,
+            });
+        }
+        self.changed = true;
+        Ok(())
+    }
+
+    /// Probes one property: in full the first time, then what can change.
+    pub(crate) fn probe(&mut self, property: Property) -> PropertyStatus {
+        let known = self.machine.as_ref().map(|m| m.properties().of(property).clone());
+        let names: Vec<AppName> =
+            self.apps.iter().filter(|(_, app)| !app.gone).map(|(name, _)| name.clone()).collect();
+        let mut merged: Option<PropertyStatus> = None;
+        for name in names {
+            let status = match &known {
+                Some(status) if status.holds => self.look_again(&name, property, status),
+                Some(_) | None => self.look_into(&name, property),
+            };
+            if !status.holds {
+                return status;
+            }
+            merged.get_or_insert(status);
+        }
+        merged.unwrap_or_else(|| broken("there is no sandbox to look into".to_owned()))
+    }
+
+    /// Probes an app that joined an active session: it must be as good as the first.
+    pub(crate) fn verify_new_app(&mut self, name: &AppName) -> Result<(), Problem> {
+        for property in Property::ALL {
+            let accepted = self.session()?.properties().of(property).weaker_because.clone();
+            let status = self.look_into(name, property);
+            if !status.holds || status.weaker_because.iter().any(|why| !accepted.contains(why)) {
+                let why = status.evidence.into_iter().chain(status.weaker_because).next();
+                let detail = format!("the new app's {property} does not hold: {}", why.unwrap_or_default());
+                return Err(Problem::new(ProblemKind::Failed, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// The cheap look: what was found in full stays true unless this says otherwise.
+    fn look_again(&self, name: &AppName, property: Property, known: &PropertyStatus) -> PropertyStatus {
+        let Some(app) = self.apps.get(name) else { return known.clone() };
+        match probe::quick(app.pid) {
+            Ok(faults) => match faults.into_iter().find(|(at_fault, _)| *at_fault == property) {
+                Some((_, why)) => broken(format!("{name}: {why}")),
+                None => known.clone(),
+            },
+            Err(error) => broken(format!("{name} cannot be looked at: {error}")),
+        }
+    }
+
+    /// The whole look, from inside and outside.
+    fn look_into(&mut self, name: &AppName, property: Property) -> PropertyStatus {
+        let incomplete = || broken("the session is incomplete".to_owned());
+        let Some(app) = self.apps.get_mut(name) else { return incomplete() };
+        if app.evidence.is_empty() {
+            match app.control.probe() {
+                Ok(text) => app.evidence = text,
+                Err(error) => return broken(format!("{name} cannot be looked into: {error}")),
+            }
+        }
+        let (Some(app), Some(space), Some(key), Some(facts)) =
+            (self.apps.get(name), &self.space, &self.root_key, &self.facts)
+        else {
+            return incomplete();
+        };
+        let host = match HostFacts::gather(app.pid) {
+            Ok(host) => host,
+            Err(error) => return broken(format!("{name} cannot be looked at: {error}")),
+        };
+        let storage_device = rustix::fs::fstat(&space.storage).map_or(0, |stat| stat.st_dev);
+        let inputs = ProbeInputs {
+            evidence: &app.evidence,
+            host: &host,
+            identity: &plan::identity(key),
+            landlock_abi: app.landlock_abi,
+            storage_device,
+            storage_noswap: space.storage_noswap,
+            grants: &plan::granted_paths(&facts.spec),
+        };
+        probe::verify(property, &inputs)
+    }
+}
+
+fn broken(why: String) -> PropertyStatus {
+    PropertyStatus { holds: false, evidence: vec![why], weaker_because: Vec::new() }
+}
+
+fn launch_problem(error: LaunchError) -> Problem {
+    let text = causes(&error);
+    match error {
+        LaunchError::ForbiddenTarget { .. } => {
+            Problem::new(ProblemKind::BadRequest, text).hint("choose another path inside: SRC:DST")
+        }
+        LaunchError::Source { .. } => Problem::new(ProblemKind::NotFound, text),
+        LaunchError::ProjectNotMappable { .. } => {
+            unsupported(text, "`--project DIR:copy` works on a copy and brings changes back with `sessile apply`")
+        }
+        LaunchError::Begin(_) | LaunchError::Step { .. } | LaunchError::Lost { .. } => {
+            Problem::new(ProblemKind::Failed, format!("the sandbox: {text}"))
+        }
+    }
+}

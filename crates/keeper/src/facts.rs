@@ -1,0 +1,97 @@
+//! What the keeper knows of its session besides the machine: what the record shows and what a
+//! successor needs. Serialised into the checkpoint, so no value of an environment variable is in
+//! it.
+
+use serde::{Deserialize, Serialize};
+use sessile_model::ids::{AppName, SessionId};
+use sessile_model::quantity::Timestamp;
+use sessile_model::receipt::{ClaimLevel, Residue};
+use sessile_model::record::Grant;
+use sessile_model::spec::{Spec, WindowSize};
+use sessile_model::state::Exit;
+
+/// The session's own facts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Facts {
+    /// Its id.
+    pub id: SessionId,
+    /// What was asked for; environment values are elsewhere.
+    pub spec: Spec,
+    /// First of its host user ids, for a root session.
+    pub subordinate_base: Option<u32>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When input, output or a client was last seen.
+    pub last_activity: Timestamp,
+    /// When the wipe began.
+    pub wipe_started_at: Option<Timestamp>,
+    /// What it was given from outside.
+    pub grants: Vec<Grant>,
+    /// How far the wipe's claim reaches here.
+    pub claim_level: ClaimLevel,
+    /// What may remain on this machine whatever is done.
+    pub residue: Vec<Residue>,
+    /// Whether the kernel keeps session storage out of swap.
+    pub storage_noswap: bool,
+    /// Number of the next stream in the anchor's store.
+    pub next_io: u32,
+    /// Its sandboxes.
+    pub apps: Vec<AppFacts>,
+    /// Its commands.
+    pub tasks: Vec<TaskFacts>,
+}
+
+/// One sandbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AppFacts {
+    /// Its name.
+    pub name: AppName,
+    /// Process id of its init on the host.
+    pub pid: u32,
+    /// Number of its next task.
+    pub next_task: u32,
+    /// The Landlock version it is confined by; 0 for none.
+    pub landlock_abi: u8,
+}
+
+/// One command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskFacts {
+    /// Its name.
+    pub name: AppName,
+    /// The app in whose sandbox it runs.
+    pub app: AppName,
+    /// Its number with that app's init.
+    pub number: u32,
+    /// Its command.
+    pub argv: Vec<String>,
+    /// Its process id inside.
+    pub inner_pid: Option<u32>,
+    /// How it ended, if it did and the machine was told.
+    pub exit: Option<Exit>,
+    /// When it ended.
+    pub exited_at: Option<Timestamp>,
+    /// Whether its end and output reached someone.
+    pub collected: bool,
+    /// Its terminal or pipes.
+    pub streams: StreamFacts,
+}
+
+/// A task's terminal or pipes, as numbers in the anchor's store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum StreamFacts {
+    /// A pseudo-terminal.
+    Terminal {
+        /// Its number.
+        io: u32,
+        /// Its size.
+        size: WindowSize,
+    },
+    /// Three pipes.
+    Pipes {
+        /// Number of standard output; standard input is its `sink`.
+        out: u32,
+        /// Number of standard error.
+        err: u32,
+    },
+}

@@ -1,0 +1,454 @@
+//! The keeper's state, and the carrying out of what the machine asks.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use sessile_journal::log::Log;
+use sessile_model::ids::AppName;
+use sessile_model::quantity::Timestamp;
+use sessile_model::state::{Component, State};
+use sessile_model::wire::{Open, Reply};
+use sessile_model::{Outcome, Problem, ProblemKind};
+use sessile_sandbox::cgroup::Cgroup;
+use sessile_sandbox::space::Space;
+use sessile_session::{Effect, Effects, Event, Opening, Session};
+use sessile_vault::keys::RootKey;
+use sessile_vault::secret::SecretMemory;
+
+use crate::app::App;
+use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
+use crate::client::{Client, ClientId};
+use crate::facts::Facts;
+use crate::seat::Seat;
+use crate::task::{InputSource, PendingInput, Streams, Task};
+use crate::waits::PendingWait;
+use crate::wipe::Signalled;
+
+/// Most bytes of one task's output fed to its screen between two looks at everything else.
+const ABSORB: usize = 64 << 10;
+
+/// One session's keeper. Everything it holds is owned here; one thread, one loop.
+#[derive(Debug)]
+pub struct Keeper {
+    pub(crate) seat: Seat,
+    pub(crate) now: Timestamp,
+    pub(crate) machine: Option<Session>,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) facts: Option<Facts>,
+
+    pub(crate) log: Option<Log>,
+    pub(crate) log_dirty: bool,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) ledger: Option<InputLedger>,
+    pub(crate) root_key: Option<RootKey>,
+    pub(crate) environment: Option<SecretMemory>,
+    /// What a copied project was when it was copied.
+    pub(crate) baseline_file: Option<OwnedFd>,
+    pub(crate) notify: Option<OwnedFd>,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) space: Option<Space>,
+    pub(crate) apps: BTreeMap<AppName, App>,
+    pub(crate) tasks: BTreeMap<AppName, Task>,
+
+    pub(crate) clients: BTreeMap<ClientId, Client>,
+    pub(crate) next_client: u32,
+    /// Who asked for the session to be opened and has no answer yet.
+    pub(crate) opener: Option<(ClientId, u16)>,
+    /// Why opening failed, in more detail than the machine's outcome.
+    pub(crate) open_problem: Option<Problem>,
+    /// Who waits for the receipt.
+    pub(crate) enders: Vec<(ClientId, u16)>,
+    pub(crate) waits: Vec<PendingWait>,
+    /// Tasks whose end the machine has not been told.
+    pub(crate) unreported: BTreeSet<AppName>,
+    /// Until when the output of a task is held back for a client that is about to attach.
+    pub(crate) hold_until: BTreeMap<AppName, Timestamp>,
+    /// Apps were asked to end and have time to do so.
+    pub(crate) signalled: Option<Signalled>,
+
+    /// The record has changed in something the machine does not know of.
+    pub(crate) changed: bool,
+    pub(crate) anchor_is_dead: bool,
+    /// The receipt is out; only last words remain.
+    pub(crate) finished: bool,
+}
+
+impl Keeper {
+    /// A keeper without a session yet.
+    pub fn new(seat: Seat, now: Timestamp) -> Self {
+        Self {
+            seat,
+            now,
+            machine: None,
+            effects: VecDeque::new(),
+            facts: None,
+            log: None,
+            log_dirty: false,
+            checkpoint: None,
+            ledger: None,
+            root_key: None,
+            environment: None,
+            baseline_file: None,
+            notify: None,
+            cgroup: None,
+            space: None,
+            apps: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            next_client: 0,
+            opener: None,
+            open_problem: None,
+            enders: Vec::new(),
+            waits: Vec::new(),
+            unreported: BTreeSet::new(),
+            hold_until: BTreeMap::new(),
+            signalled: None,
+            changed: false,
+            anchor_is_dead: false,
+            finished: false,
+        }
+    }
+
+    pub(crate) fn session(&self) -> Result<&Session, Problem> {
+        self.machine.as_ref().ok_or_else(|| {
+            Problem::new(ProblemKind::Conflict, "the session is not open yet").hint("try again in a moment")
+        })
+    }
+
+    pub(crate) fn facts(&self) -> Result<&Facts, Problem> {
+        self.facts.as_ref().ok_or_else(|| Problem::new(ProblemKind::Conflict, "the session is not open yet"))
+    }
+
+    /// Begins to assemble the session.
+    ///
+    /// # Errors
+    /// When it was opened before, or its log or checkpoint cannot be made.
+    pub(crate) fn open(&mut self, mut open: Open) -> Result<(), Problem> {
+        if self.machine.is_some() {
+            return Err(Problem::new(ProblemKind::Conflict, "this session was opened before"));
+        }
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            Problem::new(ProblemKind::Failed, format!("{what}: {error}"))
+        };
+        let opening = Opening::from(&open);
+        self.log = Some(self.open_log().map_err(|e| failed("the session's log cannot be made", &e))?);
+        let checkpoint = Checkpoint::create().map_err(|e| failed("no memory for the checkpoint", &e))?;
+        let ledger = InputLedger::create().map_err(|e| failed("no memory for the input ledger", &e))?;
+        self.keep("checkpoint", &checkpoint.fd()).map_err(|e| failed("the anchor", &e))?;
+        self.keep("ledger", &ledger.fd()).map_err(|e| failed("the anchor", &e))?;
+        self.checkpoint = Some(checkpoint);
+        self.ledger = Some(ledger);
+        let variables = std::mem::take(&mut open.spec.env);
+        self.remember_environment(&variables).map_err(|e| failed("no memory for the environment", &e))?;
+        let (claim_level, residue) = sessile_sandbox::survey::claim_level();
+        let grants = crate::plan::grants(&open.spec, &variables);
+        self.facts = Some(Facts {
+            id: self.seat.id,
+            spec: open.spec,
+            subordinate_base: open.subordinate_base,
+            created_at: self.now,
+            last_activity: self.now,
+            wipe_started_at: None,
+            grants,
+            claim_level,
+            residue,
+            storage_noswap: false,
+            next_io: 1,
+            apps: Vec::new(),
+            tasks: Vec::new(),
+        });
+        let mut effects = Effects::new();
+        self.machine = Some(Session::open(opening, self.now, &mut effects));
+        self.effects.extend(effects.drain());
+        Ok(())
+    }
+
+    /// Hands one event to the machine.
+    pub(crate) fn advance(&mut self, event: Event) {
+        let Some(machine) = self.machine.take() else { return };
+        let mut effects = Effects::new();
+        self.machine = Some(machine.advance(event, self.now, &mut effects));
+        self.effects.extend(effects.drain());
+    }
+
+    /// Carries out effects until there are none.
+    pub(crate) fn settle(&mut self) {
+        while let Some(effect) = self.effects.pop_front() {
+            self.carry_out(effect);
+        }
+        if std::mem::take(&mut self.changed) {
+            self.write_checkpoint();
+            self.publish();
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            // There is no route but none: nothing to cut before the wipe's own step.
+            Effect::CutRoute => {}
+            Effect::Journal(entry) => {
+                let outcome = self.log.as_mut().map(|log| log.append(&entry));
+                self.log_dirty = true;
+                if let Some(Err(_)) = outcome
+                    && self.machine.as_ref().is_some_and(|m| is_running(m.state()))
+                {
+                    let cause = "the session's log cannot be written".to_owned();
+                    self.advance(Event::ComponentFailed { component: Component::Journal, cause });
+                }
+            }
+            Effect::Checkpoint => self.write_checkpoint(),
+            Effect::Do(step) => {
+                let event = match self.bring_up(step) {
+                    Ok(()) => Event::StepDone { step },
+                    Err(problem) => {
+                        let cause = problem.detail.clone();
+                        self.open_problem = Some(problem);
+                        Event::StepFailed { step, cause }
+                    }
+                };
+                self.advance(event);
+            }
+            Effect::Undo(step) => {
+                self.undo(step);
+                self.advance(Event::UndoDone { step });
+            }
+            Effect::Probe(property) => {
+                let status = self.probe(property);
+                self.advance(Event::Probed { property, status });
+            }
+            Effect::StartMain => self.start_main(),
+            Effect::Freeze { turn } => {
+                let event = match self.freeze() {
+                    Ok(_) => Event::Frozen { turn },
+                    Err(_) => Event::FreezeFailed { turn },
+                };
+                self.advance(event);
+            }
+            Effect::Thaw { turn } => {
+                let event = match self.thaw() {
+                    Ok(()) => Event::Thawed { turn },
+                    Err(cause) => Event::ThawFailed { turn, cause },
+                };
+                self.advance(event);
+            }
+            Effect::Wipe { step, attempt, grace } => self.wipe(step, attempt, grace),
+            Effect::RecordChanged => self.publish(),
+            Effect::Finish => self.finish(),
+        }
+    }
+
+    /// Tells whoever opened the session what came of it.
+    pub(crate) fn answer_opener(&mut self) {
+        let Some((id, channel)) = self.opener else { return };
+        let Some(machine) = &self.machine else { return };
+        let reply = match (machine.state(), machine.outcome()) {
+            (State::Bringup, _) => return,
+            (State::Active | State::Paused, _) => match self.record() {
+                Ok(record) => Reply::Record(Box::new(record)),
+                Err(problem) => Reply::Problem(problem),
+            },
+            // A session that never came to be is answered when nothing of it is left.
+            (State::Ending | State::Failed, _) => return,
+            (State::Closed, outcome) => Reply::Problem(self.open_problem.take().unwrap_or_else(|| {
+                let why = match outcome {
+                    Some(Outcome::Failed { component, cause }) => format!("{component}: {cause}"),
+                    Some(Outcome::Cancelled { .. }) => "it was called off".to_owned(),
+                    Some(Outcome::Faulted { violation }) => violation,
+                    Some(Outcome::Ended { .. }) | None => "it ended while it was opened".to_owned(),
+                };
+                Problem::new(ProblemKind::Failed, format!("the session could not be opened: {why}"))
+            })),
+        };
+        self.opener = None;
+        self.reply(id, channel, &reply);
+    }
+
+    /// Makes what was journaled lasting before anything that follows from it is sent.
+    pub(crate) fn sync_log(&mut self) {
+        if std::mem::take(&mut self.log_dirty)
+            && let Some(log) = &mut self.log
+            && log.sync().is_err()
+            && self.machine.as_ref().is_some_and(|m| is_running(m.state()))
+        {
+            let cause = "the session's log cannot be made lasting".to_owned();
+            self.advance(Event::ComponentFailed { component: Component::Journal, cause });
+        }
+    }
+
+    /// Feeds screens. Returns whether there may be more.
+    pub(crate) fn absorb_output(&mut self) -> bool {
+        let mut buffer = [0u8; 16 << 10];
+        let mut more = false;
+        let mut moved = false;
+        for task in self.tasks.values_mut() {
+            for _ in 0..ABSORB / buffer.len() {
+                let (some, poke) = task.absorb(&mut buffer);
+                if let Some(pump) = poke {
+                    // A dead anchor pumps nothing; its death is told by its pidfd.
+                    let _ = self.seat.link.poke(pump);
+                }
+                moved |= some;
+                if !some {
+                    break;
+                }
+            }
+            more |= task.screen().is_some_and(|s| s.offset() < task.output().ring.head());
+        }
+        if moved {
+            self.active_now();
+        }
+        more
+    }
+
+    /// Lets pumps go on as far as those who read without loss have confirmed.
+    pub(crate) fn release_floors(&mut self) {
+        let now = self.now;
+        self.hold_until.retain(|_, until| *until > now);
+        for (name, task) in &self.tasks {
+            if task.screen().is_some() || self.anchor_is_dead {
+                continue;
+            }
+            let floors = if self.hold_until.contains_key(name) {
+                (Some(0), Some(0))
+            } else {
+                crate::output::floors(name, self.clients.values())
+            };
+            for pump in task.hold_back(floors.0, floors.1) {
+                let _ = self.seat.link.poke(pump);
+            }
+        }
+    }
+
+    /// Answers the waits whose condition holds.
+    pub(crate) fn check_waits(&mut self) {
+        let mut waits = std::mem::take(&mut self.waits);
+        waits.retain_mut(|wait| {
+            let outcome = match self.tasks.get(&wait.task) {
+                Some(task) => wait.check(task, self.now),
+                None => Some(Err(Problem::new(ProblemKind::Conflict, "the command is gone"))),
+            };
+            let Some(outcome) = outcome else { return self.clients.contains_key(&wait.connection) };
+            let reply = match outcome {
+                Ok(waited) => Reply::Waited(waited),
+                Err(problem) => Reply::Problem(problem),
+            };
+            self.reply(wait.connection, wait.channel, &reply);
+            false
+        });
+        self.waits = waits;
+    }
+
+    /// Writes input that waits, as far as its tasks take it now.
+    pub(crate) fn write_pending_input(&mut self) {
+        let names: Vec<AppName> =
+            self.tasks.iter().filter(|(_, t)| !t.pending.is_empty()).map(|(n, _)| n.clone()).collect();
+        for name in names {
+            while self.write_one(&name) {}
+        }
+    }
+
+    /// Writes the first pending input of a task. Returns whether to go on with the next.
+    fn write_one(&mut self, name: &AppName) -> bool {
+        let Some(task) = self.tasks.get_mut(name) else { return false };
+        let Some(front) = task.pending.front_mut() else { return false };
+        let PendingInput::Bytes { from, bytes, written } = front else {
+            task.pending.pop_front();
+            self.close_input(name);
+            return true;
+        };
+        let (from, was) = (*from, *written);
+        if was == 0
+            && let InputSource::Frame { client, sequence, .. } = from
+            && let Some(ledger) = &mut self.ledger
+            && ledger.begin(client, sequence).is_err()
+        {
+            return false;
+        }
+        let sink = match &task.streams {
+            Streams::Terminal { master, .. } => Some(master),
+            Streams::Pipes { stdin, .. } => stdin.as_ref(),
+        };
+        let outcome = match sink {
+            Some(sink) => rustix::io::write(sink, &bytes[was..]),
+            None => Err(Errno::PIPE),
+        };
+        match outcome {
+            Ok(n) if was + n < bytes.len() => {
+                *written = was + n;
+                return true;
+            }
+            Err(Errno::AGAIN) => return false,
+            Err(Errno::INTR) => return true,
+            // Nobody reads any more: like a shell's pipe, what is left is dropped.
+            Ok(_) | Err(_) => bytes.fill(0),
+        }
+        let refused = outcome.is_err();
+        task.pending.pop_front();
+        match from {
+            InputSource::Frame { connection, channel, client, sequence } => {
+                if let Some(ledger) = &mut self.ledger {
+                    // The write is over; an unfinished note only makes it uncertain to its sender.
+                    let _ = ledger.finish(client, sequence);
+                }
+                if let Some(c) = self.clients.get_mut(&connection) {
+                    c.put_numbered(sessile_model::wire::FrameType::InputDone, 0, channel, sequence, &[]);
+                }
+            }
+            InputSource::Request { connection, channel } => {
+                let reply = if refused {
+                    Reply::Problem(Problem::new(ProblemKind::Conflict, "the command reads no input any more"))
+                } else {
+                    Reply::Done
+                };
+                self.reply(connection, channel, &reply);
+            }
+        }
+        if refused {
+            self.close_input(name);
+        }
+        true
+    }
+
+    /// What is known of a client's input.
+    pub(crate) fn ledger_of(&self, client: u64) -> LedgerRow {
+        self.ledger.as_ref().map(|l| l.of(client)).unwrap_or_default()
+    }
+
+    /// Ends one channel's attachment.
+    pub(crate) fn detach(&mut self, id: ClientId, channel: u16) {
+        let removed = self.clients.get_mut(&id).and_then(|c| c.attachments.remove(&channel));
+        if removed.is_some() {
+            self.advance(Event::ClientDetached);
+        }
+    }
+
+    /// Forgets a connection and everything it had attached.
+    pub(crate) fn drop_client(&mut self, id: ClientId) {
+        let Some(client) = self.clients.remove(&id) else { return };
+        for _ in client.attachments {
+            self.advance(Event::ClientDetached);
+        }
+        self.enders.retain(|(ender, _)| *ender != id);
+        if self.opener.is_some_and(|(opener, _)| opener == id) {
+            self.opener = None;
+        }
+    }
+
+    /// Notes activity: at most once a second, since nothing needs it finer.
+    pub(crate) fn active_now(&mut self) {
+        let Some(facts) = &mut self.facts else { return };
+        if self.now.since(facts.last_activity).0 >= 1_000 {
+            facts.last_activity = self.now;
+            self.advance(Event::Activity);
+        }
+    }
+}
+
+/// Whether a failure still changes anything.
+fn is_running(state: State) -> bool {
+    match state {
+        State::Bringup | State::Active | State::Paused => true,
+        State::Ending | State::Failed | State::Closed => false,
+    }
+}

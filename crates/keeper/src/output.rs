@@ -1,0 +1,118 @@
+//! What apps wrote, on its way to clients: each attachment is an offset into a ring.
+
+use std::collections::BTreeMap;
+
+use sessile_model::ids::AppName;
+use sessile_model::quantity::{Millis, Timestamp};
+use sessile_model::wire::{self, Event, FrameType};
+
+use crate::client::{Attachment, Client};
+use crate::task::{Streams, Task};
+
+/// Bytes taken from a ring at once.
+const CHUNK: usize = 32 << 10;
+/// A terminal's client that is this far behind gets a fresh screen instead of what it missed.
+const BEHIND: u64 = 512 << 10;
+/// How long a terminal's client that does not read may delay the news of its task's end.
+const PATIENCE: Millis = Millis(2_000);
+
+/// Fills the client's queue with what its attachments have not seen, as far as there is room.
+/// Returns whether anything was queued.
+pub fn serve(client: &mut Client, tasks: &BTreeMap<AppName, Task>, now: Timestamp) -> bool {
+    let mut attachments = std::mem::take(&mut client.attachments);
+    let mut queued = false;
+    for (&channel, attachment) in &mut attachments {
+        let Some(task) = tasks.get(&attachment.task) else { continue };
+        queued |= serve_one(client, channel, attachment, task);
+        if !attachment.told_exit
+            && task.is_drained(now)
+            && is_current(attachment, task)
+            && let Some(exit) = task.exit.clone()
+        {
+            client.tell(channel, &Event::Exited { exit });
+            attachment.told_exit = true;
+            queued = true;
+        }
+    }
+    client.attachments = attachments;
+    queued
+}
+
+/// Whether everything the task wrote has been queued for this attachment.
+fn is_current(attachment: &Attachment, task: &Task) -> bool {
+    attachment.out >= task.output().ring.head()
+        && task.error_output().is_none_or(|err| attachment.err >= err.ring.head())
+}
+
+/// Whether this attachment still has a claim on the rings of a task that has ended.
+pub fn holds_end(attachment: &Attachment, task: &Task, now: Timestamp) -> bool {
+    let waited = task.exited_at.map_or(Millis(0), |at| now.since(at));
+    !attachment.told_exit && (attachment.raw || waited < PATIENCE)
+}
+
+fn serve_one(client: &mut Client, channel: u16, attachment: &mut Attachment, task: &Task) -> bool {
+    match &task.streams {
+        Streams::Terminal { output, screen, .. } if !attachment.raw => {
+            let behind = screen.offset().saturating_sub(attachment.out);
+            if attachment.fresh || attachment.out < output.ring.oldest() || behind > BEHIND {
+                if client.room() == 0 {
+                    return false;
+                }
+                attachment.fresh = false;
+                attachment.out = screen.offset();
+                client.put_numbered(FrameType::Dump, 0, channel, attachment.out, &screen.dump());
+                return true;
+            }
+            copy(client, channel, &output.ring, &mut attachment.out, screen.offset(), 0)
+        }
+        Streams::Terminal { output, .. } => {
+            copy(client, channel, &output.ring, &mut attachment.out, u64::MAX, 0)
+        }
+        Streams::Pipes { out, err, .. } => {
+            let some = copy(client, channel, &out.ring, &mut attachment.out, u64::MAX, 0);
+            copy(client, channel, &err.ring, &mut attachment.err, u64::MAX, wire::FLAG_STDERR) | some
+        }
+    }
+}
+
+/// Queues ring bytes from `*from` up to `limit`, as far as there is room.
+fn copy(
+    client: &mut Client,
+    channel: u16,
+    ring: &sessile_anchor::ring::Ring,
+    from: &mut u64,
+    limit: u64,
+    flags: u8,
+) -> bool {
+    let mut chunk = [0u8; CHUNK];
+    let mut queued = false;
+    loop {
+        let want = CHUNK.min(client.room()).min(limit.saturating_sub(*from).min(CHUNK as u64) as usize);
+        if want == 0 {
+            return queued;
+        }
+        let got = ring.read(*from, &mut chunk[..want]);
+        if got.len == 0 {
+            return queued;
+        }
+        client.put_numbered(FrameType::Output, flags, channel, got.start, &chunk[..got.len]);
+        chunk[..got.len].fill(0);
+        *from = got.start + got.len as u64;
+        queued = true;
+    }
+}
+
+/// The floors that raw attachments put under a task's rings: the least that any has confirmed.
+/// `None`: nobody holds the pumps back.
+pub fn floors<'a>(
+    task: &AppName,
+    clients: impl Iterator<Item = &'a Client>,
+) -> (Option<u64>, Option<u64>) {
+    let raw = clients
+        .flat_map(|client| client.attachments.values())
+        .filter(|a| a.raw && !a.read_only && a.task == *task)
+        .map(|a| a.confirmed);
+    raw.fold((None, None), |(out, err), (o, e)| {
+        (Some(out.map_or(o, |x: u64| x.min(o))), Some(err.map_or(e, |x: u64| x.min(e))))
+    })
+}

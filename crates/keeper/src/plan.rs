@@ -1,0 +1,154 @@
+//! From a specification to plans: what is granted, what a sandbox shows, what a command's
+//! environment is.
+
+use std::path::PathBuf;
+
+use sessile_model::record::Grant;
+use sessile_model::spec::{Access, EnvVar, Spec};
+use sessile_sandbox::app::{BindMount, Identity, ProjectMount};
+use sessile_vault::keys::{Purpose, RootKey};
+
+/// The host name that every session shows: the same for all, so that it tells none apart.
+pub const HOSTNAME: &str = "sessile";
+/// The home folder inside.
+pub const HOME: &str = "/home/user";
+/// Paths of a writable project that stay read-only: what the user's own tools execute or obey
+/// outside the session.
+pub const PROTECTED: [&str; 5] = [".git/hooks", ".git/config", ".envrc", ".vscode", ".idea"];
+
+/// Everything from outside that the specification gives, as the record shows it.
+pub fn grants(spec: &Spec, variables: &[EnvVar]) -> Vec<Grant> {
+    let project = spec.project.iter().map(|project| Grant::Project {
+        path: Some(project.path.clone()),
+        access: project.access,
+        protected: protected(spec),
+    });
+    let mounts = spec.mounts.iter().map(|mount| {
+        if mount.from_tools {
+            Grant::Tools { path: Some(mount.source.clone()) }
+        } else {
+            Grant::Mount {
+                source: Some(mount.source.clone()),
+                target: Some(mount.target.clone()),
+                writable: mount.writable,
+            }
+        }
+    });
+    let env = variables.iter().map(|variable| Grant::Env { name: variable.name.clone() });
+    project.chain(mounts).chain(env).collect()
+}
+
+/// Paths of the project that stay read-only.
+pub fn protected(spec: &Spec) -> Vec<String> {
+    match &spec.project {
+        Some(project) if project.access == Access::Rw && !project.allow_hooks => {
+            PROTECTED.iter().map(|path| (*path).to_owned()).collect()
+        }
+        Some(_) | None => Vec::new(),
+    }
+}
+
+/// Where the project stands inside.
+pub fn project_target(spec: &Spec) -> Option<PathBuf> {
+    spec.project.as_ref().map(|project| PathBuf::from(&project.path))
+}
+
+/// The working folder of commands: the project, or home.
+pub fn working_folder(spec: &Spec) -> String {
+    project_target(spec).map_or_else(|| HOME.to_owned(), |path| path.to_string_lossy().into_owned())
+}
+
+/// What programs inside read about who and where they are.
+pub fn identity(key: &RootKey) -> Identity {
+    let derived = key.derive(&Purpose::MachineId);
+    let machine_id: String = derived.expose()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    Identity::new(HOSTNAME, &machine_id)
+}
+
+/// The project as the sandbox mounts it. A copied project lies on session storage instead, at
+/// `copy`.
+pub fn project_mount(spec: &Spec) -> Option<ProjectMount> {
+    let project = spec.project.as_ref().filter(|project| project.access != Access::Copy)?;
+    Some(ProjectMount {
+        source: PathBuf::from(&project.path),
+        target: PathBuf::from(&project.path),
+        writable: project.access == Access::Rw,
+        protected: protected(spec),
+        from_storage: false,
+    })
+}
+
+/// Further mounts of the sandbox.
+pub fn mounts(spec: &Spec) -> Vec<BindMount> {
+    let mount = |mount: &sessile_model::spec::Mount| BindMount {
+        source: PathBuf::from(&mount.source),
+        target: PathBuf::from(&mount.target),
+        writable: mount.writable,
+    };
+    spec.mounts.iter().map(mount).collect()
+}
+
+/// Paths inside of everything that is mounted from outside.
+pub fn granted_paths(spec: &Spec) -> Vec<String> {
+    let project = spec.project.iter().map(|project| project.path.clone());
+    project.chain(spec.mounts.iter().map(|mount| mount.target.clone())).collect()
+}
+
+/// A command's whole environment: the synthetic one, then the session's, then its own.
+pub fn environment(spec: &Spec, session: &[EnvVar], own: &[EnvVar], terminal: bool) -> Vec<String> {
+    let mut all: Vec<(String, String)> = vec![
+        ("PATH".into(), "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin".into()),
+        ("HOME".into(), HOME.into()),
+        ("USER".into(), "user".into()),
+        ("LOGNAME".into(), "user".into()),
+        ("SHELL".into(), "/bin/bash".into()),
+        ("LANG".into(), "C.UTF-8".into()),
+        ("TZ".into(), "Etc/UTC".into()),
+        ("TMPDIR".into(), "/tmp".into()),
+        ("XDG_RUNTIME_DIR".into(), "/run/user/1000".into()),
+        ("SESSILE_SESSION".into(), "1".into()),
+    ];
+    if terminal {
+        let term = spec.term.clone().unwrap_or_else(|| "xterm-256color".into());
+        all.push(("TERM".into(), term));
+    }
+    for variable in session.iter().chain(own) {
+        match all.iter_mut().find(|(name, _)| *name == variable.name) {
+            Some((_, value)) => value.clone_from(&variable.value),
+            None => all.push((variable.name.clone(), variable.value.clone())),
+        }
+    }
+    all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(name: &str, value: &str) -> EnvVar {
+        EnvVar { name: name.into(), value: value.into() }
+    }
+
+    #[test]
+    fn a_commands_own_environment_wins_over_the_sessions() {
+        let session = [variable("PATH", "/s"), variable("A", "1")];
+        let own = [variable("A", "2")];
+        let env = environment(&Spec::default(), &session, &own, false);
+        assert!(env.contains(&"PATH=/s".to_owned()) && env.contains(&"A=2".to_owned()));
+        assert_eq!(env.iter().filter(|v| v.starts_with("A=")).count(), 1);
+        assert!(!env.iter().any(|v| v.starts_with("TERM=")));
+    }
+
+    #[test]
+    fn only_writable_projects_have_protected_paths() {
+        let mut spec = Spec::default();
+        assert!(protected(&spec).is_empty());
+        for (access, allow_hooks, count) in
+            [(Access::Rw, false, 5), (Access::Rw, true, 0), (Access::Ro, false, 0), (Access::Copy, false, 0)]
+        {
+            spec.project =
+                Some(sessile_model::spec::Project { path: "/work/x".into(), access, allow_hooks });
+            assert_eq!(protected(&spec).len(), count);
+        }
+    }
+}

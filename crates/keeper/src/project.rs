@@ -1,0 +1,146 @@
+//! A copied project's way in and back, and exports.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use sessile_model::api;
+use sessile_model::record::Grant;
+use sessile_model::spec::{Access, Limits, Spec};
+use sessile_model::{Problem, ProblemKind};
+use sessile_sandbox::app::ProjectMount;
+use sessile_sandbox::files::{self, Baseline, CopyCap};
+use sessile_session::Event;
+
+use crate::bringup::{causes, failed};
+use crate::keeper::Keeper;
+use crate::plan;
+
+/// The copy's folder on session storage.
+const COPY: &str = "project";
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl Keeper {
+    /// Copies the project onto session storage, where the specification asks for it.
+    pub(crate) fn copy_project(&mut self) -> Result<(), Problem> {
+        let Some(path) = copied(&self.facts()?.spec) else { return Ok(()) };
+        let limits = self.facts()?.spec.limits;
+        let Some(space) = &self.space else { return Ok(()) };
+        let (uid, gid) = space.host_ids();
+        let owner = space.subordinate_base.map(|_| (uid, gid));
+        let cap = CopyCap {
+            bytes: limits.storage.unwrap_or(Limits::DEFAULT_STORAGE).0,
+            files: limits.storage_inodes.unwrap_or(Limits::DEFAULT_STORAGE_INODES),
+        };
+        let source = openat(CWD, &path, FOLDER, Mode::empty()).map_err(|e| failed("the project", &e))?;
+        mkdirat(&space.storage, COPY, Mode::RWXU).map_err(|e| failed("the project's copy", &e))?;
+        let destination = openat(&space.storage, COPY, FOLDER | OFlags::NOFOLLOW, Mode::empty())
+            .map_err(|e| failed("the project's copy", &e))?;
+        let (_, baseline) = files::copy_in(source.as_fd(), destination.as_fd(), owner, &cap)
+            .map_err(|e| Problem::new(ProblemKind::Exhausted, causes(&e)))?;
+        self.remember_baseline(&baseline)
+    }
+
+    /// The project as the sandbox mounts it.
+    pub(crate) fn project_mount(&self, spec: &Spec) -> Option<ProjectMount> {
+        let Some(target) = copied(spec) else { return plan::project_mount(spec) };
+        let space = self.space.as_ref()?;
+        Some(ProjectMount {
+            source: space.mount_point.join(COPY),
+            target,
+            writable: true,
+            protected: Vec::new(),
+            from_storage: true,
+        })
+    }
+
+    /// What a copied project changed.
+    pub(crate) fn diff(&self) -> Result<api::Changes, Problem> {
+        let (original, copy, baseline) = self.both_sides()?;
+        files::diff(original.as_fd(), copy.as_fd(), &baseline)
+            .map_err(|e| Problem::new(ProblemKind::Failed, causes(&e)))
+    }
+
+    /// Writes a copied project's changes back.
+    pub(crate) fn apply(&mut self, apply: &api::Apply) -> Result<api::Applied, Problem> {
+        let (original, copy, baseline) = self.both_sides()?;
+        let applied = files::apply(original.as_fd(), copy.as_fd(), &baseline, apply)
+            .map_err(|e| Problem::new(ProblemKind::Conflict, causes(&e)))?;
+        self.grant(Grant::Applied { files: applied.files });
+        Ok(applied)
+    }
+
+    /// Copies something of an app's out.
+    pub(crate) fn export(&mut self, export: &api::Export) -> Result<api::Exported, Problem> {
+        let bad = |what: &str| Problem::new(ProblemKind::BadRequest, what.to_owned());
+        let destination = PathBuf::from(&export.destination);
+        if !destination.is_absolute() {
+            return Err(bad("the destination is not an absolute path"));
+        }
+        let name = export.app.clone().unwrap_or_else(sessile_model::AppName::main);
+        let app = self.apps.get(&name).filter(|app| !app.gone).ok_or_else(|| {
+            Problem::new(ProblemKind::NotFound, format!("no app named {name}"))
+        })?;
+        let path = Path::new(plan::HOME).join(&export.path);
+        let root = openat(&app.root, ".", FOLDER, Mode::empty()).map_err(|e| failed("the app's files", &e))?;
+        let exported = files::export(root.as_fd(), &path, &destination, None)
+            .map_err(|e| Problem::new(ProblemKind::Failed, causes(&e)))?;
+        self.grant(Grant::Export { bytes: exported.bytes });
+        Ok(exported)
+    }
+
+    /// Notes that something left the session, in the record and the journal.
+    fn grant(&mut self, grant: Grant) {
+        if let Some(facts) = &mut self.facts {
+            facts.grants.push(grant.clone());
+        }
+        self.changed = true;
+        self.advance(Event::Granted { grant });
+    }
+
+    fn both_sides(&self) -> Result<(OwnedFd, OwnedFd, Baseline), Problem> {
+        let path = copied(&self.facts()?.spec).ok_or_else(|| {
+            Problem::new(ProblemKind::Conflict, "this session does not work on a copy of a project")
+                .hint("open it with --project DIR:copy")
+        })?;
+        let missing = || Problem::new(ProblemKind::Conflict, "the project's copy is gone");
+        let storage = &self.space.as_ref().ok_or_else(missing)?.storage;
+        let original = openat(CWD, &path, FOLDER, Mode::empty()).map_err(|e| failed("the project", &e))?;
+        let copy = openat(storage, COPY, FOLDER | OFlags::NOFOLLOW, Mode::empty())
+            .map_err(|e| failed("the project's copy", &e))?;
+        Ok((original, copy, self.baseline()?))
+    }
+
+    fn remember_baseline(&mut self, baseline: &Baseline) -> Result<(), Problem> {
+        let json = serde_json::to_vec(baseline).map_err(|e| failed("the project's baseline", &e))?;
+        let file = rustix::fs::memfd_create("sessile-baseline", rustix::fs::MemfdFlags::CLOEXEC)
+            .map_err(|e| failed("memory for the project's baseline", &e))?;
+        let mut file = std::fs::File::from(file);
+        std::io::Write::write_all(&mut file, &json).map_err(|e| failed("the project's baseline", &e))?;
+        let file = OwnedFd::from(file);
+        self.keep("baseline", &file).map_err(|e| failed("the anchor", &e))?;
+        self.baseline_file = Some(file);
+        Ok(())
+    }
+
+    fn baseline(&self) -> Result<Baseline, Problem> {
+        let missing = || Problem::new(ProblemKind::Conflict, "the project's baseline is gone");
+        let file = self.baseline_file.as_ref().ok_or_else(missing)?;
+        let size = rustix::fs::fstat(file).map_err(|_| missing())?.st_size;
+        let mut json = vec![0; usize::try_from(size).map_err(|_| missing())?];
+        let mut at = 0;
+        while at < json.len() {
+            match rustix::io::pread(file, &mut json[at..], at as u64) {
+                Ok(n) if n > 0 => at += n,
+                Ok(_) | Err(_) => return Err(missing()),
+            }
+        }
+        serde_json::from_slice(&json).map_err(|e| failed("the project's baseline", &e))
+    }
+}
+
+/// The project's path, where the session works on a copy of it.
+fn copied(spec: &Spec) -> Option<PathBuf> {
+    let project = spec.project.as_ref().filter(|project| project.access == Access::Copy)?;
+    Some(PathBuf::from(&project.path))
+}

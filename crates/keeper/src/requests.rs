@@ -1,0 +1,412 @@
+//! What clients and the daemon ask, and the answers.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sessile_model::api;
+use sessile_model::ids::AppName;
+use sessile_model::quantity::Millis;
+use sessile_model::spec::WindowSize;
+use sessile_model::state::EndedBy;
+use sessile_model::wire::{self, Attach, FrameType, Reply, Request};
+use sessile_model::{Problem, ProblemKind};
+use sessile_session::{Admission, Event, Request as Ask};
+
+use crate::client::{Attachment, ClientId};
+use crate::keeper::Keeper;
+use crate::task::{InputSource, PendingInput, Task};
+use crate::waits::PendingWait;
+
+/// Most bytes of output in one answer.
+const MAX_OUTPUT: u32 = 4 << 20;
+/// Most conditions waited for at once.
+const MAX_WAITS: usize = 256;
+/// Time that apps get to save when the request names none.
+const DEFAULT_GRACE: Millis = Millis(10_000);
+/// Longest time that apps get to save.
+const MAX_GRACE: Millis = Millis(3_600_000);
+
+/// How a request goes on.
+enum Answer {
+    /// With this reply, now.
+    Now(Reply),
+    /// Later, by what the request left behind.
+    Later,
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self::Now(reply)
+    }
+}
+
+impl Keeper {
+    /// Takes one frame of a client.
+    pub(crate) fn handle_frame(&mut self, id: ClientId, header: wire::Header, payload: Vec<u8>) {
+        let channel = header.channel;
+        let outcome = match FrameType::from_byte(header.kind) {
+            Some(FrameType::Request) => match serde_json::from_slice::<Request>(&payload) {
+                Ok(request) => self.request(id, channel, request),
+                Err(error) => {
+                    let detail = format!("the request does not parse: {error}");
+                    Err(Problem::new(ProblemKind::BadRequest, detail))
+                }
+            },
+            Some(FrameType::Input) => {
+                self.input_frame(id, channel, &payload);
+                Ok(Answer::Later)
+            }
+            Some(FrameType::OutputDone) => {
+                self.output_done(id, channel, header.flags, &payload);
+                Ok(Answer::Later)
+            }
+            // A peer's introduction needs no answer; the rest only a keeper sends, or a later
+            // version knows.
+            Some(
+                FrameType::Hello
+                | FrameType::Reply
+                | FrameType::Event
+                | FrameType::Output
+                | FrameType::Dump
+                | FrameType::InputDone,
+            )
+            | None => Ok(Answer::Later),
+        };
+        let reply = match outcome {
+            Ok(Answer::Later) => return,
+            Ok(Answer::Now(reply)) => reply,
+            Err(problem) => Reply::Problem(problem),
+        };
+        self.reply(id, channel, &reply);
+    }
+
+    /// Queues an answer, if the connection still is.
+    pub(crate) fn reply(&mut self, id: ClientId, channel: u16, reply: &Reply) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.reply(channel, reply);
+        }
+    }
+
+    fn request(&mut self, id: ClientId, channel: u16, request: Request) -> Result<Answer, Problem> {
+        match request {
+            Request::Open(open) => {
+                self.open(*open)?;
+                self.opener = Some((id, channel));
+                Ok(Answer::Later)
+            }
+            Request::Show { follow } => {
+                if let Some(client) = self.clients.get_mut(&id) {
+                    client.follows |= follow;
+                }
+                Ok(Reply::Record(Box::new(self.record()?)).into())
+            }
+            Request::Attach(attach) => {
+                self.attach(id, channel, &attach)?;
+                Ok(Answer::Later)
+            }
+            Request::Detach => {
+                self.detach(id, channel);
+                Ok(Reply::Done.into())
+            }
+            Request::Resize(size) => self.client_resized(id, channel, size).map(Answer::Now),
+            Request::CloseInput => {
+                let task = self.attached_task(id, channel)?;
+                task.pending.push_back(PendingInput::End);
+                Ok(Reply::Done.into())
+            }
+            Request::Signal { signal } => self.signal_task(id, channel, signal).map(Answer::Now),
+            Request::Screen { app } => {
+                let task = self.task(app.as_ref())?;
+                let screen = task.screen().ok_or_else(no_terminal)?;
+                Ok(Reply::Screen(screen.describe()).into())
+            }
+            Request::Output { app, since, max } => self.output(app.as_ref(), since, max).map(Answer::Now),
+            Request::Input(input) => self.type_input(id, channel, &input),
+            Request::Exec(exec) => {
+                self.admit(&Ask::Exec)?;
+                let task = self.exec(exec)?;
+                Ok(Reply::Started(api::ExecStarted { task: task.to_string() }).into())
+            }
+            Request::Wait(wait) => self.wait_for(id, channel, &wait),
+            Request::Pause => {
+                self.ask(&Ask::Pause, Event::PauseRequested)?;
+                Ok(Reply::Done.into())
+            }
+            Request::Resume => {
+                self.ask(&Ask::Resume, Event::ResumeRequested)?;
+                Ok(Reply::Done.into())
+            }
+            Request::End { grace, by } => self.end(id, channel, grace, by),
+            Request::Export(export) => {
+                self.admit(&Ask::Export)?;
+                self.export(&export).map(|done| Reply::Exported(done).into())
+            }
+            Request::Diff => {
+                self.admit(&Ask::Diff)?;
+                self.diff().map(|changes| Reply::Changes(changes).into())
+            }
+            Request::Apply(apply) => {
+                self.admit(&Ask::Apply)?;
+                self.apply(&apply).map(|applied| Reply::Applied(applied).into())
+            }
+            Request::Collect => {
+                self.ask(&Ask::Collect, Event::Collected)?;
+                Ok(Reply::Done.into())
+            }
+        }
+    }
+
+    /// Asks the machine for leave.
+    fn admit(&self, ask: &Ask) -> Result<Admission, Problem> {
+        Ok(self.session()?.admit(ask)?)
+    }
+
+    /// Asks the machine for leave and hands in what follows from it.
+    fn ask(&mut self, ask: &Ask, event: Event) -> Result<(), Problem> {
+        match self.admit(ask)? {
+            Admission::Granted => self.advance(event),
+            Admission::Already => {}
+        }
+        Ok(())
+    }
+
+    /// The task of this name; `main` when none is named.
+    pub(crate) fn task(&self, name: Option<&AppName>) -> Result<&Task, Problem> {
+        let main = AppName::main();
+        let name = name.unwrap_or(&main);
+        self.tasks.get(name).ok_or_else(|| no_task(name, self.tasks.keys()))
+    }
+
+    fn attached_task(&mut self, id: ClientId, channel: u16) -> Result<&mut Task, Problem> {
+        let attachment = self.clients.get(&id).and_then(|c| c.attachments.get(&channel));
+        let attachment = attachment.filter(|a| !a.read_only).ok_or_else(not_attached)?;
+        let name = attachment.task.clone();
+        self.tasks.get_mut(&name).ok_or_else(not_attached)
+    }
+
+    fn attach(&mut self, id: ClientId, channel: u16, attach: &Attach) -> Result<(), Problem> {
+        self.admit(&Ask::Attach)?;
+        if let Some(size) = attach.size {
+            check_size(size)?;
+        }
+        if channel == 0 {
+            return Err(Problem::new(ProblemKind::BadRequest, "channel 0 is the connection itself"));
+        }
+        let task = self.task(attach.app.as_ref())?;
+        let output = task.output();
+        let offset = match (attach.resume_from, attach.raw) {
+            (Some(from), _) => from.min(output.ring.head()),
+            (None, true) => output.ring.oldest(),
+            // Behind everything: the first thing this attachment gets is a fresh screen.
+            (None, false) if task.screen().is_some() => u64::MAX,
+            (None, false) => output.ring.oldest(),
+        };
+        let err = task.error_output().map_or(0, |err| err.ring.oldest());
+        let ledger = self.ledger_of(attach.client);
+        let name = task.name.clone();
+        let attachment = Attachment {
+            task: name.clone(),
+            read_only: attach.read_only,
+            raw: attach.raw,
+            client: attach.client,
+            size: attach.size,
+            fresh: offset == u64::MAX,
+            out: if offset == u64::MAX { 0 } else { offset },
+            err,
+            confirmed: (if offset == u64::MAX { 0 } else { offset }, err),
+            told_exit: false,
+        };
+        self.hold_until.remove(&name);
+        let Some(client) = self.clients.get_mut(&id) else { return Err(not_attached()) };
+        let replaced = client.attachments.insert(channel, attachment);
+        client.reply(
+            channel,
+            &Reply::Attached {
+                input_done: ledger.done,
+                input_started: ledger.started,
+                offset: if offset == u64::MAX { 0 } else { offset },
+            },
+        );
+        if replaced.is_none() {
+            self.advance(Event::ClientAttached);
+        }
+        if let (Some(size), false) = (attach.size, attach.read_only) {
+            // It is attached all the same; a terminal that refuses has gone.
+            let _ = self.resize_task(&name, size);
+        }
+        Ok(())
+    }
+
+    fn client_resized(&mut self, id: ClientId, channel: u16, size: WindowSize) -> Result<Reply, Problem> {
+        check_size(size)?;
+        let client = self.clients.get_mut(&id).ok_or_else(not_attached)?;
+        let attachment = client.attachments.get_mut(&channel).ok_or_else(not_attached)?;
+        attachment.size = Some(size);
+        if !attachment.read_only {
+            let name = attachment.task.clone();
+            self.resize_task(&name, size)?;
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn resize_task(&mut self, name: &AppName, size: WindowSize) -> Result<(), Problem> {
+        let Some(task) = self.tasks.get_mut(name) else { return Ok(()) };
+        task.resize(size)
+            .map_err(|e| Problem::new(ProblemKind::Failed, format!("the terminal refused its size: {e}")))?;
+        self.changed = true;
+        Ok(())
+    }
+
+    fn signal_task(&mut self, id: ClientId, channel: u16, signal: i32) -> Result<Reply, Problem> {
+        if !(1..=64).contains(&signal) {
+            return Err(Problem::new(ProblemKind::BadRequest, "not a signal number (1 to 64)"));
+        }
+        let task = self.attached_task(id, channel)?;
+        let (app, number, running) = (task.app.clone(), task.number, task.exit.is_none());
+        if running {
+            self.signal(&app, number, signal)?;
+        }
+        Ok(Reply::Done)
+    }
+
+    fn input_frame(&mut self, id: ClientId, channel: u16, payload: &[u8]) {
+        let Ok((sequence, bytes)) = wire::split_number(payload) else { return };
+        let Some(attachment) = self.clients.get(&id).and_then(|c| c.attachments.get(&channel)) else {
+            return;
+        };
+        if attachment.read_only || bytes.len() > wire::MAX_INPUT {
+            return;
+        }
+        let client = attachment.client;
+        let size = attachment.size;
+        let name = attachment.task.clone();
+        let source = InputSource::Frame { connection: id, channel, client, sequence };
+        self.push_input(&name, source, bytes.to_vec());
+        // The last typist decides the size.
+        if let Some(size) = size {
+            // A terminal that refuses a size it accepted before has gone; its end is told apart.
+            let _ = self.resize_task(&name, size);
+        }
+    }
+
+    fn type_input(&mut self, id: ClientId, channel: u16, input: &api::Input) -> Result<Answer, Problem> {
+        let bytes = STANDARD
+            .decode(&input.data)
+            .map_err(|_| Problem::new(ProblemKind::BadRequest, "the input is not standard base64"))?;
+        let name = self.task(input.app.as_ref())?.name.clone();
+        self.admit(&Ask::Input { app: name.clone() })?;
+        if self.tasks.get(&name).is_none_or(|t| t.sink().is_none()) {
+            return Err(Problem::new(ProblemKind::Conflict, format!("the input of {name} is closed")));
+        }
+        if bytes.is_empty() {
+            return Ok(Reply::Done.into());
+        }
+        self.push_input(&name, InputSource::Request { connection: id, channel }, bytes);
+        Ok(Answer::Later)
+    }
+
+    fn push_input(&mut self, name: &AppName, from: InputSource, bytes: Vec<u8>) {
+        self.active_now();
+        if let Some(task) = self.tasks.get_mut(name) {
+            task.pending.push_back(PendingInput::Bytes { from, bytes, written: 0 });
+        }
+    }
+
+    fn output_done(&mut self, id: ClientId, channel: u16, flags: u8, payload: &[u8]) {
+        let Ok((offset, _)) = wire::split_number(payload) else { return };
+        let Some(attachment) = self.clients.get_mut(&id).and_then(|c| c.attachments.get_mut(&channel))
+        else {
+            return;
+        };
+        // A client cannot confirm what it was not given, nor take a confirmation back.
+        if flags & wire::FLAG_STDERR == 0 {
+            attachment.confirmed.0 = offset.min(attachment.out).max(attachment.confirmed.0);
+        } else {
+            attachment.confirmed.1 = offset.min(attachment.err).max(attachment.confirmed.1);
+        }
+    }
+
+    fn output(
+        &mut self,
+        app: Option<&AppName>,
+        since: Option<u64>,
+        max: Option<u32>,
+    ) -> Result<Reply, Problem> {
+        let task = self.task(app)?;
+        let ring = &task.output().ring;
+        let mut data = vec![0; max.unwrap_or(MAX_OUTPUT).min(MAX_OUTPUT) as usize];
+        let wanted = since.unwrap_or_else(|| ring.oldest());
+        let got = ring.read(wanted.min(ring.head()), &mut data);
+        data.truncate(got.len);
+        let end = got.start + got.len as u64;
+        let complete = end >= ring.head() && task.is_drained(self.now);
+        let exit = if complete { task.exit.clone() } else { None };
+        let lost = got.start.saturating_sub(wanted);
+        if exit.is_some() && task.name == AppName::main() {
+            self.collect();
+        }
+        Ok(Reply::Output(api::Output { start: got.start, end, lost, data: STANDARD.encode(&data), exit }))
+    }
+
+    /// The main command's output and end have reached someone.
+    pub(crate) fn collect(&mut self) {
+        if self.machine.as_ref().is_some_and(sessile_session::Session::has_result_to_collect) {
+            self.advance(Event::Collected);
+        }
+    }
+
+    fn wait_for(&mut self, id: ClientId, channel: u16, wait: &api::Wait) -> Result<Answer, Problem> {
+        if self.waits.len() >= MAX_WAITS {
+            return Err(Problem::new(ProblemKind::Exhausted, "too many clients wait already"));
+        }
+        let task = self.task(wait.app.as_ref())?;
+        let pending = PendingWait::new(id, channel, wait, task, self.now)?;
+        self.waits.push(pending);
+        Ok(Answer::Later)
+    }
+
+    fn end(
+        &mut self,
+        id: ClientId,
+        channel: u16,
+        grace: Option<Millis>,
+        by: EndedBy,
+    ) -> Result<Answer, Problem> {
+        let grace = grace.unwrap_or(DEFAULT_GRACE).min(MAX_GRACE);
+        // Whoever asks while the wipe is on its way waits for the same receipt.
+        match self.admit(&Ask::End)? {
+            Admission::Granted => self.advance(Event::EndRequested { by, grace }),
+            Admission::Already => {}
+        }
+        self.enders.push((id, channel));
+        Ok(Answer::Later)
+    }
+}
+
+/// Both sides of a window from 1 to its greatest.
+fn check_size(size: WindowSize) -> Result<(), Problem> {
+    if size.is_valid() {
+        return Ok(());
+    }
+    let detail = format!("a terminal cannot have {}×{} cells", size.cols, size.rows);
+    Err(Problem::new(ProblemKind::BadRequest, detail)
+        .hint(format!("columns and rows go from 1 to {}", WindowSize::MAX)))
+}
+
+fn not_attached() -> Problem {
+    Problem::new(ProblemKind::Conflict, "this channel is not attached to an app it may write to")
+}
+
+fn no_terminal() -> Problem {
+    Problem::new(ProblemKind::Conflict, "this command has no terminal, so there is no screen")
+        .hint("`sessile output` shows what it wrote")
+}
+
+fn no_task<'a>(name: &AppName, known: impl Iterator<Item = &'a AppName>) -> Problem {
+    let known: Vec<&str> = known.map(AppName::as_str).collect();
+    let problem = Problem::new(ProblemKind::NotFound, format!("no app or command named {name}"));
+    if known.is_empty() {
+        problem.hint("nothing was started in this session yet; `sessile exec` starts a command")
+    } else {
+        problem.hint(format!("there is {}", known.join(", ")))
+    }
+}

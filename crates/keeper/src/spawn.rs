@@ -1,0 +1,400 @@
+//! Starting commands, and hearing of their end.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use sessile_anchor::control::{Command, ControlEvent, Scope, Started, Stdio};
+use sessile_anchor::ring::Ring;
+use sessile_model::api::Exec;
+use sessile_model::ids::AppName;
+use sessile_model::quantity::{ByteSize, Millis};
+use sessile_model::spec::{EnvVar, WindowSize};
+use sessile_model::state::Exit;
+use sessile_model::{Problem, ProblemKind};
+use sessile_session::Event;
+
+use crate::bringup::failed;
+use crate::facts::{StreamFacts, TaskFacts};
+use crate::keeper::Keeper;
+use crate::plan;
+use crate::screen::ScreenModel;
+use crate::task::{Output, Streams, Task};
+
+/// Output kept per terminal or pipe when nothing else is asked for.
+const DEFAULT_RING: u64 = 1 << 20;
+/// Least and most output kept.
+const RING_BOUNDS: (u64, u64) = (4096, 256 << 20);
+/// Commands at once, running or with a result; the oldest collected result gives way.
+const MAX_TASKS: usize = 64;
+/// Sandboxes at once.
+const MAX_APPS: usize = 32;
+/// How long output is held back for a client that said it would attach.
+const HOLD: Millis = Millis(10_000);
+
+/// A command about to start.
+struct Launch<'a> {
+    name: AppName,
+    app: AppName,
+    argv: &'a [String],
+    env: &'a [EnvVar],
+    terminal: Option<WindowSize>,
+    hold: bool,
+}
+
+impl Keeper {
+    /// Starts the main command and reports what came of it.
+    pub(crate) fn start_main(&mut self) {
+        let main = AppName::main();
+        if self.tasks.contains_key(&main) {
+            return;
+        }
+        let Ok(facts) = self.facts() else { return };
+        let (argv, terminal, hold) =
+            (facts.spec.command.clone(), facts.spec.terminal, facts.spec.hold_output);
+        let launch =
+            Launch { name: main.clone(), app: main.clone(), argv: &argv, env: &[], terminal, hold };
+        if let Err(problem) = self.start(&launch) {
+            let cause = problem.detail.clone();
+            self.open_problem = Some(problem);
+            self.advance(Event::ComponentFailed {
+                component: sessile_model::state::Component::Sandbox,
+                cause,
+            });
+        }
+    }
+
+    /// Starts a further command, in a sandbox of its own if the app is new.
+    pub(crate) fn exec(&mut self, exec: Exec) -> Result<AppName, Problem> {
+        let bad = |what: &str| Problem::new(ProblemKind::BadRequest, what.to_owned());
+        if exec.command.is_empty() {
+            return Err(bad("no command was named").hint("put it behind `--`"));
+        }
+        if exec.terminal.is_some_and(|size| !size.is_valid()) {
+            return Err(bad("a terminal cannot have that size"));
+        }
+        let app = exec.app.clone().unwrap_or_else(AppName::main);
+        let fresh = self.apps.get(&app).is_none_or(|app| app.gone);
+        if fresh && self.apps.values().filter(|app| !app.gone).count() >= MAX_APPS {
+            return Err(Problem::new(ProblemKind::Exhausted, "the session has too many apps already"));
+        }
+        self.make_room()?;
+        if fresh {
+            self.launch_app(&app)?;
+            if let Err(problem) = self.verify_new_app(&app) {
+                self.discard_app(&app);
+                return Err(problem);
+            }
+        }
+        let name = self.free_name(&app)?;
+        let launch = Launch {
+            name: name.clone(),
+            app,
+            argv: &exec.command,
+            env: &exec.env,
+            terminal: exec.terminal,
+            hold: exec.hold_output,
+        };
+        self.start(&launch)?;
+        Ok(name)
+    }
+
+    /// Kills an app that must not be used.
+    fn discard_app(&mut self, name: &AppName) {
+        if let Some(app) = self.apps.get_mut(name) {
+            // It is confined whatever else is wrong with it, and dies with the session at last.
+            let _ = sessile_sandbox::processes::kill(&app.init);
+            app.gone = true;
+        }
+    }
+
+    /// The app's own name for its first command, `APP.N` for a further one.
+    fn free_name(&self, app: &AppName) -> Result<AppName, Problem> {
+        if !self.tasks.contains_key(app) {
+            return Ok(app.clone());
+        }
+        let number = self.apps.get(app).map_or(1, |a| a.next_task);
+        format!("{app}.{number}").parse().map_err(|_| {
+            Problem::new(ProblemKind::BadRequest, "the app's name is too long for a further command")
+        })
+    }
+
+    /// Forgets the oldest collected result when there are too many.
+    fn make_room(&mut self) -> Result<(), Problem> {
+        if self.tasks.len() < MAX_TASKS {
+            return Ok(());
+        }
+        let main = AppName::main();
+        let oldest = self
+            .tasks
+            .values()
+            .filter(|t| t.exit.is_some() && t.name != main && !self.unreported.contains(&t.name))
+            .filter(|t| !self.clients.values().any(|c| c.attachments.values().any(|a| a.task == t.name)))
+            .min_by_key(|t| (!t.collected, t.exited_at))
+            .map(|t| t.name.clone());
+        let Some(oldest) = oldest else {
+            return Err(Problem::new(ProblemKind::Exhausted, "too many commands run in this session"));
+        };
+        self.forget_task(&oldest);
+        Ok(())
+    }
+
+    /// Overwrites a task's output and lets go of its descriptors.
+    fn forget_task(&mut self, name: &AppName) {
+        let Some(task) = self.tasks.remove(name) else { return };
+        for output in [Some(task.output()), task.error_output()].into_iter().flatten() {
+            let _ = self.seat.link.unpump(output.io);
+            output.ring.overwrite();
+            for part in ["source", "sink", "ring"] {
+                let _ = self.seat.link.remove(&format!("io/{}/{part}", output.io));
+            }
+        }
+        if let Some(facts) = &mut self.facts {
+            facts.tasks.retain(|t| t.name != *name);
+        }
+        self.changed = true;
+    }
+
+    fn start(&mut self, launch: &Launch<'_>) -> Result<(), Problem> {
+        let missing = || Problem::new(ProblemKind::Conflict, format!("the app {} is gone", launch.app));
+        let facts = self.facts.as_mut().ok_or_else(missing)?;
+        let ring_size = ring_size(facts.spec.output_ring);
+        let first_io = facts.next_io;
+        facts.next_io += 2;
+        let variables = self.variables();
+        let facts = self.facts()?;
+        let env = plan::environment(&facts.spec, &variables, launch.env, launch.terminal.is_some());
+        let cwd = plan::working_folder(&facts.spec);
+        let command = Command { argv: launch.argv, env: &env, cwd: &cwd };
+        let number = self.apps.get(&launch.app).ok_or_else(missing)?.next_task;
+
+        let (streams, outcome, stream_facts) = match launch.terminal {
+            Some(size) => {
+                let (master, slave) = self.open_terminal(&launch.app, size)?;
+                let output = self.pump(first_io, &master, ring_size)?;
+                self.keep(&format!("io/{first_io}/sink"), &master).map_err(|e| failed("the anchor", &e))?;
+                let app = self.apps.get_mut(&launch.app).ok_or_else(missing)?;
+                let outcome = app.control.start(number, &command, Stdio::Terminal(slave.as_fd()));
+                let screen = Box::new(ScreenModel::new(size, 0));
+                let streams = Streams::Terminal { master, output, screen };
+                (streams, outcome, StreamFacts::Terminal { io: first_io, size })
+            }
+            None => {
+                let (input, sink) = pipe()?;
+                let (source, out) = pipe()?;
+                let (error_source, err) = pipe()?;
+                let output = self.pump(first_io, &source, ring_size)?;
+                let error_output = self.pump(first_io + 1, &error_source, ring_size)?;
+                set_nonblocking(&sink)?;
+                self.keep(&format!("io/{first_io}/sink"), &sink).map_err(|e| failed("the anchor", &e))?;
+                if launch.hold {
+                    output.ring.set_floor(Some(0));
+                    error_output.ring.set_floor(Some(0));
+                    self.hold_until.insert(launch.name.clone(), self.now.plus(HOLD));
+                }
+                let app = self.apps.get_mut(&launch.app).ok_or_else(missing)?;
+                let stdio = Stdio::Pipes([input.as_fd(), out.as_fd(), err.as_fd()]);
+                let outcome = app.control.start(number, &command, stdio);
+                let streams = Streams::Pipes { stdin: Some(sink), out: output, err: error_output };
+                (streams, outcome, StreamFacts::Pipes { out: first_io, err: first_io + 1 })
+            }
+        };
+        let outcome = outcome.map_err(|e| failed("the command could not be handed over", &e))?;
+        if let Some(app) = self.apps.get_mut(&launch.app) {
+            app.next_task = number + 1;
+        }
+        let (inner_pid, exit) = match outcome {
+            Started::Pid(pid) => (Some(pid), None),
+            Started::NotStarted { errno } => (None, Some(Exit::NotStarted { errno })),
+        };
+        let pid = inner_pid.and_then(|inner| self.outer_pid(&launch.app, inner));
+        let task = Task {
+            name: launch.name.clone(),
+            app: launch.app.clone(),
+            number,
+            argv: launch.argv.to_vec(),
+            pid,
+            inner_pid,
+            exited_at: exit.as_ref().map(|_| self.now),
+            exit: exit.clone(),
+            streams,
+            pending: Default::default(),
+            collected: false,
+        };
+        let facts = self.facts.as_mut().ok_or_else(missing)?;
+        facts.tasks.push(TaskFacts {
+            name: task.name.clone(),
+            app: task.app.clone(),
+            number,
+            argv: task.argv.clone(),
+            inner_pid,
+            exit,
+            exited_at: task.exited_at,
+            collected: false,
+            streams: stream_facts,
+        });
+        if let Some(app) = facts.apps.iter_mut().find(|app| app.name == launch.app) {
+            app.next_task = number + 1;
+        }
+        self.tasks.insert(launch.name.clone(), task);
+        self.unreported.insert(launch.name.clone());
+        self.changed = true;
+        self.advance(Event::AppStarted { app: launch.name.clone() });
+        Ok(())
+    }
+
+    /// A new terminal of an app: its master and its slave.
+    fn open_terminal(&self, app: &AppName, size: WindowSize) -> Result<(OwnedFd, OwnedFd), Problem> {
+        let missing = || Problem::new(ProblemKind::Conflict, format!("the app {app} is gone"));
+        let ptmx = &self.apps.get(app).ok_or_else(missing)?.ptmx;
+        let path = format!("/proc/self/fd/{}", ptmx.as_raw_fd());
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let error = |e: rustix::io::Errno| failed("a terminal for the command", &e);
+        let master = rustix::fs::open(path, flags, Mode::empty()).map_err(error)?;
+        unlockpt(&master).map_err(error)?;
+        let peer = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let slave = ioctl_tiocgptpeer(&master, peer).map_err(error)?;
+        let winsize = Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, winsize).map_err(error)?;
+        Ok((master, slave))
+    }
+
+    /// Has the anchor pump a source into a new ring.
+    fn pump(&self, io: u32, source: &OwnedFd, size: u64) -> Result<Output, Problem> {
+        let (ring, file) = Ring::create(size).map_err(|e| failed("memory for the output", &e))?;
+        let (source_name, ring_name) = (format!("io/{io}/source"), format!("io/{io}/ring"));
+        self.keep(&source_name, source)
+            .and_then(|()| self.keep(&ring_name, &file))
+            .and_then(|()| self.seat.link.pump(io, &source_name, &ring_name, "notify"))
+            .map_err(|e| failed("the anchor", &e))?;
+        Ok(Output { io, ring })
+    }
+
+    /// The host's process id of a process inside.
+    pub(crate) fn outer_pid(&self, app: &AppName, inner: u32) -> Option<u32> {
+        sessile_sandbox::processes::outer_pid(self.apps.get(app)?.pid, inner)
+    }
+
+    /// Closes a task's standard input. A terminal's stays open.
+    pub(crate) fn close_input(&mut self, name: &AppName) {
+        let Some(task) = self.tasks.get_mut(name) else { return };
+        if let Streams::Pipes { stdin, out, .. } = &mut task.streams
+            && stdin.take().is_some()
+        {
+            let _ = self.seat.link.remove(&format!("io/{}/sink", out.io));
+            task.pending.clear();
+        }
+    }
+
+    /// Sends a running task's process group a signal.
+    pub(crate) fn signal(&mut self, app: &AppName, number: u32, signal: i32) -> Result<(), Problem> {
+        if self.session()?.state() != sessile_model::State::Active {
+            return Err(Problem::new(ProblemKind::Conflict, "the session is not active"));
+        }
+        let Some(app) = self.apps.get_mut(app) else { return Ok(()) };
+        app.control.signal(number, signal, Scope::Group).map_err(|e| failed("the signal", &e))
+    }
+
+    /// Takes what an app's init told.
+    pub(crate) fn hear_app(&mut self, name: &AppName) {
+        loop {
+            let Some(app) = self.apps.get_mut(name) else { return };
+            match app.control.try_event() {
+                Ok(Some(ControlEvent::Exited { task, status })) => self.task_exited(name, task, status),
+                Ok(None) => return,
+                Ok(Some(ControlEvent::Gone)) | Err(_) => {
+                    app.gone = true;
+                    self.app_gone(name);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes the events of inits that arrived while something else was waited for.
+    pub(crate) fn hear_queued(&mut self) {
+        let names: Vec<AppName> =
+            self.apps.iter().filter(|(_, app)| app.control.has_queued()).map(|(n, _)| n.clone()).collect();
+        for name in names {
+            self.hear_app(&name);
+        }
+    }
+
+    pub(crate) fn task_exited(&mut self, app: &AppName, number: u32, status: i32) {
+        let now = self.now;
+        let task = self.tasks.values_mut().find(|t| t.app == *app && t.number == number);
+        let Some(task) = task.filter(|t| t.exit.is_none()) else { return };
+        task.exit = Some(Exit::from_wait_status(status));
+        task.exited_at = Some(now);
+        task.pid = None;
+        let (name, exit) = (task.name.clone(), task.exit.clone());
+        if let Some(facts) = &mut self.facts
+            && let Some(known) = facts.tasks.iter_mut().find(|t| t.name == name)
+        {
+            known.exit = exit;
+            known.exited_at = Some(now);
+        }
+        self.changed = true;
+    }
+
+    /// An app's init is gone: so are its commands.
+    fn app_gone(&mut self, name: &AppName) {
+        let running: Vec<u32> = self
+            .tasks
+            .values()
+            .filter(|t| t.app == *name && t.exit.is_none())
+            .map(|t| t.number)
+            .collect();
+        for number in running {
+            // Killed, as `wait(2)` would have told it.
+            self.task_exited(name, number, 9);
+        }
+        let main_is_up = self.machine.as_ref().is_some_and(|m| m.outcome().is_none());
+        if main_is_up && *name == AppName::main() {
+            let cause = "the main app's first process died".to_owned();
+            self.advance(Event::ComponentFailed {
+                component: sessile_model::state::Component::Sandbox,
+                cause,
+            });
+        }
+    }
+
+    /// Tells the machine of ends whose last output has reached everyone who watches.
+    pub(crate) fn report_exits(&mut self) {
+        let names: Vec<AppName> = self.unreported.iter().cloned().collect();
+        for name in names {
+            let Some(task) = self.tasks.get(&name) else {
+                self.unreported.remove(&name);
+                continue;
+            };
+            let Some(exit) = task.exit.clone().filter(|_| task.is_drained(self.now)) else { continue };
+            let held = self.hold_until.contains_key(&name)
+                || self.clients.values().flat_map(|c| c.attachments.values()).any(|a| {
+                    a.task == name && crate::output::holds_end(a, task, self.now)
+                });
+            if held {
+                continue;
+            }
+            self.unreported.remove(&name);
+            self.advance(Event::AppExited { app: name, exit });
+        }
+    }
+}
+
+/// A power of two within bounds that is no smaller than what was asked for.
+fn ring_size(asked: Option<ByteSize>) -> u64 {
+    let asked = asked.map_or(DEFAULT_RING, |size| size.0);
+    asked.clamp(RING_BOUNDS.0, RING_BOUNDS.1).next_power_of_two()
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), Problem> {
+    pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed("a pipe for the command", &e))
+}
+
+fn set_nonblocking(fd: &OwnedFd) -> Result<(), Problem> {
+    fcntl_getfl(fd)
+        .and_then(|flags| fcntl_setfl(fd, flags | OFlags::NONBLOCK))
+        .map_err(|e| failed("a pipe for the command", &e))
+}

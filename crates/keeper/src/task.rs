@@ -1,0 +1,252 @@
+//! One command that runs or ran in an app's sandbox, with its terminal or pipes.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::termios::{Winsize, tcsetwinsize};
+use sessile_anchor::ring::Ring;
+use sessile_model::ids::AppName;
+use sessile_model::quantity::Timestamp;
+use sessile_model::record::AppRecord;
+use sessile_model::spec::WindowSize;
+use sessile_model::state::Exit;
+
+use crate::client::ClientId;
+use crate::screen::ScreenModel;
+
+/// Most input bytes waiting for one task; a client that sends more is not read meanwhile.
+pub const INPUT_QUEUE: usize = 64 << 10;
+/// How long after a command's end its last output may still arrive when something else holds its
+/// terminal or pipe open.
+const LAST_OUTPUT_MS: u64 = 60;
+
+/// One command.
+#[derive(Debug)]
+pub struct Task {
+    /// `main`, an app's name, or `APP.N` for a command that joined an app.
+    pub name: AppName,
+    /// The app in whose sandbox it runs.
+    pub app: AppName,
+    /// Its number with that app's init.
+    pub number: u32,
+    /// Its command.
+    pub argv: Vec<String>,
+    /// Its process id on the host, once it runs and as long as it does.
+    pub pid: Option<u32>,
+    /// Its process id inside.
+    pub inner_pid: Option<u32>,
+    /// How it ended.
+    pub exit: Option<Exit>,
+    /// When it ended.
+    pub exited_at: Option<Timestamp>,
+    /// Its terminal or pipes.
+    pub streams: Streams,
+    /// Input not yet written.
+    pub pending: VecDeque<PendingInput>,
+    /// Its last output and exit status reached a client.
+    pub collected: bool,
+}
+
+/// Input on its way to a task.
+#[derive(Debug)]
+pub enum PendingInput {
+    /// Bytes from a client.
+    Bytes {
+        /// Whom to tell when they are written.
+        from: InputSource,
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// How many of them are written.
+        written: usize,
+    },
+    /// The end of its standard input.
+    End,
+}
+
+/// Who sent input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputSource {
+    /// A frame of an attachment.
+    Frame {
+        /// The connection.
+        connection: ClientId,
+        /// Its channel.
+        channel: u16,
+        /// The number its frames are counted under.
+        client: u64,
+        /// The frame's sequence number.
+        sequence: u64,
+    },
+    /// A request, answered when the bytes are written.
+    Request {
+        /// The connection.
+        connection: ClientId,
+        /// Its channel.
+        channel: u16,
+    },
+}
+
+/// What a task reads from and writes to.
+#[derive(Debug)]
+pub enum Streams {
+    /// A pseudo-terminal.
+    Terminal {
+        /// Its master.
+        master: OwnedFd,
+        /// What it wrote.
+        output: Output,
+        /// What it shows.
+        screen: Box<ScreenModel>,
+    },
+    /// Three pipes.
+    Pipes {
+        /// Where to write its standard input; `None` once closed.
+        stdin: Option<OwnedFd>,
+        /// Its standard output.
+        out: Output,
+        /// Its standard error.
+        err: Output,
+    },
+}
+
+/// One stream of bytes that the anchor pumps into a ring.
+#[derive(Debug)]
+pub struct Output {
+    /// Its number in the anchor's store.
+    pub io: u32,
+    /// The ring.
+    pub ring: Ring,
+}
+
+impl Output {
+    /// Moves the floor and says whether the pump may have been waiting for that.
+    fn release(&self, floor: Option<u64>) -> bool {
+        let was_full = self.ring.is_full();
+        self.ring.set_floor(floor);
+        was_full && !self.ring.is_full()
+    }
+}
+
+impl Task {
+    /// Feeds the screen model with what was written since. Returns whether anything was, and the
+    /// pump to poke if it waited for room.
+    pub fn absorb(&mut self, buffer: &mut [u8]) -> (bool, Option<u32>) {
+        let Streams::Terminal { output, screen, .. } = &mut self.streams else { return (false, None) };
+        let mut poke = None;
+        let mut moved = false;
+        loop {
+            let got = output.ring.read(screen.offset(), buffer);
+            if got.len == 0 {
+                return (moved, poke);
+            }
+            moved = true;
+            screen.feed(got.start, &buffer[..got.len]);
+            buffer[..got.len].fill(0);
+            // The ring never overtakes the model: a flood waits for it, not the other way round.
+            if output.release(Some(screen.offset())) {
+                poke = Some(output.io);
+            }
+        }
+    }
+
+    /// Lets raw readers hold back (`Some`) or no longer hold back (`None`) the pumps of a task with
+    /// pipes. Returns the pumps to poke.
+    pub fn hold_back(&self, out_floor: Option<u64>, err_floor: Option<u64>) -> Vec<u32> {
+        let Streams::Pipes { out, err, .. } = &self.streams else { return Vec::new() };
+        let mut poke = Vec::new();
+        for (output, floor) in [(out, out_floor), (err, err_floor)] {
+            if output.release(floor) {
+                poke.push(output.io);
+            }
+        }
+        poke
+    }
+
+    /// The main output: the terminal's or standard output.
+    pub fn output(&self) -> &Output {
+        match &self.streams {
+            Streams::Terminal { output, .. } => output,
+            Streams::Pipes { out, .. } => out,
+        }
+    }
+
+    /// Standard error, where it is apart.
+    pub fn error_output(&self) -> Option<&Output> {
+        match &self.streams {
+            Streams::Terminal { .. } => None,
+            Streams::Pipes { err, .. } => Some(err),
+        }
+    }
+
+    /// The screen, where it has one.
+    pub fn screen(&self) -> Option<&ScreenModel> {
+        match &self.streams {
+            Streams::Terminal { screen, .. } => Some(screen),
+            Streams::Pipes { .. } => None,
+        }
+    }
+
+    /// Whether the command has ended and all it wrote is in the rings.
+    pub fn is_drained(&self, now: Timestamp) -> bool {
+        let Some(at) = self.exited_at else { return false };
+        let ended = match &self.streams {
+            Streams::Terminal { output, .. } => output.ring.ended(),
+            Streams::Pipes { out, err, .. } => out.ring.ended() && err.ring.ended(),
+        };
+        ended || now.since(at).0 >= LAST_OUTPUT_MS
+    }
+
+    /// When [`Self::is_drained`] becomes true at the latest, if it will by the mere passing of time.
+    pub fn drained_by(&self) -> Option<Timestamp> {
+        self.exited_at.map(|at| at.plus(sessile_model::Millis(LAST_OUTPUT_MS)))
+    }
+
+    /// Where its input goes, while it takes any.
+    pub fn sink(&self) -> Option<BorrowedFd<'_>> {
+        match &self.streams {
+            Streams::Terminal { master, .. } => Some(master.as_fd()),
+            Streams::Pipes { stdin, .. } => stdin.as_ref().map(AsFd::as_fd),
+        }
+    }
+
+    /// Bytes of input that wait.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending
+            .iter()
+            .map(|p| match p {
+                PendingInput::Bytes { bytes, written, .. } => bytes.len() - written,
+                PendingInput::End => 0,
+            })
+            .sum()
+    }
+
+    /// Gives the terminal and the model a new size. Tasks with pipes have none.
+    ///
+    /// # Errors
+    /// When the terminal refuses.
+    pub fn resize(&mut self, size: WindowSize) -> Result<(), Errno> {
+        let Streams::Terminal { master, screen, .. } = &mut self.streams else { return Ok(()) };
+        if screen.size() == size {
+            return Ok(());
+        }
+        let winsize = Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&*master, winsize)?;
+        screen.resize(size);
+        Ok(())
+    }
+
+    /// As the session's record shows it.
+    pub fn describe(&self) -> AppRecord {
+        let size = self.screen().map(ScreenModel::size);
+        AppRecord {
+            name: self.name.clone(),
+            argv: self.argv.clone(),
+            pid: self.pid,
+            exit: self.exit.clone(),
+            cols: size.map(|s| s.cols),
+            rows: size.map(|s| s.rows),
+            output_bytes: self.output().ring.head() + self.error_output().map_or(0, |e| e.ring.head()),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The loop around the machine: wait, stamp the time, hand in what happened, carry out what the
+//! machine asks, show clients what is new.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+use sessile_model::ids::AppName;
+use sessile_model::quantity::Timestamp;
+use sessile_session::Event;
+
+use crate::client::{Client, ClientId};
+use crate::keeper::Keeper;
+use crate::output;
+use crate::task::INPUT_QUEUE;
+
+/// Most connections at once; further ones wait in the backlog.
+const MAX_CLIENTS: usize = 256;
+/// How often a component without a descriptor to wait on is looked at while something is awaited.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How long a keeper that is done lets its clients take their last bytes.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What a ready descriptor is about.
+#[derive(Clone, Debug)]
+enum Source {
+    Anchor,
+    Link,
+    Notify,
+    Listener,
+    App(AppName),
+    Input(AppName),
+    Client(ClientId),
+}
+
+/// The wall clock, in milliseconds. The only place where the keeper reads it.
+pub fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Keeper {
+    /// Runs until the session is closed and its clients were told.
+    pub fn run(mut self) {
+        let mut done_at = None;
+        loop {
+            self.now = wall_clock();
+            let more = self.settle_and_show();
+            if self.finished {
+                let done_at = *done_at.get_or_insert(self.now);
+                let waited = self.now.since(done_at).as_duration();
+                if waited > LAST_WORDS || !self.clients.values().any(Client::has_output) {
+                    self.leave();
+                    return;
+                }
+            }
+            self.wait(more);
+        }
+    }
+
+    /// Carries out effects and queues output until nothing new comes of it. Returns whether there
+    /// is more to do at once.
+    fn settle_and_show(&mut self) -> bool {
+        if self.machine.as_ref().and_then(|m| m.next_deadline()).is_some_and(|at| at <= self.now) {
+            self.advance(Event::Tick);
+        }
+        self.settle();
+        let mut more = self.absorb_output();
+        self.check_waits();
+        self.write_pending_input();
+        for client in self.clients.values_mut() {
+            output::serve(client, &self.tasks, self.now);
+        }
+        self.release_floors();
+        self.hear_queued();
+        self.report_exits();
+        let main = AppName::main();
+        if self.clients.values().flat_map(|c| c.attachments.values()).any(|a| a.told_exit && a.task == main) {
+            self.collect();
+        }
+        self.check_signalled();
+        self.settle();
+        self.answer_opener();
+        self.sync_log();
+        let mut gone = Vec::new();
+        for (&id, client) in &mut self.clients {
+            let outcome = client.flush();
+            if outcome.is_err() || (client.closing && !client.has_output()) {
+                gone.push(id);
+            } else if client.room() > 0 && self.tasks.values().any(|t| has_more(client, t)) {
+                more = true;
+            }
+        }
+        for id in gone {
+            self.drop_client(id);
+        }
+        more || !self.effects.is_empty()
+    }
+
+    fn wait(&mut self, more: bool) {
+        let timeout = if more { Some(Duration::ZERO) } else { self.next_look() };
+        let (ready, readable) = self.poll(timeout);
+        self.now = wall_clock();
+        for (source, flags) in ready.into_iter().zip(readable) {
+            if flags.is_empty() {
+                continue;
+            }
+            match source {
+                Source::Anchor => self.anchor_died(),
+                Source::Link => self.hear_anchor(),
+                Source::Notify => self.silence_notify(),
+                Source::Listener => self.accept(),
+                Source::App(app) => self.hear_app(&app),
+                Source::Input(_) => {}
+                Source::Client(id) => self.hear_client(id, flags),
+            }
+        }
+    }
+
+    fn poll(&self, timeout: Option<Duration>) -> (Vec<Source>, Vec<PollFlags>) {
+        let mut sources = Vec::new();
+        let mut fds = Vec::new();
+        let mut watch = |source, fd, flags| {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        };
+        if !self.anchor_is_dead {
+            watch(Source::Anchor, self.seat.anchor.as_fd(), PollFlags::IN);
+            watch(Source::Link, self.seat.link.as_fd(), PollFlags::IN);
+        }
+        if let Some(notify) = &self.notify {
+            watch(Source::Notify, notify.as_fd(), PollFlags::IN);
+        }
+        if self.clients.len() < MAX_CLIENTS {
+            watch(Source::Listener, self.seat.listener.as_fd(), PollFlags::IN);
+        }
+        for (name, app) in self.apps.iter().filter(|(_, app)| !app.gone) {
+            watch(Source::App(name.clone()), app.control.as_fd(), PollFlags::IN);
+        }
+        for (name, task) in self.tasks.iter().filter(|(_, task)| !task.pending.is_empty()) {
+            if let Some(sink) = task.sink() {
+                watch(Source::Input(name.clone()), sink, PollFlags::OUT);
+            }
+        }
+        for (&id, client) in &self.clients {
+            let held_up = client.attachments.values().any(|a| {
+                self.tasks.get(&a.task).is_some_and(|t| t.pending_bytes() >= INPUT_QUEUE)
+            });
+            let mut flags = if held_up || client.closing { PollFlags::empty() } else { PollFlags::IN };
+            if client.has_output() {
+                flags |= PollFlags::OUT;
+            }
+            watch(Source::Client(id), client.fd(), flags);
+        }
+        let timeout = timeout.map(|t| Timespec {
+            tv_sec: t.as_secs().min(86_400) as i64,
+            tv_nsec: i64::from(t.subsec_nanos()),
+        });
+        let outcome = poll(&mut fds, timeout.as_ref());
+        let flags = match outcome {
+            Ok(_) => fds.iter().map(PollFd::revents).collect(),
+            Err(_) => vec![PollFlags::empty(); fds.len()],
+        };
+        (sources, flags)
+    }
+
+    /// How long nothing needs a look unless a descriptor says so.
+    fn next_look(&self) -> Option<Duration> {
+        let machine = self.machine.as_ref().and_then(|m| m.next_deadline());
+        let waits = self
+            .waits
+            .iter()
+            .filter_map(|w| self.tasks.get(&w.task).and_then(|t| w.next(t, self.now)));
+        let exits = self
+            .tasks
+            .values()
+            .filter(|t| self.unreported.contains(&t.name))
+            .filter_map(|t| t.drained_by())
+            .map(|at| if at > self.now { at } else { self.now.plus(sessile_model::Millis(50)) });
+        let hold = self.hold_until.values().copied();
+        let next = machine.into_iter().chain(waits).chain(exits).chain(hold).min();
+        let wait = next.map(|at| at.since(self.now).as_duration());
+        let look = (self.signalled.is_some() || self.finished).then_some(LOOK_AGAIN);
+        [wait, look].into_iter().flatten().min()
+    }
+
+    fn accept(&mut self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match accept_with(&self.seat.listener, flags) {
+            Ok(socket) if crate::seat::is_ours(&socket) => {
+                self.next_client += 1;
+                self.clients.insert(ClientId(self.next_client), Client::new(socket));
+            }
+            // Someone else's process, or one that left again.
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
+            Err(_) => {}
+        }
+    }
+
+    fn hear_client(&mut self, id: ClientId, flags: PollFlags) {
+        if !flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            return;
+        }
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.closing || client.receive().is_err() {
+            self.drop_client(id);
+            return;
+        }
+        loop {
+            let Some(client) = self.clients.get_mut(&id) else { return };
+            match client.next_frame() {
+                Ok(Some((header, payload))) => self.handle_frame(id, header, payload),
+                Ok(None) => return,
+                Err(_) => {
+                    self.drop_client(id);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the task wrote something this client has room for but has not been given.
+fn has_more(client: &Client, task: &crate::task::Task) -> bool {
+    let limit = task.screen().map_or(task.output().ring.head(), |s| s.offset());
+    client.attachments.values().any(|a| {
+        a.task == task.name
+            && (a.out < limit || task.error_output().is_some_and(|err| a.err < err.ring.head()))
+    })
+}
