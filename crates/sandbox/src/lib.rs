@@ -12,6 +12,7 @@
 //! | [`processes`] | freezing and killing without them |
 //! | [`identity`] | what programs can read about who and where they are |
 //! | [`probe`] | whether the four properties hold |
+//! | [`survey`] | what this machine gives and the commands that mend it |
 //! | [`wipe`] | overwriting memory and storage |
 
 #![warn(missing_docs)]
@@ -29,6 +30,7 @@ pub mod seccomp;
 pub mod space;
 mod step;
 mod sys;
+pub mod survey;
 pub mod target;
 pub mod wipe;
 

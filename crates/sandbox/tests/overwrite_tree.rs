@@ -1,5 +1,8 @@
 //! Overwrites trees on a real tmpfs and looks for what is left.
 
+// Clippy's exception for tests does not reach their helper functions.
+#![allow(clippy::unwrap_used)]
+
 use std::fs::{self, File};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
@@ -51,10 +54,10 @@ fn every_content_goes_whatever_its_mode_and_shape() {
     // Over the border of the pieces in which files are searched.
     File::create(at("border")).unwrap().write_all_at(&raw, (1 << 20) - 10).unwrap();
     fs::write(at("no access"), &raw).unwrap();
-    fs::set_permissions(at("no access"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(at("no access"), fs::Permissions::from_mode(0o0)).unwrap();
     fs::create_dir(at("closed")).unwrap();
     fs::write(at("closed/inside"), &raw).unwrap();
-    fs::set_permissions(at("closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(at("closed"), fs::Permissions::from_mode(0o0)).unwrap();
     fs::create_dir(at("unsearchable")).unwrap();
     fs::write(at("unsearchable/inside"), &raw).unwrap();
     fs::set_permissions(at("unsearchable"), fs::Permissions::from_mode(0o400)).unwrap();
