@@ -35,10 +35,10 @@ pub(crate) fn ask(
     let until = Instant::now() + patience;
     let packet = request.encode();
     while let Err(error) = fds::send(socket, &packet, fds, libc::MSG_DONTWAIT) {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => wait(socket, libc::POLLOUT, until)?,
-            _ => return Err(socket_error(error)),
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Err(socket_error(error));
         }
+        wait(socket, libc::POLLOUT, until)?;
     }
     // Room for what later versions may add behind this one's reply.
     let mut packet = [0; 4 * REPLY_LEN];
@@ -83,8 +83,9 @@ fn wait(socket: BorrowedFd<'_>, events: i16, until: Instant) -> Result<(), Excha
 }
 
 fn socket_error(error: io::Error) -> ExchangeError {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ExchangeError::Gone,
-        _ => ExchangeError::Socket(error),
+    if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+        ExchangeError::Gone
+    } else {
+        ExchangeError::Socket(error)
     }
 }

@@ -45,12 +45,7 @@ pub fn send_with_fds(sock: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>])
 }
 
 /// [`send_with_fds`] with flags of sendmsg(2).
-pub(crate) fn send(
-    sock: BorrowedFd<'_>,
-    bytes: &[u8],
-    fds: &[BorrowedFd<'_>],
-    flags: i32,
-) -> io::Result<()> {
+pub(crate) fn send(sock: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>], flags: i32) -> io::Result<()> {
     if fds.len() > MAX_FDS {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -97,11 +92,7 @@ pub(crate) fn send(
 /// # Errors
 /// `InvalidData` when bytes or descriptors were cut off (those that came are closed);
 /// `WouldBlock` when no packet waits; otherwise what recvmsg(2) says.
-pub fn recv_with_fds(
-    sock: BorrowedFd<'_>,
-    buf: &mut [u8],
-    flags: i32,
-) -> io::Result<(usize, Vec<OwnedFd>)> {
+pub fn recv_with_fds(sock: BorrowedFd<'_>, buf: &mut [u8], flags: i32) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut fds = Vec::new();
     let len = receive(sock, buf, flags, |fd| fds.push(fd))?;
     Ok((len, fds))
@@ -205,9 +196,6 @@ mod tests {
         let (_, fds) = recv_with_fds(b.as_fd(), &mut [0; 1], 0).unwrap();
         assert_eq!(fds.len(), MAX_FDS);
         let more = vec![null.as_fd(); MAX_FDS + 1];
-        assert_eq!(
-            send_with_fds(a.as_fd(), b"x", &more).unwrap_err().kind(),
-            io::ErrorKind::InvalidInput
-        );
+        assert_eq!(send_with_fds(a.as_fd(), b"x", &more).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -1,7 +1,7 @@
 //! The tiny process under a session: parent of its apps, holder of what cannot be reopened; and
 //! the first process of each sandbox.
 //!
-//! The anchor is `program`; [`protocol`] says what its sockets speak, [`link`] is the keeper's end
+//! The anchor is [`program`]; [`protocol`] says what its sockets speak, [`link`] is the keeper's end
 //! of one and [`supervisor`] the daemon's end of the other. A [`ring`] is where it pumps terminal
 //! output. The same binary is [`init`], to which keepers talk through [`control`].
 //!
@@ -15,6 +15,7 @@ pub mod image;
 pub mod inherit;
 pub mod init;
 pub mod link;
+pub mod program;
 pub mod protocol;
 pub mod ring;
 pub mod supervisor;

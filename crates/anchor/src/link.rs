@@ -150,11 +150,7 @@ impl Link {
         Request::new(operation, self.sequence.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn ask(
-        &self,
-        request: Request,
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<(Reply, Option<OwnedFd>), LinkError> {
+    fn ask(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Result<(Reply, Option<OwnedFd>), LinkError> {
         exchange::ask(self.socket.as_fd(), &request, fds, PATIENCE).map_err(LinkError::from)
     }
 }

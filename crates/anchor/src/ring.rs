@@ -245,7 +245,7 @@ impl Ring {
             let lost = usize::try_from(self.oldest().saturating_sub(start)).unwrap_or(usize::MAX);
             if lost < len {
                 out.copy_within(lost..len, 0);
-                return ReadOutcome { start: start + lost as u64, len: len - lost };
+                return ReadOutcome { start: start.saturating_add(lost as u64), len: len - lost };
             }
             if len == 0 {
                 break;
@@ -314,7 +314,7 @@ impl Ring {
         if read > 0 {
             header.ended.store(0, Ordering::Relaxed);
         }
-        let head = head + read as u64;
+        let head = head.saturating_add(read as u64);
         header.head.store(head, Ordering::Release);
         header.claimed.store(head, Ordering::SeqCst);
         match error {
@@ -342,7 +342,7 @@ impl Ring {
         loop {
             let floor = header.floor.load(Ordering::SeqCst);
             let room = floor.saturating_add(self.capacity).saturating_sub(head).min(batch);
-            header.claimed.store(head + room, Ordering::SeqCst);
+            header.claimed.store(head.saturating_add(room), Ordering::SeqCst);
             // A floor that came between load and store has not seen the claim: look again.
             if header.floor.load(Ordering::SeqCst) == floor {
                 if room > 0 {
@@ -359,9 +359,8 @@ impl Ring {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice; the file is at least `len`
         // long and sealed against shrinking.
-        let base = unsafe {
-            libc::mmap(ptr::null_mut(), len, protection, libc::MAP_SHARED, file.as_raw_fd(), 0)
-        };
+        let base =
+            unsafe { libc::mmap(ptr::null_mut(), len, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

@@ -108,9 +108,10 @@ fn ask(
     fds: &[BorrowedFd<'_>],
     patience: Duration,
 ) -> Result<Reply, SupervisorError> {
-    let socket = connect(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => SupervisorError::Gone,
-        _ => SupervisorError::Socket(error),
+    let socket = connect(path).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ECONNREFUSED) => SupervisorError::Gone,
+        Some(libc::EAGAIN) => SupervisorError::Silent,
+        Some(_) | None => SupervisorError::Socket(error),
     })?;
     let request = Request::new(operation, 1);
     match exchange::ask(socket.as_fd(), &request, fds, patience) {
