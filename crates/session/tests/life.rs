@@ -188,6 +188,21 @@ fn a_probe_that_never_answers_fails_the_session_but_sleep_does_not() {
 }
 
 #[test]
+fn what_an_old_keeper_was_not_told_does_not_count_against_the_probes() {
+    let mut life = Life::active(opening(MainCommand::None));
+    for _ in 0..2 {
+        for _ in 0..SILENT_PROBES - 1 {
+            life.now = life.now.plus(Millis(1_000));
+            life.hand_in(Event::Tick);
+            life.pending.clear();
+        }
+        life.hand_in(Event::KeeperRestarted);
+        life.pending.clear();
+        assert_eq!(life.session.state(), State::Active);
+    }
+}
+
+#[test]
 fn pausing_and_resuming_wait_for_their_outcomes() {
     let mut life = Life::active(opening(ENDS));
     life.hand_in(Event::PauseRequested);

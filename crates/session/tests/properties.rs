@@ -113,6 +113,7 @@ proptest! {
         let mut steps = 0;
         let mut verified: Vec<Property> = Vec::new();
         let mut lines = 0;
+        let mut undoing: Option<BringupStep> = None;
         for one in &moves {
             let before = life.session.clone();
             let Some(event) = make(&mut life, one) else { continue };
@@ -132,6 +133,9 @@ proptest! {
                     verified.push(*property);
                 }
             }
+            if undoing.is_some_and(|step| event == Event::UndoDone { step }) {
+                undoing = None;
+            }
             for effect in &life.last {
                 match effect {
                     Effect::Do(step) => prop_assert_eq!(BringupStep::ALL.get(steps), Some(step)),
@@ -140,12 +144,14 @@ proptest! {
                         prop_assert_eq!(verified.len(), 4, "something runs unverified");
                     }
                     Effect::Wipe { step, .. } => {
+                        prop_assert_eq!(undoing, None, "what is in flight is undone first");
                         prop_assert_eq!(WipeStep::ALL.get(life.session.wipe_lines().len()), Some(step));
                     }
                     Effect::Finish => prop_assert_eq!(state, State::Closed),
                     Effect::CutRoute => prop_assert_eq!(Some(effect), life.last.first()),
                     Effect::Checkpoint => prop_assert!(life.session.wipe_lines().len() < 10),
-                    Effect::Undo(_) | Effect::Journal(_) | Effect::RecordChanged => {}
+                    Effect::Undo(step) => undoing = Some(*step),
+                    Effect::Journal(_) | Effect::RecordChanged => {}
                 }
             }
             let now = life.session.wipe_lines().len();
