@@ -208,6 +208,12 @@ proptest! {
             session = session.advance(event, life.now, &mut effects);
         }
         prop_assert_eq!(session.state(), State::Closed);
+        let began = life.journal.iter().find(|e| matches!(e.fact, Fact::TearingDown { .. })).map(|e| e.at);
+        let receipt = session.wipe_receipt().expect("closed");
+        prop_assert_eq!(receipt.started_at(), began.unwrap_or(life.now));
+        if let Some(whole) = life.session.wipe_receipt() {
+            prop_assert_eq!(receipt, whole);
+        }
     }
 
     #[test]
