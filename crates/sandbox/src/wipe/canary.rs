@@ -188,8 +188,8 @@ mod tests {
             let encoding = Encoding::ALL[which];
             let mut bytes = vec![0x20u8; before];
             bytes.extend(canary.reveal(encoding));
-            if cut {
-                bytes.pop();
+            if cut && let Some(last) = bytes.last_mut() {
+                *last ^= 1;
             }
             bytes.extend(vec![0u8; after]);
             let mut hits = Vec::new();
