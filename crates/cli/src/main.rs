@@ -1,2 +1,123 @@
 //! The `sessile` command.
-fn main() {}
+//!
+//! ```text
+//!  arguments, config.toml ─► request ─► client ──HTTP──► daemon
+//!                                         │
+//!                                    attachment ──frames──► keeper
+//! ```
+//!
+//! Arguments become final types once, in `commands`; everything behind works with those.
+
+#![forbid(unsafe_code)]
+
+mod attachment;
+mod client;
+mod commands;
+mod config;
+mod environment;
+mod failure;
+mod keys;
+mod output;
+mod presets;
+mod project;
+mod request;
+mod selector;
+mod startup;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use sessile_model::problem::{Problem, ProblemKind};
+use signal_hook::consts::SIGPIPE;
+
+use crate::commands::Program;
+use crate::failure::{Failure, Outcome, render};
+
+/// Overwrites memory as it is freed: what passes through the client or the daemon (typed
+/// passwords, output, environment) does not stay in their heaps.
+#[global_allocator]
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
+fn main() -> ExitCode {
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(error) => return misused(&error),
+    };
+    let json = program.json;
+    ended(program.run(), json)
+}
+
+fn ended(outcome: Outcome, json: bool) -> ExitCode {
+    match outcome {
+        Ok(status) => status.into(),
+        Err(Failure::Problem(problem)) => {
+            eprint_quietly(&render(&problem, json));
+            ExitCode::from(problem.kind.exit_code())
+        }
+        Err(Failure::ClosedPipe) => {
+            // The end that any tool meets whose reader went away; shells show it as 141.
+            let _ = signal_hook::low_level::emulate_default_handler(SIGPIPE);
+            ExitCode::from(141)
+        }
+    }
+}
+
+/// Help and version are answers; everything else is a mistake on the command line.
+fn misused(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprint_quietly(&text);
+    } else {
+        let json = std::env::args().take_while(|a| a != "--").any(|a| a == "--json");
+        eprint_quietly(&render(&misuse(&text), json));
+    }
+    ExitCode::from(ProblemKind::BadRequest.exit_code())
+}
+
+/// The parser's text as a problem: its first paragraph, and the rest, usage and tips, as the hint.
+fn misuse(text: &str) -> Problem {
+    let text = text.trim().trim_start_matches("error: ");
+    let (detail, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+    let detail = detail.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let hints = rest.lines().map(|l| l.trim().trim_start_matches("tip: "));
+    let hint = hints
+        .filter(|l| !l.is_empty() && !l.starts_with("For more information"))
+        .collect::<Vec<_>>()
+        .join("; ");
+    let problem = Problem::new(ProblemKind::BadRequest, detail);
+    if hint.is_empty() { problem } else { problem.hint(hint) }
+}
+
+/// Writes to standard error; that nobody listens changes nothing.
+fn eprint_quietly(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misuse_is_one_line_and_a_hint() {
+        let error = Program::try_parse_from(["sessile", "run", "--memry", "2G"]).unwrap_err();
+        insta::assert_snapshot!(render(&misuse(&error.render().to_string()), false), @r"
+        sessile: error: unexpected argument '--memry' found
+        hint: a similar argument exists: '--memory'; to pass '--memry' as a value, use '-- --memry'; Usage: sessile run --memory <SIZE> [CMD]...
+        ");
+        let error = Program::try_parse_from(["sessile", "run", "--memory", "lots"]).unwrap_err();
+        insta::assert_snapshot!(render(&misuse(&error.render().to_string()), false), @"sessile: error: invalid value 'lots' for '--memory <SIZE>': not a size (examples: 4096, 512K, 64M, 2G)");
+        let error = Program::try_parse_from(["sessile", "exec", "amber"]).unwrap_err();
+        insta::assert_snapshot!(render(&misuse(&error.render().to_string()), false), @r"
+        sessile: error: the following required arguments were not provided: <CMD>...
+        hint: Usage: sessile exec <SESSION> <CMD>...
+        ");
+    }
+}

@@ -1,0 +1,534 @@
+//! One client's conversation with a keeper, and with the next one if that goes away.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use sessile_model::ids::SessionId;
+use sessile_model::problem::ProblemKind;
+use sessile_model::receipt::SignedReceipt;
+use sessile_model::state::{Exit, State};
+use sessile_model::wire::{self, Attach, Event, FLAG_STDERR, FrameType, Header, Reply, Request};
+use signal_hook::consts::{SIGHUP, SIGKILL, SIGPIPE, SIGTERM, SIGWINCH};
+
+use super::input::{InputQueue, Outgoing};
+use super::link::Link;
+use super::modes::TerminalModes;
+use super::signals::Signals;
+use super::sink::{Sink, Written};
+use super::{Mode, Parting, Target, Until, terminal_size};
+use crate::client::Daemon;
+use crate::failure::{Failure, plain};
+use crate::output::say;
+
+/// The channel of the one attachment.
+const CHANNEL: u16 = 1;
+/// Output waiting for our streams beyond which the keeper is not read.
+const MAX_PENDING: usize = 256 << 10;
+/// How long a new connection waits before the daemon is asked to see to the keeper.
+const NUDGE_AFTER: Duration = Duration::from_millis(300);
+/// Connections lost in a row, without being attached in between, after which to give up.
+const MAX_LOST: u32 = 20;
+/// How long a command has to end after its reader went away.
+const PIPE_GRACE: Duration = Duration::from_secs(1);
+
+/// An attachment under way.
+#[derive(Debug)]
+pub struct Conversation<'a> {
+    target: &'a Target,
+    mode: &'a Mode,
+    until: Until,
+    /// Names our input across connections.
+    client: u64,
+    link: Link,
+    joined: bool,
+    joining_since: Instant,
+    nudged: bool,
+    lost: u32,
+    input: InputQueue,
+    out: Sink,
+    err: Sink,
+    modes: TerminalModes,
+    /// Signals for the app that came before we were attached.
+    forward: Vec<i32>,
+    reader_gone: Option<Instant>,
+    exit: Option<Exit>,
+}
+
+impl<'a> Conversation<'a> {
+    /// Connects and asks to be attached.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn begin(target: &'a Target, mode: &'a Mode, until: Until) -> Result<Self, Failure> {
+        let link = Link::open(&target.socket).map_err(|e| {
+            Failure::new(ProblemKind::Failed, format!("cannot reach the session's keeper: {}", plain(&e)))
+        })?;
+        let since = match mode {
+            Mode::Follow { since } => *since,
+            Mode::Terminal { .. } | Mode::Streams { .. } => 0,
+        };
+        let mut conversation = Self {
+            target,
+            mode,
+            until,
+            client: random(),
+            link,
+            joined: false,
+            joining_since: Instant::now(),
+            nudged: false,
+            lost: 0,
+            input: InputQueue::default(),
+            out: Sink::from(since),
+            err: Sink::default(),
+            modes: TerminalModes::default(),
+            forward: Vec::new(),
+            reader_gone: None,
+            exit: None,
+        };
+        conversation.join(true)?;
+        Ok(conversation)
+    }
+
+    /// Asks to be attached, at first or again.
+    fn join(&mut self, first: bool) -> Result<(), Failure> {
+        let (read_only, raw, size) = match self.mode {
+            Mode::Terminal { read_only, .. } => (*read_only, false, Some(terminal_size())),
+            Mode::Streams { .. } => (false, true, None),
+            Mode::Follow { .. } => (true, true, None),
+        };
+        let fresh_screen = first && matches!(self.mode, Mode::Terminal { from_start: false, .. });
+        let attach = Attach {
+            app: self.target.app.clone(),
+            read_only,
+            size,
+            resume_from: (!fresh_screen).then(|| self.out.received()),
+            raw,
+            client: self.client,
+        };
+        self.joined = false;
+        self.joining_since = Instant::now();
+        self.nudged = false;
+        self.request(&Request::Attach(attach))
+    }
+
+    fn request(&mut self, request: &Request) -> Result<(), Failure> {
+        self.link.request(CHANNEL, request).map_err(|e| Failure::system("write a request", &e))
+    }
+
+    /// Goes on until it is over.
+    ///
+    /// # Errors
+    /// When the keeper refuses, or speaks another language.
+    pub fn run(&mut self, mut signals: Signals) -> Result<Parting, Failure> {
+        let mut typed = vec![0u8; 64 << 10];
+        loop {
+            self.send()?;
+            let ready = self.wait(&signals)?;
+            if ready.signal
+                && let Some(parting) = self.signalled(&signals.take())?
+            {
+                return Ok(parting);
+            }
+            if ready.out
+                && self.out.write(io::stdout()) == Written::Closed
+                && let Some(parting) = self.unread()
+            {
+                return Ok(parting);
+            }
+            if ready.err {
+                self.err.write(io::stderr());
+            }
+            if ready.stdin
+                && let Some(parting) = self.read_input(&mut typed)
+            {
+                return Ok(parting);
+            }
+            if ready.link {
+                self.link.receive();
+            }
+            if let Some(parting) = self.take_frames()? {
+                return self.finish(parting);
+            }
+            if self.link.has_ended()
+                && let Some(parting) = self.reconnect()?
+            {
+                return self.finish(parting);
+            }
+            self.see_to_deadlines()?;
+        }
+    }
+
+    /// Hands the link what may be sent, and sends what it takes.
+    fn send(&mut self) -> Result<(), Failure> {
+        if self.joined {
+            for signal in std::mem::take(&mut self.forward) {
+                self.request(&Request::Signal { signal })?;
+            }
+            while let Some(outgoing) = self.input.next() {
+                self.put_input(outgoing)?;
+            }
+            if matches!(self.mode, Mode::Streams { .. }) {
+                if let Some(offset) = self.out.confirm() {
+                    self.link.put_numbered(FrameType::OutputDone, 0, CHANNEL, offset, &[]);
+                }
+                if let Some(offset) = self.err.confirm() {
+                    self.link.put_numbered(FrameType::OutputDone, FLAG_STDERR, CHANNEL, offset, &[]);
+                }
+            }
+        }
+        self.link.flush();
+        Ok(())
+    }
+
+    fn put_input(&mut self, outgoing: Outgoing) -> Result<(), Failure> {
+        match outgoing {
+            Outgoing::Bytes(sequence, bytes) => {
+                self.link.put_numbered(FrameType::Input, 0, CHANNEL, sequence, &bytes);
+                Ok(())
+            }
+            Outgoing::End => self.request(&Request::CloseInput),
+        }
+    }
+
+    /// Waits for the next thing to do.
+    fn wait(&self, signals: &Signals) -> Result<Ready, Failure> {
+        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+        let reads_input =
+            !matches!(self.mode, Mode::Follow { .. }) && self.exit.is_none() && self.input.room() > 0;
+        let mut link = PollFlags::empty();
+        link.set(PollFlags::IN, self.out.pending() + self.err.pending() < MAX_PENDING);
+        link.set(PollFlags::OUT, self.link.has_unsent());
+        let mut fds = vec![PollFd::new(signals, PollFlags::IN), PollFd::new(&self.link, link)];
+        let mut place = |wanted: bool, fd| {
+            wanted.then(|| {
+                fds.push(fd);
+                fds.len() - 1
+            })
+        };
+        let stdin = place(reads_input, PollFd::new(&stdin, PollFlags::IN));
+        let out = place(self.out.pending() > 0, PollFd::new(&stdout, PollFlags::OUT));
+        let err = place(self.err.pending() > 0, PollFd::new(&stderr, PollFlags::OUT));
+        let timeout = self.next_deadline().map(|at| {
+            let left = at.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(Failure::system("wait", &e.into())),
+        }
+        let happened = |index: usize| !fds[index].revents().is_empty();
+        Ok(Ready {
+            signal: happened(0),
+            link: fds[1].revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
+            stdin: stdin.is_some_and(happened),
+            out: out.is_some_and(happened),
+            err: err.is_some_and(happened),
+        })
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let nudge = (!self.joined && !self.nudged).then(|| self.joining_since + NUDGE_AFTER);
+        let kill = self.reader_gone.map(|since| since + PIPE_GRACE);
+        nudge.into_iter().chain(kill).min()
+    }
+
+    fn see_to_deadlines(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        if !self.joined && !self.nudged && now >= self.joining_since + NUDGE_AFTER {
+            self.nudged = true;
+            nudge(self.target.session);
+        }
+        if self.reader_gone.is_some_and(|since| now >= since + PIPE_GRACE) {
+            self.reader_gone = None;
+            self.forward.push(SIGKILL);
+        }
+        Ok(())
+    }
+
+    fn signalled(&mut self, signals: &[i32]) -> Result<Option<Parting>, Failure> {
+        for &signal in signals {
+            match (self.mode, signal) {
+                (Mode::Terminal { .. }, SIGWINCH) => {
+                    if self.joined {
+                        self.request(&Request::Resize(terminal_size()))?;
+                    }
+                }
+                (Mode::Terminal { .. } | Mode::Follow { .. }, _)
+                | (Mode::Streams { returning: true }, SIGTERM | SIGHUP) => {
+                    return Ok(Some(Parting::Signalled(signal)));
+                }
+                (Mode::Streams { .. }, _) => self.forward.push(signal),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Our reader is gone: the app is told as a pipe would tell it.
+    fn unread(&mut self) -> Option<Parting> {
+        match self.mode {
+            Mode::Terminal { .. } => Some(Parting::Signalled(SIGHUP)),
+            Mode::Follow { .. } => Some(Parting::Unread),
+            Mode::Streams { .. } => {
+                if self.exit.is_none() {
+                    self.forward.push(SIGPIPE);
+                    self.reader_gone = Some(Instant::now());
+                }
+                None
+            }
+        }
+    }
+
+    fn read_input(&mut self, buffer: &mut [u8]) -> Option<Parting> {
+        let room = self.input.room().min(buffer.len());
+        let typed = match rustix::io::read(io::stdin(), &mut buffer[..room]) {
+            Ok(n) => &buffer[..n],
+            Err(Errno::INTR | Errno::AGAIN) => return None,
+            // A terminal that hung up.
+            Err(_) => &buffer[..0],
+        };
+        let Mode::Terminal { detach_key, read_only, .. } = self.mode else {
+            if typed.is_empty() {
+                self.input.end();
+            } else {
+                self.input.push(typed);
+            }
+            return None;
+        };
+        if typed.is_empty() {
+            return Some(Parting::Signalled(SIGHUP));
+        }
+        let leave = detach_key.find(typed);
+        if !read_only {
+            self.input.push(&typed[..leave.unwrap_or(typed.len())]);
+        }
+        leave.map(|_| Parting::Detached)
+    }
+
+    fn take_frames(&mut self) -> Result<Option<Parting>, Failure> {
+        while let Some((header, payload)) = self.link.next_frame().map_err(|e| garbled(&e))? {
+            if let Some(parting) = self.frame(header, &payload)? {
+                return Ok(Some(parting));
+            }
+        }
+        Ok(None)
+    }
+
+    fn frame(&mut self, header: Header, payload: &[u8]) -> Result<Option<Parting>, Failure> {
+        let Some(kind) = FrameType::from_byte(header.kind) else { return Ok(None) };
+        match kind {
+            FrameType::Hello | FrameType::Request | FrameType::Input | FrameType::OutputDone => Ok(None),
+            FrameType::Reply => self.reply(header.channel, payload),
+            // An event of a newer keeper is not for us.
+            FrameType::Event => Ok(serde_json::from_slice(payload).ok().and_then(|event| self.event(event))),
+            FrameType::InputDone => {
+                let (sequence, _) = wire::split_number(payload).map_err(|e| garbled(&e))?;
+                self.input.confirmed(sequence);
+                Ok(None)
+            }
+            FrameType::Output => {
+                let (offset, bytes) = wire::split_number(payload).map_err(|e| garbled(&e))?;
+                let error = header.flags & FLAG_STDERR != 0;
+                let sink = if error { &mut self.err } else { &mut self.out };
+                let (lost, fresh) = sink.take(offset, bytes);
+                if matches!(self.mode, Mode::Terminal { .. }) {
+                    self.modes.watch(fresh);
+                }
+                if lost > 0 {
+                    self.notice(&format!("{lost} bytes of output are no longer kept"));
+                }
+                Ok(None)
+            }
+            FrameType::Dump => {
+                let (offset, bytes) = wire::split_number(payload).map_err(|e| garbled(&e))?;
+                self.out.redraw(offset, bytes);
+                self.modes.watch(bytes);
+                Ok(None)
+            }
+        }
+    }
+
+    fn reply(&mut self, channel: u16, payload: &[u8]) -> Result<Option<Parting>, Failure> {
+        let reply: Reply = serde_json::from_slice(payload).map_err(|e| {
+            Failure::new(ProblemKind::Internal, format!("the keeper's answer is not understood: {e}"))
+        })?;
+        match reply {
+            Reply::Attached { input_done, input_started, .. } => {
+                self.joined = true;
+                self.lost = 0;
+                let (again, uncertain) = self.input.rejoined(input_done, input_started);
+                for outgoing in again {
+                    self.put_input(outgoing)?;
+                }
+                if uncertain > 0 {
+                    self.notice(&format!(
+                        "the keeper was replaced; whether the last {uncertain} bytes typed arrived is uncertain, they were not sent again"
+                    ));
+                }
+                Ok(None)
+            }
+            Reply::Problem(problem) if channel == CHANNEL && !self.joined => Err(problem.into()),
+            Reply::Record(record) => {
+                let ends = matches!(record.state, State::Ending | State::Failed | State::Closed);
+                Ok(if ends { None } else { self.exited(None) })
+            }
+            // A signal or a window size for a command that has just ended.
+            Reply::Problem(_) | Reply::Done => Ok(None),
+            Reply::Screen(_)
+            | Reply::Output(_)
+            | Reply::Started(_)
+            | Reply::Waited(_)
+            | Reply::Receipt(_)
+            | Reply::Exported(_)
+            | Reply::Changes(_)
+            | Reply::Applied(_) => Ok(None),
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Option<Parting> {
+        match event {
+            Event::Record(_) => None,
+            Event::Exited { exit } => {
+                self.exit = Some(exit);
+                match self.until {
+                    Until::Exited => self.exited(None),
+                    Until::Settled => {
+                        // Whether the command's end is the session's, the keeper knows; where it
+                        // is, the receipt follows.
+                        let show = self.link.request(0, &Request::Show { follow: false });
+                        if show.is_err() { self.exited(None) } else { None }
+                    }
+                }
+            }
+            Event::Detached { why } => match self.exit {
+                Some(_) => self.exited(None),
+                None => Some(Parting::Dismissed(why)),
+            },
+            Event::Notice { text } => {
+                self.notice(&crate::output::printable(&text));
+                None
+            }
+            Event::Closed(receipt) => match self.exit {
+                Some(_) => self.exited(Some(receipt)),
+                None => Some(Parting::Closed(receipt)),
+            },
+        }
+    }
+
+    fn exited(&mut self, receipt: Option<Box<SignedReceipt>>) -> Option<Parting> {
+        self.exit.clone().map(|exit| Parting::Exited { exit, receipt })
+    }
+
+    /// The keeper went away. `Some`: for good.
+    fn reconnect(&mut self) -> Result<Option<Parting>, Failure> {
+        self.lost += 1;
+        let over = self.exit.is_some() && self.until == Until::Exited;
+        if over || self.lost > MAX_LOST {
+            return Ok(Some(Parting::Lost(self.exit.clone())));
+        }
+        match Link::open(&self.target.socket) {
+            Ok(link) => {
+                self.link = link;
+                self.join(false)?;
+                Ok(None)
+            }
+            Err(_) => Ok(Some(Parting::Lost(self.exit.clone()))),
+        }
+    }
+
+    /// Writes what is still to be written, then hands on how it ended.
+    fn finish(&mut self, parting: Parting) -> Result<Parting, Failure> {
+        while self.out.pending() > 0 && self.out.write(io::stdout()) == Written::Some {
+            wait_writable(io::stdout());
+        }
+        while self.err.pending() > 0 && self.err.write(io::stderr()) == Written::Some {
+            wait_writable(io::stderr());
+        }
+        if let Some(offset) = self.out.confirm() {
+            self.confirm_last(0, offset);
+        }
+        if let Some(offset) = self.err.confirm() {
+            self.confirm_last(FLAG_STDERR, offset);
+        }
+        if self.out.is_closed() && !matches!(self.mode, Mode::Terminal { .. }) {
+            return Ok(Parting::Unread);
+        }
+        Ok(parting)
+    }
+
+    fn confirm_last(&mut self, flags: u8, offset: u64) {
+        if matches!(self.mode, Mode::Streams { .. }) {
+            self.link.put_numbered(FrameType::OutputDone, flags, CHANNEL, offset, &[]);
+            self.link.flush();
+        }
+    }
+
+    /// Gives the terminal back, and the keeper what was typed last.
+    pub fn leave(&mut self, parting: &Result<Parting, Failure>) {
+        if matches!(parting, Ok(Parting::Detached)) && self.joined {
+            while let Some(outgoing) = self.input.next() {
+                if self.put_input(outgoing).is_err() {
+                    break;
+                }
+            }
+            // The link is dropped next; a keeper that does not read now has a full queue of ours.
+            self.link.flush();
+        }
+        if matches!(self.mode, Mode::Terminal { .. }) {
+            let mut bytes = self.modes.undo();
+            if !matches!(parting, Ok(Parting::Exited { .. })) {
+                bytes.extend_from_slice(b"\r\n");
+            }
+            let mut rest = &bytes[..];
+            while let Ok(n @ 1..) = rustix::io::write(io::stdout(), rest) {
+                rest = &rest[n..];
+            }
+        }
+    }
+
+    fn notice(&self, text: &str) {
+        match self.mode {
+            // The terminal is raw: a line break needs both halves.
+            Mode::Terminal { .. } => say(&format!("\r\n[sessile: {text}]\r")),
+            Mode::Streams { .. } | Mode::Follow { .. } => say(&format!("sessile: {text}")),
+        }
+    }
+}
+
+/// What `poll` found.
+#[derive(Clone, Copy, Debug)]
+struct Ready {
+    signal: bool,
+    link: bool,
+    stdin: bool,
+    out: bool,
+    err: bool,
+}
+
+fn wait_writable(stream: impl std::os::fd::AsFd) {
+    // An interrupted wait is tried again by the caller's loop.
+    let _ = poll(&mut [PollFd::new(&stream, PollFlags::OUT)], None);
+}
+
+/// Has the daemon (another, if it went away as well) see that the session has a keeper. What it
+/// says shows on the keeper's socket.
+fn nudge(session: SessionId) {
+    std::thread::spawn(move || {
+        let leave = Daemon::reach().and_then(|d| Target::ask(&d, &session.into(), None));
+        drop(leave);
+    });
+}
+
+fn random() -> u64 {
+    let mut bytes = [0u8; 8];
+    // Never 0, and distinct from other clients of the session even without the system's entropy.
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(8) => u64::from_ne_bytes(bytes) | 1,
+        Ok(_) | Err(_) => u64::from(std::process::id()) << 1 | 1,
+    }
+}
+
+fn garbled(error: &wire::FrameError) -> Failure {
+    Failure::new(ProblemKind::Internal, format!("the keeper sent something that is not understood: {error}"))
+}

@@ -1,0 +1,139 @@
+//! A local client of a keeper: its terminal or streams on one side, frames on the other.
+//!
+//! ```text
+//!            ┌────────── keeper lost ──────────┐
+//!            ▼                                 │
+//!  connect ─► Joining ──── Attached ────► Joined ──► Parting
+//!            │  └── keeper lost: again, and the daemon is asked to start another
+//!            └── nobody listens: Lost
+//! ```
+//!
+//! One `poll` loop. The keeper's socket is held by the anchor too, so that a client that connects
+//! while no keeper runs waits there for the next one.
+
+mod conversation;
+mod input;
+mod link;
+mod modes;
+mod signals;
+mod sink;
+mod terminal;
+
+use std::path::PathBuf;
+
+use sessile_model::api;
+use sessile_model::ids::{AppName, SessionId};
+use sessile_model::receipt::SignedReceipt;
+use sessile_model::state::Exit;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
+
+use crate::client::Daemon;
+use crate::failure::Failure;
+use crate::keys::DetachKey;
+use crate::selector::SessionSelector;
+use conversation::Conversation;
+use signals::Signals;
+pub use terminal::size as terminal_size;
+
+/// What to attach to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The session.
+    pub session: SessionId,
+    /// Its keeper's socket.
+    pub socket: PathBuf,
+    /// The app or task; the main one when absent.
+    pub app: Option<AppName>,
+}
+
+impl Target {
+    /// Asks the daemon for leave to attach.
+    ///
+    /// # Errors
+    /// The daemon's problem.
+    pub fn ask(daemon: &Daemon, session: &SessionSelector, app: Option<AppName>) -> Result<Self, Failure> {
+        let leave: api::Attachment = daemon.post(&session.path("/attachments"), &serde_json::json!({}))?;
+        Ok(Self { session: leave.session, socket: leave.socket.into(), app })
+    }
+}
+
+/// How to attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Our terminal shows the app's.
+    Terminal {
+        /// The key that leaves.
+        detach_key: DetachKey,
+        /// Watch only.
+        read_only: bool,
+        /// Show all output from its start, instead of drawing the screen.
+        from_start: bool,
+    },
+    /// Our streams are the app's.
+    Streams {
+        /// SIGTERM and SIGHUP are for us, not for the app.
+        returning: bool,
+    },
+    /// Output from this offset on, on standard output.
+    Follow {
+        /// The first offset.
+        since: u64,
+    },
+}
+
+/// When the attachment is over, once the app's command has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// At once.
+    Exited,
+    /// When the session is wiped, if the command's end ends it.
+    Settled,
+}
+
+/// How it came to an end.
+#[derive(Debug)]
+pub enum Parting {
+    /// The user left.
+    Detached,
+    /// The command ended, and with it perhaps the session.
+    Exited {
+        /// How.
+        exit: Exit,
+        /// The session's receipt, when it ended.
+        receipt: Option<Box<SignedReceipt>>,
+    },
+    /// The session ended.
+    Closed(Box<SignedReceipt>),
+    /// The keeper ended the attachment.
+    Dismissed(String),
+    /// A signal told this process to end.
+    Signalled(i32),
+    /// Nobody reads our output any more.
+    Unread,
+    /// The keeper is gone for good.
+    Lost(Option<Exit>),
+}
+
+/// Attaches and stays until it is over. The terminal is as before when this returns.
+///
+/// # Errors
+/// When the keeper refuses, or speaks another language.
+pub fn attach(target: &Target, mode: &Mode, until: Until) -> Result<Parting, Failure> {
+    let caught: &[i32] = match mode {
+        Mode::Terminal { .. } => &[SIGWINCH, SIGTERM, SIGHUP, SIGINT],
+        Mode::Streams { .. } => &[SIGINT, SIGQUIT, SIGTERM, SIGHUP],
+        Mode::Follow { .. } => &[],
+    };
+    let signals = Signals::catch(caught).map_err(|e| Failure::system("catch signals", &e))?;
+    let raw = match mode {
+        Mode::Terminal { .. } => {
+            Some(terminal::RawMode::enter().map_err(|e| Failure::system("use the terminal", &e))?)
+        }
+        Mode::Streams { .. } | Mode::Follow { .. } => None,
+    };
+    let mut conversation = Conversation::begin(target, mode, until)?;
+    let parting = conversation.run(signals);
+    conversation.leave(&parting);
+    drop(raw);
+    parting
+}

@@ -1,0 +1,204 @@
+//! The daemon's REST API over its unix socket.
+
+use std::path::PathBuf;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sessile_model::problem::{Problem, ProblemKind};
+
+use crate::failure::{Failure, plain};
+use crate::startup;
+
+/// A running daemon of the caller's own.
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// The caller's daemon, started if it does not run.
+    ///
+    /// # Errors
+    /// When it cannot be started, when the socket belongs to someone else, or inside a session.
+    pub fn reach() -> Result<Self, Failure> {
+        let socket = startup::ensure()?;
+        Ok(Self { socket })
+    }
+
+    /// The caller's daemon; `None` when it does not run.
+    ///
+    /// # Errors
+    /// When the socket belongs to someone else, or inside a session.
+    pub fn find() -> Result<Option<Self>, Failure> {
+        Ok(startup::running()?.map(|socket| Self { socket }))
+    }
+
+    /// `GET`.
+    ///
+    /// # Errors
+    /// The daemon's problem, or that it did not answer.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        block_on(self.send(Method::GET, path, Bytes::new()))
+    }
+
+    /// `POST` with a JSON body.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let body = json(body)?;
+        block_on(self.send(Method::POST, path, body))
+    }
+
+    /// `POST` of one body to many paths at once; the answers come in the order of the paths.
+    ///
+    /// # Errors
+    /// When nothing could be sent at all; otherwise each answer has its own.
+    pub fn post_each<T: DeserializeOwned + Send + 'static>(
+        &self,
+        paths: Vec<String>,
+        body: &impl Serialize,
+    ) -> Result<Vec<Result<T, Failure>>, Failure> {
+        let body = json(body)?;
+        block_on(async {
+            let started: Vec<_> = paths
+                .into_iter()
+                .map(|path| {
+                    let (daemon, body) = (self.clone(), body.clone());
+                    tokio::spawn(async move { daemon.send(Method::POST, &path, body).await })
+                })
+                .collect();
+            let mut answers = Vec::with_capacity(started.len());
+            for task in started {
+                answers.push(
+                    task.await.unwrap_or_else(|e| Err(Failure::new(ProblemKind::Internal, e.to_string()))),
+                );
+            }
+            Ok(answers)
+        })
+    }
+
+    async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
+        let stream = tokio::net::UnixStream::connect(&self.socket).await.map_err(|e| gone(&plain(&e)))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| gone(&e.to_string()))?;
+        let driver = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "sessile")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|e| Failure::new(ProblemKind::Internal, format!("cannot build the request: {e}")))?;
+        let response = sender.send_request(request).await.map_err(|e| gone(&e.to_string()))?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|e| gone(&e.to_string()))?.to_bytes();
+        driver.abort();
+        if status.is_success() {
+            return answer(path, &body);
+        }
+        let failure = refusal(status.as_u16(), &body);
+        Err(match path.strip_prefix("/v1/sessions/").and_then(|p| p.split(['/', '?']).next()) {
+            Some(session) => failure.about(ProblemKind::NotFound, session),
+            None => failure,
+        })
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    runtime.map_err(|e| Failure::system("wait for the daemon", &e))?.block_on(future)
+}
+
+fn json(body: &impl Serialize) -> Result<Bytes, Failure> {
+    serde_json::to_vec(body)
+        .map(Bytes::from)
+        .map_err(|e| Failure::new(ProblemKind::Internal, format!("cannot write the request: {e}")))
+}
+
+/// An empty body stands for JSON's null, so that answers without content fit `()`.
+fn answer<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, Failure> {
+    let body = if body.is_empty() { &b"null"[..] } else { body };
+    serde_json::from_slice(body).map_err(|e| {
+        Failure::new(ProblemKind::Internal, format!("the daemon's answer to {path} is not understood: {e}"))
+            .hint(
+                "`sessile daemon stop`, then try again: the daemon may be of another version; sessions go on",
+            )
+    })
+}
+
+fn refusal(status: u16, body: &[u8]) -> Failure {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => problem.into(),
+        Err(_) => {
+            let text = String::from_utf8_lossy(body);
+            let text = text.lines().next().unwrap_or_default();
+            Failure::new(ProblemKind::Internal, format!("the daemon answered {status}: {text}"))
+        }
+    }
+}
+
+fn gone(why: &str) -> Failure {
+    Failure::new(ProblemKind::Failed, format!("the daemon stopped answering: {why}"))
+        .hint("try again: sessions go on without the daemon, and the next command starts another")
+}
+
+/// A path with a query; pairs without a value are left out.
+pub fn with_query(path: &str, pairs: &[(&str, Option<String>)]) -> String {
+    let mut text = path.to_owned();
+    let mut separator = '?';
+    for (name, value) in pairs {
+        if let Some(value) = value {
+            text.push(separator);
+            text += &format!("{name}={}", encoded(value));
+            separator = '&';
+        }
+    }
+    text
+}
+
+/// Percent-encodes everything but RFC 3986's unreserved characters.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out += &format!("%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_encoded() {
+        let path =
+            with_query("/v1/x", &[("a", Some("b c&d=é".into())), ("n", None), ("e", Some(String::new()))]);
+        assert_eq!(path, "/v1/x?a=b%20c%26d%3D%C3%A9&e=");
+    }
+
+    #[test]
+    fn answers_without_content_fit_unit() {
+        assert!(answer::<()>("/", b"").is_ok());
+        assert!(answer::<u8>("/", b"").is_err());
+    }
+
+    #[test]
+    fn refusals_keep_the_problem_or_say_the_status() {
+        let problem = Problem::new(ProblemKind::Conflict, "taken").hint("another");
+        let Failure::Problem(got) = refusal(409, &serde_json::to_vec(&problem).unwrap()) else { panic!() };
+        assert_eq!(*got, problem);
+        let Failure::Problem(got) = refusal(404, b"not here\nx") else { panic!() };
+        assert_eq!(got.detail, "the daemon answered 404: not here");
+    }
+}

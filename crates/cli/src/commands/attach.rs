@@ -1,0 +1,70 @@
+//! `attach`: returns to a session.
+
+use std::io::IsTerminal as _;
+
+use sessile_model::ids::AppName;
+use sessile_model::{ProblemKind, SessionRecord};
+
+use super::parting::{self, Watch};
+use crate::attachment::{self, Mode, Target, Until};
+use crate::client::Daemon;
+use crate::config;
+use crate::failure::{Failure, Outcome};
+use crate::keys::DetachKey;
+use crate::selector::SessionSelector;
+use crate::startup;
+
+/// Return to a session
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sessile attach amber-otter
+  sessile attach amber --read-only         watch, without typing
+  sessile attach amber --app tests         another app's terminal
+
+ctrl-\\ leaves; the session goes on. Leaving, closing the window and killing the client are the
+same to the session. `sessile type S --key ctrl-\\` sends that key to the app itself.")]
+pub struct Args {
+    /// The session
+    session: SessionSelector,
+    /// The app, or task as `exec --json` names it [default: main]
+    #[arg(long, value_name = "APP")]
+    app: Option<AppName>,
+    /// Watch only
+    #[arg(long)]
+    read_only: bool,
+    /// The key that leaves the session [default: ctrl-\]
+    #[arg(long, value_name = "KEY")]
+    detach_key: Option<DetachKey>,
+}
+
+impl Args {
+    /// Attaches, and passes on the exit status if the command ends meanwhile.
+    pub fn run(self, json: bool) -> Outcome {
+        let config = config::load(&startup::config_file()?)?;
+        let daemon = Daemon::reach()?;
+        let record: SessionRecord = daemon.get(&self.session.path(""))?;
+        let wanted = self.app.clone().unwrap_or_else(AppName::main);
+        // A session without apps is the keeper's to explain.
+        let has_terminal = record.apps.iter().find(|a| a.name == wanted).is_none_or(|a| a.cols.is_some());
+        let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let mode = match (has_terminal, terminal) {
+            (true, true) => Mode::Terminal {
+                detach_key: self.detach_key.or(config.detach_key).unwrap_or_default(),
+                read_only: self.read_only,
+                from_start: false,
+            },
+            (true, false) => {
+                return Err(Failure::new(ProblemKind::BadRequest, "attach needs a terminal").hint(format!(
+                    "`sessile output {0} --follow`, `sessile screen {0}` and `sessile type {0}` do without",
+                    self.session
+                )));
+            }
+            (false, _) if self.read_only => Mode::Follow { since: 0 },
+            (false, _) => Mode::Streams { returning: true },
+        };
+        let target = Target::ask(&daemon, &record.id.into(), self.app)?;
+        let parting = attachment::attach(&target, &mode, Until::Settled)?;
+        let watch = Watch { session: record.id, command: None, mode: &mode, json };
+        parting::conclude(&daemon, &watch, parting)
+    }
+}

@@ -1,0 +1,140 @@
+//! `daemon`: the process that finds and starts sessions.
+
+use clap::Subcommand;
+use sessile_daemon::DaemonError;
+use sessile_model::api::DaemonStatus;
+use sessile_model::problem::ProblemKind;
+
+use crate::client::Daemon;
+use crate::failure::{Failure, Outcome, Status};
+use crate::output::{print, print_json, printable, say, table};
+use crate::startup;
+
+/// The anchor's and the keeper's programs, as `build.rs` built them.
+const ANCHOR_IMAGE: &[u8] = include_bytes!(env!("SESSILE_ANCHOR_IMAGE"));
+const KEEPER_IMAGE: &[u8] = include_bytes!(env!("SESSILE_KEEPER_IMAGE"));
+
+/// Start, stop or look at the daemon; other commands start it by themselves
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sessile daemon status
+  sessile daemon stop                      sessions and attached clients go on
+
+The daemon holds no session's secrets, and its end ends no session.")]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Start it, if it does not run
+    #[command(after_help = "Examples:\n  sessile daemon start")]
+    Start,
+    /// Stop it; sessions go on
+    #[command(after_help = "Examples:\n  sessile daemon stop")]
+    Stop,
+    /// Say whether it runs, its version, and this installation's key
+    #[command(
+        after_help = "Examples:\n  sessile daemon status --json | jq -r .key\n\nExit code 66 when it does not run."
+    )]
+    Status,
+    /// Be the daemon
+    #[command(hide = true)]
+    Run {
+        /// Started by another command: leave its terminal, and say when the socket listens
+        #[arg(long)]
+        started: bool,
+    },
+}
+
+impl Args {
+    /// Carries it out.
+    pub fn run(self, json: bool) -> Outcome {
+        match self.action {
+            Action::Start => {
+                let status: DaemonStatus = Daemon::reach()?.get("/v1/daemon")?;
+                show(&status, json)
+            }
+            Action::Stop => stop(json),
+            Action::Status => match Daemon::find()? {
+                Some(daemon) => show(&daemon.get("/v1/daemon")?, json),
+                None => Err(Failure::new(ProblemKind::NotFound, "the daemon does not run")
+                    .hint("any command that needs it starts it")),
+            },
+            Action::Run { started } => run(started),
+        }
+    }
+}
+
+fn run(started: bool) -> Outcome {
+    if started {
+        startup::detach().map_err(|e| Failure::system("leave the terminal", &e))?;
+    }
+    let folders = startup::folders()?;
+    let config = sessile_daemon::Config {
+        runtime_dir: &folders.runtime,
+        state_dir: &folders.state,
+        anchor_image: ANCHOR_IMAGE,
+        keeper_image: KEEPER_IMAGE,
+        version: env!("CARGO_PKG_VERSION"),
+        listening: started.then_some(startup::announce as fn() -> std::io::Result<()>),
+    };
+    sessile_daemon::run(config).map_err(|e| {
+        let kind = match e {
+            DaemonError::AlreadyRunning { .. } => ProblemKind::Conflict,
+            DaemonError::Path(_)
+            | DaemonError::Lock(_)
+            | DaemonError::Socket(_)
+            | DaemonError::Key(_)
+            | DaemonError::Store(_)
+            | DaemonError::Ledger(_)
+            | DaemonError::Image(_)
+            | DaemonError::System(_) => ProblemKind::Failed,
+        };
+        Failure::new(kind, causes(&e))
+    })?;
+    Ok(Status::OK)
+}
+
+/// An error and what caused it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |e| e.source());
+    let mut words: Vec<String> = chain.map(ToString::to_string).collect();
+    words.dedup();
+    words.join(": ")
+}
+
+fn stop(json: bool) -> Outcome {
+    let stopped = match Daemon::find()? {
+        Some(daemon) => {
+            let () = daemon.post("/v1/daemon/stop", &serde_json::json!({}))?;
+            true
+        }
+        None => false,
+    };
+    if json {
+        print_json(&serde_json::json!({ "stopped": stopped }))?;
+    } else {
+        say(if stopped { "stopped; sessions go on" } else { "the daemon does not run" });
+    }
+    Ok(Status::OK)
+}
+
+fn show(status: &DaemonStatus, json: bool) -> Outcome {
+    if json {
+        print_json(status)?;
+        return Ok(Status::OK);
+    }
+    let rows = [
+        ["version", &printable(&status.version)],
+        ["pid", &status.pid.to_string()],
+        ["sessions", &format!("{} ({} adopted at its start)", status.sessions, status.adopted)],
+        ["key", &printable(&status.key)],
+    ];
+    print(&table(&rows.map(|r| r.map(str::to_owned).to_vec())))?;
+    for notice in &status.notices {
+        say(&format!("notice: {}", printable(notice)));
+    }
+    Ok(Status::OK)
+}

@@ -1,0 +1,56 @@
+//! `export`: copies something out of a session.
+
+use std::path::PathBuf;
+
+use sessile_model::api;
+use sessile_model::ids::AppName;
+
+use crate::client::Daemon;
+use crate::failure::{Failure, Outcome, Status};
+use crate::output::{print_json, printable, say};
+use crate::project::utf8;
+use crate::selector::SessionSelector;
+
+/// Copy a file or folder out of a session
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sessile export amber report.pdf .        from the app's home, into the current folder
+  sessile export amber /tmp/build ./build
+
+An export is noted in the session's record and receipt. Links are not followed out of the session;
+what is left out is listed. The destination must not exist.")]
+pub struct Args {
+    /// The session
+    session: SessionSelector,
+    /// The app whose files are meant [default: main]
+    #[arg(long, value_name = "APP")]
+    app: Option<AppName>,
+    /// The path inside; relative to the app's home
+    path: String,
+    /// Where to, on the host; an existing folder takes it under its own name
+    destination: PathBuf,
+}
+
+impl Args {
+    /// Copies it.
+    pub fn run(self, json: bool) -> Outcome {
+        let here = std::env::current_dir().map_err(|e| Failure::system("use the current folder", &e))?;
+        let mut destination = here.join(&self.destination);
+        if destination.is_dir()
+            && let Some(name) = std::path::Path::new(&self.path).file_name()
+        {
+            destination = std::fs::canonicalize(&destination).unwrap_or(destination).join(name);
+        }
+        let export = api::Export { app: self.app, path: self.path, destination: utf8(&destination)? };
+        let done: api::Exported = Daemon::reach()?.post(&self.session.path("/export"), &export)?;
+        if json {
+            print_json(&done)?;
+            return Ok(Status::OK);
+        }
+        say(&format!("{} files, {} to {}", done.files, done.bytes, destination.display()));
+        for skipped in &done.skipped {
+            say(&format!("left out: {}", printable(skipped)));
+        }
+        Ok(Status::OK)
+    }
+}

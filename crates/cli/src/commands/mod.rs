@@ -1,0 +1,155 @@
+//! The commands, one file each.
+
+mod apply;
+mod attach;
+mod completions;
+mod config_check;
+mod daemon;
+mod diff;
+mod doctor;
+mod end;
+mod exec;
+mod export;
+mod find;
+mod list;
+mod man;
+mod parting;
+mod pause;
+mod receipt;
+mod resume;
+mod run;
+mod screen;
+mod show;
+mod text;
+mod type_keys;
+mod wait;
+mod write_output;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Outcome, exit_codes};
+
+/// Sealed sessions: work in one, leave, come back, end it with a receipt of what is gone.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sessile",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = after_help(),
+)]
+pub struct Program {
+    /// Print JSON; errors are problem details (RFC 9457) on standard error
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn after_help() -> String {
+    format!(
+        "Examples:\n  sessile run                      a sealed shell on the current folder\n  \
+         sessile run --detach -- make     in the background; `attach` returns to it\n  \
+         sessile ls                       what runs\n  \
+         sessile end --all                end everything, wiped\n\n\
+         A session is named by its name, its id, or a unique beginning of either.\n\n{}",
+        exit_codes()
+    )
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::Args>),
+    Attach(attach::Args),
+    Ls(list::Args),
+    Show(show::Args),
+    Find(find::Args),
+    Exec(exec::Args),
+    Screen(screen::Args),
+    Output(write_output::Args),
+    Type(type_keys::Args),
+    Wait(wait::Args),
+    Diff(diff::Args),
+    Apply(apply::Args),
+    Pause(pause::Args),
+    Resume(resume::Args),
+    End(end::Args),
+    Receipt(receipt::Args),
+    Export(export::Args),
+    Doctor(doctor::Args),
+    Config(config_check::Args),
+    Daemon(daemon::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+impl Program {
+    /// Carries the command out.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub fn run(self) -> Outcome {
+        let json = self.json;
+        match self.command {
+            Command::Run(args) => args.run(json),
+            Command::Attach(args) => args.run(json),
+            Command::Ls(args) => args.run(json),
+            Command::Show(args) => args.run(json),
+            Command::Find(args) => args.run(json),
+            Command::Exec(args) => args.run(json),
+            Command::Screen(args) => args.run(json),
+            Command::Output(args) => args.run(json),
+            Command::Type(args) => args.run(json),
+            Command::Wait(args) => args.run(json),
+            Command::Diff(args) => args.run(json),
+            Command::Apply(args) => args.run(json),
+            Command::Pause(args) => args.run(json),
+            Command::Resume(args) => args.run(json),
+            Command::End(args) => args.run(json),
+            Command::Receipt(args) => args.run(json),
+            Command::Export(args) => args.run(json),
+            Command::Doctor(args) => args.run(json),
+            Command::Config(args) => args.run(json),
+            Command::Daemon(args) => args.run(json),
+            Command::Completions(args) => args.run(json),
+            Command::Man(args) => args.run(json),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Program::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_summary_and_examples() {
+        for command in Program::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn commands_inside_keep_their_own_options() {
+        let program = Program::try_parse_from(["sessile", "run", "--", "ls", "--json", "--help"]).unwrap();
+        assert!(!program.json);
+        assert!(matches!(program.command, Command::Run(_)));
+        let program = Program::try_parse_from(["sessile", "run", "--json", "ls", "-la"]).unwrap();
+        assert!(program.json);
+        for bad in [
+            &["sessile", "run", "--memory", "lots"][..],
+            &["sessile", "show"],
+            &["sessile", "run", "--name", "A"],
+        ] {
+            assert!(Program::try_parse_from(bad).is_err(), "{bad:?}");
+        }
+    }
+}

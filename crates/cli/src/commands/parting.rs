@@ -1,0 +1,156 @@
+//! What `run`, `exec` and `attach` say and return when their attachment is over.
+
+use std::io::IsTerminal as _;
+
+use sessile_model::receipt::{Receipt, SignedReceipt, WipeEvidence};
+use sessile_model::state::{Exit, Outcome as SessionOutcome, State};
+use sessile_model::{ProblemKind, SessionId, SessionRecord};
+
+use super::text::outcome_sentence;
+use crate::attachment::{Mode, Parting};
+use crate::client::Daemon;
+use crate::failure::{Failure, Outcome, Status};
+use crate::output::{printable, say};
+use crate::selector::SessionSelector;
+
+/// What an attachment was about, for what is said of its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// The command's name, where we started it.
+    pub command: Option<&'a str>,
+    /// How we were attached.
+    pub mode: &'a Mode,
+    /// Say it as JSON.
+    pub json: bool,
+}
+
+/// Says how it ended, where somebody watches, and passes on the exit status.
+///
+/// # Errors
+/// When the session was lost, or nobody reads our output.
+pub fn conclude(daemon: &Daemon, watch: &Watch<'_>, parting: Parting) -> Outcome {
+    let short = watch.session.short();
+    match parting {
+        Parting::Detached => {
+            if watch.json {
+                say(&serde_json::json!({ "session": watch.session, "detached": true }).to_string());
+            } else if watch.by_a_person() {
+                say(&format!("left session {short}; it goes on: sessile attach {short}"));
+            }
+            Ok(Status::OK)
+        }
+        Parting::Exited { exit, receipt } => {
+            watch.report(Some(&exit), receipt.as_deref());
+            Ok(Status(exit.shell_code()))
+        }
+        Parting::Closed(receipt) => {
+            watch.report(None, Some(&receipt));
+            Err(ended_meanwhile(&short, &receipt))
+        }
+        Parting::Dismissed(why) => {
+            Err(Failure::new(ProblemKind::Conflict, format!("no longer attached to session {short}: {why}")))
+        }
+        // The signal's own meaning has been carried out: we left. The status says why.
+        Parting::Signalled(signal) => Ok(Status(128u8.wrapping_add(signal as u8))),
+        Parting::Unread => Err(Failure::ClosedPipe),
+        Parting::Lost(exit) => lost(daemon, watch, exit),
+    }
+}
+
+/// The keeper went away for good: the daemon knows how the session ended.
+fn lost(daemon: &Daemon, watch: &Watch<'_>, exit: Option<Exit>) -> Outcome {
+    let short = watch.session.short();
+    let selector = SessionSelector::from(watch.session);
+    // The daemon may be gone as well; the next one closes what was lost.
+    let daemon = Daemon::reach().unwrap_or_else(|_| daemon.clone());
+    let record: SessionRecord = daemon.get(&selector.path(""))?;
+    let receipt: Option<SignedReceipt> = match record.state {
+        State::Closed => daemon.get(&selector.path("/receipt")).ok(),
+        State::Bringup | State::Active | State::Paused | State::Ending | State::Failed => None,
+    };
+    match (exit, &record.outcome) {
+        (Some(exit), Some(SessionOutcome::Ended { .. }) | None) => {
+            watch.report(Some(&exit), receipt.as_ref());
+            Ok(Status(exit.shell_code()))
+        }
+        (_, Some(outcome)) => {
+            let detail = format!("session {short} {}", outcome_sentence(outcome));
+            Err(Failure::new(ProblemKind::Failed, detail).hint(format!("sessile receipt {short}")))
+        }
+        (None, None) => {
+            Err(Failure::new(ProblemKind::Failed, format!("lost the connection to session {short}"))
+                .hint(format!("sessile attach {short}")))
+        }
+    }
+}
+
+fn ended_meanwhile(short: &str, receipt: &SignedReceipt) -> Failure {
+    let how = read(receipt).map_or_else(|| "ended".to_owned(), |r| outcome_sentence(&r.outcome));
+    Failure::new(ProblemKind::Failed, format!("session {short} {how}"))
+        .hint(format!("sessile receipt {short}"))
+}
+
+impl Watch<'_> {
+    /// Whether a person looks on.
+    fn by_a_person(&self) -> bool {
+        matches!(self.mode, Mode::Terminal { .. }) && std::io::stderr().is_terminal()
+    }
+
+    /// One line about the end, with what could not be started and what the wipe could not do.
+    fn report(&self, exit: Option<&Exit>, signed: Option<&SignedReceipt>) {
+        if self.json {
+            let value = serde_json::json!({ "session": self.session, "exit": exit, "receipt": signed });
+            return say(&value.to_string());
+        }
+        if let Some(Exit::NotStarted { errno }) = exit {
+            let why = crate::failure::plain(&std::io::Error::from_raw_os_error(*errno));
+            let command = self.command.map_or_else(|| "the command".to_owned(), printable);
+            say(&format!("sessile: error: {command} could not be started inside: {why}"));
+            if matches!(*errno, 2 | 20) {
+                say(
+                    "hint: a session shows the host's /usr and your project; `--tools` or `--mount` shows more",
+                );
+            }
+        }
+        let Some(signed) = signed else { return };
+        let short = self.session.short();
+        let failed = read(signed).map(|r| failed_steps(&r)).unwrap_or_default();
+        if !failed.is_empty() {
+            let failed = failed.join("; ");
+            say(&format!(
+                "sessile: warning: session {short} ended, but its wipe failed in part: {failed}; see: sessile receipt {short}"
+            ));
+        } else if self.by_a_person() {
+            say(&format!("session {short} ended, wiped; receipt: sessile receipt {short}"));
+        }
+    }
+}
+
+fn read(signed: &SignedReceipt) -> Option<Receipt> {
+    serde_json::from_slice(&signed.payload_bytes().ok()?).ok()
+}
+
+/// The steps of a wipe that did not do what they are for.
+pub fn failed_steps(receipt: &Receipt) -> Vec<String> {
+    let failed = receipt.steps.iter().filter_map(|line| match &line.evidence {
+        WipeEvidence::Failed { why } => Some(format!("{}: {}", line.step.as_str(), printable(why))),
+        WipeEvidence::Refused { .. }
+        | WipeEvidence::Signalled { .. }
+        | WipeEvidence::NoRoute
+        | WipeEvidence::RouteCut
+        | WipeEvidence::Frozen { .. }
+        | WipeEvidence::Overwritten { .. }
+        | WipeEvidence::Killed { .. }
+        | WipeEvidence::Unmounted { .. }
+        | WipeEvidence::KeyDestroyed { .. }
+        | WipeEvidence::Retired { .. }
+        | WipeEvidence::Finalised { .. }
+        | WipeEvidence::Removed { .. }
+        | WipeEvidence::NothingFound { .. }
+        | WipeEvidence::NothingToDo
+        | WipeEvidence::NotPossible { .. } => None,
+    });
+    failed.collect()
+}

@@ -1,0 +1,167 @@
+//! `output`: what an app has written.
+
+use std::io::IsTerminal as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sessile_model::api;
+use sessile_model::ids::AppName;
+use sessile_model::problem::ProblemKind;
+
+use super::parting::{self, Watch};
+use crate::attachment::{self, Mode, Parting, Target, Until};
+use crate::client::{Daemon, with_query};
+use crate::failure::{Failure, Outcome, Status};
+use crate::output::{print, print_bytes, print_json, say};
+use crate::selector::SessionSelector;
+
+/// Print what an app has written
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sessile output amber --tail 20           the last lines
+  sessile output amber --since 4096 --json bytes from an offset, and where to go on
+  sessile output amber --follow            until the command ends
+  sessile output amber --raw > typescript  with all escape sequences
+
+Without --raw, escape sequences are left out. The last MiB is kept.")]
+pub struct Args {
+    /// The session
+    session: SessionSelector,
+    /// The app, or task as `exec --json` names it [default: main]
+    #[arg(long, value_name = "APP")]
+    app: Option<AppName>,
+    /// Only the last lines
+    #[arg(long, value_name = "LINES", conflicts_with_all = ["since", "follow"])]
+    tail: Option<usize>,
+    /// From this offset on
+    #[arg(long, value_name = "OFFSET")]
+    since: Option<u64>,
+    /// Go on until the command ends
+    #[arg(long, short = 'f', conflicts_with = "json")]
+    follow: bool,
+    /// The bytes as they were written
+    #[arg(long)]
+    raw: bool,
+}
+
+impl Args {
+    /// Prints it.
+    pub fn run(self, json: bool) -> Outcome {
+        let daemon = Daemon::reach()?;
+        if self.follow {
+            return self.follow(&daemon);
+        }
+        let output = self.fetch(&daemon)?;
+        if json {
+            print_json(&output)?;
+            return Ok(Status::OK);
+        }
+        let bytes = STANDARD.decode(&output.data).map_err(|e| {
+            Failure::new(ProblemKind::Internal, format!("the daemon's answer is not base64: {e}"))
+        })?;
+        if output.lost > 0 && self.since.is_some() {
+            say(&format!(
+                "sessile: {} bytes from offset {} on are no longer kept",
+                output.lost,
+                output.start - output.lost
+            ));
+        }
+        let shown = if self.raw { bytes } else { plain(&bytes).into_bytes() };
+        print_bytes(self.tail.map_or(&shown[..], |lines| last_lines(&shown, lines)))?;
+        Ok(Status::OK)
+    }
+
+    fn fetch(&self, daemon: &Daemon) -> Result<api::Output, Failure> {
+        let pairs = [
+            ("app", self.app.as_ref().map(ToString::to_string)),
+            ("since", self.since.map(|s| s.to_string())),
+        ];
+        daemon.get(&with_query(&self.session.path("/output"), &pairs))
+    }
+
+    fn follow(self, daemon: &Daemon) -> Outcome {
+        let target = Target::ask(daemon, &self.session, self.app)?;
+        let mode = Mode::Follow { since: self.since.unwrap_or(0) };
+        match attachment::attach(&target, &mode, Until::Exited)? {
+            // What is followed ended: that is the answer, whatever its status.
+            Parting::Exited { .. } | Parting::Closed(_) => {
+                if std::io::stdout().is_terminal() {
+                    print("")?;
+                }
+                Ok(Status::OK)
+            }
+            other @ (Parting::Detached
+            | Parting::Dismissed(_)
+            | Parting::Signalled(_)
+            | Parting::Unread
+            | Parting::Lost(_)) => {
+                let watch = Watch { session: target.session, command: None, mode: &mode, json: false };
+                parting::conclude(daemon, &watch, other)
+            }
+        }
+    }
+}
+
+/// The text without escape sequences and control characters, other than line ends and tabs.
+fn plain(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\x1b' => match chars.next() {
+                Some('[') => drop(chars.by_ref().find(|c| matches!(c, '@'..='~'))),
+                // A string ends with BEL or ESC \.
+                Some(']' | 'P' | '_' | '^' | 'X') => {
+                    while let Some(c) = chars.next() {
+                        if c == '\x07' || (c == '\x1b' && chars.next_if_eq(&'\\').is_some()) {
+                            break;
+                        }
+                    }
+                }
+                Some(c) if (' '..='/').contains(&c) => drop(chars.next()),
+                Some(_) | None => {}
+            },
+            '\n' | '\t' => out.push(c),
+            // A terminal's line end is CR LF.
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The end of `bytes` from the start of the last `lines` lines.
+fn last_lines(bytes: &[u8], lines: usize) -> &[u8] {
+    let body = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    if lines == 0 {
+        return &[];
+    }
+    let mut ends = body.iter().enumerate().rev().filter(|(_, b)| **b == b'\n').map(|(at, _)| at);
+    ends.nth(lines - 1).map_or(bytes, |at| &bytes[at + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_are_left_out() {
+        assert_eq!(
+            plain(b"a\x1b[1;31mred\x1b[0m\r\n\x1b]0;title\x07b\x1b]8;;x\x1b\\c\x1b(Bd\te\x08"),
+            "ared\nbcd\te"
+        );
+        assert_eq!(plain(b"cut \x1b[3"), "cut ");
+        assert_eq!(plain(b"cut \x1b]0;x"), "cut ");
+        assert_eq!(plain(b"\xff\x1b"), "\u{fffd}");
+    }
+
+    #[test]
+    fn tails() {
+        assert_eq!(last_lines(b"a\nb\nc\n", 2), b"b\nc\n");
+        assert_eq!(last_lines(b"a\nb\nc", 1), b"c");
+        assert_eq!(last_lines(b"a\nb\n", 9), b"a\nb\n");
+        assert_eq!(last_lines(b"a\n", 0), b"");
+        assert_eq!(last_lines(b"", 3), b"");
+    }
+}

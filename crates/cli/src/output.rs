@@ -1,0 +1,95 @@
+//! Standard output and standard error.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+use sessile_model::problem::ProblemKind;
+
+use crate::failure::Failure;
+
+/// Writes text to standard output.
+///
+/// # Errors
+/// [`Failure::ClosedPipe`] when nobody reads it any more.
+pub fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// Writes bytes to standard output.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| {
+        if e.kind() == io::ErrorKind::BrokenPipe {
+            Failure::ClosedPipe
+        } else {
+            Failure::system("write the output", &e)
+        }
+    })
+}
+
+/// Writes a value as JSON to standard output.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Failure::new(ProblemKind::Internal, format!("cannot write JSON: {e}")))?;
+    print(&(text + "\n"))
+}
+
+/// Says a sentence on standard error. That nobody listens is no reason to stop.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Whether standard output may be coloured: a terminal, and `NO_COLOR` unset (no-color.org).
+pub fn colours() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Text with everything that a terminal would act on made visible: names, titles and causes may
+/// come from inside a session.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
+}
+
+/// Rows aligned in columns two blanks apart, without trailing blanks.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_aligned() {
+        let rows = [vec!["NAME".into(), "ID".into()], vec!["amber-otter".into(), "1a2b".into()]];
+        insta::assert_snapshot!(table(&rows), @r"
+        NAME         ID
+        amber-otter  1a2b
+        ");
+    }
+
+    #[test]
+    fn escape_sequences_are_made_visible() {
+        assert_eq!(printable("a\x1b[2Jé"), "a\\u{1b}[2Jé");
+    }
+}

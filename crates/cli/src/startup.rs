@@ -1,0 +1,207 @@
+//! Finding the daemon, and starting it on first use.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use sessile_daemon::paths::{Folders, PathError};
+use sessile_model::problem::ProblemKind;
+
+use crate::failure::{Failure, plain};
+
+/// The line with which a started daemon says that it listens.
+pub const READY: &str = "ready\n";
+/// Variables that a daemon needs; no other of the caller's comes along, least of all secrets.
+const KEPT_ENV: [&str; 11] = [
+    "HOME",
+    "PATH",
+    "USER",
+    "LOGNAME",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+    "XDG_CONFIG_HOME",
+    "SESSILE_RUNTIME_DIR",
+    "SESSILE_STATE_DIR",
+    "SESSILE_CONFIG",
+    "RUST_BACKTRACE",
+];
+
+/// The caller's folders.
+///
+/// # Errors
+/// When the environment names none that can be used.
+pub fn folders() -> Result<Folders, Failure> {
+    Folders::of_process().map_err(|e| unusable(&e))
+}
+
+/// The configuration file's path.
+///
+/// # Errors
+/// When the environment names none that can be used.
+pub fn config_file() -> Result<PathBuf, Failure> {
+    sessile_daemon::paths::config_file(|name| std::env::var_os(name)).map_err(|e| unusable(&e))
+}
+
+fn unusable(error: &PathError) -> Failure {
+    let cause = std::error::Error::source(error).map(|s| format!(": {s}")).unwrap_or_default();
+    let kind = match error {
+        PathError::NotAFolder { .. } | PathError::Foreign { .. } | PathError::Open { .. } => {
+            ProblemKind::Denied
+        }
+        PathError::NoHome { .. } | PathError::Relative { .. } | PathError::TooLong { .. } => {
+            ProblemKind::BadRequest
+        }
+        PathError::Io { .. } => ProblemKind::Failed,
+    };
+    Failure::new(kind, format!("{error}{cause}"))
+}
+
+/// Refuses to go on inside a session, where no daemon can be reached.
+fn refuse_nested() -> Result<(), Failure> {
+    match std::env::var("SESSILE_SESSION") {
+        Ok(name) if !name.is_empty() => {
+            let name = crate::output::printable(&name);
+            Err(Failure::new(
+                ProblemKind::Denied,
+                format!("this is inside the session {name}: sessions are not nested"),
+            )
+            .hint("leave it (detach, or exit the shell) and run sessile outside"))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// The socket of the running daemon; `None` when none runs.
+///
+/// # Errors
+/// Inside a session, and when the socket is someone else's.
+pub fn running() -> Result<Option<PathBuf>, Failure> {
+    refuse_nested()?;
+    let socket = folders()?.socket();
+    Ok(if answers(&socket)? { Some(socket) } else { None })
+}
+
+/// The socket of the daemon, started if need be.
+///
+/// # Errors
+/// As [`running`], and when the daemon does not start; the reason is its own.
+pub fn ensure() -> Result<PathBuf, Failure> {
+    refuse_nested()?;
+    let folders = folders()?;
+    let socket = folders.socket();
+    if answers(&socket)? {
+        return Ok(socket);
+    }
+    folders.prepare().map_err(|e| unusable(&e))?;
+    // Held while starting, so that of two first commands the second finds the first one's daemon.
+    let lock = start_lock(&folders).map_err(|e| Failure::system("lock the daemon's start", &e))?;
+    if !answers(&socket)? {
+        start()?;
+        if !answers(&socket)? {
+            return Err(Failure::new(ProblemKind::Failed, "the daemon started but does not listen")
+                .hint("`sessile daemon run` in a terminal shows what it says"));
+        }
+    }
+    drop(lock);
+    Ok(socket)
+}
+
+fn start_lock(folders: &Folders) -> io::Result<impl Sized> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(folders.runtime.join("start.lock"), flags, Mode::from_raw_mode(0o600))?;
+    loop {
+        match flock(&file, FlockOperation::LockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Whether a daemon of the caller's own listens.
+fn answers(socket: &Path) -> Result<bool, Failure> {
+    match UnixStream::connect(socket) {
+        Ok(stream) => match check_owner(&stream) {
+            Ok(()) => Ok(true),
+            Err(e) => Err(Failure::new(ProblemKind::Denied, format!("{}: {}", socket.display(), plain(&e)))),
+        },
+        // Nothing there, or the socket of a daemon that is gone.
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(false),
+        Err(e) => Err(Failure::system(format!("connect to {}", socket.display()), &e)),
+    }
+}
+
+/// Checks that the process at the other end is the caller's own or root's.
+///
+/// # Errors
+/// When it is neither, or the system does not tell.
+pub fn check_owner(stream: impl AsFd) -> io::Result<()> {
+    let peer = rustix::net::sockopt::socket_peercred(stream)?;
+    if peer.uid.is_root() || peer.uid == rustix::process::geteuid() {
+        return Ok(());
+    }
+    let text = format!("user {} answers there, not you", peer.uid.as_raw());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+}
+
+/// Starts the daemon and waits for it to say that it listens.
+fn start() -> Result<(), Failure> {
+    let doing = |e: &io::Error| Failure::system("start the daemon", e);
+    let program = std::env::current_exe().map_err(|e| doing(&e))?;
+    let mut command = Command::new(program);
+    command.args(["daemon", "run", "--started"]).current_dir("/").env_clear();
+    command.envs(KEPT_ENV.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| doing(&e))?;
+    let mut said = String::new();
+    if let Some(mut out) = child.stdout.take() {
+        // It closes its end after the line, or by ending.
+        out.read_to_string(&mut said).map_err(|e| doing(&e))?;
+    }
+    if said == READY {
+        return Ok(());
+    }
+    let mut why = String::new();
+    if let Some(mut err) = child.stderr.take() {
+        err.read_to_string(&mut why).map_err(|e| doing(&e))?;
+    }
+    let status = child.wait().map_err(|e| doing(&e))?;
+    let why = why.trim().trim_start_matches("sessile: error: ");
+    let (why, hint) = match why.split_once("\nhint: ") {
+        Some((why, hint)) => (why, Some(hint)),
+        None => (why, None),
+    };
+    let why = if why.is_empty() { status.to_string() } else { why.replace('\n', "; ") };
+    let failure = Failure::new(ProblemKind::Failed, format!("the daemon did not start: {why}"));
+    Err(match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    })
+}
+
+/// Leaves the caller's terminal and process group. The streams stay until [`announce`].
+///
+/// # Errors
+/// When the system refuses.
+pub fn detach() -> io::Result<()> {
+    rustix::process::setsid()?;
+    Ok(())
+}
+
+/// Says that the daemon listens, then lets go of the caller's streams.
+///
+/// # Errors
+/// When the system refuses.
+pub fn announce() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    // A starter that is gone does not stop the daemon.
+    let _ = rustix::io::write(io::stdout(), READY.as_bytes());
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}
