@@ -1,0 +1,162 @@
+//! Requests about a session's inside: checked for form here, carried out by its keeper.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use sessile_model::api::{
+    Apply, Changes, Exec, ExecStarted, Export, Exported, Input, Output, Screen, Wait, Waited,
+};
+use sessile_model::wire::{Reply, Request};
+use sessile_model::{AppName, Problem, ProblemKind};
+
+use super::body::{Body, Pairs, Word};
+use super::sessions::live;
+use super::{Refused, Shared};
+use crate::daemon::Daemon;
+use crate::inside::ask;
+use crate::spec_check;
+
+/// Takes one kind of reply apart; any other is the keeper's mistake.
+macro_rules! expect {
+    ($reply:expr, $kind:path) => {
+        match $reply {
+            $kind(body) => Ok(Json(body)),
+            #[allow(clippy::wildcard_enum_match_arm)]
+            _ => Err(Refused(mismatch())),
+        }
+    };
+}
+
+/// What is on an app's screen.
+#[utoipa::path(get, path = "/v1/sessions/{s}/screen", tag = "inside", operation_id = "screen",
+    params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app; main when absent")),
+    responses((status = 200, body = Screen), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn screen(State(daemon): Shared, Word(word): Word, pairs: Pairs) -> Result<Json<Screen>, Refused> {
+    let app = pairs.known(&["app"])?.value::<AppName>("app")?;
+    expect!(passed_on(&daemon, &word, Request::Screen { app }).await?, Reply::Screen)
+}
+
+/// A stretch of an app's output.
+#[utoipa::path(get, path = "/v1/sessions/{s}/output", tag = "inside", operation_id = "output",
+    params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app; main when absent"),
+        ("since" = Option<u64>, Query, description = "First offset wanted; the oldest when absent"),
+        ("max" = Option<u32>, Query, description = "Most bytes wanted")),
+    responses((status = 200, body = Output), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn output(State(daemon): Shared, Word(word): Word, pairs: Pairs) -> Result<Json<Output>, Refused> {
+    let pairs = pairs.known(&["app", "since", "max"])?;
+    let request =
+        Request::Output { app: pairs.value("app")?, since: pairs.value("since")?, max: pairs.value("max")? };
+    expect!(passed_on(&daemon, &word, request).await?, Reply::Output)
+}
+
+/// Types into an app. Answered when the bytes were written.
+#[utoipa::path(post, path = "/v1/sessions/{s}/input", tag = "inside", operation_id = "input", request_body = Input,
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 204, description = "Written"), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn input(
+    State(daemon): Shared,
+    Word(word): Word,
+    Body(input): Body<Input>,
+) -> Result<StatusCode, Refused> {
+    done(&daemon, &word, Request::Input(input)).await
+}
+
+/// Starts a command.
+#[utoipa::path(post, path = "/v1/sessions/{s}/exec", tag = "inside", operation_id = "exec", request_body = Exec,
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 200, body = ExecStarted), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn exec(
+    State(daemon): Shared,
+    Word(word): Word,
+    Body(mut exec): Body<Exec>,
+) -> Result<Json<ExecStarted>, Refused> {
+    if exec.command.is_empty() {
+        return Err(Problem::new(ProblemKind::BadRequest, "there is no command").into());
+    }
+    spec_check::arguments(&exec.command, &exec.env)?;
+    exec.terminal = exec.terminal.map(|size| size.clamped());
+    expect!(passed_on(&daemon, &word, Request::Exec(exec)).await?, Reply::Started)
+}
+
+/// Waits for a condition.
+#[utoipa::path(post, path = "/v1/sessions/{s}/wait", tag = "inside", operation_id = "wait", request_body = Wait,
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 200, body = Waited),
+        (status = 408, description = "None of the conditions held in time", body = Problem, content_type = "application/problem+json"),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn wait(
+    State(daemon): Shared,
+    Word(word): Word,
+    Body(wait): Body<Wait>,
+) -> Result<Json<Waited>, Refused> {
+    expect!(passed_on(&daemon, &word, Request::Wait(wait)).await?, Reply::Waited)
+}
+
+/// Freezes the session's apps.
+#[utoipa::path(post, path = "/v1/sessions/{s}/pause", tag = "inside", operation_id = "pause",
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 204, description = "Frozen"), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn pause(State(daemon): Shared, Word(word): Word) -> Result<StatusCode, Refused> {
+    done(&daemon, &word, Request::Pause).await
+}
+
+/// Thaws the session's apps.
+#[utoipa::path(post, path = "/v1/sessions/{s}/resume", tag = "inside", operation_id = "resume",
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 204, description = "Thawed"), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn resume(State(daemon): Shared, Word(word): Word) -> Result<StatusCode, Refused> {
+    done(&daemon, &word, Request::Resume).await
+}
+
+/// Marks the result of a lingering session as collected, which ends it.
+#[utoipa::path(post, path = "/v1/sessions/{s}/collect", tag = "inside", operation_id = "collect",
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 204, description = "Collected"), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn collect(State(daemon): Shared, Word(word): Word) -> Result<StatusCode, Refused> {
+    done(&daemon, &word, Request::Collect).await
+}
+
+/// Copies a file or folder out.
+#[utoipa::path(post, path = "/v1/sessions/{s}/export", tag = "inside", operation_id = "export", request_body = Export,
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 200, body = Exported), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn export(
+    State(daemon): Shared,
+    Word(word): Word,
+    Body(export): Body<Export>,
+) -> Result<Json<Exported>, Refused> {
+    expect!(passed_on(&daemon, &word, Request::Export(export)).await?, Reply::Exported)
+}
+
+/// What a copied project changed.
+#[utoipa::path(get, path = "/v1/sessions/{s}/diff", tag = "inside", operation_id = "diff",
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 200, body = Changes), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn diff(State(daemon): Shared, Word(word): Word) -> Result<Json<Changes>, Refused> {
+    expect!(passed_on(&daemon, &word, Request::Diff).await?, Reply::Changes)
+}
+
+/// Writes a copied project's changes back, and answers with those that were written.
+#[utoipa::path(post, path = "/v1/sessions/{s}/apply", tag = "inside", operation_id = "apply", request_body = Apply,
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 200, body = Applied), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn apply(
+    State(daemon): Shared,
+    Word(word): Word,
+    Body(apply): Body<Apply>,
+) -> Result<Json<Applied>, Refused> {
+    expect!(passed_on(&daemon, &word, Request::Apply(apply)).await?, Reply::Applied)
+}
+
+async fn passed_on(daemon: &Daemon, word: &str, request: Request) -> Result<Reply, Problem> {
+    ask(daemon, live(daemon, word).await?, request).await
+}
+
+async fn done(daemon: &Daemon, word: &str, request: Request) -> Result<StatusCode, Refused> {
+    passed_on(daemon, word, request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn mismatch() -> Problem {
+    Problem::new(ProblemKind::Internal, "the session's keeper answered something else than was asked")
+}

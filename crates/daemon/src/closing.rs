@@ -1,0 +1,202 @@
+//! The end of a session as the daemon sees it: its receipt, log and record go into the database,
+//! then what it left in the runtime and state folders goes away.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sessile_journal::frame::{Condition, PREAMBLE_LEN};
+use sessile_journal::log;
+use sessile_journal::store::StoredEntry;
+use sessile_model::receipt::{Receipt, SignedReceipt};
+use sessile_model::{Phase, SessionId, SessionRecord, State};
+use tokio::process::Child;
+use tokio::time::timeout;
+
+use crate::account::{self, Loss, Remains};
+use crate::anchor_link;
+use crate::daemon::{Daemon, now};
+use crate::directory::storable;
+use crate::keeper_link::KeeperLink;
+use crate::launch;
+
+/// A keeper's receipt in its session's state folder.
+pub const RECEIPT: &str = "receipt.json";
+/// Largest receipt that is read, in bytes.
+const MAX_RECEIPT: u64 = 16 << 20;
+/// How long processes of a wiped session may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// Its keeper wiped it.
+    Receipt(SignedReceipt),
+    /// It was lost; the daemon accounts for it.
+    Lost(Loss),
+    /// It never came to be, and nobody was told that it had.
+    Never,
+}
+
+/// Closes a session: everything about it is on the disk before it leaves the directory.
+pub async fn close(daemon: &Daemon, id: SessionId, ending: Ending, anchor: Option<Child>) {
+    let Some(session) = daemon.directory.whole(id) else { return };
+    let began = now();
+    let remains = clear_runtime(daemon, id, &ending, anchor).await;
+    if let Err(why) = &remains.removed {
+        daemon
+            .notices
+            .add(format!("the runtime folder of session {} could not be removed: {why}", id.short()));
+    }
+    let signed = match ending {
+        Ending::Receipt(signed) => signed,
+        Ending::Lost(loss) => {
+            let receipt = account::receipt_of(&session.record, &loss, &remains, began, now(), daemon.version);
+            daemon.key.sign(&receipt)
+        }
+        Ending::Never => {
+            forget(daemon, id).await;
+            return;
+        }
+    };
+    let entries = entries_of(daemon, id);
+    let record = closed(session.record, receipt_in(&signed).as_ref());
+    let stored = storable(record, session.keep_record, None);
+    let written = daemon.ledger.write(move |store| {
+        store.put(&stored)?;
+        store.put_receipt(id, &signed)?;
+        store.ingest(id, &entries).map(drop)
+    });
+    match written.await {
+        Ok(()) => remove_state(daemon, id),
+        // The receipt and the log stay where they are; the next start takes them in.
+        Err(e) => daemon.notices.add(format!("session {} is closed but not in the journal: {e}", id.short())),
+    }
+    daemon.directory.remove(id);
+}
+
+/// Removes what a close that was cut short left of a session that is closed in the journal.
+pub async fn finish(daemon: &Daemon, id: SessionId) {
+    let remains = clear_runtime(daemon, id, &Ending::Never, None).await;
+    match remains.removed {
+        Ok(_) => remove_state(daemon, id),
+        Err(why) => daemon
+            .notices
+            .add(format!("the runtime folder of closed session {} could not be removed: {why}", id.short())),
+    }
+}
+
+/// Whether a session that is still being opened has not begun: its log has no entry.
+pub fn never_ran(daemon: &Daemon, id: SessionId) -> bool {
+    let opening = daemon.directory.record(id).is_none_or(|record| record.state == State::Bringup);
+    let log = std::fs::metadata(daemon.folders.state_of(id).join(log::FILE_NAME));
+    opening && log.map_or(true, |log| log.len() <= PREAMBLE_LEN as u64)
+}
+
+async fn forget(daemon: &Daemon, id: SessionId) {
+    if let Err(e) = daemon.ledger.write(move |store| store.forget(id)).await {
+        daemon.notices.add(format!("session {} was not opened but is still in the journal: {e}", id.short()));
+    }
+    remove_state(daemon, id);
+    daemon.directory.remove(id);
+}
+
+fn remove_state(daemon: &Daemon, id: SessionId) {
+    if let Err(e) = std::fs::remove_dir_all(daemon.folders.state_of(id))
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        daemon.notices.add(format!("the state folder of session {} could not be removed: {e}", id.short()));
+    }
+}
+
+/// The record of a session whose receipt this is.
+pub fn closed(mut record: SessionRecord, receipt: Option<&Receipt>) -> SessionRecord {
+    record.state = State::Closed;
+    record.phase = Phase::Terminated;
+    record.clients = 0;
+    for app in &mut record.apps {
+        app.pid = None;
+    }
+    match receipt {
+        Some(receipt) => {
+            record.outcome = Some(receipt.outcome.clone());
+            record.ended_at = Some(receipt.ended_at);
+            record.claim_level = receipt.claim_level;
+        }
+        None => record.ended_at = Some(now()),
+    }
+    record
+}
+
+/// The receipt that a keeper left in the state folder, if it is one of this installation's about
+/// this session.
+pub fn left_receipt(daemon: &Daemon, id: SessionId) -> Option<SignedReceipt> {
+    let path = daemon.folders.state_of(id).join(RECEIPT);
+    if std::fs::metadata(&path).ok()?.len() > MAX_RECEIPT {
+        return None;
+    }
+    let signed: SignedReceipt = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+    let verified = sessile_vault::verify(&signed, Some(&daemon.key.public())).ok()?;
+    (verified.receipt.session == id).then_some(signed)
+}
+
+/// Waits until a keeper that has sent its receipt closes the connection.
+pub async fn await_silence(link: &mut KeeperLink) {
+    // One that does not end in time is ended by way of its anchor.
+    let _ = timeout(PATIENCE, async { while link.next().await.is_ok() {} }).await;
+}
+
+fn receipt_in(signed: &SignedReceipt) -> Option<Receipt> {
+    serde_json::from_slice(&signed.payload_bytes().ok()?).ok()
+}
+
+async fn clear_runtime(daemon: &Daemon, id: SessionId, ending: &Ending, child: Option<Child>) -> Remains {
+    let folder = daemon.folders.runtime_of(id);
+    let anchor = daemon.folders.anchor_socket(id);
+    // A session with a receipt ends by itself; one that is given up does not.
+    let wait = match ending {
+        Ending::Receipt(_) => PATIENCE,
+        Ending::Lost(_) | Ending::Never => Duration::ZERO,
+    };
+    if !anchor_link::gone_within(&anchor, wait).await {
+        // It is gone, or it cannot be asked: the check below decides.
+        let _ = anchor_link::kill(anchor.clone()).await;
+        if !anchor_link::gone_within(&anchor, PATIENCE).await {
+            return Remains { removed: Err("the session's anchor does not end".to_owned()) };
+        }
+    }
+    if let Some(mut child) = child {
+        // Its sockets can go before it does.
+        let _ = timeout(PATIENCE, child.wait()).await;
+    }
+    Remains { removed: removed(&folder) }
+}
+
+fn removed(folder: &Path) -> Result<u32, String> {
+    launch::remove_runtime(folder).map_err(|e| e.to_string())
+}
+
+/// The log's entries as they are stored. Those that cannot be read are said, never invented.
+fn entries_of(daemon: &Daemon, id: SessionId) -> Vec<StoredEntry> {
+    let (entries, condition) = match log::read::<serde_json::Value>(&daemon.folders.state_of(id)) {
+        Ok(read) => read,
+        Err(e) => {
+            daemon.notices.add(format!("the log of session {} was not read: {e}", id.short()));
+            return Vec::new();
+        }
+    };
+    if let Condition::Damaged { at } = condition {
+        let kept = entries.len();
+        daemon.notices.add(format!(
+            "the log of session {} is damaged from byte {at} on; {kept} entries were read",
+            id.short()
+        ));
+    }
+    entries
+        .into_iter()
+        .map(|(sequence, mut kind)| {
+            let at = kind.as_object_mut().and_then(|fields| fields.remove("at"));
+            let at = at.and_then(|at| at.as_str()?.parse().ok());
+            StoredEntry { sequence, at, kind }
+        })
+        .collect()
+}

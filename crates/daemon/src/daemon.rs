@@ -1,0 +1,142 @@
+//! What every part of the daemon shares.
+
+use std::sync::{Mutex, PoisonError};
+
+use sessile_journal::store::StoreError;
+use sessile_model::{Problem, ProblemKind, SessionId, Timestamp};
+use sessile_vault::InstallationKey;
+use tokio::sync::Notify;
+
+use crate::directory::{Directory, Meaning};
+use crate::keeper_link::LinkError;
+use crate::launch::Images;
+use crate::ledger::{Ledger, LedgerError};
+use crate::paths::Folders;
+
+/// The daemon's own state: where things are, what lives, and what is on the disk.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where things are.
+    pub folders: Folders,
+    /// What lives.
+    pub directory: Directory,
+    /// What is on the disk.
+    pub ledger: Ledger,
+    /// Programs for new sessions.
+    pub images: Images,
+    /// Signs receipts of sessions whose keepers cannot.
+    pub key: InstallationKey,
+    /// The program's version.
+    pub version: &'static str,
+    /// Wakes the server when it is asked to stop.
+    pub stop: Notify,
+    /// What a user should know.
+    pub notices: Notices,
+}
+
+/// Sentences for the user, at most a hundred.
+#[derive(Debug, Default)]
+pub struct Notices(Mutex<Vec<String>>);
+
+impl Notices {
+    /// Adds one, unless it is there or there are too many.
+    pub fn add(&self, notice: String) {
+        let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if notices.len() < 100 && !notices.contains(&notice) {
+            notices.push(notice);
+        }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A session that a word means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It lives.
+    Live(SessionId),
+    /// It is closed.
+    Closed(SessionId),
+}
+
+impl Daemon {
+    /// The session that a word means: first among those that live, then among the closed ones.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Ambiguous` with the candidates.
+    pub async fn resolve(&self, word: &str) -> Result<Found, Problem> {
+        if word.len() > 64 || word.is_empty() {
+            return Err(unknown());
+        }
+        match self.directory.resolve(word) {
+            Meaning::One(id) => return Ok(Found::Live(id)),
+            Meaning::Several(candidates) => return Err(ambiguous(word, candidates)),
+            Meaning::None => {}
+        }
+        let asked = word.to_owned();
+        let found = self.ledger.read(move |store| store.resolve(&asked)).await.map_err(ledger_problem)?;
+        match found.as_slice() {
+            [] => Err(unknown()),
+            // A row that is not closed belongs to a session that is being opened or closed.
+            [id] if self.directory.gone(*id).is_some() => Ok(Found::Live(*id)),
+            [id] => Ok(Found::Closed(*id)),
+            several => Err(ambiguous(word, several.iter().map(ToString::to_string).collect())),
+        }
+    }
+}
+
+/// The time now.
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn unknown() -> Problem {
+    Problem::new(ProblemKind::NotFound, "there is no such session").hint("sessile ls --all lists them")
+}
+
+fn ambiguous(word: &str, candidates: Vec<String>) -> Problem {
+    let shown = candidates.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ");
+    Problem::new(ProblemKind::Ambiguous, format!("several sessions begin with {word}: {shown}"))
+        .hint("give more of the name or id")
+}
+
+/// The problem that a client is told when the journal fails.
+pub fn ledger_problem(e: LedgerError) -> Problem {
+    match e {
+        LedgerError::Store(StoreError::DiskFull) => {
+            Problem::new(ProblemKind::Exhausted, "the disk that holds the journal is full")
+                .hint("free some space in the state folder")
+        }
+        LedgerError::Store(StoreError::Taken) => {
+            Problem::new(ProblemKind::Conflict, "another open session has this name")
+        }
+        LedgerError::Store(
+            e @ (StoreError::Damaged(_)
+            | StoreError::Newer { .. }
+            | StoreError::Row(_)
+            | StoreError::MoveAside(_)
+            | StoreError::Database(_)),
+        ) => Problem::new(ProblemKind::Internal, e.to_string()),
+        LedgerError::Closed => Problem::new(ProblemKind::Failed, "the daemon is stopping").hint("try again"),
+    }
+}
+
+/// The problem that a client is told when a keeper cannot be reached or understood.
+pub fn link_problem(e: &LinkError) -> Problem {
+    match e {
+        LinkError::Nobody => Problem::new(ProblemKind::Conflict, "the session is ending or has ended"),
+        LinkError::Lost => Problem::new(
+            ProblemKind::Failed,
+            "the session's keeper was lost before it answered; whether the request was carried out is uncertain",
+        )
+        .hint("look at the session, then decide whether to ask again"),
+        LinkError::TooLarge { .. } => Problem::new(ProblemKind::BadRequest, e.to_string()),
+        LinkError::Version { .. } | LinkError::Frame(_) | LinkError::Message(_) | LinkError::Io(_) => {
+            Problem::new(ProblemKind::Failed, e.to_string())
+        }
+    }
+}

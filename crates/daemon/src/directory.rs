@@ -1,0 +1,273 @@
+//! The sessions that are not closed, as last heard of.
+//!
+//! One lock, held for a lookup or a replacement and never across anything that waits. The
+//! session's follower (see [`crate::follow`]) is the only one that changes or removes its entry.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sessile_journal::store::{Query, Stored};
+use sessile_model::{SessionId, SessionName, SessionRecord};
+use thiserror::Error;
+use tokio::sync::watch;
+
+/// Finds live sessions; clones share their content.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    live: Arc<Mutex<BTreeMap<SessionId, Live>>>,
+}
+
+#[derive(Debug)]
+struct Live {
+    record: SessionRecord,
+    keep_record: bool,
+    slot: Option<u32>,
+    /// Dropped with the entry, which wakes whoever waits for the session to be gone.
+    gone: watch::Sender<()>,
+}
+
+/// Wakes when a session has left the directory.
+#[derive(Clone, Debug)]
+pub struct Gone(watch::Receiver<()>);
+
+impl Gone {
+    /// Waits until it has.
+    pub async fn wait(mut self) {
+        // Nothing is ever sent: the only thing to see is the sender's end.
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
+/// The name is another live session's.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the name is taken")]
+pub struct Taken;
+
+/// What a word means among live sessions.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Nothing.
+    None,
+    /// This session.
+    One(SessionId),
+    /// Several sessions begin with it: their names, or short ids where there is none.
+    Several(Vec<String>),
+}
+
+impl Directory {
+    /// Enters a session.
+    ///
+    /// # Errors
+    /// When another one has its name.
+    pub fn enter(&self, session: Stored) -> Result<(), Taken> {
+        let mut live = self.lock();
+        let id = session.record.id;
+        if let Some(name) = &session.record.name
+            && live.values().any(|l| l.record.id != id && l.record.name.as_ref() == Some(name))
+        {
+            return Err(Taken);
+        }
+        let Stored { record, keep_record, slot } = session;
+        live.insert(id, Live { record, keep_record, slot, gone: watch::Sender::new(()) });
+        Ok(())
+    }
+
+    /// Replaces a session's record by a newer one, as it may be stored. `None` when nothing that
+    /// is worth storing has changed, or the session is not there.
+    pub fn update(&self, record: SessionRecord) -> Option<Stored> {
+        let mut live = self.lock();
+        let entry = live.get_mut(&record.id)?;
+        let changed = lasting(&record) != lasting(&entry.record);
+        entry.record = record;
+        changed.then(|| entry.stored())
+    }
+
+    /// Takes a session out.
+    pub fn remove(&self, id: SessionId) {
+        self.lock().remove(&id);
+    }
+
+    /// A session's record.
+    pub fn record(&self, id: SessionId) -> Option<SessionRecord> {
+        self.lock().get(&id).map(|l| l.record.clone())
+    }
+
+    /// A session with its whole record.
+    pub fn whole(&self, id: SessionId) -> Option<Stored> {
+        self.lock().get(&id).map(|l| Stored {
+            record: l.record.clone(),
+            keep_record: l.keep_record,
+            slot: l.slot,
+        })
+    }
+
+    /// Something that wakes when the session is gone; `None` when it is already.
+    pub fn gone(&self, id: SessionId) -> Option<Gone> {
+        self.lock().get(&id).map(|l| Gone(l.gone.subscribe()))
+    }
+
+    /// Whether a live session has this name.
+    pub fn has_name(&self, name: &SessionName) -> bool {
+        self.lock().values().any(|l| l.record.name.as_ref() == Some(name))
+    }
+
+    /// Whether a live session has this slot.
+    pub fn has_slot(&self, slot: u32) -> bool {
+        self.lock().values().any(|l| l.slot == Some(slot))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Records that match, newest first.
+    pub fn find(&self, query: &Query) -> Vec<SessionRecord> {
+        let live = self.lock();
+        live.values().rev().filter(|l| query.matches(&l.record)).map(|l| l.record.clone()).collect()
+    }
+
+    /// What a word means: a whole name or id, a short id, or the beginning of one of them.
+    pub fn resolve(&self, word: &str) -> Meaning {
+        let live = self.lock();
+        let name_is = |l: &&Live| l.record.name.as_ref().is_some_and(|n| n.as_str() == word);
+        if let Some(found) = live.values().find(name_is) {
+            return Meaning::One(found.record.id);
+        }
+        let short: Vec<&Live> = live.values().filter(|l| l.record.id.short() == word).collect();
+        let begins = |l: &&Live| {
+            l.record.id.to_string().starts_with(word)
+                || l.record.name.as_ref().is_some_and(|n| n.as_str().starts_with(word))
+        };
+        let found = if short.is_empty() { live.values().filter(begins).collect() } else { short };
+        match found.as_slice() {
+            [] => Meaning::None,
+            [one] => Meaning::One(one.record.id),
+            several => Meaning::Several(several.iter().map(|l| title(&l.record)).collect()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    fn stored(&self) -> Stored {
+        storable(self.record.clone(), self.keep_record, self.slot)
+    }
+}
+
+/// A session as it may be stored. What must not outlive it never reaches the disk: while it
+/// lives, its keeper knows it, and a new daemon asks there.
+pub fn storable(record: SessionRecord, keep_record: bool, slot: Option<u32>) -> Stored {
+    let record = if keep_record { record } else { record.reduced() };
+    Stored { record, keep_record, slot }
+}
+
+/// A session's name, or its short id.
+pub fn title(record: &SessionRecord) -> String {
+    record.name.as_ref().map_or_else(|| record.id.short(), ToString::to_string)
+}
+
+/// What of a record is worth a sync: not the figures that change with every keystroke.
+fn lasting(record: &SessionRecord) -> impl PartialEq + '_ {
+    let exits: Vec<_> = record.apps.iter().map(|a| (&a.name, a.exit.as_ref())).collect();
+    (record.state, &record.outcome, &record.name, &record.labels, &record.grants, exits)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sessile_model::receipt::ClaimLevel;
+    use sessile_model::record::Usage;
+    use sessile_model::spec::Limits;
+    use sessile_model::{Phase, Properties, State, Timestamp};
+
+    use super::*;
+
+    pub(crate) fn record(n: u8, name: Option<&str>, state: State) -> SessionRecord {
+        SessionRecord {
+            id: SessionId::new(Timestamp::from_millis(i64::from(n) << 40), [n; 10]),
+            name: name.map(|n| n.parse().unwrap()),
+            state,
+            phase: Phase::Active,
+            outcome: None,
+            user: None,
+            channel: None,
+            chat: None,
+            labels: BTreeMap::new(),
+            metadata: serde_json::Map::new(),
+            created_at: Timestamp::from_millis(i64::from(n)),
+            last_activity: Timestamp::from_millis(0),
+            ended_at: None,
+            apps: Vec::new(),
+            clients: 0,
+            grants: Vec::new(),
+            properties: Properties::default(),
+            claim_level: ClaimLevel::L1,
+            limits: Limits::default(),
+            usage: Usage::default(),
+        }
+    }
+
+    fn directory(names: &[&str]) -> Directory {
+        let directory = Directory::default();
+        for (n, name) in (1..).zip(names) {
+            let record = record(n, Some(name), State::Active);
+            directory.enter(Stored { record, keep_record: false, slot: None }).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn words_mean_sessions() {
+        let d = directory(&["fox", "foxtrot", "hen"]);
+        let id = |n| record(n, None, State::Active).id;
+        assert_eq!(d.resolve("fox"), Meaning::One(id(1)));
+        assert_eq!(d.resolve("foxt"), Meaning::One(id(2)));
+        assert_eq!(d.resolve("fo"), Meaning::Several(vec!["fox".into(), "foxtrot".into()]));
+        assert_eq!(d.resolve(&id(3).to_string()), Meaning::One(id(3)));
+        assert_eq!(d.resolve(&id(3).short()), Meaning::One(id(3)));
+        assert_eq!(d.resolve("owl"), Meaning::None);
+    }
+
+    #[test]
+    fn a_name_is_one_live_sessions() {
+        let d = directory(&["fox"]);
+        let second =
+            || Stored { record: record(2, Some("fox"), State::Active), keep_record: false, slot: None };
+        assert_eq!(d.enter(second()), Err(Taken));
+        d.remove(record(1, None, State::Active).id);
+        assert_eq!(d.enter(second()), Ok(()));
+    }
+
+    #[test]
+    fn only_lasting_changes_are_stored_and_without_what_must_not_last() {
+        let d = directory(&["fox"]);
+        let mut newer = record(1, Some("fox"), State::Active);
+        newer.clients = 3;
+        assert_eq!(d.update(newer.clone()), None);
+        assert_eq!(d.record(newer.id).unwrap().clients, 3);
+        newer.state = State::Paused;
+        let stored = d.update(newer.clone()).unwrap();
+        assert_eq!((stored.record.state, stored.record.name), (State::Paused, None));
+    }
+
+    #[tokio::test]
+    async fn waiters_wake_when_a_session_is_gone() {
+        let d = directory(&["fox"]);
+        let id = record(1, None, State::Active).id;
+        let gone = d.gone(id).unwrap();
+        let waiter = tokio::spawn(gone.wait());
+        tokio::task::yield_now().await;
+        assert!(!waiter.is_finished());
+        d.remove(id);
+        waiter.await.unwrap();
+        assert!(d.gone(id).is_none());
+    }
+}

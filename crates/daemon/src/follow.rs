@@ -1,0 +1,275 @@
+//! One task per live session: it hears the keeper, has a dead one replaced, and closes the
+//! session at its end. It alone changes the session's entry.
+//!
+//! ```text
+//!              link            EOF
+//!  reach ───────────► listen ───────► reach
+//!    │ a receipt, or      │ the receipt
+//!    │ the anchor is gone ▼
+//!    └──────────────► close
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sessile_model::state::Component;
+use sessile_model::wire::{Event, Reply, Request};
+use sessile_model::{SessionId, SessionRecord};
+use tokio::process::Child;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::account::Loss;
+use crate::anchor_link::{self, Standing};
+use crate::closing::{self, Ending};
+use crate::daemon::Daemon;
+use crate::keeper_link::{KeeperLink, LinkError, Said};
+
+/// Keepers that are started within [`WINDOW`] before the session is given up.
+const RESPAWNS: usize = 5;
+/// Failures to reach a keeper within [`WINDOW`] before the session is given up.
+const FAILURES: usize = 20;
+const WINDOW: Duration = Duration::from_secs(60);
+/// How long a keeper may take to answer before its anchor is asked whether it still runs.
+const FIRST_DOUBT: Duration = Duration::from_millis(100);
+const LAST_DOUBT: Duration = Duration::from_secs(5);
+
+/// How a follower begins.
+#[derive(Debug)]
+pub enum Beginning {
+    /// With a link on which the keeper has just answered [`Request::Open`], and its anchor.
+    Opened(KeeperLink, Child),
+    /// By looking for what is left of the session, after a start of the daemon.
+    Found {
+        /// Told when the session's record is known or its end is settled.
+        settled: oneshot::Sender<()>,
+    },
+}
+
+enum Reached {
+    Link(KeeperLink),
+    Over(Ending),
+}
+
+/// Follows a session to its end.
+pub async fn follow(daemon: Arc<Daemon>, id: SessionId, beginning: Beginning) {
+    let mut budgets = Budgets { respawns: Budget::of(RESPAWNS), failures: Budget::of(FAILURES) };
+    let (mut link, anchor, mut settled) = match beginning {
+        Beginning::Opened(link, anchor) => (subscribe(link).await, Some(anchor), None),
+        Beginning::Found { settled } => (None, None, Some(settled)),
+    };
+    loop {
+        let reached = match link.take() {
+            Some(link) => Reached::Link(link),
+            None => reach(&daemon, id, &mut budgets).await,
+        };
+        let ending = match reached {
+            Reached::Link(mut found) => {
+                if let Some(settled) = settled.take() {
+                    // The one who waits may have lost patience.
+                    let _ = settled.send(());
+                }
+                listen(&daemon, id, &mut found).await
+            }
+            Reached::Over(ending) => Some(ending),
+        };
+        if let Some(ending) = ending {
+            closing::close(&daemon, id, ending, anchor).await;
+            return;
+        }
+    }
+}
+
+/// Takes note of what the keeper says until it has a receipt (`Some`) or is lost (`None`).
+async fn listen(daemon: &Daemon, id: SessionId, link: &mut KeeperLink) -> Option<Ending> {
+    loop {
+        match link.next().await {
+            Ok(Said::Event(_, Event::Record(record))) => note(daemon, id, *record),
+            Ok(Said::Event(_, Event::Closed(receipt))) => {
+                closing::await_silence(link).await;
+                return Some(Ending::Receipt(*receipt));
+            }
+            Ok(Said::Reply(_, reply)) => {
+                if let Reply::Record(record) = *reply {
+                    note(daemon, id, *record);
+                }
+            }
+            Ok(Said::Event(_, Event::Exited { .. } | Event::Detached { .. } | Event::Notice { .. })) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Takes a record over, into the directory at once and onto the disk behind it.
+pub fn note(daemon: &Daemon, id: SessionId, record: SessionRecord) {
+    if record.id != id {
+        return;
+    }
+    if let Some(stored) = daemon.directory.update(record) {
+        // Nobody waits: what matters of it is also in the keeper's own log.
+        drop(daemon.ledger.write(move |store| store.put(&stored)));
+    }
+}
+
+async fn subscribe(mut link: KeeperLink) -> Option<KeeperLink> {
+    link.send(&Request::Show { follow: true }).await.ok()?;
+    Some(link)
+}
+
+/// Finds the session's keeper, has one started where there is none, or finds that it is over.
+async fn reach(daemon: &Daemon, id: SessionId, budgets: &mut Budgets) -> Reached {
+    let anchor = daemon.folders.anchor_socket(id);
+    loop {
+        if let Some(receipt) = closing::left_receipt(daemon, id) {
+            return Reached::Over(Ending::Receipt(receipt));
+        }
+        if !daemon.folders.runtime_of(id).exists() {
+            if closing::never_ran(daemon, id) {
+                return Reached::Over(Ending::Never);
+            }
+            return Reached::Over(lost(
+                Component::Host,
+                "the host stopped or restarted while the session ran",
+            ));
+        }
+        let tried = match anchor_link::standing(anchor.clone()).await {
+            Ok(Standing::KeeperRuns) => introduce(daemon, id).await,
+            Ok(Standing::KeeperDead) => {
+                if !budgets.respawns.spend(Instant::now()) {
+                    let cause = format!("its keeper died more than {RESPAWNS} times in a minute");
+                    return Reached::Over(lost(Component::Keeper, &cause));
+                }
+                match anchor_link::start_keeper(anchor.clone(), &daemon.images.keeper).await {
+                    Ok(()) => introduce(daemon, id).await,
+                    Err(_) => Err(LinkError::Lost),
+                }
+            }
+            // Its keeper holds the other socket and may be about to wipe.
+            Ok(Standing::Gone) => match introduce(daemon, id).await {
+                Err(LinkError::Nobody | LinkError::Lost) if closing::left_receipt(daemon, id).is_none() => {
+                    return Reached::Over(lost(Component::Anchor, "its anchor died, and its keeper with it"));
+                }
+                tried => tried,
+            },
+            Err(_) => Err(LinkError::Lost),
+        };
+        match tried {
+            Ok(Introduced::Follows(link)) => return Reached::Link(link),
+            Ok(Introduced::Unopened) if closing::never_ran(daemon, id) => {
+                return Reached::Over(Ending::Never);
+            }
+            Ok(Introduced::Unopened) => {
+                return Reached::Over(lost(Component::Keeper, "its keeper knows nothing of it"));
+            }
+            Ok(Introduced::Closed(receipt)) => return Reached::Over(Ending::Receipt(*receipt)),
+            Err(_) if budgets.failures.spend(Instant::now()) => {
+                tokio::time::sleep(Duration::from_millis(10)).await
+            }
+            Err(_) => return Reached::Over(lost(Component::Keeper, "its keeper cannot be reached")),
+        }
+    }
+}
+
+enum Introduced {
+    Follows(KeeperLink),
+    Unopened,
+    Closed(Box<sessile_model::receipt::SignedReceipt>),
+}
+
+/// Connects and asks for the record, now and whenever it changes. A connection can also be
+/// waiting for a keeper that is already dead: whenever the answer takes long, the anchor is
+/// asked.
+async fn introduce(daemon: &Daemon, id: SessionId) -> Result<Introduced, LinkError> {
+    let mut link = KeeperLink::open(&daemon.folders.keeper_socket(id), daemon.version).await?;
+    link.send(&Request::Show { follow: true }).await?;
+    let mut doubt = FIRST_DOUBT;
+    loop {
+        let said = match timeout(doubt, link.next()).await {
+            Ok(said) => said?,
+            Err(_) => {
+                if let Ok(Standing::KeeperDead) =
+                    anchor_link::standing(daemon.folders.anchor_socket(id)).await
+                {
+                    return Err(LinkError::Lost);
+                }
+                doubt = (doubt * 2).min(LAST_DOUBT);
+                continue;
+            }
+        };
+        match said {
+            Said::Reply(_, reply) => match *reply {
+                Reply::Record(record) => {
+                    note(daemon, id, *record);
+                    return Ok(Introduced::Follows(link));
+                }
+                Reply::Problem(_)
+                | Reply::Done
+                | Reply::Attached { .. }
+                | Reply::Screen(_)
+                | Reply::Output(_)
+                | Reply::Started(_)
+                | Reply::Waited(_)
+                | Reply::Receipt(_)
+                | Reply::Exported(_)
+                | Reply::Changes(_)
+                | Reply::Applied(_) => return Ok(Introduced::Unopened),
+            },
+            Said::Event(_, Event::Record(record)) => note(daemon, id, *record),
+            Said::Event(_, Event::Closed(receipt)) => {
+                closing::await_silence(&mut link).await;
+                return Ok(Introduced::Closed(receipt));
+            }
+            Said::Event(_, Event::Exited { .. } | Event::Detached { .. } | Event::Notice { .. }) => {}
+        }
+    }
+}
+
+fn lost(component: Component, cause: &str) -> Ending {
+    Ending::Lost(Loss { component, cause: cause.to_owned() })
+}
+
+struct Budgets {
+    respawns: Budget,
+    failures: Budget,
+}
+
+/// At most so many in a [`WINDOW`].
+#[derive(Debug)]
+struct Budget {
+    most: usize,
+    spent: VecDeque<Instant>,
+}
+
+impl Budget {
+    fn of(most: usize) -> Self {
+        Self { most, spent: VecDeque::new() }
+    }
+
+    fn spend(&mut self, now: Instant) -> bool {
+        while self.spent.front().is_some_and(|&then| now.duration_since(then) >= WINDOW) {
+            self.spent.pop_front();
+        }
+        let allowed = self.spent.len() < self.most;
+        if allowed {
+            self.spent.push_back(now);
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_keepers_a_minute_and_no_more() {
+        let mut budget = Budget::of(RESPAWNS);
+        let start = Instant::now();
+        let mut allowed = |seconds| budget.spend(start + Duration::from_secs(seconds));
+        assert!((0..5).all(&mut allowed));
+        assert!(!allowed(59));
+        assert!(allowed(60));
+        assert!(!allowed(60));
+    }
+}

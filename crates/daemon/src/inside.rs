@@ -1,0 +1,111 @@
+//! Passing requests about a session's inside on to its keeper.
+
+use std::time::Duration;
+
+use sessile_model::receipt::SignedReceipt;
+use sessile_model::wire::{Reply, Request};
+use sessile_model::{Problem, ProblemKind, SessionId};
+use tokio::time::timeout;
+
+use crate::daemon::{Daemon, Found, ledger_problem, link_problem};
+use crate::keeper_link::{KeeperLink, LinkError};
+
+/// How long a keeper may take for what needs no waiting.
+const PROMPT: Duration = Duration::from_secs(30);
+/// How long what is left of a session that was wiped or lost may take to go away.
+const REMOVAL: Duration = Duration::from_secs(20);
+/// How often something that may be asked twice is asked.
+const TRIES: u32 = 5;
+
+/// Asks the keeper of a live session and returns its answer. A keeper that dies meanwhile is
+/// asked again, once it is replaced, where asking twice does no harm.
+///
+/// # Errors
+/// What the keeper refuses, and `Failed` when it cannot be reached.
+pub async fn ask(daemon: &Daemon, id: SessionId, request: Request) -> Result<Reply, Problem> {
+    let nature = nature(&request);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let asked = once(daemon, id, &request);
+        let answer =
+            if nature.prompt { timeout(PROMPT, asked).await.map_err(|_| late())? } else { asked.await };
+        match answer {
+            Ok(Reply::Problem(problem)) => return Err(problem),
+            Ok(reply) => return Ok(reply),
+            Err(LinkError::Lost)
+                if nature.repeatable && tries < TRIES && daemon.directory.gone(id).is_some() => {}
+            Err(e) => return Err(link_problem(&e)),
+        }
+    }
+}
+
+/// Ends a session, or finds that it has ended, and returns its receipt once nothing is left of it.
+///
+/// # Errors
+/// What the keeper refuses, and `Failed` when there is no receipt.
+pub async fn end(daemon: &Daemon, found: Found, request: Request) -> Result<SignedReceipt, Problem> {
+    let id = match found {
+        Found::Live(id) => id,
+        Found::Closed(id) => return receipt(daemon, id).await,
+    };
+    let Some(gone) = daemon.directory.gone(id) else { return receipt(daemon, id).await };
+    let answered = tokio::select! {
+        answer = ask(daemon, id, request) => Some(answer),
+        () = gone.clone().wait() => None,
+    };
+    match answered {
+        // The keeper is past answering; its follower finds out how it ended.
+        Some(Err(problem)) if !matches!(problem.kind, ProblemKind::Failed | ProblemKind::Conflict) => {
+            return Err(problem);
+        }
+        Some(_) => drop(timeout(REMOVAL, gone.wait()).await),
+        None => {}
+    }
+    match (receipt(daemon, id).await, answered) {
+        (Ok(receipt), _) | (Err(_), Some(Ok(Reply::Receipt(receipt)))) => Ok(receipt),
+        (Err(_), Some(Err(problem))) | (Err(problem), _) => Err(problem),
+    }
+}
+
+/// A closed session's receipt.
+///
+/// # Errors
+/// `NotFound` when there is none.
+pub async fn receipt(daemon: &Daemon, id: SessionId) -> Result<SignedReceipt, Problem> {
+    let found = daemon.ledger.read(move |store| store.receipt(id)).await.map_err(ledger_problem)?;
+    found.ok_or_else(|| Problem::new(ProblemKind::NotFound, "there is no receipt of this session"))
+}
+
+struct Nature {
+    /// Answered at once.
+    prompt: bool,
+    /// Asking twice is the same as asking once.
+    repeatable: bool,
+}
+
+fn nature(request: &Request) -> Nature {
+    let (prompt, repeatable) = match request {
+        Request::Show { .. } | Request::Screen { .. } | Request::Output { .. } => (true, true),
+        Request::Diff => (false, true),
+        Request::Pause | Request::Resume | Request::Resize(_) => (true, true),
+        Request::End { .. } | Request::Collect | Request::Wait(_) => (false, true),
+        Request::Input(_) | Request::Exec(_) | Request::Signal { .. } | Request::CloseInput => (true, false),
+        Request::Export(_) | Request::Apply(_) | Request::Open(_) => (false, false),
+        Request::Attach(_) | Request::Detach => (true, false),
+    };
+    Nature { prompt, repeatable }
+}
+
+async fn once(daemon: &Daemon, id: SessionId, request: &Request) -> Result<Reply, LinkError> {
+    let mut link = KeeperLink::open(&daemon.folders.keeper_socket(id), daemon.version).await?;
+    link.ask(request).await
+}
+
+fn late() -> Problem {
+    Problem::new(
+        ProblemKind::Timeout,
+        format!("the session's keeper did not answer in {} s", PROMPT.as_secs()),
+    )
+    .hint("look at the session, then decide whether to ask again")
+}

@@ -1,0 +1,168 @@
+//! Opening a session: check, reserve, start, hand over, acknowledge.
+//!
+//! The journal's intent is written while the keeper works and is on the disk before the answer.
+//! What fails leaves nothing behind.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sessile_journal::store::{Stored, free_slot};
+use sessile_model::wire::{Open, Reply, Request};
+use sessile_model::{Problem, ProblemKind, SessionId, SessionRecord, Spec, State};
+use tokio::process::Child;
+use tokio::time::timeout;
+
+use crate::closing::{self, Ending};
+use crate::daemon::{Daemon, ledger_problem, link_problem, now};
+use crate::directory::storable;
+use crate::follow::{Beginning, follow, note};
+use crate::keeper_link::{KeeperLink, LinkError};
+use crate::{launch, names, recovery, spec_check};
+
+/// How long bring-up may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// First host user id of slot 0. systemd's table of user ids has 1879048192 to 2147352575 unused.
+const SUBORDINATE_BASE: u32 = 1_879_048_192;
+/// Host user ids of one session.
+const SUBORDINATE_COUNT: u32 = 65_536;
+/// Slots in that range.
+pub const SLOTS: u32 = (2_147_352_576 - SUBORDINATE_BASE) / SUBORDINATE_COUNT;
+
+/// Opens a session and returns its record when it is active.
+///
+/// # Errors
+/// When the specification is refused, its name is taken, or a part of the session fails.
+pub async fn open(daemon: &Arc<Daemon>, spec: Spec) -> Result<SessionRecord, Problem> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let spec = spec_check::checked(spec, &daemon.folders, home.as_deref())?;
+    let (session, spec) = reserve(daemon, spec)?;
+    let daemon = Arc::clone(daemon);
+    // On its own: a client that leaves in the middle must not leave half a session.
+    let opened = tokio::spawn(async move { assemble(daemon, session, spec).await });
+    opened.await.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "the opening was cut short")))
+}
+
+/// Gives the session its id, its name and its slot. Nobody else can have them from here on.
+fn reserve(daemon: &Daemon, mut spec: Spec) -> Result<(Stored, Spec), Problem> {
+    let created = now();
+    let id = SessionId::new(created, random()?);
+    if spec.name.is_none() {
+        let numbers: [u8; 32] = random()?;
+        let mut random = [0u32; 8];
+        for (number, bytes) in random.iter_mut().zip(numbers.as_chunks::<4>().0) {
+            *number = u32::from_le_bytes(*bytes);
+        }
+        spec.name = names::invent(random, |name| daemon.directory.has_name(name));
+    }
+    let root = rustix::process::geteuid().is_root();
+    let slot = if root {
+        let slot = free_slot(id, SLOTS, |slot| daemon.directory.has_slot(slot));
+        let none = || Problem::new(ProblemKind::Exhausted, "every range of subordinate user ids is in use");
+        Some(slot.ok_or_else(none)?)
+    } else {
+        None
+    };
+    let record = SessionRecord {
+        name: spec.name.clone(),
+        user: spec.user.clone(),
+        channel: spec.channel.clone(),
+        chat: spec.chat.clone(),
+        labels: spec.labels.clone(),
+        metadata: spec.metadata.clone(),
+        limits: spec.limits,
+        created_at: created,
+        last_activity: created,
+        ..recovery::blank(id)
+    };
+    let session = Stored { record, keep_record: spec.keep_record, slot };
+    daemon.directory.enter(session.clone()).map_err(|_| {
+        Problem::new(ProblemKind::Conflict, "another open session has this name")
+            .hint("choose another name, or leave it out to have one invented")
+    })?;
+    Ok((session, spec))
+}
+
+async fn assemble(daemon: Arc<Daemon>, session: Stored, spec: Spec) -> Result<SessionRecord, Problem> {
+    let id = session.record.id;
+    let subordinate_base = session.slot.map(|slot| SUBORDINATE_BASE + slot * SUBORDINATE_COUNT);
+    let intent = storable(session.record, session.keep_record, session.slot);
+    let intent = daemon.ledger.write(move |store| store.put(&intent));
+    let anchor = match launch::start(&daemon.folders, id, &daemon.images) {
+        Ok(anchor) => anchor,
+        Err(e) => {
+            closing::close(&daemon, id, Ending::Never, None).await;
+            let why = std::error::Error::source(&e).map(|s| format!(": {s}")).unwrap_or_default();
+            return Err(Problem::new(ProblemKind::Failed, format!("{e}{why}")));
+        }
+    };
+    let request = Request::Open(Box::new(Open { spec, subordinate_base }));
+    let handed = timeout(PATIENCE, hand_over(&daemon, id, &request)).await;
+    let problem = match handed.unwrap_or_else(|_| Err(late())) {
+        Ok((link, record)) => match intent.await {
+            Ok(()) => {
+                note(&daemon, id, record.clone());
+                tokio::spawn(follow(daemon, id, Beginning::Opened(link, anchor)));
+                return Ok(record);
+            }
+            Err(e) => ledger_problem(e),
+        },
+        Err(problem) => problem,
+    };
+    give_up(&daemon, id, anchor).await;
+    Err(problem)
+}
+
+async fn hand_over(
+    daemon: &Daemon,
+    id: SessionId,
+    request: &Request,
+) -> Result<(KeeperLink, SessionRecord), Problem> {
+    let failed = |e: LinkError| match e {
+        LinkError::Nobody | LinkError::Lost => {
+            Problem::new(ProblemKind::Failed, "the session's keeper ended while it was opening the session")
+                .hint("SESSILE_DEBUG=1 has the daemon keep what it says in keeper-debug.log")
+        }
+        e @ (LinkError::Version { .. }
+        | LinkError::Frame(_)
+        | LinkError::Message(_)
+        | LinkError::TooLarge { .. }
+        | LinkError::Io(_)) => link_problem(&e),
+    };
+    let mut link =
+        KeeperLink::open(&daemon.folders.keeper_socket(id), daemon.version).await.map_err(failed)?;
+    match link.ask(request).await.map_err(failed)? {
+        Reply::Record(record) if matches!(record.state, State::Active | State::Paused) => Ok((link, *record)),
+        Reply::Problem(problem) => Err(problem),
+        Reply::Record(_)
+        | Reply::Done
+        | Reply::Attached { .. }
+        | Reply::Screen(_)
+        | Reply::Output(_)
+        | Reply::Started(_)
+        | Reply::Waited(_)
+        | Reply::Receipt(_)
+        | Reply::Exported(_)
+        | Reply::Changes(_)
+        | Reply::Applied(_) => {
+            Err(Problem::new(ProblemKind::Failed, "the session ended while it was opened"))
+        }
+    }
+}
+
+/// Removes a session that did not come to be. One whose keeper wiped it keeps its receipt.
+async fn give_up(daemon: &Daemon, id: SessionId, anchor: Child) {
+    let ending = closing::left_receipt(daemon, id).map_or(Ending::Never, Ending::Receipt);
+    closing::close(daemon, id, ending, Some(anchor)).await;
+}
+
+fn late() -> Problem {
+    Problem::new(ProblemKind::Timeout, format!("the session was not ready after {} s", PATIENCE.as_secs()))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Problem> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|_| Problem::new(ProblemKind::Internal, "the system gives no random numbers"))?;
+    Ok(bytes)
+}

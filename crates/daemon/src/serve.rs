@@ -1,0 +1,202 @@
+//! One daemon per runtime folder: its lock, its socket, its start and its stop.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use sessile_anchor::image;
+use sessile_journal::store::{Store, StoreError};
+use sessile_vault::InstallationKey;
+use sessile_vault::installation::InstallationError;
+use thiserror::Error;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::api::status::Adopted;
+use crate::api::{self, Peer};
+use crate::daemon::{Daemon, Notices, now};
+use crate::directory::Directory;
+use crate::launch::Images;
+use crate::ledger::{Ledger, LedgerError};
+use crate::paths::{Folders, PathError};
+use crate::recovery;
+
+/// The installation's signing key in the state folder.
+pub const KEY_FILE: &str = "installation.key";
+/// How long requests under way may take when the daemon is asked to stop.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What a daemon is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct Config<'a> {
+    /// Where sockets are.
+    pub runtime_dir: &'a Path,
+    /// Where the journal, the installation's key, logs and receipts are.
+    pub state_dir: &'a Path,
+    /// The anchor's program.
+    pub anchor_image: &'static [u8],
+    /// The keeper's program.
+    pub keeper_image: &'static [u8],
+    /// The program's version.
+    pub version: &'static str,
+    /// Called once when requests are about to be answered.
+    pub listening: Option<fn() -> io::Result<()>>,
+}
+
+/// Why a daemon could not start or go on.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// A folder cannot be used.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// Another daemon has the runtime folder.
+    #[error("another daemon already runs in {runtime}")]
+    AlreadyRunning {
+        /// The runtime folder.
+        runtime: PathBuf,
+    },
+    /// The lock cannot be taken.
+    #[error("the daemon's lock could not be taken")]
+    Lock(#[source] io::Error),
+    /// The socket cannot be bound.
+    #[error("the daemon's socket could not be bound")]
+    Socket(#[source] io::Error),
+    /// The key cannot be used.
+    #[error("the installation's key could not be used")]
+    Key(#[from] InstallationError),
+    /// The journal cannot be used.
+    #[error("the journal could not be opened")]
+    Store(#[from] StoreError),
+    /// The journal cannot be read.
+    #[error("the journal could not be read")]
+    Ledger(#[from] LedgerError),
+    /// The programs cannot be sealed in memory.
+    #[error("the programs of sessions could not be put into memory")]
+    Image(#[source] io::Error),
+    /// The system refused something that every program needs.
+    #[error("the daemon could not be set up")]
+    System(#[source] io::Error),
+}
+
+/// Runs a daemon until it is asked to stop by request or by SIGTERM, SIGINT or SIGHUP. Sessions
+/// go on without it.
+///
+/// # Errors
+/// When it cannot start; [`DaemonError::AlreadyRunning`] when there is one.
+pub fn run(config: Config<'_>) -> Result<(), DaemonError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Only anchors are asked there, briefly.
+        .max_blocking_threads(8)
+        .thread_stack_size(256 << 10)
+        .build()
+        .map_err(DaemonError::System)?;
+    let done = runtime.block_on(live(config));
+    // A thread that still waits for an anchor holds nobody up.
+    runtime.shutdown_background();
+    done
+}
+
+async fn live(config: Config<'_>) -> Result<(), DaemonError> {
+    // Whatever is made from here on is closed to others, sockets included.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let folders = Folders { runtime: config.runtime_dir.to_owned(), state: config.state_dir.to_owned() };
+    folders.prepare()?;
+    let lock = lock(&folders)?;
+    let listener = bind(&folders.socket())?;
+    let served = serve(config, folders.clone(), listener).await;
+    // Still under the lock: the socket can only be ours.
+    let _ = std::fs::remove_file(folders.socket());
+    drop(lock);
+    served
+}
+
+async fn serve(config: Config<'_>, folders: Folders, listener: UnixListener) -> Result<(), DaemonError> {
+    let (store, notice) = Store::open(&folders.state, now())?;
+    let (ledger, thread) = Ledger::start(store).map_err(DaemonError::System)?;
+    let daemon = Arc::new(Daemon {
+        key: installation_key(&folders)?,
+        images: Images {
+            anchor: image::seal("sessile-anchor", config.anchor_image).map_err(DaemonError::Image)?,
+            keeper: image::seal("sessile-keeper", config.keeper_image).map_err(DaemonError::Image)?,
+        },
+        folders,
+        directory: Directory::default(),
+        ledger: ledger.clone(),
+        version: config.version,
+        stop: Notify::new(),
+        notices: Notices::default(),
+    });
+    if let Some(notice) = notice {
+        daemon.notices.add(notice);
+    }
+    let mut signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()]
+        .map(signal)
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(DaemonError::System)?;
+    let adopted = Adopted(recovery::adopt(&daemon).await?);
+    if let Some(listening) = config.listening {
+        listening().map_err(DaemonError::System)?;
+    }
+    let app = api::router(Arc::clone(&daemon)).layer(Extension(adopted));
+    let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+    let asked = Arc::clone(&daemon);
+    let stop = async move {
+        let signalled = futures_util::future::select_all(signals.iter_mut().map(|s| Box::pin(s.recv())));
+        tokio::select! {
+            () = asked.stop.notified() => {}
+            _ = signalled => {}
+        }
+        // The receiver is there as long as the server is.
+        let _ = stopping.send(());
+    };
+    let server = axum::serve(listener, app.into_make_service_with_connect_info::<Peer>());
+    let server = std::future::IntoFuture::into_future(server.with_graceful_shutdown(stop));
+    tokio::select! {
+        served = server => served.map_err(DaemonError::Socket)?,
+        () = async {
+            // Long waits and attachments are not waited for; their clients come back.
+            let _ = stopped.await;
+            tokio::time::sleep(FAREWELL).await;
+        } => {}
+    }
+    ledger.close();
+    // A ledger thread that panicked has nothing more to write.
+    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    Ok(())
+}
+
+fn lock(folders: &Folders) -> Result<File, DaemonError> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(folders.lock(), flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|e| DaemonError::Lock(e.into()))?;
+    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(File::from(fd)),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(DaemonError::AlreadyRunning { runtime: folders.runtime.clone() })
+        }
+        Err(e) => Err(DaemonError::Lock(e.into())),
+    }
+}
+
+/// Binds the socket; what a dead daemon left there goes. The lock makes sure that it is dead.
+fn bind(path: &Path) -> Result<UnixListener, DaemonError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(DaemonError::Socket(e)),
+    }
+    UnixListener::bind(path).map_err(DaemonError::Socket)
+}
+
+fn installation_key(folders: &Folders) -> Result<InstallationKey, DaemonError> {
+    let mut entropy = [0; 32];
+    getrandom::fill(&mut entropy).map_err(|e| DaemonError::System(io::Error::other(e.to_string())))?;
+    Ok(InstallationKey::load_or_create(&folders.state.join(KEY_FILE), &entropy)?)
+}
