@@ -83,6 +83,12 @@ fn start() -> Outcome<u8> {
     let options = parse()?;
     // Before the user changes: /proc/self closes then.
     let image = sessile_anchor::image::seal("init", &std::fs::read("/proc/self/exe")?)?;
+    if let Some(id) = options.drop {
+        let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
+        rustix::thread::set_thread_groups(&[])?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    }
     // SAFETY: this program has one thread.
     match unsafe { libc::fork() } {
         0 => {
@@ -133,12 +139,6 @@ fn parse() -> Outcome<Options> {
 fn keep(options: &Options, image: BorrowedFd<'_>) -> Outcome<u8> {
     let parent = rustix::process::getppid().ok_or("no parent")?;
     let anchor = pidfd_open(parent, PidfdFlags::empty())?;
-    if let Some(id) = options.drop {
-        let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
-        rustix::thread::set_thread_groups(&[])?;
-        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-    }
     if options.rounds > 1 {
         return measure(options, image, &anchor);
     }

@@ -64,9 +64,9 @@ pub const ROWS: &[Row] = &[
     row("other processes", "/proc", Shows::Nothing, None),
     row("disks", "/proc/partitions, /proc/diskstats, /proc/swaps", Shows::Nothing, None),
     row(
-        "paths of granted folders on their file systems",
+        "the mount table",
         "/proc/self/mountinfo",
-        Shows::Link("mountinfo names the host's devices and the paths of granted folders"),
+        Shows::Link("mountinfo names the host's devices, the user's number there, and the paths of granted folders"),
         None,
     ),
     row(
