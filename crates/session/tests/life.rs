@@ -6,7 +6,7 @@ use sessile_model::receipt::{WipeEvidence, WipeStep};
 use sessile_model::state::{Component, EndedBy, Exit, Outcome};
 use sessile_model::{AppName, Millis, Property, PropertyStatus, State};
 use sessile_session::{
-    Admission, BringupStep, DEFAULT_LINGER, Denied, Effect, Event, MainCommand, Request, SILENT_PROBES,
+    Admission, BringupStep, DEFAULT_LINGER, Denied, Effect, Event, Fact, MainCommand, Request, SILENT_PROBES,
 };
 use support::{Life, opening};
 
@@ -132,6 +132,8 @@ fn an_end_before_it_is_active_undoes_the_step_in_flight_and_cancels() {
     life.hand_in(Event::EndRequested { by: EndedBy::Operator, grace: Millis(10_000) });
     assert!(life.last.contains(&Effect::Undo(BringupStep::Preflight)));
     assert!(!life.last.iter().any(|e| matches!(e, Effect::Wipe { .. })), "the undo comes first");
+    life.hand_in(Event::UndoDone { step: BringupStep::Sandbox });
+    assert_eq!(life.last, [], "another step's undo is not the one that is waited for");
     life.settle();
     assert_eq!(life.session.outcome(), Some(Outcome::Cancelled { by: EndedBy::Cancelled }));
     assert_eq!(life.session.state(), State::Closed);
@@ -143,6 +145,8 @@ fn a_broken_property_cuts_the_route_before_anything_else() {
     life.hand_in(Event::Probed { property: Property::Routing, status: PropertyStatus::default() });
     assert_eq!(life.last.first(), Some(&Effect::CutRoute));
     assert_eq!(life.session.state(), State::Failed);
+    let found = Fact::Verified { property: Property::Routing, holds: false, weaker: false };
+    assert!(life.journal.iter().any(|entry| entry.fact == found));
     let grace =
         life.last.iter().find_map(|e| if let Effect::Wipe { grace, .. } = e { Some(*grace) } else { None });
     assert_eq!(grace, Some(Millis(0)));
