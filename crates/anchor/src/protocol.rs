@@ -42,6 +42,9 @@
 //! `UnsupportedVersion`. A packet too short to hold version, operation and sequence is answered
 //! with zeros in their place.
 //!
+//! The anchor never waits for a peer: while one leaves its answers unread, the anchor reads no
+//! more from it.
+//!
 //! A pump holds its own duplicates: dropping a name does not stop it. It sets its source
 //! O_NONBLOCK and adds 1 to its notify eventfd after each batch of bytes, when the source comes to
 //! its end, and when the ring's floor stops it. A source at its end, and one stopped by the floor,

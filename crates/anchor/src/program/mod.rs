@@ -7,6 +7,7 @@
 mod children;
 mod held;
 mod operations;
+mod peer;
 mod pumps;
 mod store;
 
@@ -15,11 +16,12 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::ptr::null_mut;
 
-use crate::protocol::{Code, MAX_PUMPS, REQUEST_LEN, Reply, Request};
-use crate::{fds, inherit, sys};
+use crate::protocol::MAX_PUMPS;
+use crate::{inherit, sys};
 use children::Children;
 use held::Held;
 use operations::After;
+use peer::{Packet, Peer};
 use pumps::Pumps;
 use store::Store;
 
@@ -46,8 +48,8 @@ const AT_PUMPS: usize = AT_SUPERVISORS + SUPERVISORS;
 struct Anchor {
     signals: Held,
     listener: Held,
-    link: Held,
-    supervisors: [Held; SUPERVISORS],
+    link: Peer,
+    supervisors: [Peer; SUPERVISORS],
     /// Where the next supervisor goes.
     next_supervisor: usize,
     /// The listener cannot accept now and is left out for one turn.
@@ -61,8 +63,8 @@ struct Anchor {
 static mut ANCHOR: Anchor = Anchor {
     signals: Held::NONE,
     listener: Held::NONE,
-    link: Held::NONE,
-    supervisors: [const { Held::NONE }; SUPERVISORS],
+    link: Peer::NONE,
+    supervisors: [const { Peer::NONE }; SUPERVISORS],
     next_supervisor: 0,
     rest: false,
     children: Children::NONE,
@@ -130,10 +132,10 @@ impl Anchor {
     fn turn(&mut self) {
         let mut set = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; AT_PUMPS + MAX_PUMPS];
         set[AT_SIGNALS].fd = self.signals.number();
-        set[AT_LINK].fd = self.link.number();
+        set[AT_LINK] = self.link.wanted();
         set[AT_LISTENER].fd = if self.rest { -1 } else { self.listener.number() };
         for (place, supervisor) in set[AT_SUPERVISORS..AT_PUMPS].iter_mut().zip(&self.supervisors) {
-            place.fd = supervisor.number();
+            *place = supervisor.wanted();
         }
         let pumps = self.pumps.arm(&mut set[AT_PUMPS..]);
         let timeout = if std::mem::take(&mut self.rest) { REST_MS } else { -1 };
@@ -171,18 +173,18 @@ impl Anchor {
     /// Answers what the keeper asks; closes the link when the keeper has.
     fn serve_link(&mut self) {
         for _ in 0..PACKETS_PER_TURN {
-            let Some(packet) = Packet::receive(&self.link) else { return };
+            let Some(packet) = self.link.receive() else { return };
             let (request, fd) = match packet {
                 Packet::Closed => return self.link.clear(),
                 Packet::Malformed(request) => {
-                    answer(&self.link, &Reply::to(&request, Code::Malformed), &Held::NONE);
+                    self.link.refuse(&request);
                     continue;
                 }
                 Packet::Request(request, fd) => (request, fd),
             };
             let (reply, entry) = operations::for_keeper(&mut self.store, &mut self.pumps, &request, fd);
             let fd = entry.map_or(&Held::NONE, |i| self.store.fd(i));
-            answer(&self.link, &reply, fd);
+            self.link.answer(&reply, fd);
             if operations::is_quit(&reply) {
                 exit(0);
             }
@@ -191,17 +193,17 @@ impl Anchor {
 
     fn serve_supervisor(&mut self, i: usize) {
         for _ in 0..PACKETS_PER_TURN {
-            let Some(packet) = Packet::receive(&self.supervisors[i]) else { return };
+            let Some(packet) = self.supervisors[i].receive() else { return };
             let (request, fd) = match packet {
                 Packet::Closed => return self.supervisors[i].clear(),
                 Packet::Malformed(request) => {
-                    answer(&self.supervisors[i], &Reply::to(&request, Code::Malformed), &Held::NONE);
+                    self.supervisors[i].refuse(&request);
                     continue;
                 }
                 Packet::Request(request, fd) => (request, fd),
             };
             let (reply, after) = self.for_supervisor(&request, fd);
-            answer(&self.supervisors[i], &reply, &Held::NONE);
+            self.supervisors[i].answer(&reply, &Held::NONE);
             match after {
                 After::GoOn => {}
                 After::Exit => exit(0),
@@ -218,65 +220,13 @@ impl Anchor {
             Ok(socket) if is_own_user(&socket) => {
                 let i = self.next_supervisor % SUPERVISORS;
                 self.next_supervisor = (i + 1) % SUPERVISORS;
-                let free = self.supervisors.iter().position(Held::is_none);
+                let free = self.supervisors.iter().position(Peer::is_none);
                 self.supervisors[free.unwrap_or(i)].set(socket);
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.rest = true,
         }
-    }
-}
-
-/// What came on a socket.
-enum Packet {
-    Request(Request, Option<OwnedFd>),
-    /// Wrong length, or more than one descriptor.
-    Malformed(Request),
-    /// The peer has closed and nothing is left to read.
-    Closed,
-}
-
-impl Packet {
-    /// `None` when there is nothing now.
-    fn receive(socket: &Held) -> Option<Self> {
-        let fd = socket.fd()?;
-        let mut bytes = [0; REQUEST_LEN];
-        let mut first = None;
-        let mut count = 0;
-        let received = fds::receive(fd, &mut bytes, fds::NO_WAIT, |fd| {
-            count += 1;
-            first.get_or_insert(fd);
-        });
-        match received {
-            // An empty packet looks like a closed socket, which says more when asked.
-            Ok(0) => match sys::poll_one(fd, libc::POLLIN, 0) {
-                Ok(events) if events & libc::POLLHUP != 0 => Some(Self::Closed),
-                Ok(_) | Err(_) => Some(Self::Malformed(Request::decode(&[]))),
-            },
-            Ok(REQUEST_LEN) if count <= 1 => Some(Self::Request(Request::decode(&bytes), first)),
-            Ok(len) => Some(Self::Malformed(Request::decode(&bytes[..len.min(REQUEST_LEN)]))),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            // Cut off: what fits has come. (Reset by a peer that died with answers unread is told
-            // once, and what it had sent can still be read.)
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Some(Self::Malformed(Request::decode(&bytes)))
-            }
-            Err(_) => Some(Self::Malformed(Request::decode(&[]))),
-        }
-    }
-}
-
-/// Sends a reply. A peer that does not read its replies loses them: the anchor never waits.
-fn answer(socket: &Held, reply: &Reply, fd: &Held) {
-    let Some(socket) = socket.fd() else { return };
-    let sent = fds::send(socket, &reply.encode(), fd.fd().as_slice(), libc::MSG_DONTWAIT);
-    if let (Err(error), Some(_)) = (sent, fd.fd())
-        && error.kind() != io::ErrorKind::WouldBlock
-    {
-        // The kernel limits descriptors in flight.
-        let refused = operations::refused(reply, &error);
-        let _ = fds::send(socket, &refused.encode(), &[], libc::MSG_DONTWAIT);
     }
 }
 
