@@ -49,6 +49,9 @@ impl Child {
                         break;
                     }
                 }
+                // A new user namespace makes a process undumpable until it executes, which an
+                // app's process has done.
+                libc::prctl(libc::PR_SET_DUMPABLE, 1);
                 libc::write(writer.as_raw_fd(), answer.as_ptr().cast(), answer.len());
                 loop {
                     libc::pause();
@@ -154,7 +157,7 @@ pub(super) fn has_close_range() -> bool {
     unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) == 0 }
 }
 
-/// Overwrites a read-only page of another process of this user, as a scrub does.
+/// Overwrites a read-only page of a process in a user namespace of this user, as a scrub does.
 pub(super) fn write_other_memory() -> io::Result<()> {
     const LEN: usize = 4096;
     // SAFETY: a fresh anonymous mapping at an address of the kernel's choice, unmapped below.
@@ -164,7 +167,9 @@ pub(super) fn write_other_memory() -> io::Result<()> {
     if page == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    let written = Child::unshare(&[]).map_err(|(_, e)| e).and_then(|child| {
+    // Where user namespaces are forbidden, that is another finding; a plain process tells the rest.
+    let child = Child::unshare(&[libc::CLONE_NEWUSER]).or_else(|_| Child::unshare(&[]));
+    let written = child.map_err(|(_, e)| e).and_then(|child| {
         File::options().write(true).open(child.file("mem"))?.write_all_at(&[0; 8], page as u64)
     });
     // SAFETY: the mapping made above, to which nothing refers.
