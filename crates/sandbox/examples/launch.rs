@@ -13,6 +13,7 @@
 //!   --orphan          kill the stand-in for the anchor and wait for the app to die
 //!   --freeze          stop the app's processes by signals while the script runs, then kill them
 //!   --terminal        open a terminal of the app's own and print its size
+//!   --cgroup          start in a control group of its own, freeze, thaw and kill by it
 //!   --rounds N        open and launch N times and print times in microseconds
 //! ```
 //!
@@ -29,8 +30,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use sessile_anchor::control::{Command, Control, Started, Stdio};
-use sessile_model::{AppName, Property};
+use sessile_model::spec::Limits;
+use sessile_model::{AppName, ByteSize, Property, SessionId, Timestamp};
 use sessile_sandbox::app::{AppPlan, Identity, LaunchedApp, ProjectMount, launch};
+use sessile_sandbox::cgroup::{Cgroup, CgroupError};
 use sessile_sandbox::probe::{self, ProbeInputs};
 use sessile_sandbox::processes;
 use sessile_sandbox::seccomp;
@@ -58,6 +61,7 @@ struct Options {
     orphan: bool,
     freeze: bool,
     terminal: bool,
+    cgroup: bool,
     rounds: u32,
     script: String,
 }
@@ -129,6 +133,7 @@ fn parse() -> Outcome<Options> {
             "--probe" => options.probe = true,
             "--orphan" => options.orphan = true,
             "--freeze" => options.freeze = true,
+            "--cgroup" => options.cgroup = true,
             "--terminal" => options.terminal = true,
             _ => options.script = arg,
         }
@@ -149,7 +154,10 @@ fn keep(options: &Options, image: BorrowedFd<'_>) -> Outcome<u8> {
         }
         other => other?,
     };
-    let (app, mut control) = start_app(options, &space, "main", image, &anchor)?;
+    if options.cgroup {
+        return in_cgroup(options, &space, image, &anchor);
+    }
+    let (app, mut control) = start_app(options, &space, "main", None, image, &anchor)?;
     if options.probe {
         report(options, &space, &app, &mut control)?;
     }
@@ -162,7 +170,7 @@ fn keep(options: &Options, image: BorrowedFd<'_>) -> Outcome<u8> {
         run(&mut control, &options.script)?
     };
     if let Some(second) = &options.second {
-        let (other, mut control) = start_app(options, &space, "second", image, &anchor)?;
+        let (other, mut control) = start_app(options, &space, "second", None, image, &anchor)?;
         run(&mut control, second)?;
         processes::kill(&other.init)?;
     }
@@ -189,6 +197,7 @@ fn start_app(
     options: &Options,
     space: &Space,
     name: &str,
+    cgroup: Option<&Cgroup>,
     image: BorrowedFd<'_>,
     anchor: &OwnedFd,
 ) -> Outcome<(LaunchedApp, Control)> {
@@ -207,7 +216,7 @@ fn start_app(
         mounts: Vec::new(),
         extra_etc: Vec::new(),
         max_processes: options.processes.unwrap_or(256),
-        cgroup: None,
+        cgroup,
         image,
         anchor: anchor.as_fd(),
         seccomp: &filter,
@@ -216,6 +225,31 @@ fn start_app(
     let mut control = Control::from_fd(app.control.try_clone()?);
     control.wait_ready(Duration::from_secs(5))?;
     Ok((app, control))
+}
+
+/// Runs the script in a control group with limits in every version the host has.
+fn in_cgroup(options: &Options, space: &Space, image: BorrowedFd<'_>, anchor: &OwnedFd) -> Outcome<u8> {
+    let mut entropy = [7; 10];
+    entropy[..4].copy_from_slice(&std::process::id().to_le_bytes());
+    let id = SessionId::new(Timestamp::from_millis(0), entropy);
+    let limits = Limits { memory: Some(ByteSize(96 << 20)), cpu_percent: Some(80), ..Limits::default() };
+    let mut cgroup = match Cgroup::create(id, &limits) {
+        Ok(Some(cgroup)) => cgroup,
+        Ok(None) => return Err("limits were ignored".into()),
+        Err(why @ CgroupError::CannotEnforce { .. }) => {
+            println!("skipped: {why}");
+            return Ok(0);
+        }
+        Err(other) => return Err(other.into()),
+    };
+    let (app, mut control) = start_app(options, space, "main", Some(&cgroup), image, anchor)?;
+    let code = run(&mut control, &options.script)?;
+    println!("counted: {}", cgroup.usage().memory.is_some_and(|bytes| bytes > 0));
+    println!("frozen: {}", cgroup.freeze()? && cgroup.thaw()?);
+    println!("killed: {}", cgroup.kill()? > 0 && ends(&app.init)?);
+    cgroup.remove()?;
+    println!("removed: {}", Cgroup::reopen(id).is_none());
+    Ok(code)
 }
 
 /// Starts a script with its output in a pipe.
@@ -247,7 +281,9 @@ fn run(control: &mut Control, script: &str) -> Outcome<u8> {
 fn freeze(options: &Options, app: &LaunchedApp, control: &mut Control) -> Outcome<u8> {
     let mut output = begin(control, &options.script)?;
     let mut buffer = [0u8; 4096];
-    output.read(&mut buffer)?;
+    if output.read(&mut buffer)? == 0 {
+        return Err("the script printed nothing".into());
+    }
     let stopped = processes::freeze(app.pid, Duration::from_secs(5))?;
     let flags = rustix::fs::fcntl_getfl(&output)?;
     rustix::fs::fcntl_setfl(&output, flags | rustix::fs::OFlags::NONBLOCK)?;
@@ -314,7 +350,7 @@ fn measure(options: &Options, image: BorrowedFd<'_>, anchor: &OwnedFd) -> Outcom
         let begun = Instant::now();
         let space = open(options)?;
         let opened = begun.elapsed();
-        let (app, _control) = start_app(options, &space, "main", image, anchor)?;
+        let (app, _control) = start_app(options, &space, "main", None, image, anchor)?;
         let ready = begun.elapsed();
         processes::kill(&app.init)?;
         ends(&app.init)?;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,44 @@ pub fn kill(init: impl AsFd) -> io::Result<()> {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Host process ids of everything below an app's init, which is everything in its sandbox:
+/// orphans become its children. Looks only at those processes, not at all of the host's.
+///
+/// # Errors
+/// When init is gone, or the kernel lists no children (before 4.2, or built without it) and
+/// `/proc` cannot be read.
+pub fn descendants(init: u32) -> io::Result<Vec<u32>> {
+    let own = PathBuf::from(format!("/proc/{init}/task/{init}/children"));
+    if !own.exists() {
+        let all = list(namespace_of(init)?)?;
+        return Ok(all.into_iter().filter(|&pid| pid != init).collect());
+    }
+    let mut found = Vec::new();
+    let mut open = vec![init];
+    while let Some(pid) = open.pop() {
+        // A process that ended meanwhile has left its children to init, which a later look sees.
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for thread in threads.flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            let children = children.split_whitespace().filter_map(|child| child.parse::<u32>().ok());
+            for child in children.filter(|&child| is_alive(child)) {
+                found.push(child);
+                open.push(child);
+            }
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+/// Whether a process is more than an entry that waits to be reaped.
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
 }
 
 /// The host's process id of a direct child of `init`, by its process id inside the namespace.

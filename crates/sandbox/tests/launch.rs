@@ -1,5 +1,7 @@
 //! Real sandboxes, as root and as an unprivileged user, looked at from inside and outside.
 
+#![allow(clippy::unwrap_used)] // the whole file is a test
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -371,6 +373,17 @@ fn processes_stand_still_go_on_and_end_by_signals() {
         let Some(text) = World::new(mode).printed(&["--freeze", script]) else { continue };
         let expected = "stopped several: true\nsilent while stopped: true\ngoes on: true\n\
                         left after the kill: 0\n";
+        assert_eq!(text, expected, "{mode:?}");
+    }
+}
+
+#[test]
+fn control_groups_limit_freeze_and_kill() {
+    for mode in modes() {
+        let script = "exec 2>/dev/null; cut -d: -f3 /proc/self/cgroup | sort -u; \
+                      python3 -c 'x = bytearray(200 << 20)'; echo $?";
+        let Some(text) = World::new(mode).printed(&["--cgroup", script]) else { continue };
+        let expected = "/\n137\ncounted: true\nfrozen: true\nkilled: true\nremoved: true\n";
         assert_eq!(text, expected, "{mode:?}");
     }
 }
