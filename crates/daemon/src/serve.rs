@@ -89,6 +89,8 @@ pub enum DaemonError {
 /// # Errors
 /// When it cannot start; [`DaemonError::AlreadyRunning`] when there is one.
 pub fn run(config: Config<'_>) -> Result<(), DaemonError> {
+    // Whatever the starter left open would otherwise live on in every anchor.
+    sessile_anchor::inherit::keep_to_ourselves().map_err(DaemonError::System)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Only anchors are asked there, briefly.

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use sessile_model::api::{
-    Apply, Changes, Exec, ExecStarted, Export, Exported, Input, Output, Screen, Wait, Waited,
+    Applied, Apply, Changes, Exec, ExecStarted, Export, Exported, Input, Output, Screen, Wait, Waited,
 };
 use sessile_model::wire::{Reply, Request};
 use sessile_model::{AppName, Problem, ProblemKind};
