@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, MemfdFlags, Mode, OFlags, SealFlags, Uid, chmodat, chownat,
-    fcntl_add_seals, memfd_create, mkdirat, openat, statat,
+    AtFlags, CWD, FileType, Gid, MemfdFlags, Mode, OFlags, SealFlags, Uid, chmodat, chownat, fcntl_add_seals,
+    memfd_create, mkdirat, openat, statat,
 };
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
@@ -231,10 +231,7 @@ pub fn launch(space: &Space, plan: &AppPlan<'_>) -> Result<LaunchedApp, LaunchEr
         writable: want.writable,
         protected: want.protected,
         is_file: *is_file,
-        below_another: wanted
-            .iter()
-            .take(i)
-            .any(|w| Path::new(&want.target).starts_with(&w.target)),
+        below_another: wanted.iter().take(i).any(|w| Path::new(&want.target).starts_with(&w.target)),
         tree: tree.as_ref().map(AsFd::as_fd),
     });
     let begin = |e: Errno| LaunchError::Begin(e.into());

@@ -350,8 +350,7 @@ fn is_writable(place: &Path) -> bool {
 fn offers(place: &Path, needed: &[Controller]) -> bool {
     let control = place.join("cgroup.subtree_control");
     let has = |controller: &Controller| {
-        fs::read_to_string(&control)
-            .is_ok_and(|text| text.split_whitespace().any(|c| c == controller.name()))
+        fs::read_to_string(&control).is_ok_and(|text| text.split_whitespace().any(|c| c == controller.name()))
     };
     needed.iter().all(|controller| {
         has(controller) || {

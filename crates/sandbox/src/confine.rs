@@ -1,8 +1,8 @@
 //! What a process gives up before it becomes init: capabilities, new privileges, file rights.
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetCreated, RulesetStatus, Scope,
+    ABI, Access, AccessFs, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
+    RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -48,9 +48,8 @@ pub(crate) fn limit_resources(processes: u32) -> Result<(), Errno> {
 /// The Landlock version this kernel enforces; 0 for none.
 pub(crate) fn landlock_abi() -> u8 {
     // SAFETY: a null attribute with size 0 and flag 1 asks for the version and touches nothing.
-    let rc = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, 1u32)
-    };
+    let rc =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, 1u32) };
     u8::try_from(rc).unwrap_or(0)
 }
 
@@ -85,11 +84,7 @@ pub(crate) fn enforce_landlock(writable: &[String]) -> Result<(), Fault> {
     }
 }
 
-fn allow(
-    rules: RulesetCreated,
-    path: &str,
-    access: BitFlags<AccessFs>,
-) -> Result<RulesetCreated, Fault> {
+fn allow(rules: RulesetCreated, path: &str, access: BitFlags<AccessFs>) -> Result<RulesetCreated, Fault> {
     let fail = || Fault { step: Step::Landlock, errno: sys::last_errno(), what: path.to_owned() };
     let fd = PathFd::new(path).map_err(|_| fail())?;
     rules.add_rule(PathBeneath::new(fd, access)).map_err(|_| fail())

@@ -64,10 +64,7 @@ pub(crate) fn synthetic(identity: &Identity) -> Vec<(&'static str, String)> {
         ),
         ("group", format!("{USER}:x:1000:\nnogroup:x:65534:\n")),
         ("hostname", format!("{host}\n")),
-        (
-            "hosts",
-            format!("127.0.0.1\tlocalhost {host}\n::1\tlocalhost ip6-localhost ip6-loopback\n"),
-        ),
+        ("hosts", format!("127.0.0.1\tlocalhost {host}\n::1\tlocalhost ip6-localhost ip6-loopback\n")),
         ("machine-id", format!("{}\n", identity.machine_id)),
         (
             "nsswitch.conf",
@@ -96,8 +93,21 @@ mod tests {
     #[test]
     fn what_identifies_the_host_is_not_shown() {
         let hidden = [
-            "hostname", "hosts", "machine-id", "passwd", "shadow", "group", "ssh", "resolv.conf",
-            "gitconfig", "fstab", "npmrc", "pip.conf", "krb5.conf", "sudoers", "profile.d",
+            "hostname",
+            "hosts",
+            "machine-id",
+            "passwd",
+            "shadow",
+            "group",
+            "ssh",
+            "resolv.conf",
+            "gitconfig",
+            "fstab",
+            "npmrc",
+            "pip.conf",
+            "krb5.conf",
+            "sudoers",
+            "profile.d",
         ];
         for name in hidden {
             assert!(!is_shown(name), "{name} is shown");

@@ -66,7 +66,9 @@ pub const ROWS: &[Row] = &[
     row(
         "the mount table",
         "/proc/self/mountinfo",
-        Shows::Link("mountinfo names the host's devices, the user's number there, and the paths of granted folders"),
+        Shows::Link(
+            "mountinfo names the host's devices, the user's number there, and the paths of granted folders",
+        ),
         None,
     ),
     row(

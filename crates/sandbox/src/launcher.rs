@@ -139,11 +139,7 @@ fn hand_over(report: BorrowedFd<'_>) -> Result<(), Fault> {
 
 /// Puts `/dev/null` at 0 to 2, control at 3 and filter at 4, and lets everything else close at
 /// the execution, the report socket among it: its end is what tells the caller.
-fn arrange(
-    image: BorrowedFd<'_>,
-    control: BorrowedFd<'_>,
-    filter: BorrowedFd<'_>,
-) -> Result<OwnedFd, Errno> {
+fn arrange(image: BorrowedFd<'_>, control: BorrowedFd<'_>, filter: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     // First out of the way of the places they are put in.
     let image = fcntl_dupfd_cloexec(image, 10)?;
     let control = fcntl_dupfd_cloexec(control, 10)?;
@@ -159,9 +155,7 @@ fn arrange(
         }
     }
     // SAFETY: marks descriptors; closes none.
-    let rc = unsafe {
-        libc::syscall(libc::SYS_close_range, 5u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, 5u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if rc != 0 {
         return Err(sys::last_errno());
     }
@@ -186,4 +180,3 @@ fn execute(image: &OwnedFd) -> Errno {
     };
     sys::last_errno()
 }
-

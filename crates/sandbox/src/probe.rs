@@ -39,10 +39,32 @@ pub struct ProbeInputs<'a> {
 
 /// Attempts that must fail inside.
 const MUST_FAIL: &[&str] = &[
-    "root_write", "usr_write", "etc_write", "core_pattern_write", "sysrq_write", "kcore_read",
-    "kmsg_read", "mem_read", "vsock_socket", "packet_socket", "raw_socket", "audit_socket",
-    "io_uring_setup", "keyctl", "bpf", "perf_event_open", "clone3", "ptrace_init", "init_mem",
-    "chroot", "sethostname", "tiocsti", "chmod_setuid", "mount_tmpfs", "setns", "unshare_user",
+    "root_write",
+    "usr_write",
+    "etc_write",
+    "core_pattern_write",
+    "sysrq_write",
+    "kcore_read",
+    "kmsg_read",
+    "mem_read",
+    "vsock_socket",
+    "packet_socket",
+    "raw_socket",
+    "audit_socket",
+    "io_uring_setup",
+    "keyctl",
+    "bpf",
+    "perf_event_open",
+    "clone3",
+    "ptrace_init",
+    "init_mem",
+    "chroot",
+    "sethostname",
+    "tiocsti",
+    "chmod_setuid",
+    "mount_tmpfs",
+    "setns",
+    "unshare_user",
 ];
 
 /// Sets of capabilities that must be empty inside.
@@ -228,11 +250,7 @@ fn amnesia(inside: &Inside<'_>, inputs: &ProbeInputs<'_>, found: &mut Findings) 
     }
     let writes = inside.get("tmp_write").copied().unwrap_or("unknown");
     found.expect(writes == "allowed", "session storage takes writes", format!("writes to /tmp: {writes}"));
-    found.expect(
-        host.core_limit.is_some_and(|limit| limit <= 1),
-        "core dumps are off",
-        "core dumps are on",
-    );
+    found.expect(host.core_limit.is_some_and(|limit| limit <= 1), "core dumps are off", "core dumps are on");
     found.good.push(match (inputs.storage_noswap, host.swap) {
         (true, _) => "session storage is never swapped out".to_owned(),
         (false, false) => "the host has no swap".to_owned(),

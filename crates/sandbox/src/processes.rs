@@ -3,8 +3,8 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, statat};

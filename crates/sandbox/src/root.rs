@@ -8,13 +8,13 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2,
-    readlinkat, statat, symlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, statat,
+    symlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, mount_change, unmount,
 };
 use rustix::process::{chdir, fchdir, pivot_root};
 
@@ -86,10 +86,36 @@ const PROC_READ_ONLY: &[&str] = &["sys", "irq", "bus", "fs"];
 
 /// Parts of /proc that are hidden: they describe the host's hardware, kernel memory or keys.
 const PROC_HIDDEN: &[&str] = &[
-    "acpi", "asound", "cmdline", "config.gz", "driver", "dynamic_debug", "iomem", "ioports",
-    "kallsyms", "kcore", "key-users", "keys", "kmsg", "kpagecgroup", "kpagecount", "kpageflags",
-    "latency_stats", "mdstat", "modules", "mtrr", "partitions", "diskstats", "sched_debug",
-    "scsi", "slabinfo", "swaps", "sysrq-trigger", "timer_list", "timer_stats", "vmallocinfo",
+    "acpi",
+    "asound",
+    "cmdline",
+    "config.gz",
+    "driver",
+    "dynamic_debug",
+    "iomem",
+    "ioports",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "latency_stats",
+    "mdstat",
+    "modules",
+    "mtrr",
+    "partitions",
+    "diskstats",
+    "sched_debug",
+    "scsi",
+    "slabinfo",
+    "swaps",
+    "sysrq-trigger",
+    "timer_list",
+    "timer_stats",
+    "vmallocinfo",
 ];
 
 /// Assembles the root folder and makes it the process's root. The working folder is the root of
@@ -158,8 +184,7 @@ fn make_skeleton(files: &OwnedFd, plan: &RootPlan<'_>) -> Result<(), (Errno, Str
     }
     // Below the place of the mount of /proc: seen by nobody but the bind over the real one.
     let boot_id = format!("{}\n", plan.identity.boot_id);
-    make_file(files, "proc/boot_id", boot_id.as_bytes(), 0o444)
-        .map_err(|e| (e, "boot_id".to_owned()))?;
+    make_file(files, "proc/boot_id", boot_id.as_bytes(), 0o444).map_err(|e| (e, "boot_id".to_owned()))?;
     for name in SYSTEM {
         let host = format!("/{name}");
         let made = match statat(CWD, &host, AtFlags::SYMLINK_NOFOLLOW) {
@@ -211,8 +236,7 @@ fn make_place(files: &OwnedFd, grant: &Grant<'_>) -> Result<(), Errno> {
 }
 
 fn make_file(at: &OwnedFd, path: &str, content: &[u8], mode: u32) -> Result<(), Errno> {
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(at, path, flags, Mode::from_raw_mode(mode))?;
     let mut rest = content;
     while !rest.is_empty() {
@@ -393,8 +417,7 @@ fn protect(top: &OwnedFd, path: &str) -> Result<(), Fault> {
         };
         let stat = statat(&place, "", AtFlags::EMPTY_PATH).on(Step::Protection, &reached)?;
         // A file in place of a folder (`.git` of a worktree) says where the folder is.
-        let is_last = names.peek().is_none()
-            || FileType::from_raw_mode(stat.st_mode) != FileType::Directory;
+        let is_last = names.peek().is_none() || FileType::from_raw_mode(stat.st_mode) != FileType::Directory;
         if !is_last && is_mounted_within(top, &place, &reached) {
             continue;
         }
@@ -417,8 +440,7 @@ fn is_mounted_within(top: &OwnedFd, place: &OwnedFd, path: &str) -> bool {
         None => resolve(top.as_fd(), "."),
     };
     let mount_of = |fd: &OwnedFd| {
-        rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID)
-            .map(|s| s.stx_mnt_id)
+        rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID).map(|s| s.stx_mnt_id)
     };
     match (parent.as_ref().map(mount_of), mount_of(place)) {
         (Ok(Ok(parent)), Ok(own)) => parent != own,

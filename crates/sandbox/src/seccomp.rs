@@ -324,12 +324,9 @@ fn decide(verdict: Verdict, program: &mut Vec<sock_filter>) {
             refuse,
             allow(),
         ]),
-        Verdict::Limit(resource) => program.extend([
-            load(resource),
-            op(IF_EQUAL, libc::RLIMIT_CORE, 0, 1),
-            fail(0),
-            allow(),
-        ]),
+        Verdict::Limit(resource) => {
+            program.extend([load(resource), op(IF_EQUAL, libc::RLIMIT_CORE, 0, 1), fail(0), allow()])
+        }
         Verdict::LimitIfGiven(resource) => program.extend([
             load(resource),
             op(IF_EQUAL, libc::RLIMIT_CORE, 0, 5),

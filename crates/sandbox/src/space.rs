@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, mount_change,
 };
 use thiserror::Error;
 
@@ -191,12 +191,7 @@ fn read_report(bytes: &[u8]) -> (u8, io::Error) {
 }
 
 /// The child's side, inside the new namespaces.
-fn assemble(
-    plan: &SpacePlan,
-    (uid, gid): (u32, u32),
-    storage: Option<BorrowedFd<'_>>,
-    socket: &OwnedFd,
-) {
+fn assemble(plan: &SpacePlan, (uid, gid): (u32, u32), storage: Option<BorrowedFd<'_>>, socket: &OwnedFd) {
     let report = |step: u8, errno: Errno| {
         let mut bytes = vec![step];
         bytes.extend(errno.raw_os_error().to_le_bytes());

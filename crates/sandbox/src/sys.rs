@@ -60,13 +60,9 @@ pub(crate) fn idmap_mount(mount: impl AsFd, userns: BorrowedFd<'_>) -> Result<()
 }
 
 /// A detached copy of the mount at `path`, with all below it.
-pub(crate) fn clone_tree(
-    folder: impl AsFd,
-    path: impl rustix::path::Arg,
-) -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE;
+pub(crate) fn clone_tree(folder: impl AsFd, path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     open_tree(folder, path, flags)
 }
 
@@ -80,18 +76,13 @@ pub(crate) fn clone_tree_of(fd: impl AsFd) -> Result<OwnedFd, Errno> {
 }
 
 /// Attaches a detached mount at a path.
-pub(crate) fn attach(
-    mount: impl AsFd,
-    folder: impl AsFd,
-    path: impl rustix::path::Arg,
-) -> Result<(), Errno> {
+pub(crate) fn attach(mount: impl AsFd, folder: impl AsFd, path: impl rustix::path::Arg) -> Result<(), Errno> {
     move_mount(mount, c"", folder, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 /// Attaches a detached mount on what a descriptor stands for.
 pub(crate) fn attach_on(mount: impl AsFd, place: impl AsFd) -> Result<(), Errno> {
-    let flags =
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, c"", place, c"", flags)
 }
 
@@ -126,10 +117,7 @@ pub(crate) enum Forked {
 /// # Safety
 /// The caller has one thread only: the child's copy of locks held by others would never be
 /// released. The child must end by `exec` or [`leave`].
-pub(crate) unsafe fn fork_with(
-    flags: u64,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> Result<Forked, Errno> {
+pub(crate) unsafe fn fork_with(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked, Errno> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
         flags: flags | libc::CLONE_PIDFD as u64,
@@ -142,9 +130,8 @@ pub(crate) unsafe fn fork_with(
     }
     // SAFETY: `args` is the kernel's layout and outlives the call; without CLONE_VM the child
     // runs on its own copy of this stack. libc has no wrapper that forks with these flags.
-    let pid = unsafe {
-        libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<CloneArgs>())
-    };
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<CloneArgs>()) };
     match pid {
         0 => Ok(Forked::Child),
         1.. => {
@@ -166,9 +153,7 @@ pub(crate) fn leave(code: i32) -> ! {
 pub(crate) fn reap(pid: u32) {
     loop {
         // SAFETY: a null status pointer is allowed. rustix has no `__WALL`.
-        let rc = unsafe {
-            libc::waitpid(pid.cast_signed(), std::ptr::null_mut(), libc::__WALL)
-        };
+        let rc = unsafe { libc::waitpid(pid.cast_signed(), std::ptr::null_mut(), libc::__WALL) };
         if rc >= 0 || last_errno() != Errno::INTR {
             return;
         }
@@ -201,11 +186,7 @@ pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 /// Sends one message with at most four descriptors.
-pub(crate) fn send(
-    socket: impl AsFd,
-    bytes: &[u8],
-    fds: &[BorrowedFd<'_>],
-) -> Result<(), Errno> {
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -229,12 +210,8 @@ pub(crate) fn receive(socket: impl AsFd, deadline: Instant) -> Result<Option<Mes
     let mut buffer = [0u8; 512];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut buffer)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let received =
+        recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

@@ -4,13 +4,26 @@ use std::path::{Component, Path};
 
 /// Folders that are the sandbox's own: nothing may be mounted on them, above them or below them.
 const TAKEN: &[&str] = &[
-    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/opt", "/proc",
-    "/sbin", "/sys", "/usr", "/var/run", "/var/lock",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix",
+    "/opt",
+    "/proc",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/var/run",
+    "/var/lock",
 ];
 
 /// Folders of the sandbox that may hold mounts but may not be covered themselves.
-const KEPT: &[&str] =
-    &["/home", "/home/user", "/tmp", "/run", "/run/user/1000", "/var/tmp", "/var"];
+const KEPT: &[&str] = &["/home", "/home/user", "/tmp", "/run", "/run/user/1000", "/var/tmp", "/var"];
 
 /// The target as clean text, when a granted folder may be mounted there: absolute, without dots,
 /// and apart from the sandbox's own folders.
@@ -41,8 +54,24 @@ mod tests {
     #[test]
     fn targets_stay_clear_of_the_sandbox() {
         for bad in [
-            "/", "", "work", "/proc", "/proc/sys", "/sys/fs", "/dev", "/etc/ssh", "/usr/local",
-            "/bin", "/home", "/home/user", "/tmp", "/run", "/var", "/work/../etc", "/nix", "/opt/x",
+            "/",
+            "",
+            "work",
+            "/proc",
+            "/proc/sys",
+            "/sys/fs",
+            "/dev",
+            "/etc/ssh",
+            "/usr/local",
+            "/bin",
+            "/home",
+            "/home/user",
+            "/tmp",
+            "/run",
+            "/var",
+            "/work/../etc",
+            "/nix",
+            "/opt/x",
         ] {
             assert_eq!(permitted(Path::new(bad)), None, "{bad} is permitted");
         }

@@ -224,7 +224,10 @@ EOF"#;
 #[test]
 fn tools_of_developers_run() {
     for (tool, script) in [
-        ("git", "git init -q p && cd p && echo a > a && git add a && git -c user.name=u -c user.email=e commit -qm a && git log --format=%s"),
+        (
+            "git",
+            "git init -q p && cd p && echo a > a && git add a && git -c user.name=u -c user.email=e commit -qm a && git log --format=%s",
+        ),
         ("gcc", "echo 'int main(void){return 7;}' > a.c && gcc a.c && ./a.out; [ $? = 7 ] && echo a"),
         ("node", "node -e 'setTimeout(() => console.log(\"a\"), 1)'"),
         ("python3", "python3 -c 'import multiprocessing as m; print(m.Pool(2).map(chr, [97])[0])'"),
@@ -253,8 +256,17 @@ fn a_project_keeps_its_owner_and_its_protected_paths() {
              mv .git .old; mv .git/hooks .git/old; mv .envrc y; echo a > .git/HEAD && echo done"
         );
         let output = world.launch(&[
-            "--project", path, "--protect", ".git/hooks", "--protect", ".envrc", "--protect",
-            ".git/config", "--protect", ".vscode", &script,
+            "--project",
+            path,
+            "--protect",
+            ".git/hooks",
+            "--protect",
+            ".envrc",
+            "--protect",
+            ".git/config",
+            "--protect",
+            ".vscode",
+            &script,
         ]);
         let text = String::from_utf8_lossy(&output.stdout);
         if text.starts_with("skipped:") {
