@@ -1,6 +1,8 @@
 //! What an app finds in `/etc`: synthetic files, and entries of the host's `/etc` that programs
 //! need and that identify nobody.
 
+use std::path::Path;
+
 use crate::app::Identity;
 
 /// The user's name inside.
@@ -54,11 +56,12 @@ pub(crate) fn is_shown(name: &str) -> bool {
 /// The synthetic files: name within `/etc` and content.
 pub(crate) fn synthetic(identity: &Identity) -> Vec<(&'static str, String)> {
     let host = &identity.hostname;
+    let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
     vec![
         (
             "passwd",
             format!(
-                "{USER}:x:1000:1000::{HOME}:/bin/bash\n\
+                "{USER}:x:1000:1000::{HOME}:{shell}\n\
                  nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
             ),
         ),

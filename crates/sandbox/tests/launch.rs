@@ -309,6 +309,18 @@ fn a_read_only_project_and_a_forbidden_target() {
 }
 
 #[test]
+fn a_file_system_that_cannot_map_owners_is_refused_for_writing() {
+    if !modes().contains(&Mode::Root) {
+        return;
+    }
+    let world = World::new(Mode::Root);
+    let arguments = ["--project", "/proc/sys", "--target", "/work/p", "true"];
+    let output = world.launch(&arguments);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("cannot map its files' owners; use a copy of it"), "{complaint}");
+}
+
+#[test]
 fn a_link_in_a_project_leads_no_mount_astray() {
     for mode in modes() {
         let world = World::new(mode);
