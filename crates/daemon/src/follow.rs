@@ -39,7 +39,7 @@ const LAST_DOUBT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub enum Beginning {
     /// With a link on which the keeper has just answered [`Request::Open`], and its anchor.
-    Opened(KeeperLink, Child),
+    Opened(KeeperLink, Box<Child>),
     /// By looking for what is left of the session, after a start of the daemon.
     Found {
         /// Told when the session's record is known or its end is settled.
@@ -56,7 +56,7 @@ enum Reached {
 pub async fn follow(daemon: Arc<Daemon>, id: SessionId, beginning: Beginning) {
     let mut budgets = Budgets { respawns: Budget::of(RESPAWNS), failures: Budget::of(FAILURES) };
     let (mut link, anchor, mut settled) = match beginning {
-        Beginning::Opened(link, anchor) => (subscribe(link).await, Some(anchor), None),
+        Beginning::Opened(link, anchor) => (subscribe(link).await, Some(*anchor), None),
         Beginning::Found { settled } => (None, None, Some(settled)),
     };
     loop {

@@ -12,9 +12,6 @@ use tokio::net::UnixStream;
 
 /// Bytes asked of the socket at once.
 const CHUNK: usize = 16 << 10;
-/// A buffer that is larger than this is given back when it is empty: an idle session's link
-/// should cost next to nothing.
-const KEPT: usize = 0;
 
 /// An open connection.
 #[derive(Debug)]
@@ -70,12 +67,13 @@ pub enum LinkError {
 
 impl LinkError {
     fn from_io(e: io::Error) -> Self {
-        match e.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Nobody,
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => {
-                Self::Lost
-            }
-            _ => Self::Io(e),
+        use io::ErrorKind as Kind;
+        if [Kind::ConnectionRefused, Kind::NotFound].contains(&e.kind()) {
+            Self::Nobody
+        } else if [Kind::BrokenPipe, Kind::ConnectionReset, Kind::UnexpectedEof].contains(&e.kind()) {
+            Self::Lost
+        } else {
+            Self::Io(e)
         }
     }
 }
@@ -177,7 +175,8 @@ impl KeeperLink {
         }
         self.buffer.drain(..self.used);
         self.used = 0;
-        if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
+        if self.buffer.is_empty() {
+            // An idle session's link should cost next to nothing.
             self.buffer = Vec::new();
         }
         Ok(None)

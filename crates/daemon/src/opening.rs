@@ -102,7 +102,7 @@ async fn assemble(daemon: Arc<Daemon>, session: Stored, spec: Spec) -> Result<Se
         Ok((link, record)) => match intent.await {
             Ok(()) => {
                 note(&daemon, id, record.clone());
-                tokio::spawn(follow(daemon, id, Beginning::Opened(link, anchor)));
+                tokio::spawn(follow(daemon, id, Beginning::Opened(link, Box::new(anchor))));
                 return Ok(record);
             }
             Err(e) => ledger_problem(e),

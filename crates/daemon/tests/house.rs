@@ -1,5 +1,11 @@
 //! A daemon on real folders and sockets, and a keeper's socket served by the test.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test ends at the first thing that is not as expected"
+)]
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -384,4 +390,123 @@ fn a_receipt_that_a_keeper_left_is_taken_in_and_a_forged_one_is_not() {
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].kind["fact"]["fact"], "opened");
     assert!(entries[0].at.is_some());
+}
+
+#[test]
+fn a_hundred_sessions_are_adopted_at_once() {
+    let mut house = House::empty();
+    let key = || house.key();
+    let sessions: Vec<_> = (1..=100).map(|n| record(n, &format!("fox-{n}x"), State::Active)).collect();
+    for session in &sessions {
+        house.store(session);
+    }
+    let keepers: Vec<_> = sessions.iter().map(|s| KeeperSocket::at(&house, s.clone()).serve(key())).collect();
+    let start = Instant::now();
+    house.start();
+    assert_eq!(house.get("/v1/daemon").1["adopted"], 100);
+    let took = start.elapsed();
+    eprintln!("100 sessions adopted, and the first request answered, in {} ms", took.as_millis());
+    // The floor is 50 ms on a quiet machine with a release build; this is for a busy one.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    for session in &sessions {
+        let id = session.id;
+        assert_eq!(house.post(&format!("/v1/sessions/{id}/end"), &json!({})).0, 200);
+    }
+    keepers.into_iter().for_each(|keeper| keeper.join().unwrap());
+    assert_eq!(house.get("/v1/sessions").1, json!([]));
+}
+
+/// Runs as a daemon when [`another_users_daemon_refuses`] starts this program again as another
+/// user; otherwise it has nothing to do.
+#[test]
+fn as_another_user() {
+    let Some(top) = std::env::var_os("SESSILE_TEST_OTHER").map(PathBuf::from) else { return };
+    run_in(&Folders { runtime: top.join("r"), state: top.join("s") }).unwrap();
+}
+
+#[test]
+fn another_users_daemon_refuses() {
+    use std::os::unix::process::CommandExt as _;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: becoming another user needs root");
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    let top = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(top.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    // The program lies where that user may not look, so it is handed over as a copy.
+    let program = top.path().join("tests");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut child = std::process::Command::new(program)
+        .args(["--exact", "as_another_user", "--nocapture"])
+        .env("SESSILE_TEST_OTHER", top.path())
+        .current_dir("/")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let socket = top.path().join("r/daemon.sock");
+    let start = Instant::now();
+    while UnixStream::connect(&socket).is_err() && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let answers = UnixStream::connect(&socket)
+        .ok()
+        .map(|_| [("GET", "/v1/daemon"), ("POST", "/v1/daemon/stop")].map(|(m, p)| ask(&socket, m, p, b"")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for (status, problem) in answers.expect("the daemon of the other user did not start") {
+        assert_eq!((status, problem["kind"].as_str()), (403, Some("denied")), "{problem}");
+    }
+}
+
+#[test]
+fn a_web_socket_carries_the_keepers_frames() {
+    let mut house = House::empty();
+    let session = record(7, "amber-fox", State::Active);
+    house.store(&session);
+    let key = house.key();
+    let keeper = KeeperSocket::at(&house, session).serve(key);
+    house.start();
+    assert_eq!(house.get("/v1/sessions/amber-fox").0, 200);
+    assert_eq!(house.get("/v1/sessions/amber-fox/attach").0, 400);
+    let mut socket = UnixStream::connect(house.folders.socket()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+        .write_all(
+            b"GET /v1/sessions/amber-fox/attach HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    let mut frames = Vec::new();
+    let hello = Hello { version: wire::VERSION, program: "test".into() };
+    wire::put_frame(&mut frames, FrameType::Hello, 0, &[&serde_json::to_vec(&hello).unwrap()]);
+    let request = Request::Screen { app: None };
+    wire::put_frame(&mut frames, FrameType::Request, 0, &[&serde_json::to_vec(&request).unwrap()]);
+    // RFC 6455: a final binary frame, masked with zeros, shorter than 126 or with 16 bits of length.
+    let mut message = vec![0x82, 0x80 | 126];
+    message.extend_from_slice(&u16::try_from(frames.len()).unwrap().to_be_bytes());
+    message.extend_from_slice(&[0; 4]);
+    message.extend_from_slice(&frames);
+    socket.write_all(&message).unwrap();
+    let mut head = [0; 4];
+    socket.read_exact(&mut head).unwrap();
+    assert_eq!(head[..2], [0x82, 126]);
+    let mut answer = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
+    socket.read_exact(&mut answer).unwrap();
+    let (header, payload, used) = wire::take_frame(&answer).unwrap().unwrap();
+    assert_eq!((header.kind, used), (FrameType::Reply as u8, answer.len()));
+    assert_eq!(serde_json::from_slice::<Reply>(payload).unwrap(), Reply::Screen(screen()));
+    assert_eq!(house.post("/v1/sessions/amber-fox/end", &json!({})).0, 200);
+    keeper.join().unwrap();
 }

@@ -2,6 +2,7 @@
 //!
 //! | module | subject |
 //! |---|---|
+//! | [`file`] | files that are replaced as a whole |
 //! | [`frame`] | the log's bytes: records, checksums, and what a reader makes of broken ones |
 //! | [`log`] | one session's append-only log file, written by its keeper |
 //! | `store` | the daemon's SQLite database (feature `store`) |
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod file;
 pub mod frame;
 pub mod log;
 #[cfg(feature = "store")]

@@ -57,7 +57,7 @@ fn what_was_written_is_there_after_reopening() {
     let id = session.record.id;
     open(folder.path()).put(&session).unwrap();
     let mut store = open(folder.path());
-    assert_eq!(store.not_closed().unwrap(), [session.clone()]);
+    assert_eq!(store.not_closed().unwrap(), std::slice::from_ref(&session));
     assert_eq!(store.session(id).unwrap(), Some(session));
     store.put(&stored_as(1, None, State::Closed)).unwrap();
     store.put_receipt(id, &receipt("first")).unwrap();

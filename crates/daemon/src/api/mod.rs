@@ -105,12 +105,10 @@ async fn same_user(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next:
     Refused(problem).into_response()
 }
 
-#[expect(clippy::unused_async, reason = "axum calls asynchronous functions only")]
 async fn no_such_path() -> Refused {
     Problem::new(ProblemKind::NotFound, "there is nothing at this path").hint("GET /v1/openapi.json").into()
 }
 
-#[expect(clippy::unused_async, reason = "axum calls asynchronous functions only")]
 async fn no_such_method() -> Refused {
     let status = StatusCode::METHOD_NOT_ALLOWED;
     with_status(ProblemKind::BadRequest, status, "this path does not take this method").into()

@@ -16,7 +16,6 @@ pub struct Adopted(pub u32);
 /// What the daemon is and what it has to say.
 #[utoipa::path(get, path = "/v1/daemon", tag = "daemon", operation_id = "daemon",
     responses((status = 200, body = DaemonStatus), (status = "default", body = Problem, content_type = "application/problem+json")))]
-#[expect(clippy::unused_async, reason = "axum calls asynchronous functions only")]
 pub async fn daemon(State(daemon): Shared, Extension(adopted): Extension<Adopted>) -> Json<DaemonStatus> {
     Json(DaemonStatus {
         version: daemon.version.to_owned(),
@@ -31,7 +30,6 @@ pub async fn daemon(State(daemon): Shared, Extension(adopted): Extension<Adopted
 /// Stops the daemon. Sessions and attached clients go on.
 #[utoipa::path(post, path = "/v1/daemon/stop", tag = "daemon", operation_id = "stop",
     responses((status = 204, description = "It stops"), (status = "default", body = Problem, content_type = "application/problem+json")))]
-#[expect(clippy::unused_async, reason = "axum calls asynchronous functions only")]
 pub async fn stop(State(daemon): Shared) -> StatusCode {
     daemon.stop.notify_one();
     StatusCode::NO_CONTENT
@@ -40,7 +38,6 @@ pub async fn stop(State(daemon): Shared) -> StatusCode {
 /// This description.
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "daemon", operation_id = "openapi",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
-#[expect(clippy::unused_async, reason = "axum calls asynchronous functions only")]
 pub async fn description() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], super::openapi())
 }
