@@ -13,15 +13,18 @@ use sessile_model::{Problem, ProblemKind, SessionId, SessionRecord, Spec, State}
 use tokio::process::Child;
 use tokio::time::timeout;
 
+use crate::anchor_link::{self, Standing};
 use crate::closing::{self, Ending};
 use crate::daemon::{Daemon, ledger_problem, link_problem, now};
 use crate::directory::storable;
 use crate::follow::{Beginning, follow, note};
-use crate::keeper_link::{KeeperLink, LinkError};
+use crate::keeper_link::{KeeperLink, LinkError, Said};
 use crate::{launch, names, recovery, spec_check};
 
 /// How long bring-up may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a keeper may take to answer before its anchor is asked whether it still runs.
+const DOUBT: Duration = Duration::from_millis(200);
 /// First host user id of slot 0. systemd's table of user ids has 1879048192 to 2147352575 unused.
 const SUBORDINATE_BASE: u32 = 1_879_048_192;
 /// Host user ids of one session.
@@ -131,7 +134,8 @@ async fn hand_over(
     };
     let mut link =
         KeeperLink::open(&daemon.folders.keeper_socket(id), daemon.version).await.map_err(failed)?;
-    match link.ask(request).await.map_err(failed)? {
+    link.send(request).await.map_err(failed)?;
+    match answer(daemon, id, &mut link).await.map_err(failed)? {
         Reply::Record(record) if matches!(record.state, State::Active | State::Paused) => Ok((link, *record)),
         Reply::Problem(problem) => Err(problem),
         Reply::Record(_)
@@ -146,6 +150,28 @@ async fn hand_over(
         | Reply::Changes(_)
         | Reply::Applied(_) => {
             Err(Problem::new(ProblemKind::Failed, "the session ended while it was opened"))
+        }
+    }
+}
+
+/// The keeper's answer. While its anchor lives, a keeper that died before it took the connection
+/// does not end it: so the anchor is asked when the answer takes long.
+async fn answer(daemon: &Daemon, id: SessionId, link: &mut KeeperLink) -> Result<Reply, LinkError> {
+    let mut dead = 0;
+    loop {
+        match timeout(DOUBT, link.next()).await {
+            Ok(said) => {
+                if let Said::Reply(_, reply) = said? {
+                    return Ok(*reply);
+                }
+            }
+            Err(_) => match anchor_link::standing(daemon.folders.anchor_socket(id)).await {
+                // Twice, since an anchor on a busy machine may not have started it yet.
+                Ok(Standing::KeeperDead) if dead == 1 => return Err(LinkError::Lost),
+                Ok(Standing::KeeperDead) => dead += 1,
+                // Without an anchor the connection ends with the keeper.
+                Ok(Standing::KeeperRuns | Standing::Gone) | Err(_) => dead = 0,
+            },
         }
     }
 }

@@ -393,6 +393,37 @@ fn a_receipt_that_a_keeper_left_is_taken_in_and_a_forged_one_is_not() {
 }
 
 #[test]
+fn a_keeper_that_dies_at_once_is_told_and_leaves_nothing() {
+    let Some(program) = std::env::var_os("SESSILE_TEST_ANCHOR") else {
+        eprintln!("skipped: SESSILE_TEST_ANCHOR names no anchor program");
+        return;
+    };
+    let image: &'static [u8] = std::fs::read(program).unwrap().leak();
+    let mut house = House::empty();
+    let folders = house.folders.clone();
+    house.daemon = Some(std::thread::spawn(move || {
+        run(Config {
+            runtime_dir: &folders.runtime,
+            state_dir: &folders.state,
+            anchor_image: image,
+            keeper_image: NO_ANCHOR,
+            version: "test",
+            listening: None,
+        })
+    }));
+    let socket = house.folders.socket();
+    until(|| UnixStream::connect(&socket).is_ok());
+    let start = Instant::now();
+    let (status, problem) = house.post("/v1/sessions", &json!({"command": ["sh"]}));
+    assert_eq!((status, problem["kind"].as_str()), (502, Some("failed")), "{problem}");
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(house.get("/v1/daemon").1["notices"], json!([]));
+    for folder in [house.folders.runtime_sessions(), house.folders.state_sessions()] {
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn a_hundred_sessions_are_adopted_at_once() {
     let mut house = House::empty();
     let key = || house.key();
