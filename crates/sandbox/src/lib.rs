@@ -13,6 +13,7 @@
 //! | [`identity`] | what programs can read about who and where they are |
 //! | [`probe`] | whether the four properties hold |
 //! | [`survey`] | what this machine gives and the commands that mend it |
+//! | [`files`] | copying a project in, its changes back, and exports |
 //! | [`wipe`] | overwriting memory and storage |
 
 #![warn(missing_docs)]
@@ -21,6 +22,7 @@ pub mod app;
 pub mod cgroup;
 mod confine;
 mod etc;
+pub mod files;
 pub mod identity;
 mod launcher;
 pub mod probe;
