@@ -80,6 +80,10 @@ impl Nested {
         for image in &IMAGES {
             cargo.args(["--package", image.package, "--bin", image.package]);
         }
+        // Tests stop keepers at chosen steps; what users install cannot be stopped so.
+        if variable("PROFILE")? == "debug" {
+            cargo.args(["--features", "sessile-keeper/rehearsal"]);
+        }
         clear_inherited(&mut cargo);
         let flags = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));

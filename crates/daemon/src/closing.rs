@@ -9,6 +9,7 @@ use sessile_journal::log;
 use sessile_journal::store::StoredEntry;
 use sessile_model::receipt::{Receipt, SignedReceipt};
 use sessile_model::{Phase, SessionId, SessionRecord, State};
+use sessile_sandbox::cgroup::Cgroup;
 use tokio::process::Child;
 use tokio::time::timeout;
 
@@ -168,11 +169,20 @@ async fn clear_runtime(daemon: &Daemon, id: SessionId, ending: &Ending, child: O
         // Its sockets can go before it does.
         let _ = timeout(PATIENCE, child.wait()).await;
     }
-    Remains { removed: removed(&folder) }
+    let removed = tokio::task::spawn_blocking(move || removed(id, &folder)).await;
+    Remains { removed: removed.unwrap_or_else(|e| Err(e.to_string())) }
 }
 
-fn removed(folder: &Path) -> Result<u32, String> {
-    launch::remove_runtime(folder).map_err(|e| e.to_string())
+/// Removes what a session left on the host: its control groups with whatever still runs in them,
+/// and its runtime folder.
+fn removed(id: SessionId, folder: &Path) -> Result<u32, String> {
+    let mut count = 0;
+    if let Some(mut group) = Cgroup::reopen(id) {
+        group.kill().map_err(|e| e.to_string())?;
+        group.remove().map_err(|e| e.to_string())?;
+        count += 1;
+    }
+    Ok(count + launch::remove_runtime(folder).map_err(|e| e.to_string())?)
 }
 
 /// The log's entries as they are stored. Those that cannot be read are said, never invented.

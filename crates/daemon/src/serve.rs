@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -28,6 +28,8 @@ use crate::recovery;
 
 /// The installation's signing key in the state folder.
 pub const KEY_FILE: &str = "installation.key";
+/// How long a daemon that is on its way out may still hold the lock.
+const STOPPING: Duration = Duration::from_secs(5);
 /// How long requests under way may take when the daemon is asked to stop.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -178,12 +180,22 @@ fn lock(folders: &Folders) -> Result<File, DaemonError> {
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::open(folders.lock(), flags, Mode::RUSR | Mode::WUSR)
         .map_err(|e| DaemonError::Lock(e.into()))?;
-    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(File::from(fd)),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(DaemonError::AlreadyRunning { runtime: folders.runtime.clone() })
+    let deadline = Instant::now() + STOPPING;
+    loop {
+        match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(File::from(fd)),
+            // One that holds the lock and does not answer is on its way out, or in.
+            Err(rustix::io::Errno::WOULDBLOCK)
+                if Instant::now() < deadline
+                    && std::os::unix::net::UnixStream::connect(folders.socket()).is_err() =>
+            {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(DaemonError::AlreadyRunning { runtime: folders.runtime.clone() });
+            }
+            Err(e) => return Err(DaemonError::Lock(e.into())),
         }
-        Err(e) => Err(DaemonError::Lock(e.into())),
     }
 }
 

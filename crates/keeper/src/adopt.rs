@@ -224,15 +224,12 @@ impl Keeper {
 
 fn adopt_app(store: &mut Store, facts: &AppFacts) -> Option<App> {
     let mut part = |part: &str| store.remove(&format!("app/{}/{part}", facts.name));
-    let (init, control, ptmx, netns, root) =
-        (part("init")?, part("control")?, part("ptmx")?, part("netns")?, part("root")?);
+    let (init, control, ptmx) = (part("init")?, part("control")?, part("ptmx")?);
     Some(App {
         pid: facts.pid,
         init,
         control: Control::from_fd(control),
         ptmx,
-        netns,
-        root,
         next_task: facts.next_task,
         gone: false,
         landlock_abi: facts.landlock_abi,

@@ -15,10 +15,6 @@ pub struct App {
     pub control: Control,
     /// Where new terminals come from.
     pub ptmx: OwnedFd,
-    /// Its network namespace.
-    pub netns: OwnedFd,
-    /// Its root folder as seen inside.
-    pub root: OwnedFd,
     /// Number of its next task.
     pub next_task: u32,
     /// Its init is gone, and everything in it.
@@ -29,5 +25,6 @@ pub struct App {
     pub evidence: String,
 }
 
-/// The names under which the anchor keeps an app's descriptors.
-pub const PARTS: [&str; 5] = ["init", "control", "ptmx", "netns", "root"];
+/// The names under which the anchor keeps an app's descriptors. `netns`, its network namespace, is
+/// where a route's listeners are made.
+pub const PARTS: [&str; 4] = ["init", "control", "ptmx", "netns"];

@@ -14,7 +14,7 @@ pub const OUTPUT_QUEUE: usize = 256 << 10;
 /// Most bytes queued for a client at all; one that lets more pile up is dropped.
 const HARD_QUEUE: usize = 24 << 20;
 /// Bytes read from a client at once.
-const READ_CHUNK: usize = 64 << 10;
+const READ_CHUNK: usize = 16 << 10;
 
 /// Names a connection for the keeper's lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,6 +12,7 @@ use sessile_model::wire::{Open, Reply};
 use sessile_model::{Outcome, Problem, ProblemKind};
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::space::Space;
+use sessile_sandbox::wipe::Scrub;
 use sessile_session::{Effect, Effects, Event, Opening, Session};
 use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
@@ -66,6 +67,8 @@ pub struct Keeper {
     pub(crate) hold_until: BTreeMap<AppName, Timestamp>,
     /// Apps were asked to end and have time to do so.
     pub(crate) signalled: Option<Signalled>,
+    /// What the scrub in progress has overwritten.
+    pub(crate) scrub: Option<Scrub>,
 
     /// The record has changed in something the machine does not know of.
     pub(crate) changed: bool,
@@ -104,6 +107,7 @@ impl Keeper {
             unreported: BTreeSet::new(),
             hold_until: BTreeMap::new(),
             signalled: None,
+            scrub: None,
             changed: false,
             anchor_is_dead: false,
             finished: false,

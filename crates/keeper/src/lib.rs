@@ -25,6 +25,7 @@ mod output;
 mod plan;
 mod project;
 mod record;
+mod rehearsal;
 mod requests;
 mod screen;
 mod seat;

@@ -10,7 +10,7 @@ use crate::client::{Attachment, Client};
 use crate::task::{Streams, Task};
 
 /// Bytes taken from a ring at once.
-const CHUNK: usize = 32 << 10;
+const CHUNK: usize = 16 << 10;
 /// A terminal's client that is this far behind gets a fresh screen instead of what it missed.
 const BEHIND: u64 = 512 << 10;
 /// How long a terminal's client that does not read may delay the news of its task's end.
@@ -84,6 +84,9 @@ fn copy(
     limit: u64,
     flags: u8,
 ) -> bool {
+    if limit.min(ring.head()) <= *from {
+        return false;
+    }
     let mut chunk = [0u8; CHUNK];
     let mut queued = false;
     loop {

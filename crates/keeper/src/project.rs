@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use sessile_model::api;
 use sessile_model::record::Grant;
 use sessile_model::spec::{Access, Limits, Spec};
-use sessile_model::{Problem, ProblemKind};
+use sessile_model::{AppName, Problem, ProblemKind};
 use sessile_sandbox::app::ProjectMount;
 use sessile_sandbox::files::{self, Baseline, CopyCap};
 use sessile_session::Event;
@@ -64,7 +64,8 @@ impl Keeper {
     /// Writes a copied project's changes back.
     pub(crate) fn apply(&mut self, apply: &api::Apply) -> Result<api::Applied, Problem> {
         let (original, copy, baseline) = self.both_sides()?;
-        let applied = files::apply(original.as_fd(), copy.as_fd(), &baseline, apply)
+        let allow_hooks = self.facts()?.spec.project.as_ref().is_some_and(|p| p.allow_hooks);
+        let applied = files::apply(original.as_fd(), copy.as_fd(), &baseline, apply, allow_hooks)
             .map_err(|e| Problem::new(ProblemKind::Conflict, causes(&e)))?;
         self.grant(Grant::Applied { files: applied.files });
         Ok(applied)
@@ -77,12 +78,14 @@ impl Keeper {
         if !destination.is_absolute() {
             return Err(bad("the destination is not an absolute path"));
         }
-        let name = export.app.clone().unwrap_or_else(sessile_model::AppName::main);
-        let app = self.apps.get(&name).filter(|app| !app.gone).ok_or_else(|| {
+        let name = export.app.clone().unwrap_or_else(AppName::main);
+        let space = self.space.as_ref().filter(|_| self.apps.contains_key(&name)).ok_or_else(|| {
             Problem::new(ProblemKind::NotFound, format!("no app named {name}"))
         })?;
+        // On storage and not through the app's eyes: what it mounted from outside is outside.
         let path = Path::new(plan::HOME).join(&export.path);
-        let root = openat(&app.root, ".", FOLDER, Mode::empty()).map_err(|e| failed("the app's files", &e))?;
+        let root = openat(&space.storage, format!("apps/{name}"), FOLDER | OFlags::NOFOLLOW, Mode::empty())
+            .map_err(|e| failed("the app's files", &e))?;
         let exported = files::export(root.as_fd(), &path, &destination, None)
             .map_err(|e| Problem::new(ProblemKind::Failed, causes(&e)))?;
         self.grant(Grant::Export { bytes: exported.bytes });

@@ -89,7 +89,11 @@ impl Keeper {
     fn request(&mut self, id: ClientId, channel: u16, request: Request) -> Result<Answer, Problem> {
         match request {
             Request::Open(open) => {
-                self.open(*open)?;
+                if let Err(problem) = self.open(*open) {
+                    // Nothing was begun: there is nothing to wipe and nothing to stay for.
+                    self.finished |= self.machine.is_none();
+                    return Err(problem);
+                }
                 self.opener = Some((id, channel));
                 Ok(Answer::Later)
             }

@@ -94,6 +94,13 @@ impl ScreenModel {
         rows.join("\n")
     }
 
+    /// The text of the screen with the blanks that were written at the ends of rows.
+    pub fn untrimmed_text(&self) -> String {
+        let screen = self.parser.screen();
+        let (_, cols) = screen.size();
+        screen.rows(0, cols).collect::<Vec<String>>().join("\n")
+    }
+
     /// The screen as the API shows it.
     pub fn describe(&self) -> api::Screen {
         let screen = self.parser.screen();

@@ -31,7 +31,7 @@ enum Source {
     Notify,
     Listener,
     App(AppName),
-    Input(AppName),
+    Input,
     Client(ClientId),
 }
 
@@ -113,7 +113,8 @@ impl Keeper {
                 Source::Notify => self.silence_notify(),
                 Source::Listener => self.accept(),
                 Source::App(app) => self.hear_app(&app),
-                Source::Input(_) => {}
+                // Written in the next turn.
+                Source::Input => {}
                 Source::Client(id) => self.hear_client(id, flags),
             }
         }
@@ -139,9 +140,9 @@ impl Keeper {
         for (name, app) in self.apps.iter().filter(|(_, app)| !app.gone) {
             watch(Source::App(name.clone()), app.control.as_fd(), PollFlags::IN);
         }
-        for (name, task) in self.tasks.iter().filter(|(_, task)| !task.pending.is_empty()) {
+        for task in self.tasks.values().filter(|task| !task.pending.is_empty()) {
             if let Some(sink) = task.sink() {
-                watch(Source::Input(name.clone()), sink, PollFlags::OUT);
+                watch(Source::Input, sink, PollFlags::OUT);
             }
         }
         for (&id, client) in &self.clients {

@@ -142,10 +142,11 @@ impl PendingWait {
     }
 
     fn find(&self, pattern: &Regex, task: &Task) -> Option<String> {
-        let text = match task.screen() {
-            Some(screen) => screen.text(),
-            None => String::from_utf8_lossy(&self.seen).into_owned(),
-        };
-        pattern.find(&text).map(|found| found.as_str().to_owned())
+        let found = |text: &str| pattern.find(text).map(|found| found.as_str().to_owned());
+        match task.screen() {
+            // With trailing blanks for a prompt such as `$ `, and without for `$` at a line's end.
+            Some(screen) => found(&screen.text()).or_else(|| found(&screen.untrimmed_text())),
+            None => found(&String::from_utf8_lossy(&self.seen)),
+        }
     }
 }

@@ -24,9 +24,6 @@ use crate::keeper::Keeper;
 const FREEZE: Duration = Duration::from_secs(5);
 /// How long killed apps may take to be gone.
 const KILL: Duration = Duration::from_secs(10);
-const SIGHUP: i32 = 1;
-const SIGTERM: i32 = 15;
-const SIGCONT: i32 = 18;
 
 /// Apps that were asked to end and have time to do so.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +41,13 @@ impl Keeper {
         if let Some(facts) = &mut self.facts {
             facts.wipe_started_at.get_or_insert(now);
         }
-        if step == WipeStep::SignalApps {
+        let proceed = crate::rehearsal::proceed("wipe", step.as_str());
+        if step == WipeStep::SignalApps && proceed {
             self.signal_apps(attempt, grace);
             return;
         }
         let began = Instant::now();
-        let evidence = self.wipe_step(step);
+        let evidence = if proceed { self.wipe_step(step) } else { WipeEvidence::NothingToDo };
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.advance(Event::WipeStepDone { step, attempt, evidence, took_us });
     }
@@ -91,13 +89,9 @@ impl Keeper {
         if grace > Millis(0) && count > 0 && self.signalled.is_none() {
             // A paused app could not save: it is thawed for this.
             let _ = self.thaw();
-            for app in self.apps.values_mut().filter(|app| !app.gone) {
-                // Shells ignore SIGTERM but obey a hang-up; SIGCONT reaches what stopped itself.
-                for signal in [SIGHUP, SIGTERM, SIGCONT] {
-                    if app.control.signal_all(signal).is_err() {
-                        break;
-                    }
-                }
+            for app in self.apps.values().filter(|app| !app.gone) {
+                // An app that cannot be asked is killed later all the same.
+                let _ = processes::ask_to_end(app.pid);
             }
         }
         let count = self.signalled.map_or(count, |s| s.count);
@@ -133,15 +127,16 @@ impl Keeper {
     fn app_processes(&self) -> Vec<u32> {
         let mut all = Vec::new();
         for app in self.apps.values().filter(|app| !app.gone) {
-            let Ok(namespace) = processes::namespace_of(app.pid) else { continue };
-            let Ok(pids) = processes::list(namespace) else { continue };
-            all.extend(pids.into_iter().filter(|&pid| pid != app.pid));
+            all.extend(processes::descendants(app.pid).unwrap_or_default());
         }
         all
     }
 
     /// Freezes every app. Returns how many processes were frozen and how.
     pub(crate) fn freeze(&mut self) -> Result<(u32, &'static str), String> {
+        if self.app_processes().is_empty() {
+            return Ok((0, "nothing runs"));
+        }
         if let Some(cgroup) = &self.cgroup
             && cgroup.freeze().map_err(|e| causes(&e))?
         {
@@ -181,7 +176,8 @@ impl Keeper {
             .map(|s| FileId { dev: s.st_dev, ino: s.st_ino })
             .into_iter()
             .collect();
-        let mut scrub = match Scrub::new(plan) {
+        // One for both steps: what the first has overwritten, the second leaves alone.
+        let mut scrub = match self.scrub.take().map_or_else(|| Scrub::new(plan), Ok) {
             Ok(scrub) => scrub,
             Err(error) => return WipeEvidence::Failed { why: causes(&error) },
         };
@@ -195,6 +191,7 @@ impl Keeper {
                 Err(error) => failures.push(causes(&error)),
             }
         }
+        self.scrub = Some(scrub);
         self.add_residue(report.residue());
         match failures.first() {
             Some(why) => WipeEvidence::Failed { why: format!("{} processes: {why}", failures.len()) },
@@ -205,8 +202,10 @@ impl Keeper {
     fn add_residue(&mut self, lines: Vec<Residue>) {
         let Some(facts) = &mut self.facts else { return };
         for line in lines {
-            if !facts.residue.contains(&line) {
-                facts.residue.push(line);
+            // What was found says more than what was expected of this machine.
+            match facts.residue.iter_mut().find(|known| known.what == line.what) {
+                Some(known) => *known = line,
+                None => facts.residue.push(line),
             }
         }
     }

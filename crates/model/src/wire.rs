@@ -169,12 +169,15 @@ pub fn put_flagged_frame(out: &mut Vec<u8>, kind: FrameType, flags: u8, channel:
     }
 }
 
-/// Takes the first whole frame out of `buffer`: its header and payload, and the bytes it used.
+/// A frame's header, its payload, and the bytes of the buffer that both took.
+pub type Taken<'a> = (Header, &'a [u8], usize);
+
+/// Takes the first whole frame out of `buffer`.
 /// `Ok(None)`: more bytes are needed.
 ///
 /// # Errors
 /// When the announced payload is over the limit; the connection cannot be used any more.
-pub fn take_frame(buffer: &[u8]) -> Result<Option<(Header, &[u8], usize)>, FrameError> {
+pub fn take_frame(buffer: &[u8]) -> Result<Option<Taken<'_>>, FrameError> {
     let Some(head) = buffer.first_chunk::<HEADER_LEN>() else { return Ok(None) };
     let header = Header::decode(*head)?;
     let end = HEADER_LEN + header.len as usize;

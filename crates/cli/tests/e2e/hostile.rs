@@ -49,6 +49,7 @@ for_root_and_user! {
         for path in &sockets {
             fs::remove_file(path).unwrap();
             drop(UnixListener::bind(path).unwrap());
+            std::os::unix::fs::chown(path, Some(world.uid()), None).unwrap();
         }
         world.must(&["ls"]);
     }
