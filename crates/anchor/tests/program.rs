@@ -10,6 +10,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::thread;
+use std::time::Duration;
 
 use sessile_anchor::fds;
 use sessile_anchor::link::LinkError;
@@ -18,7 +19,7 @@ use sessile_anchor::ring::Ring;
 use sessile_anchor::supervisor::{self, SupervisorError};
 
 use pattern::{byte_at, bytes_at};
-use stage::{Keeper, Stage, eventfd, heard, terminal, wait_for, wait_until};
+use stage::{Keeper, Stage, comes, eventfd, heard, terminal, wait_for, wait_until};
 
 fn inode(fd: &OwnedFd) -> u64 {
     File::from(fd.try_clone().unwrap()).metadata().unwrap().ino()
@@ -39,6 +40,27 @@ fn pump(keeper: &Keeper, id: u32, source: &OwnedFd, capacity: u64, notify: &File
     keeper.link.put(&c, notify).unwrap();
     keeper.link.pump(id, &a, &b, &c).unwrap();
     ring
+}
+
+/// Lets the anchor finish what it has begun: each answer ends one of its turns.
+fn settle(stage: &Stage) {
+    for _ in 0..3 {
+        supervisor::status(&stage.socket).unwrap();
+    }
+}
+
+/// Whether the anchor rests and says nothing while there is nothing to do.
+fn assert_idle(stage: &Stage, notify: &File) {
+    let ran_ns = || {
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", stage.anchor.id())).unwrap();
+        text.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    settle(stage);
+    heard(notify);
+    let before = ran_ns();
+    assert!(!comes(notify, libc::POLLIN, Duration::from_millis(200)), "a ring without news");
+    let ran = ran_ns() - before;
+    assert!(ran < 20_000_000, "ran for {ran} of 200,000,000 ns");
 }
 
 /// Reads what is there from `*offset` on, checks each byte and moves the offset.
@@ -140,7 +162,7 @@ fn a_dropped_entry_is_closed() {
 
 #[test]
 fn a_pipe_is_pumped_to_its_end() {
-    let (_stage, keeper) = Stage::new();
+    let (stage, keeper) = Stage::new();
     let (source, mut writer) = io::pipe().unwrap();
     let source: OwnedFd = source.into();
     let notify = eventfd();
@@ -156,10 +178,11 @@ fn a_pipe_is_pumped_to_its_end() {
     drop(writer);
     wait_until(&notify, "the end", || ring.ended());
     // Still at its end: no news.
-    heard(&notify);
+    assert_idle(&stage, &notify);
     keeper.link.poke(1).unwrap();
-    keeper.link.version().unwrap();
+    settle(&stage);
     assert_eq!(heard(&notify), 0);
+    assert_idle(&stage, &notify);
 
     assert!(matches!(
         keeper.link.pump(1, "io/1/source", "io/1/ring", "io/1/notify"),
@@ -200,11 +223,14 @@ fn pumps_have_a_limit_and_stop_apart() {
         }
     }
     assert_eq!(pipes[3].0.head(), 0);
+    // Nobody else holds the stopped one's source.
+    keeper.link.remove("io/3/source").unwrap();
+    wait_for(&pipes[3].1, libc::POLLERR);
 }
 
 #[test]
 fn the_floor_holds_the_source_back() {
-    let (_stage, keeper) = Stage::new();
+    let (stage, keeper) = Stage::new();
     let (source, mut writer) = io::pipe().unwrap();
     let source: OwnedFd = source.into();
     let notify = eventfd();
@@ -219,6 +245,9 @@ fn the_floor_holds_the_source_back() {
         wait_until(&notify, "a full ring", || ring.head() == limit);
         assert_eq!(ring.is_full(), limit == offset + (16 << 10));
         assert!(ring.oldest() <= offset);
+        if offset == 0 {
+            assert_idle(&stage, &notify);
+        }
         check(&ring, &mut offset);
         // The pump stops a moment after the head has arrived; a poke then finds it willing.
         if ring.set_floor(Some(offset)) {

@@ -153,10 +153,16 @@ fn pidfd(pid: i32) -> OwnedFd {
 
 /// Waits for an event and panics if it does not come.
 pub fn wait_for(fd: impl AsFd, events: i16) {
+    assert!(comes(fd, events, PATIENCE), "the event did not come");
+}
+
+/// Waits for an event that long. Returns whether it came.
+pub fn comes(fd: impl AsFd, events: i16, within: Duration) -> bool {
     let mut one = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events, revents: 0 };
     // SAFETY: one entry is passed.
-    let rc = unsafe { libc::poll(&raw mut one, 1, PATIENCE.as_millis() as i32) };
-    assert_eq!(rc, 1, "the event did not come");
+    let rc = unsafe { libc::poll(&raw mut one, 1, within.as_millis() as i32) };
+    assert!(rc >= 0);
+    rc == 1
 }
 
 /// An eventfd whose count [`heard`] takes.
