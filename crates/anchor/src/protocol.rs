@@ -375,7 +375,29 @@ mod tests {
             assert!(Operation::from_number(number).is_none_or(|o| o as u16 == number));
             assert!(Code::from_number(number.into()).is_none_or(|c| c as u32 == u32::from(number)));
         }
-        assert_eq!(Operation::from_number(34), Some(Operation::Kill));
-        assert_eq!(Code::from_number(12), Some(Code::NoMore));
+        assert_eq!(Code::from_number(13), None);
+    }
+
+    #[test]
+    fn numbers_are_frozen() {
+        use Operation::{Drop, Hello, Kill, List, Poke, Pump, Put, Quit, SpawnKeeper, Status, Unpump};
+        let operations = [Hello, Put, Drop, List, Pump, Unpump, Poke, Quit, Status, SpawnKeeper, Kill];
+        assert_eq!(operations.map(|o| o as u16), [1, 16, 17, 18, 19, 20, 21, 22, 32, 33, 34]);
+        let codes = [
+            Code::Done,
+            Code::UnknownOperation,
+            Code::UnsupportedVersion,
+            Code::Malformed,
+            Code::BadName,
+            Code::NotFound,
+            Code::StoreFull,
+            Code::PumpsFull,
+            Code::PumpExists,
+            Code::BadRing,
+            Code::KeeperLives,
+            Code::System,
+            Code::NoMore,
+        ];
+        assert_eq!(codes.map(|c| c as u32), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     }
 }
