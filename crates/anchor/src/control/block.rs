@@ -82,3 +82,24 @@ fn memory_file() -> io::Result<File> {
     // Linux before 6.3 does not know the flag.
     create(flags | MFD_NOEXEC_SEAL).or_else(|_| create(flags)).map(File::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_written_as_told_and_overwritten_at_its_end() {
+        let [argv, env] = [["/bin/true"], ["SECRET=canary"]].map(|strings| strings.map(str::to_owned));
+        let block = Block::of(&Command { argv: &argv, env: &env, cwd: "/" }).unwrap();
+        let copy = block.0.try_clone().unwrap();
+        let mut bytes = vec![0; copy.metadata().unwrap().len() as usize];
+        copy.read_exact_at(&mut bytes, 0).unwrap();
+        let strings = b"/\0/bin/true\0SECRET=canary\0";
+        let numbers = [strings.len() as u32, 1, 1].map(u32::to_le_bytes).concat();
+        assert_eq!(bytes, [&BLOCK_MAGIC[..], &numbers, strings].concat());
+        assert!(copy.set_len(1).is_err());
+        drop(block);
+        copy.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes.iter().all(|&byte| byte == 0));
+    }
+}

@@ -1,9 +1,10 @@
 //! Many tasks, keepers that come and go, and packets that make no sense.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Seek as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::PermissionsExt as _;
 
 use sessile_anchor::control::{
     BLOCK_MAGIC, Command, Control, ControlError, ControlEvent, Kind, MAX_BLOCK, Stdio,
@@ -141,7 +142,7 @@ fn packets_that_make_no_sense_are_answered_and_harm_nothing() {
     // Old ends may still be told.
     let output = init.run(1_000, &["/bin/echo", "alive"], &[], "/").unwrap().drain().0;
     assert_eq!(output, "alive\n");
-    let open = std::fs::read_dir(format!("/proc/{}/fd", init.child.id()));
+    let open = fs::read_dir(format!("/proc/{}/fd", init.child.id()));
     if let Ok(open) = open {
         assert_eq!(open.count(), 4, "descriptors are left open");
     }
@@ -233,6 +234,30 @@ fn a_full_table_refuses_and_no_end_is_lost() {
     }
     assert_eq!(init.control().list().unwrap().len(), 256);
     assert_eq!(ends(&mut init, 45), (301..=345).collect());
+}
+
+#[test]
+fn an_execution_that_hangs_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let path = folder.path().join("leased");
+    fs::copy("/bin/true", &path).unwrap();
+    let file = File::open(&path).unwrap();
+    // Whoever opens a leased file waits until the lease is given back, for 45 seconds at most.
+    // SAFETY: numbers only; the signal that asks for the lease is ignored.
+    let leased = unsafe {
+        libc::signal(libc::SIGIO, libc::SIG_IGN);
+        libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0
+    };
+    if !leased {
+        eprintln!("skipped: no lease on this file system");
+        return;
+    }
+    let mut init = Init::ready();
+    let outcome = init.run(1, &[path.to_str().unwrap()], &[], "/");
+    assert_eq!(outcome.err(), Some(libc::ETIMEDOUT));
+    init.run(1, &["/bin/true"], &[], "/").unwrap().drain();
+    assert_eq!(init.exit_of(1), 0);
 }
 
 #[test]
