@@ -68,7 +68,10 @@ impl Keeper {
             // Apps are born into a network namespace of their own with nothing but `lo`; the probe
             // of routing shows it.
             BringupStep::Route => Ok(()),
-            BringupStep::Sandbox => self.launch_app(&AppName::main()),
+            BringupStep::Sandbox => {
+                self.hold_places()?;
+                self.launch_app(&AppName::main())
+            }
         }
     }
 

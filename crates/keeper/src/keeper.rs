@@ -158,6 +158,7 @@ impl Keeper {
             claim_level,
             residue,
             storage_noswap: false,
+            places_held: Vec::new(),
             next_io: 1,
             apps: Vec::new(),
             tasks: Vec::new(),

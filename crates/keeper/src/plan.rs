@@ -16,6 +16,9 @@ pub const HOME: &str = "/home/user";
 /// outside the session.
 pub const PROTECTED: [&str; 5] = [".git/hooks", ".git/config", ".envrc", ".vscode", ".idea"];
 
+/// Those of [`PROTECTED`] that are folders.
+pub const PROTECTED_FOLDERS: [&str; 3] = [".git/hooks", ".vscode", ".idea"];
+
 /// Everything from outside that the specification gives, as the record shows it.
 pub fn grants(spec: &Spec, variables: &[EnvVar]) -> Vec<Grant> {
     let project = spec.project.iter().map(|project| Grant::Project {

@@ -3,7 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fstat, mkdirat, openat, openat2, unlinkat,
+};
+use rustix::io::Errno;
 use sessile_model::api;
 use sessile_model::record::Grant;
 use sessile_model::spec::{Access, Limits, Spec};
@@ -52,6 +55,49 @@ impl Keeper {
             protected: Vec::new(),
             from_storage: true,
         })
+    }
+
+    /// Makes the protected folders that a writable project lacks, empty, so that they can be
+    /// mounted read-only; otherwise code inside could make them with its own content. A file that
+    /// is not there stays so: an empty one would show up in the user's own work.
+    pub(crate) fn hold_places(&mut self) -> Result<(), Problem> {
+        let Some(facts) = &mut self.facts else { return Ok(()) };
+        let Some(project) = &facts.spec.project else { return Ok(()) };
+        let wanted = plan::protected(&facts.spec);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let folder = openat(CWD, &project.path, FOLDER, Mode::empty()).map_err(|e| failed("the project", &e))?;
+        let owner = fstat(&folder).map_err(|e| failed("the project", &e))?;
+        for path in wanted.iter().filter(|path| plan::PROTECTED_FOLDERS.contains(&path.as_str())) {
+            let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+            let Ok(parent) = beneath(&folder, parent) else { continue };
+            match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(error) => return Err(failed("a protected folder of the project", &error)),
+            }
+            // Root makes it for the project's owner.
+            let ids = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+            chownat(&parent, name, Some(ids.0), Some(ids.1), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|e| failed("a protected folder of the project", &e))?;
+            facts.places_held.push(path.clone());
+        }
+        Ok(())
+    }
+
+    /// Removes the folders that were made only to be protected. One that is not empty stays.
+    pub(crate) fn release_places(&mut self) {
+        let Some(facts) = &mut self.facts else { return };
+        let Some(project) = &facts.spec.project else { return };
+        let Ok(folder) = openat(CWD, &project.path, FOLDER, Mode::empty()) else { return };
+        for path in std::mem::take(&mut facts.places_held) {
+            let (parent, name) = path.rsplit_once('/').unwrap_or((".", &path));
+            if let Ok(parent) = beneath(&folder, parent) {
+                // Not empty, or gone: someone outside put it to use.
+                let _ = unlinkat(&parent, name, AtFlags::REMOVEDIR);
+            }
+        }
     }
 
     /// What a copied project changed.
@@ -140,6 +186,12 @@ impl Keeper {
         }
         serde_json::from_slice(&json).map_err(|e| failed("the project's baseline", &e))
     }
+}
+
+/// A folder of the project, reached through no link.
+fn beneath(folder: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    openat2(folder, path, FOLDER, Mode::empty(), resolve)
 }
 
 /// The project's path, where the session works on a copy of it.

@@ -120,11 +120,9 @@ pub struct Output {
 }
 
 impl Output {
-    /// Moves the floor and says whether the pump may have been waiting for that.
+    /// Moves the floor and says whether the pump was waiting for that.
     fn release(&self, floor: Option<u64>) -> bool {
-        let was_full = self.ring.is_full();
-        self.ring.set_floor(floor);
-        was_full && !self.ring.is_full()
+        self.ring.set_floor(floor)
     }
 }
 

@@ -238,6 +238,7 @@ impl Keeper {
 
     /// The apps' mount namespaces died with their processes; what still refers to them is let go.
     fn release_apps(&mut self) -> WipeEvidence {
+        self.release_places();
         let count = self.apps.len() as u32;
         for name in std::mem::take(&mut self.apps).keys() {
             for part in crate::app::PARTS {
