@@ -174,6 +174,7 @@ struct Write {
     new: State,
     /// What is replaced; `None` where nothing is, or where a folder is removed first.
     was: Option<Meta>,
+    owner: Option<Owner>,
 }
 
 struct Plan<'a> {
@@ -240,7 +241,11 @@ impl Plan<'_> {
 
     fn decide_write(&mut self, path: &[u8], new: State, now: Option<Meta>) {
         if new.meta.kind != Kind::Folder {
-            return self.acts.writes.push(Write { path: path.to_vec(), new, was: now });
+            let owner = match now {
+                Some(now) => Some(Owner(now.owner.0, now.owner.1)),
+                None => self.owner_below(path),
+            };
+            return self.acts.writes.push(Write { path: path.to_vec(), new, was: now, owner });
         }
         if let Some(now) = now {
             self.acts.takes.insert(path.to_vec(), now);
@@ -270,13 +275,20 @@ impl Plan<'_> {
 
     /// Folders that were removed outside while the session wrote into them.
     fn add_missing_folders(&mut self) -> Result<(), ApplyError> {
-        let new = self.acts.writes.iter().map(|write| &write.path).chain(self.acts.makes.keys());
-        let above: HashSet<Vec<u8>> =
-            new.flat_map(|path| at_or_above(path).skip(1)).map(<[u8]>::to_vec).collect();
-        for path in above {
-            if self.acts.makes.contains_key(&path) || self.look(&path).is_some() {
-                continue;
+        let mut known: HashSet<&[u8]> = HashSet::new();
+        let mut missing = Vec::new();
+        for path in self.acts.writes.iter().map(|write| &write.path).chain(self.acts.makes.keys()) {
+            // What is above a known folder was looked at together with it.
+            for path in at_or_above(path).skip(1) {
+                if self.acts.makes.contains_key(path) || !known.insert(path) || self.look(path).is_some() {
+                    break;
+                }
+                missing.push(path.to_vec());
             }
+        }
+        // From the top, so that each finds its owner above.
+        missing.sort();
+        for path in missing {
             let gone = |_| ApplyError::Raced { path: shown(&path) };
             let (dir, name) = self.copies.of(&path).map_err(gone)?;
             let mode = folder_mode(&look(dir, name).map_err(gone)?);
@@ -295,6 +307,10 @@ impl Plan<'_> {
     /// The owner of something new: that of the nearest folder there is. Users who are not root
     /// own what they make; only a folder's group is passed on, where it asks for that.
     fn owner_below(&self, path: &[u8]) -> Option<Owner> {
+        // Folders come before what they hold, so one that is going to be made is known already.
+        if let Some((_, owner)) = self.acts.makes.get(super::beneath::split(path).0) {
+            return *owner;
+        }
         let folder = at_or_above(path).skip(1).find_map(|path| self.look(path));
         let folder = folder.or_else(|| meta(self.original).ok())?;
         let passes_on = geteuid().is_root() || folder.mode & 0o2000 != 0;
@@ -366,18 +382,14 @@ impl Plan<'_> {
     }
 
     fn write_aside(&mut self, stage: &mut Stage<'_>, write: &Write) -> Result<String, StageError> {
-        let owner = match write.was {
-            Some(was) => Some(Owner(was.owner.0, was.owner.1)),
-            None => self.owner_below(&write.path),
-        };
         let place = self.copies.of(&write.path).map_err(|_| StageError::NewChanged)?;
         if write.new.meta.kind == Kind::Link {
             let target = same_target(place, write.new.digest)?;
-            return stage.link(&target, owner);
+            return stage.link(&target, write.owner);
         }
         let was = write.was.filter(|was| was.kind == Kind::File);
         let mode = file_mode(was.map(|was| was.mode), write.new.meta.mode);
-        stage.file(place, write.new.digest, mode, owner)
+        stage.file(place, write.new.digest, mode, write.owner)
     }
 }
 

@@ -256,3 +256,18 @@ fn a_full_file_system_leaves_the_original_as_it_was() {
         assert_eq!(snapshot(small), before);
     });
 }
+
+#[test]
+fn what_is_written_aside_is_what_was_compared() {
+    let (from, to) = pair();
+    write(to.path(), "f", "swapped");
+    symlink("swapped", to.path().join("l")).unwrap();
+    let (fd, copy) = (folder_fd(from.path()), folder_fd(to.path()));
+    let mut stage = Stage::new(fd.as_fd()).unwrap();
+    let compared = super::super::content::digest_of(b"compared");
+    assert_eq!(stage.file((copy.as_fd(), b"f"), compared, 0o644, None), Err(StageError::NewChanged));
+    let compared = super::super::content::digest_of_target(b"compared");
+    assert_eq!(same_target((copy.as_fd(), b"l"), compared), Err(StageError::NewChanged));
+    assert_eq!(stage.undo(), Ok(()));
+    assert_eq!(snapshot(from.path()), []);
+}

@@ -5,6 +5,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2
 use rustix::io::Errno;
 
 use super::baseline::{Kind, Stamp};
+use super::tree::is_at_or_below;
 
 /// Longest path below a root, in bytes. More than `PATH_MAX`, so that deep trees can be handled
 /// and removed, yet bounded, so that they cannot exhaust memory.
@@ -131,12 +132,21 @@ impl<'root> Parents<'root> {
     /// The folder that holds `path`, and the path's last name.
     pub(super) fn of<'p>(&mut self, path: &'p [u8]) -> Result<(BorrowedFd<'_>, &'p [u8]), Errno> {
         let (folder, name) = split(path);
+        Ok((self.folder(folder)?, name))
+    }
+
+    /// The folder `path`. One below the last one is looked up from there, so that a chain of
+    /// folders costs a step each and not a walk each.
+    pub(super) fn folder(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, Errno> {
         let fd = match self.last.take() {
-            Some((kept, fd)) if kept == folder => fd,
-            Some(_) | None => open(self.root, folder, PLACE)?,
+            Some((kept, fd)) if kept == path => fd,
+            Some((kept, fd)) if !kept.is_empty() && is_at_or_below(path, &kept) => {
+                open(fd.as_fd(), &path[kept.len() + 1..], PLACE)?
+            }
+            Some(_) | None => open(self.root, path, PLACE)?,
         };
-        let kept = self.last.insert((folder.to_vec(), fd));
-        Ok((kept.1.as_fd(), name))
+        let kept = self.last.insert((path.to_vec(), fd));
+        Ok(kept.1.as_fd())
     }
 
     /// Forgets the folder kept open, because names have moved.

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::baseline::{Baseline, Digest, Kind, Original, Stamp};
-use super::beneath::{Meta, Parents, look, open_file};
+use super::beneath::{Meta, Parents, look, open_file, split};
 use super::content::{digest_file, digest_of_target, read_target};
 use super::tree::{LeftOut, ListError, Listing, Node, Omissions, list};
 
@@ -165,8 +165,12 @@ pub(super) fn changes(
         }
     }
     let left: HashSet<&[u8]> = omitted.0.iter().map(|(path, _)| &path[..]).collect();
+    // A folder comes before what it holds, so looking at the next one above is enough.
+    let mut hidden: HashSet<&[u8]> = left.get(&b""[..]).copied().into_iter().collect();
     for (path, old) in &baseline.paths {
-        if !present.contains(&path[..]) && !at_or_above(path).any(|path| left.contains(path)) {
+        if left.contains(&path[..]) || hidden.contains(split(path).0) {
+            hidden.insert(path);
+        } else if !present.contains(&path[..]) {
             found.push((path.clone(), Some(*old), None));
         }
     }
@@ -176,14 +180,14 @@ pub(super) fn changes(
     let mut unfolded: HashSet<Vec<u8>> = HashSet::new();
     let mut list = Vec::with_capacity(found.len());
     for (path, old, new) in found {
-        let standing = if at_or_above(&path).any(|path| unfolded.contains(path)) {
+        let is_below_one = unfolded.contains(split(&path).0);
+        let standing = if is_below_one {
             Standing::Untouched(None)
         } else {
             standing(&mut originals, &path, old.as_ref(), new.as_ref(), baseline)
         };
-        let became_folder = new.is_some_and(|new| new.meta.kind == Kind::Folder)
-            && standing.state().is_some_and(|state| state.meta.kind != Kind::Folder);
-        if became_folder {
+        let was_something_else = standing.state().is_some_and(|state| state.meta.kind != Kind::Folder);
+        if new.is_some_and(|new| new.meta.kind == Kind::Folder) && (was_something_else || is_below_one) {
             unfolded.insert(path.clone());
         }
         list.push(Delta { path, old, new, standing });
@@ -362,5 +366,38 @@ mod tests {
         std::fs::remove_file(to.path().join("f")).unwrap();
         super::super::testing::mkfifo(&to.path().join("f"));
         assert_eq!(listed(from.path(), to.path(), &baseline), []);
+    }
+
+    #[test]
+    fn a_stamp_proves_nothing_within_the_tick_of_the_clock() {
+        let (from, to) = pair();
+        write(from.path(), "f", "aaaa");
+        let mut baseline = copied(from.path(), to.path());
+        write(to.path(), "f", "bbbb");
+        // As if the write had come in the same tick as the copy's last step.
+        let copy = folder_fd(to.path());
+        let stamp = look(copy.as_fd(), b"f").unwrap().stamp;
+        baseline.paths.get_mut(&b"f"[..]).unwrap().copy = stamp;
+        baseline.finished_ns = stamp.ctime_ns;
+        assert_eq!(listed(from.path(), to.path(), &baseline).len(), 1);
+        // A tick later an equal stamp is enough.
+        baseline.finished_ns += 1;
+        assert_eq!(listed(from.path(), to.path(), &baseline).len(), 0);
+    }
+
+    #[test]
+    fn what_hides_a_folder_hides_all_of_it() {
+        let (from, to) = pair();
+        for name in ["d/e/f", "d!", "x"] {
+            write(from.path(), name, "x");
+        }
+        let baseline = copied(from.path(), to.path());
+        std::fs::remove_dir_all(to.path().join("d")).unwrap();
+        super::super::testing::mkfifo(&to.path().join("d"));
+        std::fs::remove_file(to.path().join("x")).unwrap();
+        write(to.path(), "x/y/z", "new");
+        let list = listed(from.path(), to.path(), &baseline);
+        let paths: Vec<_> = list.iter().map(|(path, _, conflict)| (&path[..], *conflict)).collect();
+        assert_eq!(paths, [("x", false), ("x/y", false), ("x/y/z", false)]);
     }
 }

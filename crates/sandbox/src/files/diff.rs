@@ -260,4 +260,14 @@ mod tests {
         write(to.path(), "f", "2");
         assert_ne!(run(from.path(), to.path(), &baseline).seen, first.seen);
     }
+
+    #[test]
+    fn what_is_shown_is_what_seen_stands_for() {
+        let (_, to) = pair();
+        write(to.path(), "f", "harmless now");
+        let copy = folder_fd(to.path());
+        let shown = |digest| side(&mut Parents::new(copy.as_fd()), b"f", Kind::File, 0o644, digest).content;
+        assert_eq!(shown(digest_of(b"harmless now")), Content::Text("harmless now".into()));
+        assert_eq!(shown(digest_of(b"evil before")), Content::Omitted("is changing just now"));
+    }
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::baseline::Kind;
-use super::beneath::{FOLDER, MAX_PATH, Meta, look, open};
+use super::beneath::{FOLDER, MAX_PATH, Meta, Parents, look, open};
 
 /// Bytes of all paths in a listing together.
 const MAX_LISTING: usize = 256 << 20;
@@ -151,12 +151,13 @@ pub(super) enum ListError {
 /// Lists the tree below `root`, at most `max` entries of it.
 pub(super) fn list(root: BorrowedFd<'_>, max: u64) -> Result<Listing, ListError> {
     let mut listing = Listing::default();
+    let mut places = Parents::new(root);
     let mut found = 0;
     let mut bytes = 0;
     let mut buffer = vec![MaybeUninit::uninit(); 32 << 10];
     let mut ahead: Vec<Vec<u8>> = vec![Vec::new()];
     while let Some(folder) = ahead.pop() {
-        let fd = match open(root, &folder, FOLDER) {
+        let fd = match places.folder(&folder).and_then(|place| open(place, b"", FOLDER)) {
             Ok(fd) => fd,
             Err(errno) if folder.is_empty() => return Err(errno.into()),
             Err(errno) => {
