@@ -12,7 +12,7 @@ use sessile_model::record::Grant;
 use sessile_model::spec::{Access, Limits, Spec};
 use sessile_model::{AppName, Problem, ProblemKind};
 use sessile_sandbox::app::ProjectMount;
-use sessile_sandbox::files::{self, Baseline, CopyCap};
+use sessile_sandbox::files::{self, ApplyError, Baseline, CopyCap, CopyError};
 use sessile_session::Event;
 
 use crate::bringup::{causes, failed};
@@ -40,7 +40,7 @@ impl Keeper {
         let destination = openat(&space.storage, COPY, FOLDER | OFlags::NOFOLLOW, Mode::empty())
             .map_err(|e| failed("the project's copy", &e))?;
         let (_, baseline) = files::copy_in(source.as_fd(), destination.as_fd(), owner, &cap)
-            .map_err(|e| Problem::new(ProblemKind::Exhausted, causes(&e)))?;
+            .map_err(|e| Problem::new(copy_kind(&e), causes(&e)))?;
         self.remember_baseline(&baseline)
     }
 
@@ -112,7 +112,7 @@ impl Keeper {
         let (original, copy, baseline) = self.both_sides()?;
         let allow_hooks = self.facts()?.spec.project.as_ref().is_some_and(|p| p.allow_hooks);
         let applied = files::apply(original.as_fd(), copy.as_fd(), &baseline, apply, allow_hooks)
-            .map_err(|e| Problem::new(ProblemKind::Conflict, causes(&e)))?;
+            .map_err(|e| Problem::new(apply_kind(&e), causes(&e)))?;
         self.grant(Grant::Applied { files: applied.files });
         Ok(applied)
     }
@@ -185,6 +185,27 @@ impl Keeper {
             }
         }
         serde_json::from_slice(&json).map_err(|e| failed("the project's baseline", &e))
+    }
+}
+
+fn copy_kind(error: &CopyError) -> ProblemKind {
+    match error {
+        CopyError::TooLarge { .. } | CopyError::TooManyFiles { .. } | CopyError::Full { .. } => {
+            ProblemKind::Exhausted
+        }
+        CopyError::Source { .. } => ProblemKind::NotFound,
+        CopyError::Destination { .. } => ProblemKind::Failed,
+    }
+}
+
+fn apply_kind(error: &ApplyError) -> ProblemKind {
+    match error {
+        ApplyError::NotChanged { .. } => ProblemKind::NotFound,
+        ApplyError::ChangedSinceShown | ApplyError::Conflicts { .. } | ApplyError::Raced { .. } => {
+            ProblemKind::Conflict
+        }
+        ApplyError::Full { .. } => ProblemKind::Exhausted,
+        ApplyError::Changes(_) | ApplyError::Original { .. } | ApplyError::Midway { .. } => ProblemKind::Failed,
     }
 }
 
