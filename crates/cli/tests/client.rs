@@ -1,6 +1,8 @@
 //! The client's side of the protocols, where a keeper that dies at a chosen moment is needed: the
 //! real binary between a daemon's socket and a keeper's socket that are played here, step by step.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;

@@ -1,6 +1,11 @@
 //! `daemon`: the process that finds and starts sessions.
 
+use std::os::fd::OwnedFd;
+
 use clap::Subcommand;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sessile_daemon::DaemonError;
 use sessile_model::api::DaemonStatus;
 use sessile_model::problem::ProblemKind;
@@ -9,6 +14,9 @@ use crate::client::Daemon;
 use crate::failure::{Failure, Outcome, Status};
 use crate::output::{print, print_json, printable, say, table};
 use crate::startup;
+
+/// How long a daemon may take to stop.
+const STOP_SECONDS: i64 = 10;
 
 /// The anchor's and the keeper's programs, as `build.rs` built them.
 const ANCHOR_IMAGE: &[u8] = include_bytes!(env!("SESSILE_ANCHOR_IMAGE"));
@@ -108,7 +116,14 @@ fn causes(error: &dyn std::error::Error) -> String {
 fn stop(json: bool) -> Outcome {
     let stopped = match Daemon::find()? {
         Some(daemon) => {
+            let status: DaemonStatus = daemon.get("/v1/daemon")?;
+            let process = i32::try_from(status.pid).ok().and_then(Pid::from_raw);
+            let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
             let () = daemon.post("/v1/daemon/stop", &serde_json::json!({}))?;
+            // Gone before this returns: the next command meets no daemon that is on its way out.
+            if let Some(process) = process {
+                await_end(&process)?;
+            }
             true
         }
         None => false,
@@ -119,6 +134,21 @@ fn stop(json: bool) -> Outcome {
         say(if stopped { "stopped; sessions go on" } else { "the daemon does not run" });
     }
     Ok(Status::OK)
+}
+
+fn await_end(process: &OwnedFd) -> Result<(), Failure> {
+    let limit = Timespec { tv_sec: STOP_SECONDS, tv_nsec: 0 };
+    loop {
+        match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit)) {
+            Ok(0) => {
+                return Err(Failure::new(ProblemKind::Timeout, "the daemon was told to stop but still runs")
+                    .hint("`sessile daemon status` shows its process id"));
+            }
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(Failure::system("wait for the daemon's end", &e.into())),
+        }
+    }
 }
 
 fn show(status: &DaemonStatus, json: bool) -> Outcome {
