@@ -1,8 +1,9 @@
 //! The account of a session whose processes died before they could wipe it.
 //!
-//! What a keeper's wipe would have overwritten is plain here: nothing was. The receipt says for
-//! each step what that means and what may therefore remain.
+//! The steps that a keeper had taken are in its log, and the receipt repeats them. For every other
+//! step it says what it means that nobody took it, and what may therefore remain.
 
+use sessile_journal::store::StoredEntry;
 use sessile_model::property::Property;
 use sessile_model::receipt::{ClaimLevel, Receipt, Residue, WipeEvidence, WipeLine, WipeStep};
 use sessile_model::record::Grant;
@@ -25,25 +26,80 @@ pub struct Remains {
     pub removed: Result<u32, String>,
 }
 
+/// What the session's own log tells of its wipe.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// When its teardown began.
+    pub began: Option<Timestamp>,
+    /// Its outcome, as last decided.
+    pub outcome: Option<Outcome>,
+    /// The steps that were complete.
+    pub lines: Vec<WipeLine>,
+}
+
+impl Told {
+    /// Reads the entries of a log, of which some kinds are understood and others passed over.
+    pub fn by(entries: &[StoredEntry]) -> Self {
+        let mut told = Self::default();
+        for entry in entries {
+            let part = |name: &str| entry.kind.get(name).cloned().unwrap_or_default();
+            match entry.kind.get("fact").and_then(serde_json::Value::as_str) {
+                Some("tearing_down") => {
+                    told.began = told.began.or(entry.at);
+                    told.outcome = serde_json::from_value(part("outcome")).ok();
+                }
+                // A line that was journaled twice was taken twice; the later one stands.
+                Some("wiped") => told.lines.extend(serde_json::from_value::<WipeLine>(part("line")).ok()),
+                Some(_) | None => {}
+            }
+        }
+        told
+    }
+
+    fn line(&self, step: WipeStep) -> Option<&WipeLine> {
+        self.lines.iter().rev().find(|line| line.step == step)
+    }
+
+    /// Whether a step was taken and did what it is for.
+    fn is_done(&self, step: WipeStep) -> bool {
+        self.line(step).is_some_and(|line| {
+            !matches!(line.evidence, WipeEvidence::Failed { .. } | WipeEvidence::NotPossible { .. })
+        })
+    }
+
+    /// Whether only the last looks were missing, which the daemon can take as well.
+    fn is_whole(&self) -> bool {
+        let own = |step: &WipeStep| matches!(step, WipeStep::RemoveTraces | WipeStep::Verify);
+        WipeStep::ALL.iter().all(|step| own(step) || self.line(*step).is_some())
+    }
+}
+
 /// The receipt of a session that was lost.
 pub fn receipt_of(
     record: &SessionRecord,
     loss: &Loss,
+    told: &Told,
     remains: &Remains,
     began: Timestamp,
     now: Timestamp,
     program: &str,
 ) -> Receipt {
     let weaker = |p: &Property| !record.properties.of(*p).weaker_because.is_empty();
+    let failed = || Outcome::Failed { component: loss.component, cause: loss.cause.clone() };
+    let as_told = told.outcome.clone().filter(|_| told.is_whole() && remains.removed.is_ok());
+    let step = |step| match told.line(step) {
+        Some(line) => line.clone(),
+        None => line(step, loss.component, remains),
+    };
     Receipt {
         session: record.id,
-        outcome: Outcome::Failed { component: loss.component, cause: loss.cause.clone() },
+        outcome: as_told.unwrap_or_else(failed),
         created_at: record.created_at,
-        wipe_started_at: began,
+        wipe_started_at: told.began.unwrap_or(began),
         ended_at: now,
         claim_level: ClaimLevel::L1,
-        steps: WipeStep::ALL.into_iter().map(|step| line(step, loss.component, remains)).collect(),
-        residue: residue(loss.component),
+        steps: WipeStep::ALL.into_iter().map(step).collect(),
+        residue: residue(loss.component, told),
         outside: record.grants.iter().cloned().map(Grant::without_paths).collect(),
         weaker: Property::ALL.into_iter().filter(weaker).collect(),
         program: program.to_owned(),
@@ -88,12 +144,19 @@ fn line(step: WipeStep, lost: Component, remains: &Remains) -> WipeLine {
     WipeLine { step, app: None, evidence, took_us: 0 }
 }
 
-fn residue(lost: Component) -> Vec<Residue> {
+fn residue(lost: Component, told: &Told) -> Vec<Residue> {
     let mend = (lost != Component::Host).then(|| "boot with init_on_free=1".to_owned());
     let freed =
         |what: &str, why: &str| Residue { what: what.to_owned(), why: why.to_owned(), mend: mend.clone() };
     let swap = "encrypt swap, or turn it off";
-    vec![
+    let overwritten = |residue: &Residue| match residue.what.as_str() {
+        "apps' memory" => told.is_done(WipeStep::ScrubMemory),
+        "session storage" => told.is_done(WipeStep::OverwriteStorage),
+        "terminal output" => told.is_done(WipeStep::OverwriteRings),
+        "keys" => told.is_done(WipeStep::DestroyKeys),
+        _ => false,
+    };
+    let mut all = vec![
         freed(
             "apps' memory",
             "it was freed when they died, and freed pages keep their content until they are used again",
@@ -109,7 +172,9 @@ fn residue(lost: Component) -> Vec<Residue> {
             why: "pages that were swapped out stay on the swap device".to_owned(),
             mend: Some(swap.to_owned()),
         },
-    ]
+    ];
+    all.retain(|residue| !overwritten(residue));
+    all
 }
 
 #[cfg(test)]
@@ -121,7 +186,7 @@ mod tests {
         let record = record(1, Some("fox"), sessile_model::State::Active);
         let loss = Loss { component, cause: "gone".into() };
         let (began, now) = (Timestamp::from_millis(1), Timestamp::from_millis(2));
-        receipt_of(&record, &loss, &Remains { removed }, began, now, "test")
+        receipt_of(&record, &loss, &Told::default(), &Remains { removed }, began, now, "test")
     }
 
     #[test]
@@ -141,6 +206,34 @@ mod tests {
             assert!(!receipt.residue.is_empty());
             assert_eq!(receipt.claim_level, ClaimLevel::L1);
         }
+    }
+
+    #[test]
+    fn what_the_log_tells_is_repeated() {
+        let entry = |kind| StoredEntry { sequence: 1, at: Some(Timestamp::from_millis(7)), kind };
+        let outcome = serde_json::json!({"kind": "ended", "by": "operator"});
+        let mut entries = vec![entry(serde_json::json!({"fact": "tearing_down", "outcome": outcome}))];
+        let steps = WipeStep::ALL.into_iter().filter(|step| *step < WipeStep::RemoveTraces);
+        let lines: Vec<WipeLine> = steps
+            .map(|step| WipeLine { step, app: None, evidence: WipeEvidence::NothingToDo, took_us: 5 })
+            .collect();
+        entries.extend(lines.iter().map(|line| entry(serde_json::json!({"fact": "wiped", "line": line}))));
+        let record = record(1, Some("fox"), sessile_model::State::Ending);
+        let loss = Loss { component: Component::Keeper, cause: "gone".into() };
+        let now = Timestamp::from_millis(9);
+        let account = |entries: &[StoredEntry], removed| {
+            receipt_of(&record, &loss, &Told::by(entries), &Remains { removed }, now, now, "test")
+        };
+        let whole = account(&entries, Ok(0));
+        assert!(matches!(whole.outcome, Outcome::Ended { .. }));
+        assert_eq!(whole.steps[..lines.len()], lines);
+        assert_eq!(whole.wipe_started_at, Timestamp::from_millis(7));
+        assert!(whole.residue.iter().all(|residue| residue.what == "swap"));
+        // One step fewer, or remains: the loss is the outcome.
+        entries.pop();
+        assert!(matches!(account(&entries, Ok(0)).outcome, Outcome::Failed { .. }));
+        entries.push(entry(serde_json::json!({"fact": "wiped", "line": lines.last()})));
+        assert!(matches!(account(&entries, Err("busy".into())).outcome, Outcome::Failed { .. }));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use sessile_sandbox::cgroup::Cgroup;
 use tokio::process::Child;
 use tokio::time::timeout;
 
-use crate::account::{self, Loss, Remains};
+use crate::account::{self, Loss, Remains, Told};
 use crate::anchor_link;
 use crate::daemon::{Daemon, now};
 use crate::directory::storable;
@@ -48,10 +48,16 @@ pub async fn close(daemon: &Daemon, id: SessionId, ending: Ending, anchor: Optio
             .notices
             .add(format!("the runtime folder of session {} could not be removed: {why}", id.short()));
     }
+    let entries = match &ending {
+        Ending::Receipt(_) | Ending::Lost(_) => entries_of(daemon, id),
+        Ending::Never => Vec::new(),
+    };
     let signed = match ending {
         Ending::Receipt(signed) => signed,
         Ending::Lost(loss) => {
-            let receipt = account::receipt_of(&session.record, &loss, &remains, began, now(), daemon.version);
+            let told = Told::by(&entries);
+            let (record, version) = (&session.record, daemon.version);
+            let receipt = account::receipt_of(record, &loss, &told, &remains, began, now(), version);
             daemon.key.sign(&receipt)
         }
         Ending::Never => {
@@ -59,7 +65,6 @@ pub async fn close(daemon: &Daemon, id: SessionId, ending: Ending, anchor: Optio
             return;
         }
     };
-    let entries = entries_of(daemon, id);
     let record = closed(session.record, receipt_in(&signed).as_ref());
     let stored = storable(record, session.keep_record, None);
     let written = daemon.ledger.write(move |store| {

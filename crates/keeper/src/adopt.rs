@@ -8,7 +8,10 @@ use sessile_anchor::ring::Ring;
 use sessile_journal::log::{Log, OpenError};
 use sessile_model::ids::AppName;
 use sessile_model::state::{Component, Exit};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal};
 use sessile_sandbox::cgroup::Cgroup;
+use sessile_sandbox::processes;
 use sessile_sandbox::space::Space;
 use sessile_session::{Effects, Entry, Event, Session};
 use sessile_vault::keys::RootKey;
@@ -16,7 +19,7 @@ use sessile_vault::secret::SecretMemory;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::checkpoint::{Checkpoint, InputLedger};
+use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
 use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
 use crate::keeper::Keeper;
 use crate::screen::ScreenModel;
@@ -46,23 +49,41 @@ impl Keeper {
 
     /// Writes the machine and the facts where a successor finds them.
     pub(crate) fn write_checkpoint(&mut self) {
-        let (Some(checkpoint), Some(machine), Some(facts)) =
-            (&mut self.checkpoint, &self.machine, &self.facts)
-        else {
-            return;
-        };
-        if checkpoint.write(&SnapshotRef { machine, facts }).is_err() {
+        if let Some(machine) = self.machine.take() {
+            let written = self.put_checkpoint(&machine);
+            self.machine = Some(machine);
+            self.heed_checkpoint(written);
+        }
+    }
+
+    /// The same with the machine as it was when it asked for this.
+    pub(crate) fn write_checkpoint_of(&mut self, machine: &Session) {
+        let written = self.put_checkpoint(machine);
+        self.heed_checkpoint(written);
+    }
+
+    fn put_checkpoint(&mut self, machine: &Session) -> Result<(), CheckpointError> {
+        match (&mut self.checkpoint, &self.facts) {
+            (Some(checkpoint), Some(facts)) => checkpoint.write(&SnapshotRef { machine, facts }),
+            (None, _) | (_, None) => Ok(()),
+        }
+    }
+
+    fn heed_checkpoint(&mut self, written: Result<(), CheckpointError>) {
+        if written.is_err() && self.machine.as_ref().is_some_and(|m| m.outcome().is_none()) {
             let cause = "the checkpoint cannot be written".to_owned();
-            if machine.outcome().is_none() {
-                self.advance(Event::ComponentFailed { component: Component::Keeper, cause });
-            }
+            self.advance(Event::ComponentFailed { component: Component::Keeper, cause });
         }
     }
 
     /// Takes over what the anchor holds. Without a checkpoint the session can only be wiped; with
     /// nothing at all this keeper is the first and waits to be told what to open.
     pub fn adopt(&mut self) {
-        let Ok(held) = self.seat.link.list() else { return };
+        let Ok(held) = self.seat.link.list() else {
+            // The anchor died at once, and everything with it.
+            self.look_at_anchor();
+            return;
+        };
         let mut store: Store = held.into_iter().collect();
         let entries = match Log::open::<Entry>(&self.seat.state) {
             Ok(opened) => {
@@ -75,6 +96,7 @@ impl Keeper {
             self.log = None;
             return;
         }
+        crate::rehearsal::succeeds_another();
         let snapshot = store
             .remove("checkpoint")
             .and_then(|file| Checkpoint::adopt::<Snapshot>(file).ok());
@@ -90,8 +112,11 @@ impl Keeper {
                 self.adopt_facts(&mut store, &snapshot.facts);
                 self.facts = Some(snapshot.facts);
                 self.machine = Some(snapshot.machine);
-                self.hear_of_exits();
+                self.kill_strays();
                 self.advance(Event::KeeperRestarted);
+                self.hear_of_exits();
+                self.report_running();
+                self.look_at_anchor();
             }
             None => self.recover(&mut store, &entries),
         }
@@ -128,8 +153,32 @@ impl Keeper {
         };
         self.adopt_facts(store, &facts);
         self.facts = Some(facts);
-        self.machine = Some(machine);
-        self.effects.extend(effects.drain());
+        self.kill_strays();
+        self.go_on_as(machine, &mut effects);
+    }
+
+    /// Kills what a predecessor was about to make and had not noted: first processes of sandboxes
+    /// and what starts them. All are the anchor's children.
+    fn kill_strays(&self) {
+        let own = rustix::process::getpid();
+        let Some(anchor) = rustix::process::getppid().filter(|_| !self.anchor_is_dead) else { return };
+        for pid in processes::children(anchor.as_raw_pid().unsigned_abs()) {
+            let known = self.apps.values().any(|app| app.pid == pid);
+            let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
+            if pid != own && !known {
+                // One that has ended meanwhile keeps its number until the anchor has let it go.
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+
+    /// Tells the machine of the commands that run: it may not have been told before.
+    fn report_running(&mut self) {
+        let running: Vec<AppName> =
+            self.tasks.values().filter(|t| t.exit.is_none()).map(|t| t.name.clone()).collect();
+        for app in running {
+            self.advance(Event::AppStarted { app });
+        }
     }
 
     fn adopt_facts(&mut self, store: &mut Store, facts: &Facts) {
@@ -167,10 +216,16 @@ impl Keeper {
                 continue;
             };
             for state in tasks {
+                let noted = self.tasks.values_mut().find(|t| t.app == name && t.number == state.task);
+                if let Some(task) = noted {
+                    // A predecessor noted it before it was started.
+                    task.inner_pid.get_or_insert(state.pid);
+                }
                 if let Some(status) = state.status {
                     self.task_exited(&name, state.task, status);
                 }
             }
+            self.forget_unstarted(&name);
             let running: Vec<(AppName, u32)> = self
                 .tasks
                 .values()
@@ -199,11 +254,40 @@ impl Keeper {
         }
     }
 
+    /// Forgets commands that a predecessor noted but had not started. The main one is asked for
+    /// again by the machine.
+    fn forget_unstarted(&mut self, app: &AppName) {
+        let unstarted: Vec<AppName> = self
+            .tasks
+            .values()
+            .filter(|t| t.app == *app && t.inner_pid.is_none() && t.exit.is_none())
+            .map(|t| t.name.clone())
+            .collect();
+        for name in unstarted {
+            self.forget_task(&name);
+        }
+    }
+
+    /// Asks the anchor's pidfd whether it died.
+    pub(crate) fn look_at_anchor(&mut self) {
+        let mut fds = [PollFd::new(&self.seat.anchor, PollFlags::IN)];
+        let dead = matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1));
+        if dead {
+            self.anchor_died();
+        }
+    }
+
     /// The anchor died, and its apps with it. What this keeper holds is overwritten.
     pub(crate) fn anchor_died(&mut self) {
-        self.anchor_is_dead = true;
+        if std::mem::replace(&mut self.anchor_is_dead, true) {
+            return;
+        }
         for app in self.apps.values_mut() {
             app.gone = true;
+        }
+        if self.machine.is_none() {
+            // There is no session here, and nobody can open one on this anchor any more.
+            self.finished = true;
         }
         self.advance(Event::AnchorDied);
     }
@@ -227,7 +311,7 @@ fn adopt_app(store: &mut Store, facts: &AppFacts) -> Option<App> {
     let mut part = |part: &str| store.remove(&format!("app/{}/{part}", facts.name));
     let (init, control, ptmx) = (part("init")?, part("control")?, part("ptmx")?);
     Some(App {
-        pid: facts.pid,
+        pid: Some(facts.pid).filter(|&pid| pid != 0).or_else(|| pid_of(&init)).unwrap_or(0),
         init,
         control: Control::from_fd(control),
         ptmx,
@@ -268,6 +352,13 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
         pending: Default::default(),
         collected: facts.collected,
     })
+}
+
+/// The process that a pidfd refers to, while it lives.
+fn pid_of(pidfd: &OwnedFd) -> Option<u32> {
+    let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(pidfd));
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|&pid| pid != 0)
 }
 
 /// The apps whose parts are in the store.

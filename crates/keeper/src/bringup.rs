@@ -16,6 +16,7 @@ use sessile_sandbox::app::{AppPlan, LaunchError, launch};
 use sessile_sandbox::cgroup::{Cgroup, CgroupError};
 use sessile_sandbox::probe::{self, HostFacts, ProbeInputs};
 use sessile_sandbox::space::{self, SpacePlan};
+use sessile_sandbox::wipe::overwrite_tree;
 use sessile_session::BringupStep;
 use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
@@ -52,9 +53,10 @@ fn unsupported(what: impl Display, hint: impl Into<String>) -> Problem {
 impl Keeper {
     /// Carries out one step. A step that was carried out before is left as it is.
     pub(crate) fn bring_up(&mut self, step: BringupStep) -> Result<(), Problem> {
-        if !crate::rehearsal::proceed("bringup", &step.to_string()) {
+        if !self.proceed("bringup", &step.to_string()) {
             return Err(Problem::new(ProblemKind::Failed, "left out for a test"));
         }
+        self.look_at_anchor();
         match step {
             BringupStep::Preflight => self.preflight(),
             BringupStep::JournalIntent => {
@@ -113,8 +115,9 @@ impl Keeper {
     }
 
     fn make_cgroup(&mut self) -> Result<(), Problem> {
-        if self.cgroup.is_some() {
-            return Ok(());
+        // What a predecessor left half made has no limits yet; nothing runs in it.
+        if let Some(mut half) = self.cgroup.take() {
+            half.remove().map_err(|e| failed("the control group", &e))?;
         }
         let limits = self.facts()?.spec.limits;
         self.cgroup = Cgroup::create(self.seat.id, &limits).map_err(|error| match error {
@@ -122,7 +125,7 @@ impl Keeper {
                 causes(&error),
                 "open it without that limit, or see `sessile doctor` for what would allow it",
             ),
-            other => failed("the control group", &other),
+            CgroupError::System { .. } | CgroupError::TooSlow { .. } => failed("the control group", &error),
         })?;
         Ok(())
     }
@@ -161,8 +164,9 @@ impl Keeper {
     }
 
     fn make_storage(&mut self) -> Result<(), Problem> {
-        if self.space.is_some() {
-            return Ok(());
+        // What a predecessor left may hold half a project's copy.
+        if let Some(half) = self.space.take() {
+            overwrite_tree(half.storage.as_fd()).map_err(|e| failed("session storage", &e))?;
         }
         let mount_point = self.seat.runtime.join("storage");
         match std::fs::create_dir(&mount_point) {
@@ -184,7 +188,10 @@ impl Keeper {
                 causes(&error),
                 "`sessile doctor` shows the setting that allows user namespaces",
             ),
-            other => failed("session storage", &other),
+            space::SpaceError::Storage(_)
+            | space::SpaceError::IdMap(_)
+            | space::SpaceError::Mount { .. }
+            | space::SpaceError::Assembly(_) => failed("session storage", &error),
         })?;
         for (name, fd) in [("userns", &space.userns), ("mntns", &space.mntns), ("storage", &space.storage)] {
             self.keep(name, fd).map_err(|e| failed("the anchor", &e))?;

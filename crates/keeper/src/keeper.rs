@@ -36,6 +36,8 @@ pub struct Keeper {
     pub(crate) now: Timestamp,
     pub(crate) machine: Option<Session>,
     pub(crate) effects: VecDeque<Effect>,
+    /// The machine as each [`Effect::Checkpoint`] that is queued is to find it.
+    snapshots: VecDeque<Session>,
     pub(crate) facts: Option<Facts>,
 
     pub(crate) log: Option<Log>,
@@ -85,6 +87,7 @@ impl Keeper {
             now,
             machine: None,
             effects: VecDeque::new(),
+            snapshots: VecDeque::new(),
             facts: None,
             log: None,
             log_dirty: false,
@@ -164,8 +167,8 @@ impl Keeper {
             tasks: Vec::new(),
         });
         let mut effects = Effects::new();
-        self.machine = Some(Session::open(opening, self.now, &mut effects));
-        self.effects.extend(effects.drain());
+        let machine = Session::open(opening, self.now, &mut effects);
+        self.go_on_as(machine, &mut effects);
         Ok(())
     }
 
@@ -173,8 +176,26 @@ impl Keeper {
     pub(crate) fn advance(&mut self, event: Event) {
         let Some(machine) = self.machine.take() else { return };
         let mut effects = Effects::new();
-        self.machine = Some(machine.advance(event, self.now, &mut effects));
-        self.effects.extend(effects.drain());
+        let machine = machine.advance(event, self.now, &mut effects);
+        self.go_on_as(machine, &mut effects);
+    }
+
+    /// Takes the machine as a call returned it, with the effects it asked for.
+    pub(crate) fn go_on_as(&mut self, machine: Session, effects: &mut Effects) {
+        for effect in effects.drain() {
+            if effect == Effect::Checkpoint {
+                // By its turn the machine may be further on, with entries that are not journaled.
+                self.snapshots.push_back(machine.clone());
+            }
+            self.effects.push_back(effect);
+        }
+        self.machine = Some(machine);
+    }
+
+    /// Stops here, or says that this point's work is left out, where a test ordered it.
+    pub(crate) fn proceed(&self, area: &str, step: &str) -> bool {
+        let name = self.facts.as_ref().and_then(|facts| facts.spec.name.as_ref());
+        crate::rehearsal::proceed(name.map(|name| name.as_str()), area, step)
     }
 
     /// Carries out effects until there are none.
@@ -202,7 +223,11 @@ impl Keeper {
                     self.advance(Event::ComponentFailed { component: Component::Journal, cause });
                 }
             }
-            Effect::Checkpoint => self.write_checkpoint(),
+            Effect::Checkpoint => {
+                if let Some(snapshot) = self.snapshots.pop_front() {
+                    self.write_checkpoint_of(&snapshot);
+                }
+            }
             Effect::Do(step) => {
                 let event = match self.bring_up(step) {
                     Ok(()) => Event::StepDone { step },
@@ -224,6 +249,7 @@ impl Keeper {
             }
             Effect::StartMain => self.start_main(),
             Effect::Freeze { turn } => {
+                self.proceed("pause", "freeze");
                 let event = match self.freeze() {
                     Ok(_) => Event::Frozen { turn },
                     Err(_) => Event::FreezeFailed { turn },
@@ -231,6 +257,7 @@ impl Keeper {
                 self.advance(event);
             }
             Effect::Thaw { turn } => {
+                self.proceed("pause", "thaw");
                 let event = match self.thaw() {
                     Ok(()) => Event::Thawed { turn },
                     Err(cause) => Event::ThawFailed { turn, cause },

@@ -2,18 +2,29 @@
 //!
 //! Only in builds with the feature `rehearsal`, which release builds do not have. The daemon hands
 //! `SESSILE_DEBUG` down; `stop=POINT` makes the keeper stop itself (`SIGSTOP`) before the point,
-//! `skip=POINT` makes it leave the point's work out. Points are `bringup.STEP`, `start.main` and
-//! `wipe.STEP`; several are separated by commas.
+//! `skip=POINT` makes it leave the point's work out. Points are `bringup.STEP`, `start.main`,
+//! `start.noted`, `pause.freeze`, `pause.thaw`, `wipe.STEP`, `finish.sign` and `finish.leave`;
+//! `POINT@NAME` is meant for the session of that name alone; several are separated by commas. Only
+//! a session's first keeper stops: the one that follows goes on.
+
+#[cfg(feature = "rehearsal")]
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[cfg(feature = "rehearsal")]
+static SUCCEEDS_ANOTHER: AtomicBool = AtomicBool::new(false);
 
 /// Whether the work of this point is to be done. Stops first where a test asked for it.
 #[cfg(feature = "rehearsal")]
-pub fn proceed(area: &str, step: &str) -> bool {
+pub fn proceed(session: Option<&str>, area: &str, step: &str) -> bool {
     let orders = std::env::var("SESSILE_DEBUG").unwrap_or_default();
     let point = format!("{area}.{step}");
-    let ordered = |order: &str| {
-        orders.split(',').filter_map(|o| o.split_once('=')).any(|(o, p)| o == order && p == point)
+    let ordered = |wanted: &str| {
+        orders.split(',').filter_map(|order| order.split_once('=')).any(|(order, place)| {
+            let (place, name) = place.split_once('@').map_or((place, None), |(p, n)| (p, Some(n)));
+            order == wanted && place == point && (name.is_none() || name == session)
+        })
     };
-    if ordered("stop") {
+    if ordered("stop") && !SUCCEEDS_ANOTHER.load(Ordering::Relaxed) {
         // A keeper that cannot stop itself would only make its test fail.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
     }
@@ -22,6 +33,16 @@ pub fn proceed(area: &str, step: &str) -> bool {
 
 /// Whether the work of this point is to be done: always.
 #[cfg(not(feature = "rehearsal"))]
-pub const fn proceed(_area: &str, _step: &str) -> bool {
+pub const fn proceed(_session: Option<&str>, _area: &str, _step: &str) -> bool {
     true
 }
+
+/// Notes that this keeper took over from another.
+#[cfg(feature = "rehearsal")]
+pub fn succeeds_another() {
+    SUCCEEDS_ANOTHER.store(true, Ordering::Relaxed);
+}
+
+/// Notes that this keeper took over from another.
+#[cfg(not(feature = "rehearsal"))]
+pub const fn succeeds_another() {}

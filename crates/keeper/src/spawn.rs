@@ -44,6 +44,21 @@ struct Launch<'a> {
     hold: bool,
 }
 
+/// The ends of a command's streams that it is given.
+enum Inner {
+    Terminal(OwnedFd),
+    Pipes([OwnedFd; 3]),
+}
+
+impl Inner {
+    fn stdio(&self) -> Stdio<'_> {
+        match self {
+            Self::Terminal(slave) => Stdio::Terminal(slave.as_fd()),
+            Self::Pipes([input, out, err]) => Stdio::Pipes([input.as_fd(), out.as_fd(), err.as_fd()]),
+        }
+    }
+}
+
 impl Keeper {
     /// Starts the main command and reports what came of it.
     pub(crate) fn start_main(&mut self) {
@@ -54,6 +69,7 @@ impl Keeper {
         let Ok(facts) = self.facts() else { return };
         let (argv, terminal, hold) =
             (facts.spec.command.clone(), facts.spec.terminal, facts.spec.hold_output);
+        self.proceed("start", "main");
         let launch =
             Launch { name: main.clone(), app: main.clone(), argv: &argv, env: &[], terminal, hold };
         if let Err(problem) = self.start(&launch) {
@@ -142,7 +158,7 @@ impl Keeper {
     }
 
     /// Overwrites a task's output and lets go of its descriptors.
-    fn forget_task(&mut self, name: &AppName) {
+    pub(crate) fn forget_task(&mut self, name: &AppName) {
         let Some(task) = self.tasks.remove(name) else { return };
         for output in [Some(task.output()), task.error_output()].into_iter().flatten() {
             let _ = self.seat.link.unpump(output.io);
@@ -170,16 +186,14 @@ impl Keeper {
         let command = Command { argv: launch.argv, env: &env, cwd: &cwd };
         let number = self.apps.get(&launch.app).ok_or_else(missing)?.next_task;
 
-        let (streams, outcome, stream_facts) = match launch.terminal {
+        let (streams, inner, stream_facts) = match launch.terminal {
             Some(size) => {
                 let (master, slave) = self.open_terminal(&launch.app, size)?;
                 let output = self.pump(first_io, &master, ring_size)?;
                 self.keep(&format!("io/{first_io}/sink"), &master).map_err(|e| failed("the anchor", &e))?;
-                let app = self.apps.get_mut(&launch.app).ok_or_else(missing)?;
-                let outcome = app.control.start(number, &command, Stdio::Terminal(slave.as_fd()));
                 let screen = Box::new(ScreenModel::new(size, 0));
                 let streams = Streams::Terminal { master, output, screen };
-                (streams, outcome, StreamFacts::Terminal { io: first_io, size })
+                (streams, Inner::Terminal(slave), StreamFacts::Terminal { io: first_io, size })
             }
             None => {
                 let (input, sink) = pipe()?;
@@ -194,55 +208,79 @@ impl Keeper {
                     error_output.ring.set_floor(Some(0));
                     self.hold_until.insert(launch.name.clone(), self.now.plus(HOLD));
                 }
-                let app = self.apps.get_mut(&launch.app).ok_or_else(missing)?;
-                let stdio = Stdio::Pipes([input.as_fd(), out.as_fd(), err.as_fd()]);
-                let outcome = app.control.start(number, &command, stdio);
                 let streams = Streams::Pipes { stdin: Some(sink), out: output, err: error_output };
-                (streams, outcome, StreamFacts::Pipes { out: first_io, err: first_io + 1 })
+                let facts = StreamFacts::Pipes { out: first_io, err: first_io + 1 };
+                (streams, Inner::Pipes([input, out, err]), facts)
             }
         };
-        let outcome = outcome.map_err(|e| failed("the command could not be handed over", &e))?;
+        let mut noted = TaskFacts {
+            name: launch.name.clone(),
+            app: launch.app.clone(),
+            number,
+            argv: launch.argv.to_vec(),
+            inner_pid: None,
+            exit: None,
+            exited_at: None,
+            collected: false,
+            streams: stream_facts,
+        };
+        self.note_task(noted.clone());
+        // Before it starts: a successor asks init whether it did, and never starts it twice.
+        self.write_checkpoint();
+        let outcome = match self.apps.get_mut(&launch.app) {
+            Some(app) => app.control.start(number, &command, inner.stdio()).map_err(|e| {
+                failed("the command could not be handed over", &e)
+            }),
+            None => Err(missing()),
+        };
+        self.proceed("start", "noted");
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(problem) => {
+                if let Some(facts) = &mut self.facts {
+                    facts.tasks.retain(|task| task.name != launch.name);
+                }
+                self.changed = true;
+                return Err(problem);
+            }
+        };
         if let Some(app) = self.apps.get_mut(&launch.app) {
             app.next_task = number + 1;
         }
-        let (inner_pid, exit) = match outcome {
+        (noted.inner_pid, noted.exit) = match outcome {
             Started::Pid(pid) => (Some(pid), None),
             Started::NotStarted { errno } => (None, Some(Exit::NotStarted { errno })),
         };
-        let pid = inner_pid.and_then(|inner| self.outer_pid(&launch.app, inner));
+        noted.exited_at = noted.exit.as_ref().map(|_| self.now);
         let task = Task {
             name: launch.name.clone(),
             app: launch.app.clone(),
             number,
             argv: launch.argv.to_vec(),
-            pid,
-            inner_pid,
-            exited_at: exit.as_ref().map(|_| self.now),
-            exit: exit.clone(),
+            pid: noted.inner_pid.and_then(|inner| self.outer_pid(&launch.app, inner)),
+            inner_pid: noted.inner_pid,
+            exited_at: noted.exited_at,
+            exit: noted.exit.clone(),
             streams,
             pending: Default::default(),
             collected: false,
         };
-        let facts = self.facts.as_mut().ok_or_else(missing)?;
-        facts.tasks.push(TaskFacts {
-            name: task.name.clone(),
-            app: task.app.clone(),
-            number,
-            argv: task.argv.clone(),
-            inner_pid,
-            exit,
-            exited_at: task.exited_at,
-            collected: false,
-            streams: stream_facts,
-        });
-        if let Some(app) = facts.apps.iter_mut().find(|app| app.name == launch.app) {
-            app.next_task = number + 1;
-        }
+        self.note_task(noted);
         self.tasks.insert(launch.name.clone(), task);
         self.unreported.insert(launch.name.clone());
         self.changed = true;
         self.advance(Event::AppStarted { app: launch.name.clone() });
         Ok(())
+    }
+
+    /// Notes a task and its number for a successor.
+    fn note_task(&mut self, noted: TaskFacts) {
+        let Some(facts) = &mut self.facts else { return };
+        if let Some(app) = facts.apps.iter_mut().find(|app| app.name == noted.app) {
+            app.next_task = noted.number + 1;
+        }
+        facts.tasks.retain(|task| task.name != noted.name);
+        facts.tasks.push(noted);
     }
 
     /// A new terminal of an app: its master and its slave.

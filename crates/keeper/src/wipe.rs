@@ -41,7 +41,8 @@ impl Keeper {
         if let Some(facts) = &mut self.facts {
             facts.wipe_started_at.get_or_insert(now);
         }
-        let proceed = crate::rehearsal::proceed("wipe", step.as_str());
+        let proceed = self.proceed("wipe", step.as_str());
+        self.look_at_anchor();
         if step == WipeStep::SignalApps && proceed {
             self.signal_apps(attempt, grace);
             return;
@@ -166,6 +167,10 @@ impl Keeper {
         &mut self,
         kind: fn(&mut Scrub, Pid) -> Result<ScrubReport, sessile_sandbox::wipe::ScrubError>,
     ) -> WipeEvidence {
+        if self.anchor_is_dead && !self.apps.is_empty() {
+            let why = "the apps died with the anchor; the kernel freed their memory, nothing overwrote it";
+            return WipeEvidence::NotPossible { why: why.to_owned() };
+        }
         let pids = self.app_processes();
         if pids.is_empty() {
             return WipeEvidence::NothingToDo;
@@ -400,6 +405,7 @@ impl Keeper {
     /// Signs the receipt, hands it to everyone who waits, and leaves nothing to do but go.
     pub(crate) fn finish(&mut self) {
         self.sync_log();
+        self.proceed("finish", "sign");
         let signed = self.receipt().and_then(|receipt| self.sign(&receipt));
         if let Ok(signed) = &signed {
             self.publish();
@@ -461,6 +467,7 @@ impl Keeper {
 
     /// Lets the anchor go. The last thing a keeper does.
     pub(crate) fn leave(self) {
+        self.proceed("finish", "leave");
         if !self.anchor_is_dead {
             let _ = self.seat.link.quit();
         }

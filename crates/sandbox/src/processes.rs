@@ -108,6 +108,12 @@ pub fn kill(init: impl AsFd) -> io::Result<()> {
     }
 }
 
+/// Host process ids of a process's own children. None when it is gone or the kernel lists none.
+pub fn children(pid: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
 /// Host process ids of everything below an app's init, which is everything in its sandbox:
 /// orphans become its children. Looks only at those processes, not at all of the host's.
 ///
@@ -137,6 +143,30 @@ pub fn descendants(init: u32) -> io::Result<Vec<u32>> {
     found.sort_unstable();
     found.dedup();
     Ok(found)
+}
+
+/// Asks everything below an app's init to end: SIGTERM, or SIGHUP for what ignores SIGTERM, as
+/// interactive shells do; then SIGCONT for what is stopped. Returns how many were asked.
+///
+/// # Errors
+/// When the processes cannot be listed.
+pub fn ask_to_end(init: u32) -> io::Result<usize> {
+    let namespace = namespace_of(init)?;
+    let all = descendants(init)?;
+    for &pid in &all {
+        let asked = if ignores_sigterm(pid) { Signal::HUP } else { Signal::TERM };
+        signal(pid, namespace, asked);
+        signal(pid, namespace, Signal::CONT);
+    }
+    Ok(all.len())
+}
+
+/// Whether SIGTERM is in the process's set of ignored signals (proc(5), `SigIgn`).
+fn ignores_sigterm(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (Signal::TERM.as_raw() - 1)) != 0
 }
 
 /// Whether a process is more than an entry that waits to be reaped.

@@ -188,6 +188,17 @@ impl Children {
         }
     }
 
+    /// Waits for the end of a keeper that has said it goes; not for ever.
+    pub(super) fn wait_for_keeper(&mut self, signals: &Held) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            self.reap(signals);
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(news) = signals.fd().filter(|_| self.keeper != 0 && !left.is_zero()) else { return };
+            let _ = sys::poll_one(news, libc::POLLIN, left.as_millis() as i32 + 1);
+        }
+    }
+
     /// Kills every child, the keeper first so that it starts no more, and waits for their ends.
     pub(super) fn kill(&mut self, signals: &Held) -> Killed {
         let until = Instant::now() + PATIENCE;

@@ -2,7 +2,8 @@
 //!
 //! One thread, one `poll`, tables of fixed size. It uses no heap, and what it is sent can make it
 //! refuse but not end: a keeper's death leaves it pumping and holding, and only Quit, Kill or
-//! SIGKILL end it.
+//! SIGKILL end it; or a keeper's death when its own socket is removed, since nobody could reach it
+//! any more.
 
 mod children;
 mod held;
@@ -168,6 +169,10 @@ impl Anchor {
         if set[AT_LISTENER].revents != 0 {
             self.accept();
         }
+        if self.children.keeper() == 0 && is_out_of_reach(&self.listener) {
+            self.children.kill(&self.signals);
+            exit(0);
+        }
     }
 
     /// Answers what the keeper asks; closes the link when the keeper has.
@@ -186,6 +191,8 @@ impl Anchor {
             let fd = entry.map_or(&Held::NONE, |i| self.store.fd(i));
             self.link.answer(&reply, fd);
             if operations::is_quit(&reply) {
+                // Its last child first, so that no other process has to let it go.
+                self.children.wait_for_keeper(&self.signals);
                 exit(0);
             }
         }
@@ -227,6 +234,21 @@ impl Anchor {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.rest = true,
         }
+    }
+}
+
+/// Whether a listener's socket was removed from its folder.
+fn is_out_of_reach(listener: &Held) -> bool {
+    // SAFETY: an address of zeros is a valid value; `address` has the length that is passed, and
+    // one byte more than the system can fill ends its path.
+    unsafe {
+        let mut address: [libc::sockaddr_un; 2] = std::mem::zeroed();
+        let mut len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+        if libc::getsockname(listener.number(), (&raw mut address).cast(), &raw mut len) != 0 {
+            return false;
+        }
+        let path = (&raw const address[0].sun_path).cast::<c_char>();
+        *path == b'/' as c_char && libc::access(path, libc::F_OK) != 0 && sys::errno() == libc::ENOENT
     }
 }
 

@@ -11,7 +11,7 @@ use sessile_anchor::control::{
 };
 use sessile_anchor::fds::{NO_WAIT, recv_with_fds, send_with_fds};
 
-use crate::support::{Init, PLAIN, Plan, memory_file, wait_readable};
+use crate::support::{Init, PLAIN, Plan, memory_file, read_until, wait_readable};
 
 fn packet(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
@@ -46,7 +46,7 @@ fn a_block_is_overwritten_whatever_comes_of_it() {
     let init = Init::ready();
     let null = File::open("/dev/null").unwrap();
     let (done, started, not_started) = (Kind::Done as u32, Kind::Started as u32, Kind::NotStarted as u32);
-    let sleep = ["/", "/bin/sleep", "1000", "SECRET=canary"];
+    let sleep = ["/", "/bin/sleep", "30", "SECRET=canary"];
     let refused = |errno: i32| vec![done, 5, errno as u32];
     // Descriptors besides the block, a block and what is answered.
     let cases = [
@@ -207,23 +207,30 @@ fn a_full_table_refuses_and_no_end_is_lost() {
     // So small that most ends find it full.
     let mut init = Init::ready_as(Plan { send_buffer: Some(4096), ..PLAIN });
     let (input, stdin) = std::io::pipe().unwrap();
-    let null = File::options().write(true).open("/dev/null").unwrap();
+    let (ended, output) = std::io::pipe().unwrap();
     let argv = ["/bin/cat".to_owned()];
-    let start = |init: &mut Init, task| {
-        let command = Command { argv: &argv, env: &[], cwd: "/" };
-        let pipes = [input.as_fd(), null.as_fd(), null.as_fd()];
-        init.control().start(task, &command, Stdio::Pipes(pipes))
-    };
+    let command = Command { argv: &argv, env: &[], cwd: "/" };
+    let pipes = Stdio::Pipes([input.as_fd(), output.as_fd(), output.as_fd()]);
     for task in 1..=256 {
-        start(&mut init, task).unwrap();
+        init.control().start(task, &command, pipes).unwrap();
     }
-    let refused = start(&mut init, 257);
+    let refused = init.control().start(257, &command, pipes);
     assert!(matches!(refused, Err(ControlError::Refused { errno: libc::EAGAIN })), "{refused:?}");
+    drop((input, output));
+    // A further answer: init has let go of the pipes.
+    assert_eq!(init.control().list().unwrap().len(), 256);
+    // All end while init cannot look, so that one signal stands for all.
+    let pid = init.child.id() as i32;
+    // SAFETY: numbers; the process is this test's child.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
     drop(stdin);
+    read_until(ended, |_| false);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGCONT) }, 0);
     assert_eq!(ends(&mut init, 256), (1..=256).collect());
     // A question among ends that wait finds its answer, and they are kept.
     let (input, stdin) = std::io::pipe().unwrap();
-    let command = Command { argv: &argv, env: &[], cwd: "/" };
+    let null = File::options().write(true).open("/dev/null").unwrap();
     for task in 301..=340 {
         let pipes = [input.as_fd(), null.as_fd(), null.as_fd()];
         init.control().start(task, &command, Stdio::Pipes(pipes)).unwrap();

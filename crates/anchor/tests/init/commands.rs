@@ -1,7 +1,7 @@
 //! Commands: what they are given, how they end, what they are sent.
 
 use std::fs::{self, File, Permissions};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, FromRawFd as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 use sessile_anchor::control::{Command, ControlError, Scope, Started, Stdio};
 use tempfile::TempDir;
 
-use crate::support::Init;
+use crate::support::{Init, read_until};
 
 /// A folder that init, which may have another user id, can walk.
 fn folder() -> TempDir {
@@ -141,7 +141,7 @@ fn a_command_too_large_is_refused_before_it_is_sent() {
 #[test]
 fn a_signal_goes_to_the_process_or_to_its_group() {
     let mut init = Init::ready();
-    let script = "sleep 1000 & echo $!; wait";
+    let script = "sleep 30 & echo $!; wait";
     let mut streams = init.script(1, script);
     let sleeper: i32 = streams.line().parse().unwrap();
     init.control().signal(1, libc::SIGTERM, Scope::Process).unwrap();
@@ -181,18 +181,13 @@ fn a_terminal_becomes_the_controlling_one() {
         (File::from_raw_fd(master), File::from_raw_fd(slave))
     };
     let mut init = Init::ready();
-    let script = "test -t 0 && test -t 1 && test -t 2 && echo ready > /dev/tty && exec sleep 1000";
+    let script = "test -t 0 && test -t 1 && test -t 2 && echo ready > /dev/tty && exec sleep 30";
     let argv = ["/bin/sh", "-c", script].map(str::to_owned);
     let command = Command { argv: &argv, env: &["PATH=/usr/bin:/bin".to_owned()], cwd: "/" };
     let started = init.control().start(1, &command, Stdio::Terminal(slave.as_fd())).unwrap();
     assert!(matches!(started, Started::Pid(_)), "{started:?}");
     drop(slave);
-    let mut said = Vec::new();
-    while !said.ends_with(b"ready\r\n") {
-        let mut bytes = [0; 64];
-        let n = master.read(&mut bytes).unwrap();
-        said.extend_from_slice(&bytes[..n]);
-    }
+    read_until(&master, |said| said.ends_with("ready\r\n"));
     // Ctrl-C reaches the terminal's foreground group.
     master.write_all(b"\x03").unwrap();
     assert_eq!(init.exit_of(1), libc::SIGINT);

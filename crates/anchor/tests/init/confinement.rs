@@ -198,7 +198,7 @@ fn everyone_is_signalled_by_process_1_alone() {
     }
     let mut init = Init::ready_as(ALONE);
     init.control().signal_all(libc::SIGKILL).unwrap();
-    let mut streams = init.script(1, "setsid sleep 1000 & echo; exec sleep 1000");
+    let mut streams = init.script(1, "setsid sleep 30 & echo; exec sleep 30");
     streams.line();
     init.control().signal_all(libc::SIGKILL).unwrap();
     assert_eq!(init.exit_of(1), 9);

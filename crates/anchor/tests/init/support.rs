@@ -1,7 +1,7 @@
 //! An init as a launcher would start it, less the sandbox.
 
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -166,22 +166,32 @@ pub struct Streams {
 
 impl Streams {
     /// Everything it writes until all its processes have ended.
-    pub fn drain(mut self) -> (String, String) {
+    pub fn drain(self) -> (String, String) {
         drop(self.stdin);
-        let (mut output, mut errors) = (String::new(), String::new());
-        self.stdout.read_to_string(&mut output).unwrap();
-        self.stderr.read_to_string(&mut errors).unwrap();
-        (output, errors)
+        [self.stdout, self.stderr].map(|pipe| read_until(pipe, |_| false)).into()
     }
 
+    /// A line of its output.
     pub fn line(&mut self) -> String {
-        let mut line = Vec::new();
-        let mut byte = [0];
-        while self.stdout.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
-            line.extend(byte);
-        }
-        String::from_utf8(line).unwrap()
+        read_until(&self.stdout, |said| said.ends_with('\n')).trim_end().to_owned()
     }
+}
+
+/// Reads byte by byte until it is enough, or to the end.
+pub fn read_until(mut from: impl AsFd + io::Read, enough: impl Fn(&str) -> bool) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    let mut said = String::new();
+    let mut byte = [0];
+    while !enough(&said) {
+        while !wait_readable(&from) {
+            assert!(Instant::now() < deadline, "neither more nor the end after {said:?}");
+        }
+        match from.read(&mut byte).unwrap() {
+            0 => break,
+            _ => said.push(char::from(byte[0])),
+        }
+    }
+    said
 }
 
 fn spawn(plan: Plan, control: &OwnedFd) -> Child {

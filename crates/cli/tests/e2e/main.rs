@@ -9,9 +9,11 @@
 mod support;
 
 mod attach;
+mod canary;
 mod directory;
 mod documents;
 mod hostile;
+mod kill_loop;
 mod project;
 mod run;
 mod sealed;

@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::support::processes::{self, Process};
 use crate::support::{World, skip};
 
-fn receipt(world: &World, session: &str) -> Value {
+/// The receipt in its envelope.
+pub fn receipt(world: &World, session: &str) -> Value {
     let envelope = world.json(&["receipt", session, "--json"]);
     assert_eq!(envelope["payloadType"], "application/vnd.sessile.receipt+json;version=1");
     serde_json::from_slice(&STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap()).unwrap()

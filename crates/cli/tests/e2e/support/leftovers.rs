@@ -29,6 +29,12 @@ impl Leftovers {
         Self { folder, sessions, processes }
     }
 
+    /// Looks for what these sessions left as well.
+    pub fn and_of(mut self, sessions: impl IntoIterator<Item = String>) -> Self {
+        self.sessions.extend(sessions);
+        self
+    }
+
     /// Checks that all of it is gone.
     #[track_caller]
     pub fn check(&self) {
@@ -45,7 +51,7 @@ impl Leftovers {
         let ours = |line: &&str| self.names(line);
         found.extend(mounts.lines().filter(ours).map(|line| format!("mount {line}")));
         for place in ["/sys/fs/cgroup", "/dev/shm"] {
-            found.extend(self.below(Path::new(place), 6).iter().map(|path| path.display().to_string()));
+            found.extend(self.below(Path::new(place)).iter().map(|path| path.display().to_string()));
         }
         let runtime = names(&self.folder.join("run/sessions"));
         found.extend(runtime.into_iter().map(|name| format!("runtime folder of {name}")));
@@ -58,7 +64,7 @@ impl Leftovers {
             processes::kill_quietly(process.pid);
         }
         // The file system of control groups removes a group without processes, folder by folder.
-        for group in self.below(Path::new("/sys/fs/cgroup"), 6) {
+        for group in self.below(Path::new("/sys/fs/cgroup")) {
             for inner in fs::read_dir(&group).into_iter().flatten().flatten() {
                 let _ = fs::remove_dir(inner.path());
             }
@@ -71,17 +77,22 @@ impl Leftovers {
     }
 
     /// Entries below a folder whose names name a session.
-    fn below(&self, folder: &Path, depth: u32) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            if self.names(&entry.file_name().to_string_lossy()) {
-                found.push(entry.path());
-            } else if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                found.extend(self.below(&entry.path(), depth - 1));
-            }
-        }
-        found
+    fn below(&self, folder: &Path) -> Vec<PathBuf> {
+        below(folder, 6, &|name| self.names(name))
     }
+}
+
+/// Entries below a folder, not too deep, whose names are such.
+pub fn below(folder: &Path, depth: u32, is_such: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if is_such(&entry.file_name().to_string_lossy()) {
+            found.push(entry.path());
+        } else if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(below(&entry.path(), depth - 1, is_such));
+        }
+    }
+    found
 }
 
 fn names(folder: &Path) -> Vec<String> {

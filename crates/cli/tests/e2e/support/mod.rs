@@ -1,7 +1,9 @@
 //! What every end-to-end test stands on.
 
 mod leftovers;
+pub mod plants;
 pub mod processes;
+pub mod rehearsal;
 mod running;
 mod terminal;
 mod world;

@@ -111,6 +111,43 @@ pub fn part(world: &World, part: &str, session: &str) -> Option<u32> {
     })
 }
 
+/// A session's own processes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cast {
+    /// Its anchor.
+    pub anchor: Option<Process>,
+    /// Its keeper.
+    pub keeper: Option<Process>,
+}
+
+/// The processes of every session of a world, by the session's id.
+pub fn casts(world: &World) -> BTreeMap<String, Cast> {
+    let runtime = world.runtime();
+    let mut casts: BTreeMap<String, Cast> = BTreeMap::new();
+    for pid in all().into_keys() {
+        let arguments = arguments(pid);
+        let at = arguments.iter().take(2).position(|word| word.ends_with("anchor") || word.ends_with("keeper"));
+        let Some(at) = at else { continue };
+        let rest: Vec<&String> = arguments.iter().skip(at + 1).filter(|word| *word != "anchor").collect();
+        let [id, folder, ..] = rest.as_slice() else { continue };
+        if Path::new(folder) != runtime {
+            continue;
+        }
+        let cast = casts.entry((*id).clone()).or_default();
+        match arguments[at].ends_with("anchor") {
+            true => cast.anchor = Process::of(pid),
+            false => cast.keeper = Process::of(pid),
+        }
+    }
+    casts
+}
+
+/// Whether a process is stopped by a signal.
+pub fn is_stopped(process: Process) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+}
+
 /// A process and everything below it.
 pub fn tree(root: u32) -> Vec<Process> {
     let parents = all();

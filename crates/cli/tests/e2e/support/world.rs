@@ -206,6 +206,18 @@ impl World {
         Running::start(command)
     }
 
+    /// Starts a daemon whose keepers follow these orders for tests, and waits until it listens.
+    pub fn daemon_with(&self, orders: &str) -> Running {
+        let mut command = self.command(&["daemon", "run"]);
+        command.env("SESSILE_DEBUG", orders).stdin(Stdio::null());
+        let running = Running::start(command);
+        let socket = self.runtime().join("daemon.sock");
+        super::processes::eventually("the daemon listens", || {
+            std::os::unix::net::UnixStream::connect(&socket).ok()
+        });
+        running
+    }
+
     /// Starts a command on a terminal of 80 columns and 24 rows.
     pub fn terminal(&self, arguments: &[&str]) -> Terminal {
         Terminal::start(|starter| self.command_behind(starter, arguments))
