@@ -471,6 +471,9 @@ impl Keeper {
         if !self.anchor_is_dead {
             let _ = self.seat.link.quit();
         }
+        // What it knew of the session is overwritten as it is freed.
+        drop(self);
+        crate::rehearsal::proceed(None, "finish", "gone");
     }
 }
 
