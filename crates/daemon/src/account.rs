@@ -42,8 +42,9 @@ impl Told {
     pub fn by(entries: &[StoredEntry]) -> Self {
         let mut told = Self::default();
         for entry in entries {
-            let part = |name: &str| entry.kind.get(name).cloned().unwrap_or_default();
-            match entry.kind.get("fact").and_then(serde_json::Value::as_str) {
+            let Some(fact) = entry.kind.get("fact") else { continue };
+            let part = |name: &str| fact.get(name).cloned().unwrap_or_default();
+            match fact.get("fact").and_then(serde_json::Value::as_str) {
                 Some("tearing_down") => {
                     told.began = told.began.or(entry.at);
                     told.outcome = serde_json::from_value(part("outcome")).ok();
@@ -210,7 +211,10 @@ mod tests {
 
     #[test]
     fn what_the_log_tells_is_repeated() {
-        let entry = |kind| StoredEntry { sequence: 1, at: Some(Timestamp::from_millis(7)), kind };
+        let entry = |fact: serde_json::Value| {
+            let kind = serde_json::json!({"fact": fact});
+            StoredEntry { sequence: 1, at: Some(Timestamp::from_millis(7)), kind }
+        };
         let outcome = serde_json::json!({"kind": "ended", "by": "operator"});
         let mut entries = vec![entry(serde_json::json!({"fact": "tearing_down", "outcome": outcome}))];
         let steps = WipeStep::ALL.into_iter().filter(|step| *step < WipeStep::RemoveTraces);

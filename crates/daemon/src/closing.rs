@@ -68,9 +68,10 @@ pub async fn close(daemon: &Daemon, id: SessionId, ending: Ending, anchor: Optio
     let record = closed(session.record, receipt_in(&signed).as_ref());
     let stored = storable(record, session.keep_record, None);
     let written = daemon.ledger.write(move |store| {
-        store.put(&stored)?;
+        store.ingest(id, &entries)?;
         store.put_receipt(id, &signed)?;
-        store.ingest(id, &entries).map(drop)
+        // Last: whoever finds the record closed takes the rest to be there.
+        store.put(&stored)
     });
     match written.await {
         Ok(()) => remove_state(daemon, id),

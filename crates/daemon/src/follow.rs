@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use sessile_model::state::Component;
 use sessile_model::wire::{Event, Reply, Request};
-use sessile_model::{SessionId, SessionRecord};
+use sessile_model::{SessionId, SessionRecord, State};
 use tokio::process::Child;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -106,7 +106,11 @@ pub fn note(daemon: &Daemon, id: SessionId, record: SessionRecord) {
     if record.id != id {
         return;
     }
-    if let Some(stored) = daemon.directory.update(record) {
+    let closed = record.state == State::Closed;
+    if let Some(stored) = daemon.directory.update(record)
+        // A closed record is written with its receipt, by the close.
+        && !closed
+    {
         // Nobody waits: what matters of it is also in the keeper's own log.
         drop(daemon.ledger.write(move |store| store.put(&stored)));
     }

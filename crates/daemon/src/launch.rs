@@ -100,8 +100,8 @@ fn start_in(folders: &Folders, id: SessionId, images: &Images) -> Result<Child, 
         // Nothing of the opener's surroundings reaches a session but what was granted to it.
         .env_clear()
         .env("PATH", PROGRAMS)
-        // A ctrl-C at the daemon's terminal is not meant for sessions.
-        .process_group(0)
+        // It makes itself the leader of a session of its own, which the leader of a process group
+        // could not. In the daemon's it would lose a stopped keeper (SIGHUP) when the daemon dies.
         .stdin(Stdio::null());
     let debug = std::env::var_os("SESSILE_DEBUG").filter(|v| !v.is_empty());
     if let Some(level) = debug {

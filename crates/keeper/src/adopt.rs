@@ -206,34 +206,22 @@ impl Keeper {
         }
     }
 
-    /// Asks every init what ended while nobody listened.
-    fn hear_of_exits(&mut self) {
+    /// Asks every init what ended while nobody listened. Frozen ones are asked when they thaw.
+    pub(crate) fn hear_of_exits(&mut self) {
+        self.unheard = self.cgroup.as_ref().is_some_and(Cgroup::is_frozen);
         let names: Vec<AppName> = self.apps.keys().cloned().collect();
-        for name in names {
-            let Some(app) = self.apps.get_mut(&name) else { continue };
-            let Ok(tasks) = app.control.list() else {
-                app.gone = true;
-                continue;
-            };
-            for state in tasks {
-                let noted = self.tasks.values_mut().find(|t| t.app == name && t.number == state.task);
-                if let Some(task) = noted {
-                    // A predecessor noted it before it was started.
-                    task.inner_pid.get_or_insert(state.pid);
-                }
-                if let Some(status) = state.status {
-                    self.task_exited(&name, state.task, status);
-                }
+        for name in &names {
+            if !self.unheard {
+                self.ask_of_exits(name);
             }
-            self.forget_unstarted(&name);
             let running: Vec<(AppName, u32)> = self
                 .tasks
                 .values()
-                .filter(|t| t.app == name && t.exit.is_none())
+                .filter(|t| t.app == *name && t.exit.is_none())
                 .filter_map(|t| Some((t.name.clone(), t.inner_pid?)))
                 .collect();
             for (task, inner) in running {
-                let pid = self.outer_pid(&name, inner);
+                let pid = self.outer_pid(name, inner);
                 if let Some(task) = self.tasks.get_mut(&task) {
                     task.pid = pid;
                 }
@@ -254,6 +242,26 @@ impl Keeper {
         }
     }
 
+    fn ask_of_exits(&mut self, name: &AppName) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let Ok(tasks) = app.control.list() else {
+            // One that lives and does not answer is no reason to take its commands for dead.
+            app.gone = has_ended(&app.init);
+            return;
+        };
+        for state in tasks {
+            let noted = self.tasks.values_mut().find(|t| t.app == *name && t.number == state.task);
+            if let Some(task) = noted {
+                // A predecessor noted it before it was started.
+                task.inner_pid.get_or_insert(state.pid);
+            }
+            if let Some(status) = state.status {
+                self.task_exited(name, state.task, status);
+            }
+        }
+        self.forget_unstarted(name);
+    }
+
     /// Forgets commands that a predecessor noted but had not started. The main one is asked for
     /// again by the machine.
     fn forget_unstarted(&mut self, app: &AppName) {
@@ -270,9 +278,7 @@ impl Keeper {
 
     /// Asks the anchor's pidfd whether it died.
     pub(crate) fn look_at_anchor(&mut self) {
-        let mut fds = [PollFd::new(&self.seat.anchor, PollFlags::IN)];
-        let dead = matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1));
-        if dead {
+        if has_ended(&self.seat.anchor) {
             self.anchor_died();
         }
     }
@@ -355,6 +361,12 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
 }
 
 /// The process that a pidfd refers to, while it lives.
+/// Whether the process of a pidfd has ended.
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1))
+}
+
 fn pid_of(pidfd: &OwnedFd) -> Option<u32> {
     let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(pidfd));
     let text = std::fs::read_to_string(path).ok()?;

@@ -65,6 +65,8 @@ pub struct Keeper {
     pub(crate) waits: Vec<PendingWait>,
     /// Tasks whose end the machine has not been told.
     pub(crate) unreported: BTreeSet<AppName>,
+    /// Inits that are frozen have not been asked what ended while no keeper ran.
+    pub(crate) unheard: bool,
     /// Until when the output of a task is held back for a client that is about to attach.
     pub(crate) hold_until: BTreeMap<AppName, Timestamp>,
     /// Apps were asked to end and have time to do so.
@@ -108,6 +110,7 @@ impl Keeper {
             enders: Vec::new(),
             waits: Vec::new(),
             unreported: BTreeSet::new(),
+            unheard: false,
             hold_until: BTreeMap::new(),
             signalled: None,
             scrub: None,

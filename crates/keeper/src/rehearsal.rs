@@ -12,7 +12,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "rehearsal")]
-static SUCCEEDS_ANOTHER: AtomicBool = AtomicBool::new(false);
+static GOES_ON: AtomicBool = AtomicBool::new(false);
 
 /// Whether the work of this point is to be done. Stops first where a test asked for it.
 #[cfg(feature = "rehearsal")]
@@ -25,7 +25,7 @@ pub fn proceed(session: Option<&str>, area: &str, step: &str) -> bool {
             order == wanted && place == point && (name.is_none() || name == session)
         })
     };
-    if ordered("stop") && !SUCCEEDS_ANOTHER.load(Ordering::Relaxed) {
+    if ordered("stop") && !GOES_ON.swap(true, Ordering::Relaxed) {
         // A keeper that cannot stop itself would only make its test fail.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
     }
@@ -41,7 +41,7 @@ pub const fn proceed(_session: Option<&str>, _area: &str, _step: &str) -> bool {
 /// Notes that this keeper took over from another.
 #[cfg(feature = "rehearsal")]
 pub fn succeeds_another() {
-    SUCCEEDS_ANOTHER.store(true, Ordering::Relaxed);
+    GOES_ON.store(true, Ordering::Relaxed);
 }
 
 /// Notes that this keeper took over from another.

@@ -155,6 +155,9 @@ impl Keeper {
         if let Some(cgroup) = &self.cgroup
             && cgroup.thaw().map_err(|e| causes(&e))?
         {
+            if self.unheard {
+                self.hear_of_exits();
+            }
             return Ok(());
         }
         for app in self.apps.values().filter(|app| !app.gone) {

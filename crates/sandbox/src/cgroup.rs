@@ -156,6 +156,12 @@ impl Cgroup {
         self.set_frozen(false)
     }
 
+    /// Whether all processes stand still, or are about to.
+    pub fn is_frozen(&self) -> bool {
+        let asked = |(path, _): &(PathBuf, OwnedFd)| fs::read_to_string(path.join("cgroup.freeze"));
+        self.unified.as_ref().is_some_and(|group| asked(group).is_ok_and(|text| text.trim() == "1"))
+    }
+
     fn set_frozen(&self, frozen: bool) -> Result<bool, CgroupError> {
         let Some((path, _)) = &self.unified else { return Ok(false) };
         let file = path.join("cgroup.freeze");

@@ -10,10 +10,12 @@ mod support;
 
 mod attach;
 mod canary;
+mod continuity;
 mod directory;
 mod documents;
 mod hostile;
 mod kill_loop;
+mod oracle;
 mod project;
 mod run;
 mod sealed;

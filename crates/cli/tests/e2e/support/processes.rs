@@ -126,7 +126,8 @@ pub fn casts(world: &World) -> BTreeMap<String, Cast> {
     let mut casts: BTreeMap<String, Cast> = BTreeMap::new();
     for pid in all().into_keys() {
         let arguments = arguments(pid);
-        let at = arguments.iter().take(2).position(|word| word.ends_with("anchor") || word.ends_with("keeper"));
+        let at =
+            arguments.iter().take(2).position(|word| word.ends_with("anchor") || word.ends_with("keeper"));
         let Some(at) = at else { continue };
         let rest: Vec<&String> = arguments.iter().skip(at + 1).filter(|word| *word != "anchor").collect();
         let [id, folder, ..] = rest.as_slice() else { continue };
