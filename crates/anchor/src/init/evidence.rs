@@ -14,7 +14,7 @@ use super::sys::{self, Patience};
 use super::tries;
 
 /// How long the child may take, in milliseconds.
-const GATHERING_MS: u32 = 3_000;
+const GATHERING_MS: u32 = 8_000;
 
 /// Gathers the evidence and sends it. An error number when it cannot be gathered.
 pub(super) fn send(control: i32, sequence: u32) -> Result<(), i32> {

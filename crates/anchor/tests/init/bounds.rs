@@ -1,17 +1,16 @@
 //! Many tasks, keepers that come and go, and packets that make no sense.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Permissions};
-use std::io::{Read as _, Seek as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{self, File};
+use std::io::{PipeReader, PipeWriter, Read as _, Seek as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use sessile_anchor::control::{
     BLOCK_MAGIC, Command, Control, ControlError, ControlEvent, Kind, MAX_BLOCK, Stdio,
 };
 use sessile_anchor::fds::{NO_WAIT, recv_with_fds, send_with_fds};
 
-use crate::support::{Init, PLAIN, Plan, memory_file, read_until, wait_readable};
+use crate::support::{Init, PLAIN, Plan, folder, lease, memory_file, read_until, wait_readable};
 
 fn packet(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
@@ -202,6 +201,36 @@ fn ends(init: &mut Init, count: usize) -> BTreeSet<u32> {
     ended
 }
 
+/// Has tasks that read one pipe and write another end while init cannot look, so that one signal
+/// stands for all of them.
+fn end_at_once(init: &mut Init, stdin: PipeWriter, ended: PipeReader) {
+    // A further answer: init has let go of the pipes.
+    init.control().list().unwrap();
+    let pid = init.child.id() as i32;
+    // SAFETY: numbers; the process is this test's child.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
+    drop(stdin);
+    read_until(ended, |_| false);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGCONT) }, 0);
+}
+
+#[test]
+fn ends_that_come_at_once_are_all_told() {
+    let mut init = Init::ready();
+    let (input, stdin) = std::io::pipe().unwrap();
+    let (ended, output) = std::io::pipe().unwrap();
+    let argv = ["/bin/cat".to_owned()];
+    let command = Command { argv: &argv, env: &[], cwd: "/" };
+    let pipes = Stdio::Pipes([input.as_fd(), output.as_fd(), output.as_fd()]);
+    for task in 1..=150 {
+        init.control().start(task, &command, pipes).unwrap();
+    }
+    drop((input, output));
+    end_at_once(&mut init, stdin, ended);
+    assert_eq!(ends(&mut init, 150), (1..=150).collect());
+}
+
 #[test]
 fn a_full_table_refuses_and_no_end_is_lost() {
     // So small that most ends find it full.
@@ -217,16 +246,7 @@ fn a_full_table_refuses_and_no_end_is_lost() {
     let refused = init.control().start(257, &command, pipes);
     assert!(matches!(refused, Err(ControlError::Refused { errno: libc::EAGAIN })), "{refused:?}");
     drop((input, output));
-    // A further answer: init has let go of the pipes.
-    assert_eq!(init.control().list().unwrap().len(), 256);
-    // All end while init cannot look, so that one signal stands for all.
-    let pid = init.child.id() as i32;
-    // SAFETY: numbers; the process is this test's child.
-    assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
-    drop(stdin);
-    read_until(ended, |_| false);
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::kill(pid, libc::SIGCONT) }, 0);
+    end_at_once(&mut init, stdin, ended);
     assert_eq!(ends(&mut init, 256), (1..=256).collect());
     // A question among ends that wait finds its answer, and they are kept.
     let (input, stdin) = std::io::pipe().unwrap();
@@ -245,21 +265,13 @@ fn a_full_table_refuses_and_no_end_is_lost() {
 
 #[test]
 fn an_execution_that_hangs_is_given_up() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let folder = folder();
     let path = folder.path().join("leased");
     fs::copy("/bin/true", &path).unwrap();
-    let file = File::open(&path).unwrap();
-    // Whoever opens a leased file waits until the lease is given back, for 45 seconds at most.
-    // SAFETY: numbers only; the signal that asks for the lease is ignored.
-    let leased = unsafe {
-        libc::signal(libc::SIGIO, libc::SIG_IGN);
-        libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0
-    };
-    if !leased {
+    let Some(_lease) = lease(&path) else {
         eprintln!("skipped: no lease on this file system");
         return;
-    }
+    };
     let mut init = Init::ready();
     let outcome = init.run(1, &[path.to_str().unwrap()], &[], "/");
     assert_eq!(outcome.err(), Some(libc::ETIMEDOUT));

@@ -7,16 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use sessile_anchor::control::{Command, ControlError, Scope, Started, Stdio};
-use tempfile::TempDir;
 
-use crate::support::{Init, read_until};
-
-/// A folder that init, which may have another user id, can walk.
-fn folder() -> TempDir {
-    let folder = TempDir::new().unwrap();
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-    folder
-}
+use crate::support::{Init, folder, read_until};
 
 fn put(path: &Path, text: &str, mode: u32) {
     fs::write(path, text).unwrap();
@@ -141,19 +133,21 @@ fn a_command_too_large_is_refused_before_it_is_sent() {
 #[test]
 fn a_signal_goes_to_the_process_or_to_its_group() {
     let mut init = Init::ready();
-    let script = "sleep 30 & echo $!; wait";
-    let mut streams = init.script(1, script);
-    let sleeper: i32 = streams.line().parse().unwrap();
+    let script = "trap 'echo term' TERM; trap 'echo hup' HUP; trap 'echo usr; exit' USR1; echo $$; \
+                  while :; do sleep 0.1; done";
+    let group = format!("/bin/sh -c \"{}\" & wait", script.replace('$', "\\$"));
+    let mut streams = init.script(1, &group);
+    let other: i32 = streams.line().parse().unwrap();
     init.control().signal(1, libc::SIGTERM, Scope::Process).unwrap();
     assert_eq!(init.exit_of(1), libc::SIGTERM);
-    // SAFETY: numbers; the process is the one this test has just made.
-    assert_eq!(unsafe { libc::kill(sleeper, 0) }, 0, "the process's signal reached its group");
     // A task that has ended is left alone, its group too.
-    init.control().signal(1, libc::SIGKILL, Scope::Group).unwrap();
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::kill(sleeper, libc::SIGKILL) }, 0);
-    streams.drain();
+    init.control().signal(1, libc::SIGHUP, Scope::Group).unwrap();
+    // Traps run in the order of signals, so that neither would come too late to be seen.
+    // SAFETY: numbers; the process is one that this test has made and that has not ended.
+    assert_eq!(unsafe { libc::kill(other, libc::SIGUSR1) }, 0);
+    assert_eq!(streams.drain().0, "usr\n");
 
+    let script = "sleep 30 & echo $!; wait";
     let mut streams = init.script(2, script);
     streams.line();
     init.control().signal(2, libc::SIGTERM, Scope::Group).unwrap();

@@ -1,13 +1,14 @@
 //! What init is before it listens, what it shows of its sandbox, and being process 1.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs;
 use std::io::Read as _;
 use std::time::Instant;
 
 use sessile_anchor::control::ControlError;
 
-use crate::support::{ALLOW, Init, PATIENCE, PLAIN, Plan, is_root, wait_end};
+use crate::support::{ALLOW, Init, PATIENCE, PLAIN, Plan, folder, is_root, lease, wait_end};
 
 const ALONE: Plan = Plan { namespaces: true, ..PLAIN };
 
@@ -154,6 +155,28 @@ fn evidence_has_every_line() {
     assert!(
         !fs::exists("/tmp/.sessile-probe").unwrap() && !fs::exists("/tmp/.sessile-setuid-probe").unwrap()
     );
+    wait_childless(&mut init);
+}
+
+#[test]
+fn evidence_that_hangs_is_cut_short() {
+    if !is_root() {
+        eprintln!("skipped: namespaces without a user namespace need root");
+        return;
+    }
+    let folder = folder();
+    let path = folder.path().join("timezone");
+    fs::write(&path, "Etc/UTC\n").unwrap();
+    let Some(_lease) = lease(&path) else {
+        eprintln!("skipped: no lease on this file system");
+        return;
+    };
+    let etc = CString::new(folder.path().to_str().unwrap()).unwrap();
+    let mut init = Init::ready_as(Plan { etc: Some(Box::leak(etc.into_boxed_c_str())), ..ALONE });
+    let text = init.control().probe().unwrap();
+    // What came before is there, and what hung does not stay.
+    assert!(text.starts_with("uid=") && text.contains("\nmachine_id=-\n"), "{text}");
+    assert!(text.ends_with("\ngathering=timed out\n"), "{text}");
     wait_childless(&mut init);
 }
 

@@ -1,14 +1,18 @@
 //! An init as a launcher would start it, less the sandbox.
 
-use std::fs::File;
+use std::ffi::CStr;
+use std::fs::{self, File, Permissions};
 use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use sessile_anchor::control::{self, Control, ControlEvent, Started};
 use sessile_anchor::fds::seqpacket_pair;
+use tempfile::TempDir;
 
 /// For anything that is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,6 +27,8 @@ pub struct Plan {
     pub namespaces: bool,
     /// Size of init's send buffer, in bytes.
     pub send_buffer: Option<libc::c_int>,
+    /// A folder in the place of /etc; with namespaces alone.
+    pub etc: Option<&'static CStr>,
 }
 
 /// Allows everything.
@@ -33,7 +39,8 @@ pub const ALLOW: &[libc::sock_filter] = &[libc::sock_filter {
     k: libc::SECCOMP_RET_ALLOW,
 }];
 
-pub const PLAIN: Plan = Plan { no_new_privs: true, filter: ALLOW, namespaces: false, send_buffer: None };
+pub const PLAIN: Plan =
+    Plan { no_new_privs: true, filter: ALLOW, namespaces: false, send_buffer: None, etc: None };
 
 pub fn is_root() -> bool {
     // SAFETY: takes and returns numbers.
@@ -218,6 +225,9 @@ fn spawn(plan: Plan, control: &OwnedFd) -> Child {
                 let (none, root, proc) = (std::ptr::null(), c"/".as_ptr(), c"proc".as_ptr());
                 check(libc::mount(none, root, none, libc::MS_REC | libc::MS_PRIVATE, none.cast()))?;
                 check(libc::mount(proc, c"/proc".as_ptr(), proc, 0, none.cast()))?;
+                if let Some(etc) = plan.etc {
+                    check(libc::mount(etc.as_ptr(), c"/etc".as_ptr(), none, libc::MS_BIND, none.cast()))?;
+                }
             }
             if is_root {
                 // As an app has it: no rights that make a try succeed.
@@ -254,6 +264,25 @@ fn instruction(filter: &libc::sock_filter) -> Vec<u8> {
     bytes.extend([filter.jt, filter.jf]);
     bytes.extend(filter.k.to_ne_bytes());
     bytes
+}
+
+/// A folder that init, which may have another user id, can walk.
+pub fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// Leases a file: whoever else opens it waits until the lease is given back, for 45 seconds at
+/// most. `None` where there are no leases.
+pub fn lease(path: &Path) -> Option<File> {
+    let file = File::open(path).unwrap();
+    // SAFETY: numbers only; the signal that asks for the lease is ignored.
+    let rc = unsafe {
+        libc::signal(libc::SIGIO, libc::SIG_IGN);
+        libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)
+    };
+    (rc == 0).then_some(file)
 }
 
 /// A memory file that begins with these bytes.
