@@ -83,7 +83,27 @@ impl Daemon {
         })
     }
 
+    /// Sends a request; one that may be repeated is, should the daemon die meanwhile.
     async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
+        let mut left = if is_repeatable(&method, path) { REPEATS } else { 0 };
+        loop {
+            match self.send_once(method.clone(), path, body.clone()).await {
+                Err(Sent::Lost(_)) if left > 0 => {
+                    left -= 1;
+                    startup::ensure()?;
+                }
+                Err(Sent::Lost(failure) | Sent::Refused(failure)) => return Err(failure),
+                Ok(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    async fn send_once<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, Sent> {
         let stream = tokio::net::UnixStream::connect(&self.socket).await.map_err(|e| gone(&plain(&e)))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -95,19 +115,22 @@ impl Daemon {
             .header(HOST, "sessile")
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
-            .map_err(|e| Failure::new(ProblemKind::Internal, format!("cannot build the request: {e}")))?;
+            .map_err(|e| {
+                Sent::Refused(Failure::new(ProblemKind::Internal, format!("cannot build the request: {e}")))
+            })?;
         let response = sender.send_request(request).await.map_err(|e| gone(&e.to_string()))?;
         let status = response.status();
         let body = response.into_body().collect().await.map_err(|e| gone(&e.to_string()))?.to_bytes();
         driver.abort();
         if status.is_success() {
-            return answer(path, &body);
+            return answer(path, &body).map_err(Sent::Refused);
         }
         let failure = refusal(status.as_u16(), &body);
-        Err(match path.strip_prefix("/v1/sessions/").and_then(|p| p.split(['/', '?']).next()) {
+        let session = path.strip_prefix("/v1/sessions/").and_then(|p| p.split(['/', '?']).next());
+        Err(Sent::Refused(match session {
             Some(session) => failure.about(ProblemKind::NotFound, session),
             None => failure,
-        })
+        }))
     }
 }
 
@@ -144,9 +167,28 @@ fn refusal(status: u16, body: &[u8]) -> Failure {
     }
 }
 
-fn gone(why: &str) -> Failure {
-    Failure::new(ProblemKind::Failed, format!("the daemon stopped answering: {why}"))
-        .hint("try again: sessions go on without the daemon, and the next command starts another")
+/// How often a request is repeated whose daemon died.
+const REPEATS: u32 = 3;
+
+/// Why there is no answer.
+enum Sent {
+    /// The daemon went away before it answered in full.
+    Lost(Failure),
+    /// It answered otherwise, or could not be asked.
+    Refused(Failure),
+}
+
+/// Whether a request does no more when it is sent twice.
+fn is_repeatable(method: &Method, path: &str) -> bool {
+    let last = path.split('?').next().and_then(|p| p.rsplit('/').next());
+    *method == Method::GET || matches!(last, Some("wait" | "end" | "attachments" | "pause" | "resume"))
+}
+
+fn gone(why: &str) -> Sent {
+    Sent::Lost(
+        Failure::new(ProblemKind::Failed, format!("the daemon stopped answering: {why}"))
+            .hint("try again: sessions go on without the daemon, and the next command starts another"),
+    )
 }
 
 /// A path with a query; pairs without a value are left out.

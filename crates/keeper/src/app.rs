@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use sessile_anchor::control::Control;
+use sessile_sandbox::probe::HostFacts;
 
 /// A sandbox: its first process and what reaches into it.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct App {
     pub landlock_abi: u8,
     /// What its init said of the inside when it was last asked.
     pub evidence: String,
+    /// What the host showed of it then: all four properties are judged by one look.
+    pub host: Option<HostFacts>,
 }
 
 /// The names under which the anchor keeps an app's descriptors. `netns`, its network namespace, is

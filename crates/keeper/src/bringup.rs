@@ -255,6 +255,7 @@ impl Keeper {
                 gone: false,
                 landlock_abi: launched.landlock_abi,
                 evidence: String::new(),
+                host: None,
             },
         );
         if let Some(facts) = &mut self.facts {
@@ -325,19 +326,22 @@ impl Keeper {
                 Err(error) => return broken(format!("{name} cannot be looked into: {error}")),
             }
         }
+        if app.host.is_none() {
+            match HostFacts::gather(app.pid) {
+                Ok(host) => app.host = Some(host),
+                Err(error) => return broken(format!("{name} cannot be looked at: {error}")),
+            }
+        }
         let (Some(app), Some(space), Some(key), Some(facts)) =
             (self.apps.get(name), &self.space, &self.root_key, &self.facts)
         else {
             return incomplete();
         };
-        let host = match HostFacts::gather(app.pid) {
-            Ok(host) => host,
-            Err(error) => return broken(format!("{name} cannot be looked at: {error}")),
-        };
+        let Some(host) = &app.host else { return incomplete() };
         let storage_device = rustix::fs::fstat(&space.storage).map_or(0, |stat| stat.st_dev);
         let inputs = ProbeInputs {
             evidence: &app.evidence,
-            host: &host,
+            host,
             identity: &plan::identity(key),
             landlock_abi: app.landlock_abi,
             storage_device,

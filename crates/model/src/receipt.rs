@@ -61,9 +61,14 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Whether every step did what it is for.
+    /// Whether no step was tried and failed.
     pub fn is_clean(&self) -> bool {
         self.steps.iter().all(|line| !matches!(line.evidence, WipeEvidence::Failed { .. }))
+    }
+
+    /// Steps that could not be done at all.
+    pub fn not_possible(&self) -> usize {
+        self.steps.iter().filter(|line| matches!(line.evidence, WipeEvidence::NotPossible { .. })).count()
     }
 }
 

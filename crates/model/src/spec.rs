@@ -151,13 +151,18 @@ pub struct WindowSize {
 impl WindowSize {
     /// Largest accepted value of either side.
     pub const MAX: u16 = 1000;
+    /// Largest number of cells; a wide terminal has fewer rows.
+    pub const MAX_CELLS: u32 = 200_000;
 
-    /// The nearest size that a terminal can have: both sides from 1 to [`Self::MAX`].
+    /// The nearest size that a terminal can have: both sides from 1 to [`Self::MAX`], at most
+    /// [`Self::MAX_CELLS`] cells.
     pub fn clamped(self) -> Self {
-        Self { cols: self.cols.clamp(1, Self::MAX), rows: self.rows.clamp(1, Self::MAX) }
+        let cols = self.cols.clamp(1, Self::MAX);
+        let most = (Self::MAX_CELLS / u32::from(cols)).min(u32::from(Self::MAX));
+        Self { cols, rows: self.rows.clamp(1, most as u16) }
     }
 
-    /// Whether both sides are within bounds.
+    /// Whether it is within bounds.
     pub fn is_valid(self) -> bool {
         self == self.clamped()
     }

@@ -50,12 +50,17 @@ impl Args {
         if json && self.verify {
             print_json(&serde_json::json!({
                 "valid": true, "anchored": verified.anchored, "key": verified.key.to_string(), "clean": clean,
+                "not_possible": verified.receipt.not_possible(),
             }))?;
         } else if json {
             print_json(&signed)?;
         } else if self.verify {
-            let wipe =
-                if clean { "every step of the wipe did its work" } else { "a step of the wipe FAILED" };
+            let wipe = match (clean, verified.receipt.not_possible()) {
+                (false, _) => "a step of the wipe FAILED".to_owned(),
+                (true, 0) => "every step of the wipe did its work".to_owned(),
+                (true, 1) => "1 step of the wipe was not possible".to_owned(),
+                (true, count) => format!("{count} steps of the wipe were not possible"),
+            };
             print(&format!("good signature by {} ({anchor})\n{wipe}\n", verified.key))?;
         } else {
             print(&text(&verified.receipt))?;

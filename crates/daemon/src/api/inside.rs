@@ -1,5 +1,7 @@
 //! Requests about a session's inside: checked for form here, carried out by its keeper.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -89,7 +91,17 @@ pub async fn wait(
     Word(word): Word,
     Body(wait): Body<Wait>,
 ) -> Result<Json<Waited>, Refused> {
-    expect!(passed_on(&daemon, &word, Request::Wait(wait)).await?, Reply::Waited)
+    // The keeper keeps the time; one that is stopped does not.
+    let patience = wait.timeout.map(|t| t.as_duration() + Duration::from_secs(2));
+    let asked = passed_on(&daemon, &word, Request::Wait(wait));
+    let reply = match patience {
+        None => asked.await?,
+        Some(patience) => tokio::time::timeout(patience, asked).await.map_err(|_| {
+            Problem::new(ProblemKind::Timeout, "the session's keeper did not answer in time")
+                .hint("`sessile show` says how it is")
+        })??,
+    };
+    expect!(reply, Reply::Waited)
 }
 
 /// Freezes the session's apps.
