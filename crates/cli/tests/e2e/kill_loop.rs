@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -60,6 +62,9 @@ const SCENES: [(Way, Option<&str>); 32] = [
     (Way::Ending, Some("finish.leave")),
     (Way::Active, None),
 ];
+
+/// An app that has to be killed, so that every step of the wipe has something to do.
+const STUBBORN: &str = "trap '' TERM HUP INT; while :; do sleep 60; done";
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug)]
@@ -164,7 +169,7 @@ fn stage(world: &World) -> Vec<Scene> {
         .enumerate()
         .map(|(number, &(way, point))| {
             let name = point.map_or_else(|| format!("plain-{number}"), name_of);
-            let run = ["run", "--detach", "--name", &name, "--", "sleep", "infinity"];
+            let run = ["run", "--detach", "--name", &name, "--", "sh", "-c", STUBBORN];
             let opening = Some(world.start(&run, std::process::Stdio::null()));
             Scene { name, way, point, opening, asked: None, id: String::new(), app: None }
         })
@@ -268,4 +273,27 @@ fn check(world: &World, scene: &Scene, found: Option<&Value>, acknowledged: bool
     }
     let verified = world.sessile(&["receipt", id, "--verify"]);
     assert_eq!(verified.code, 0, "{name}: {found}: {}", verified.err);
+    let receipt = receipt(world, id);
+    let kind = |step: &str| {
+        let lines = receipt["steps"].as_array().unwrap();
+        let line = lines.iter().find(|line| line["step"] == step);
+        line.unwrap_or_else(|| panic!("{name}: no {step} in {receipt}"))["evidence"]["kind"].clone()
+    };
+    if victims.anchor {
+        let claims = kind("scrub_memory") == "overwritten";
+        assert!(!claims || *way == Way::Ending, "{name}: nobody overwrote the apps: {receipt}");
+    } else if *way != Way::Opening {
+        // Whoever went on found the apps as they were, frozen or not, and overwrote everything.
+        for step in ["scrub_memory", "overwrite_storage", "overwrite_rings"] {
+            assert!(kind(step) == "overwritten", "{name}: {step} ({victims:?}): {receipt}");
+        }
+        let lines = receipt["steps"].as_array().unwrap();
+        assert!(lines.iter().all(|line| line["evidence"]["kind"] != "failed"), "{name}: {receipt}");
+    }
+}
+
+fn receipt(world: &World, id: &str) -> Value {
+    let envelope = world.json(&["receipt", id, "--json"]);
+    let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    serde_json::from_slice(&payload).unwrap()
 }

@@ -15,6 +15,7 @@ mod directory;
 mod documents;
 mod hostile;
 mod kill_loop;
+mod kill_random;
 mod oracle;
 mod project;
 mod run;

@@ -99,6 +99,22 @@ for_root_and_user! {
         assert!(!app.runs());
     }
 
+    /// An anchor lets its keeper go before it ends, and the daemon lets the anchor go: neither is
+    /// left to whatever process 1 is.
+    fn nobody_is_left_behind_by_an_end(world) {
+        let (id, _) = counting(world);
+        let cast = processes::casts(world)[&id];
+        world.must(&["end", "counter", "--grace", "0s"]);
+        for process in [cast.keeper, cast.anchor].into_iter().flatten() {
+            let entry = std::path::PathBuf::from(format!("/proc/{}", process.pid));
+            processes::eventually("it is let go", || {
+                let status = std::fs::read_to_string(entry.join("status")).unwrap_or_default();
+                assert!(!status.contains("PPid:\t1\n"), "left to process 1: {status}");
+                (!entry.exists()).then_some(())
+            });
+        }
+    }
+
     fn a_stopped_daemon_is_started_by_the_next_command(world) {
         let (_, app) = counting(world);
         world.must(&["daemon", "stop"]);

@@ -143,6 +143,16 @@ pub fn casts(world: &World) -> BTreeMap<String, Cast> {
     casts
 }
 
+/// The daemon of a world, while one runs.
+pub fn daemon_of(world: &World) -> Option<Process> {
+    let program = world.folder().join("bin/sessile");
+    let runs = |pid: &u32| {
+        arguments(*pid).windows(2).any(|pair| Path::new(&pair[0]) == program && pair[1] == "daemon")
+            && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)
+    };
+    all().into_keys().find(runs).and_then(Process::of)
+}
+
 /// Whether a process is stopped by a signal.
 pub fn is_stopped(process: Process) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();

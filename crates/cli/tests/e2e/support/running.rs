@@ -62,6 +62,11 @@ impl Running {
         thread::spawn(move || drop(input.write_all(&bytes)));
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end.
     pub fn finish(mut self) -> Finished {
         drop(self.input.take());
