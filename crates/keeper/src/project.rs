@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fstat, mkdirat, openat, openat2, unlinkat,
+    AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, flock, fstat, mkdirat, openat,
+    openat2, statat, unlinkat,
 };
 use rustix::io::Errno;
 use sessile_model::api;
@@ -59,42 +60,75 @@ impl Keeper {
 
     /// Makes the protected folders that a writable project lacks, empty, so that they can be
     /// mounted read-only; otherwise code inside could make them with its own content. A file that
-    /// is not there stays so: an empty one would show up in the user's own work.
+    /// is not there stays so: an empty one would show up in the user's own work. What is protected
+    /// in the end is what the record says.
+    ///
+    /// Sessions that share a project share these folders: each holds a lock on them, which lives
+    /// in the anchor, and only the last removes them.
     pub(crate) fn hold_places(&mut self) -> Result<(), Problem> {
         let Some(facts) = &mut self.facts else { return Ok(()) };
         let Some(project) = &facts.spec.project else { return Ok(()) };
         let wanted = plan::protected(&facts.spec);
-        if wanted.is_empty() {
+        if wanted.is_empty() || !facts.places_held.is_empty() {
             return Ok(());
         }
-        let folder = openat(CWD, &project.path, FOLDER, Mode::empty()).map_err(|e| failed("the project", &e))?;
-        let owner = fstat(&folder).map_err(|e| failed("the project", &e))?;
-        for path in wanted.iter().filter(|path| plan::PROTECTED_FOLDERS.contains(&path.as_str())) {
-            let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+        let failed = |e: Errno| failed("a protected folder of the project", &e);
+        let folder = openat(CWD, &project.path, FOLDER, Mode::empty()).map_err(failed)?;
+        let owner = fstat(&folder).map_err(failed)?;
+        let ids = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+        let mut there = Vec::new();
+        for path in wanted {
+            let (parent, name) = path.rsplit_once('/').unwrap_or((".", &path));
             let Ok(parent) = beneath(&folder, parent) else { continue };
-            match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) => {}
-                Err(Errno::EXIST) => continue,
-                Err(error) => return Err(failed("a protected folder of the project", &error)),
+            if !plan::PROTECTED_FOLDERS.contains(&path.as_str()) {
+                if statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+                    there.push(path);
+                }
+                continue;
             }
-            // Root makes it for the project's owner.
-            let ids = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
-            chownat(&parent, name, Some(ids.0), Some(ids.1), AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|e| failed("a protected folder of the project", &e))?;
-            facts.places_held.push(path.clone());
+            let made = match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+                // Root makes it for the project's owner.
+                Ok(()) => {
+                    chownat(&parent, name, Some(ids.0), Some(ids.1), AtFlags::SYMLINK_NOFOLLOW)
+                        .map_err(failed)?;
+                    true
+                }
+                Err(Errno::EXIST) => false,
+                Err(error) => return Err(failed(error)),
+            };
+            // One that is there and no folder (a file, a link) is protected as it is.
+            if let Ok(place) = beneath(&parent, name) {
+                let shared = flock(&place, FlockOperation::NonBlockingLockExclusive).is_err();
+                flock(&place, FlockOperation::LockShared).map_err(failed)?;
+                if made || shared {
+                    let key = format!("place/{}", facts.places_held.len());
+                    self.seat.link.put(&key, &place).map_err(|e| crate::bringup::failed("the anchor", &e))?;
+                    facts.places_held.push(path.clone());
+                }
+            }
+            there.push(path);
+        }
+        for grant in &mut facts.grants {
+            if let Grant::Project { protected, .. } = grant {
+                protected.clone_from(&there);
+            }
         }
         Ok(())
     }
 
-    /// Removes the folders that were made only to be protected. One that is not empty stays.
+    /// Removes the folders that were made only to be protected, unless another session still
+    /// holds them. One that is not empty stays.
     pub(crate) fn release_places(&mut self) {
         let Some(facts) = &mut self.facts else { return };
         let Some(project) = &facts.spec.project else { return };
         let Ok(folder) = openat(CWD, &project.path, FOLDER, Mode::empty()) else { return };
-        for path in std::mem::take(&mut facts.places_held) {
+        for (index, path) in std::mem::take(&mut facts.places_held).into_iter().enumerate() {
+            let _ = self.seat.link.remove(&format!("place/{index}"));
             let (parent, name) = path.rsplit_once('/').unwrap_or((".", &path));
-            if let Ok(parent) = beneath(&folder, parent) {
-                // Not empty, or gone: someone outside put it to use.
+            let Ok(parent) = beneath(&folder, parent) else { continue };
+            let Ok(place) = beneath(&parent, name) else { continue };
+            if flock(&place, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                // Not empty: someone outside put it to use.
                 let _ = unlinkat(&parent, name, AtFlags::REMOVEDIR);
             }
         }

@@ -35,6 +35,20 @@ for_root_and_user! {
         assert_eq!(fs::read_to_string(world.project().join(".git/config")).unwrap(), "y\n");
     }
 
+    fn sessions_that_share_a_project_protect_it_to_the_last(world) {
+        world.open("one", &["sleep", "infinity"]);
+        world.open("two", &["sleep", "infinity"]);
+        let protected = &world.show("two")["grants"][0]["protected"];
+        assert_eq!(protected, &serde_json::json!([".vscode", ".idea"]), "only what is there is said to be");
+        let vscode = world.project().join(".vscode");
+        assert!(vscode.is_dir(), "held while a session needs it");
+        world.must(&["end", "one", "--grace", "0s"]);
+        world.sessile(&["exec", "two", "--", "sh", "-c", "mkdir .vscode; echo x > .vscode/tasks.json"]);
+        assert!(!vscode.join("tasks.json").exists(), "the end of one session opened it to the other");
+        world.must(&["end", "two", "--grace", "0s"]);
+        assert!(!vscode.exists(), "nothing is left of it");
+    }
+
     fn a_copy_comes_back_by_apply_only(world) {
         world.write("kept", "kept\n");
         world.write("changed", "one\n");
