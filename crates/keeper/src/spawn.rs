@@ -70,8 +70,7 @@ impl Keeper {
         let (argv, terminal, hold) =
             (facts.spec.command.clone(), facts.spec.terminal, facts.spec.hold_output);
         self.proceed("start", "main");
-        let launch =
-            Launch { name: main.clone(), app: main.clone(), argv: &argv, env: &[], terminal, hold };
+        let launch = Launch { name: main.clone(), app: main.clone(), argv: &argv, env: &[], terminal, hold };
         if let Err(problem) = self.start(&launch) {
             let cause = problem.detail.clone();
             self.open_problem = Some(problem);
@@ -228,9 +227,10 @@ impl Keeper {
         // Before it starts: a successor asks init whether it did, and never starts it twice.
         self.write_checkpoint();
         let outcome = match self.apps.get_mut(&launch.app) {
-            Some(app) => app.control.start(number, &command, inner.stdio()).map_err(|e| {
-                failed("the command could not be handed over", &e)
-            }),
+            Some(app) => app
+                .control
+                .start(number, &command, inner.stdio())
+                .map_err(|e| failed("the command could not be handed over", &e)),
             None => Err(missing()),
         };
         self.proceed("start", "noted");
@@ -379,12 +379,8 @@ impl Keeper {
 
     /// An app's init is gone: so are its commands.
     fn app_gone(&mut self, name: &AppName) {
-        let running: Vec<u32> = self
-            .tasks
-            .values()
-            .filter(|t| t.app == *name && t.exit.is_none())
-            .map(|t| t.number)
-            .collect();
+        let running: Vec<u32> =
+            self.tasks.values().filter(|t| t.app == *name && t.exit.is_none()).map(|t| t.number).collect();
         for number in running {
             // Killed, as `wait(2)` would have told it.
             self.task_exited(name, number, 9);
@@ -409,9 +405,11 @@ impl Keeper {
             };
             let Some(exit) = task.exit.clone().filter(|_| task.is_drained(self.now)) else { continue };
             let held = self.hold_until.contains_key(&name)
-                || self.clients.values().flat_map(|c| c.attachments.values()).any(|a| {
-                    a.task == name && crate::output::holds_end(a, task, self.now)
-                });
+                || self
+                    .clients
+                    .values()
+                    .flat_map(|c| c.attachments.values())
+                    .any(|a| a.task == name && crate::output::holds_end(a, task, self.now));
             if held {
                 continue;
             }

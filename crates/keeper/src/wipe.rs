@@ -180,10 +180,8 @@ impl Keeper {
         }
         let device = self.space.as_ref().and_then(|space| fstat(&space.storage).ok()).map(|s| s.st_dev);
         let mut plan = ScrubPlan::new(device.into_iter().collect());
-        plan.spare = fstat(&self.seat.image)
-            .map(|s| FileId { dev: s.st_dev, ino: s.st_ino })
-            .into_iter()
-            .collect();
+        plan.spare =
+            fstat(&self.seat.image).map(|s| FileId { dev: s.st_dev, ino: s.st_ino }).into_iter().collect();
         // One for both steps: what the first has overwritten, the second leaves alone.
         let mut scrub = match self.scrub.take().map_or_else(|| Scrub::new(plan), Ok) {
             Ok(scrub) => scrub,
@@ -336,7 +334,8 @@ impl Keeper {
         let _ = self.seat.link.remove("notify");
         self.notify = None;
         WipeEvidence::KeyDestroyed {
-            protected: "the session's derived keys and identifiers; no data was encrypted under it".to_owned(),
+            protected: "the session's derived keys and identifiers; no data was encrypted under it"
+                .to_owned(),
         }
     }
 
@@ -434,7 +433,8 @@ impl Keeper {
     }
 
     fn receipt(&self) -> Result<Receipt, sessile_model::Problem> {
-        let missing = || sessile_model::Problem::new(sessile_model::ProblemKind::Internal, "no wipe to tell of");
+        let missing =
+            || sessile_model::Problem::new(sessile_model::ProblemKind::Internal, "no wipe to tell of");
         let machine = self.session()?;
         let facts = self.facts()?;
         let wipe = machine.wipe_receipt().ok_or_else(missing)?;
@@ -482,8 +482,7 @@ impl Keeper {
 
 fn is_dead(pidfd: impl AsFd, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
-    let timeout =
-        Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+    let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&timeout)), Ok(1))
 }
