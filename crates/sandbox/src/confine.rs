@@ -5,7 +5,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::step::{At, Fault, Step};
@@ -42,7 +42,9 @@ pub(crate) fn drop_capabilities() -> Result<(), Errno> {
 pub(crate) fn limit_resources(processes: u32) -> Result<(), Errno> {
     let both = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
     setrlimit(Resource::Core, both(1))?;
-    setrlimit(Resource::Nproc, both(u64::from(processes)))
+    // A machine with little memory allows fewer from the start, and a limit cannot be raised.
+    let most = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Nproc, both(u64::from(processes).min(most)))
 }
 
 /// The Landlock version this kernel enforces; 0 for none.
