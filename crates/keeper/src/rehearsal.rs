@@ -5,14 +5,21 @@
 //! `skip=POINT` makes it leave the point's work out. Points are `bringup.STEP`, `start.main`,
 //! `start.noted`, `pause.freeze`, `pause.thaw`, `wipe.STEP`, `finish.sign`, `finish.leave` and
 //! `finish.gone`, when nothing is left of a keeper but its process; `POINT@NAME` is meant for the
-//! session of that name alone; several are separated by commas. Only a session's first keeper
-//! stops: the one that follows goes on.
+//! session of that name alone; several are separated by commas. A keeper stops once at each point,
+//! and only a session's first keeper: the one that follows goes on.
 
+#[cfg(feature = "rehearsal")]
+use std::collections::BTreeSet;
+#[cfg(feature = "rehearsal")]
+use std::sync::Mutex;
 #[cfg(feature = "rehearsal")]
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "rehearsal")]
 static GOES_ON: AtomicBool = AtomicBool::new(false);
+/// Points at which this keeper has stopped.
+#[cfg(feature = "rehearsal")]
+static PAST: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Whether the work of this point is to be done. Stops first where a test asked for it.
 #[cfg(feature = "rehearsal")]
@@ -25,7 +32,8 @@ pub fn proceed(session: Option<&str>, area: &str, step: &str) -> bool {
             order == wanted && place == point && (name.is_none() || name == session)
         })
     };
-    if ordered("stop") && !GOES_ON.swap(true, Ordering::Relaxed) {
+    let is_first = || PAST.lock().is_ok_and(|mut past| past.insert(point.clone()));
+    if ordered("stop") && !GOES_ON.load(Ordering::Relaxed) && is_first() {
         // A keeper that cannot stop itself would only make its test fail.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
     }
