@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod command;
+mod guest;
 mod setup;
 mod test;
 mod tidy;
@@ -31,6 +32,9 @@ enum Task {
     },
     /// Sets up and runs every test; further arguments go to `cargo test`.
     Test {
+        /// Run the tests that boot an emulated machine, instead of the others.
+        #[arg(long)]
+        slow: bool,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -48,7 +52,8 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup { bench } => setup::run(if bench { setup::For::Bench } else { setup::For::Tests }),
-        Task::Test { arguments } => test::run(&arguments),
+        Task::Test { slow: true, arguments } => test::run_slow(&arguments),
+        Task::Test { slow: false, arguments } => test::run(&arguments),
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
         Task::Bench { name } => bench::run(name),

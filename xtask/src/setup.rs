@@ -17,6 +17,8 @@ pub enum For {
     Tests,
     /// The tests and the benchmarks.
     Bench,
+    /// The tests, and those that boot an emulated machine.
+    Slow,
 }
 
 /// A program and the Debian package that brings it.
@@ -32,6 +34,11 @@ const TESTS_NEED: [Need; 5] = [
     Need { program: "setpriv", package: "util-linux" },
     Need { program: "setsid", package: "util-linux" },
 ];
+const SLOW_NEEDS: [Need; 3] = [
+    Need { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    Need { program: "ldd", package: "libc-bin" },
+    Need { program: "dpkg-deb", package: "dpkg" },
+];
 const BENCH_NEEDS: [Need; 4] = [
     Need { program: "bwrap", package: "bubblewrap" },
     Need { program: "runc", package: "runc" },
@@ -45,8 +52,10 @@ const BENCH_NEEDS: [Need; 4] = [
 /// When something is missing and cannot be installed, with the command that would.
 pub fn run(purpose: For) -> Result<()> {
     let mut packages = missing(&TESTS_NEED);
-    if purpose == For::Bench {
-        packages.extend(missing(&BENCH_NEEDS));
+    match purpose {
+        For::Tests => {}
+        For::Bench => packages.extend(missing(&BENCH_NEEDS)),
+        For::Slow => packages.extend(missing(&SLOW_NEEDS)),
     }
     packages.dedup();
     if !packages.is_empty() {

@@ -53,6 +53,11 @@ impl Plant {
         Self { residue: (as_root, as_user), ..self }
     }
 
+    /// Whether the script plants it; others come into the session by other ways.
+    pub fn is_planted_by_script(&self) -> bool {
+        !matches!(self.name, "environment" | "typed" | "label" | "argument")
+    }
+
     /// What the receipt of this world calls it, if it stays.
     pub fn residue_in(&self, world: &World) -> Option<&'static str> {
         if world.is_root() { self.residue.0 } else { self.residue.1 }
@@ -131,11 +136,16 @@ impl Patterns {
         self.0[index].reveal(PLANTS[index].encodings[0])
     }
 
-    /// The script's input: all but those that come into the session by other ways.
+    /// Each pattern and the name of its plant.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, &Canary)> {
+        PLANTS.iter().map(|plant| plant.name).zip(&self.0)
+    }
+
+    /// The script's input.
     pub fn masked(&self) -> String {
         let mut lines = String::new();
         for (plant, canary) in PLANTS.iter().zip(&self.0) {
-            if matches!(plant.name, "environment" | "typed" | "label" | "argument") {
+            if !plant.is_planted_by_script() {
                 continue;
             }
             for &encoding in plant.encodings {

@@ -172,10 +172,13 @@ impl<'w> Rehearsal<'w> {
     #[track_caller]
     pub fn finish_end(&mut self) {
         let end = self.end.take().unwrap();
-        while !processes::wait_for_end(end.pid(), Duration::from_millis(10)) {
-            if self.has_stopped() {
-                self.go_on();
-            }
+        for pid in [end.pid(), self.keeper.pid] {
+            processes::eventually("the session ends", || {
+                if self.has_stopped() {
+                    self.go_on();
+                }
+                processes::wait_for_end(pid, Duration::from_millis(10)).then_some(())
+            });
         }
         drop(end.finish());
         for process in [self.keeper, self.anchor] {
