@@ -8,6 +8,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use sessile_model::ids::AppName;
 use sessile_model::spec::WindowSize;
 use sessile_model::wire::{self, Event, FrameType, Reply};
+use zeroize::Zeroize as _;
 
 /// Most bytes queued for a client before its output waits in the ring.
 pub const OUTPUT_QUEUE: usize = 256 << 10;
@@ -110,7 +111,7 @@ impl Client {
             Ok((0, _)) => Err(Gone),
             Ok((n, _)) => {
                 self.input.extend_from_slice(&chunk[..n]);
-                chunk[..n].fill(0);
+                chunk[..n].zeroize();
                 Ok(())
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(()),

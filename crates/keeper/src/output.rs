@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::wire::{self, Event, FrameType};
+use zeroize::Zeroize as _;
 
 use crate::client::{Attachment, Client};
 use crate::task::{Streams, Task};
@@ -99,7 +100,7 @@ fn copy(
             return queued;
         }
         client.put_numbered(FrameType::Output, flags, channel, got.start, &chunk[..got.len]);
-        chunk[..got.len].fill(0);
+        chunk[..got.len].zeroize();
         *from = got.start + got.len as u64;
         queued = true;
     }

@@ -11,6 +11,7 @@ use sessile_model::quantity::Timestamp;
 use sessile_model::record::AppRecord;
 use sessile_model::spec::WindowSize;
 use sessile_model::state::Exit;
+use zeroize::Zeroize as _;
 
 use crate::client::ClientId;
 use crate::screen::ScreenModel;
@@ -140,7 +141,7 @@ impl Task {
             }
             moved = true;
             screen.feed(got.start, &buffer[..got.len]);
-            buffer[..got.len].fill(0);
+            buffer[..got.len].zeroize();
             // The ring never overtakes the model: a flood waits for it, not the other way round.
             if output.release(Some(screen.offset())) {
                 poke = Some(output.io);
