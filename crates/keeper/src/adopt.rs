@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
 use sessile_anchor::control::Control;
 use sessile_anchor::ring::Ring;
 use sessile_journal::log::{Log, OpenError};
 use sessile_model::ids::AppName;
 use sessile_model::state::{Component, Exit};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal};
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::processes;
 use sessile_sandbox::space::Space;
 use sessile_session::{Effects, Entry, Event, Session};
 use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
-use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
@@ -97,9 +97,7 @@ impl Keeper {
             return;
         }
         crate::rehearsal::succeeds_another();
-        let snapshot = store
-            .remove("checkpoint")
-            .and_then(|file| Checkpoint::adopt::<Snapshot>(file).ok());
+        let snapshot = store.remove("checkpoint").and_then(|file| Checkpoint::adopt::<Snapshot>(file).ok());
         self.ledger = store.remove("ledger").and_then(|file| InputLedger::adopt(file).ok());
         self.root_key = store.remove("secret").and_then(|file| RootKey::from_fd(file).ok());
         self.environment = store.remove("environment").and_then(|file| SecretMemory::from_fd(file).ok());
@@ -126,9 +124,7 @@ impl Keeper {
     fn recover(&mut self, store: &mut Store, entries: &[Entry]) {
         let mut effects = Effects::new();
         let cause = "the keeper died before its checkpoint was complete";
-        let Ok(machine) =
-            Session::recover(entries, Component::Keeper, cause, self.now, &mut effects)
-        else {
+        let Ok(machine) = Session::recover(entries, Component::Keeper, cause, self.now, &mut effects) else {
             return;
         };
         let (claim_level, residue) = sessile_sandbox::survey::claim_level();
@@ -325,6 +321,7 @@ fn adopt_app(store: &mut Store, facts: &AppFacts) -> Option<App> {
         gone: false,
         landlock_abi: facts.landlock_abi,
         evidence: String::new(),
+        host: None,
     })
 }
 
@@ -360,13 +357,13 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
     })
 }
 
-/// The process that a pidfd refers to, while it lives.
 /// Whether the process of a pidfd has ended.
 fn has_ended(pidfd: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1))
 }
 
+/// The process that a pidfd refers to, while it lives.
 fn pid_of(pidfd: &OwnedFd) -> Option<u32> {
     let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(pidfd));
     let text = std::fs::read_to_string(path).ok()?;
