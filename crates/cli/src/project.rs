@@ -187,7 +187,7 @@ mod tests {
     fn unfit_folders() {
         let check = |path: &str| surroundings().check(Path::new(path)).err();
         for fit in
-            ["/home/ann/work", "/home/bob/x", "/srv/www", "/tmp/x", "/usr/src/x", "/opt/x", "/home/annex"]
+            ["/home/ann/work", "/home/bob/x", "/srv/www", "/tmp/x", "/usr/src/x", "/opt/x", "/home/alice"]
         {
             assert_eq!(check(fit), None, "{fit}");
         }

@@ -150,7 +150,7 @@ mod tests {
             [(Access::Rw, false, 5), (Access::Rw, true, 0), (Access::Ro, false, 0), (Access::Copy, false, 0)]
         {
             spec.project =
-                Some(sessile_model::spec::Project { path: "/work/x".into(), access, allow_hooks });
+                Some(sessile_model::spec::Project { path: "/srv/x".into(), access, allow_hooks });
             assert_eq!(protected(&spec).len(), count);
         }
     }

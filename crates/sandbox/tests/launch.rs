@@ -293,8 +293,8 @@ fn a_read_only_project_and_a_forbidden_target() {
         let world = World::new(mode);
         let project = world.project();
         let path = project.to_str().unwrap();
-        let script = "cat /work/p/src/main.c; touch /work/p/x 2>/dev/null || echo refused";
-        let arguments = ["--project", path, "--target", "/work/p", "--read-only", script];
+        let script = "cat /srv/p/src/main.c; touch /srv/p/x 2>/dev/null || echo refused";
+        let arguments = ["--project", path, "--target", "/srv/p", "--read-only", script];
         let Some(text) = world.printed(&arguments) else { continue };
         assert_eq!(text, "int main(void) { return 0; }\nrefused\n", "{mode:?}");
         for target in ["/etc", "/usr/x", "/proc/self", "/home", "/"] {
@@ -314,7 +314,7 @@ fn a_file_system_that_cannot_map_owners_is_refused_for_writing() {
         return;
     }
     let world = World::new(Mode::Root);
-    let arguments = ["--project", "/proc/sys", "--target", "/work/p", "true"];
+    let arguments = ["--project", "/proc/sys", "--target", "/srv/p", "true"];
     let output = world.launch(&arguments);
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(complaint.contains("cannot map its files' owners; use a copy of it"), "{complaint}");

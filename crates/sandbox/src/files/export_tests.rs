@@ -10,15 +10,15 @@ fn run(root: &Path, path: &str, destination: &Path) -> Result<api::Exported, Exp
 #[test]
 fn copies_a_file_or_a_folder() {
     let (root, host) = pair();
-    write(root.path(), "home/d/f", "12345");
-    write(root.path(), "home/d/run", "x");
-    std::fs::set_permissions(root.path().join("home/d/run"), PermissionsExt::from_mode(0o6777)).unwrap();
-    symlink("f", root.path().join("home/d/inside")).unwrap();
-    symlink("../../etc", root.path().join("home/d/out")).unwrap();
-    symlink("/etc/shadow", root.path().join("home/d/absolute")).unwrap();
-    mkfifo(&root.path().join("home/d/fifo"));
+    write(root.path(), "srv/d/f", "12345");
+    write(root.path(), "srv/d/run", "x");
+    std::fs::set_permissions(root.path().join("srv/d/run"), PermissionsExt::from_mode(0o6777)).unwrap();
+    symlink("f", root.path().join("srv/d/inside")).unwrap();
+    symlink("../../etc", root.path().join("srv/d/out")).unwrap();
+    symlink("/etc/shadow", root.path().join("srv/d/absolute")).unwrap();
+    mkfifo(&root.path().join("srv/d/fifo"));
     let to = host.path().join("d");
-    let exported = run(root.path(), "/home/d", &to).unwrap();
+    let exported = run(root.path(), "/srv/d", &to).unwrap();
     assert_eq!((exported.files, exported.bytes), (2, ByteSize(6)));
     let mut skipped = exported.skipped;
     skipped.sort();
@@ -29,7 +29,7 @@ fn copies_a_file_or_a_folder() {
     assert_eq!(names, ["f", "inside", "run"]);
     assert_eq!(to.join("run").metadata().unwrap().mode() & !0o755 & 0o7777, 0);
 
-    assert_eq!(run(root.path(), "home/d/f", &host.path().join("f")).unwrap().files, 1);
+    assert_eq!(run(root.path(), "srv/d/f", &host.path().join("f")).unwrap().files, 1);
     assert_eq!(std::fs::read_to_string(host.path().join("f")).unwrap(), "12345");
 }
 

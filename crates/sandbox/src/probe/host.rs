@@ -184,9 +184,9 @@ mod tests {
 
     #[test]
     fn mounts_are_read() {
-        let line = r"60 59 8:1 /home/a /work/my\040app rw,nosuid - ext4 /dev/sda1 ro";
+        let line = r"60 59 8:1 /home/ann /srv/my\040app rw,nosuid - ext4 /dev/sda1 ro";
         let mount = parse_mount(line).unwrap();
-        assert_eq!(mount.point, "/work/my app");
+        assert_eq!(mount.point, "/srv/my app");
         assert!(mount.writable);
         assert_eq!(mount.device, makedev(8, 1));
         assert_eq!(parse_mount("60 59"), None);

@@ -39,7 +39,7 @@ fn good_host() -> HostFacts {
             mount("/usr", 1, "ext4", false),
             mount("/dev/null", 2, "devtmpfs", true),
             mount("/proc", 3, "proc", true),
-            mount("/work/x", 1, "ext4", true),
+            mount("/srv/x", 1, "ext4", true),
         ],
         core_limit: Some(1),
         swap: true,
@@ -47,7 +47,7 @@ fn good_host() -> HostFacts {
 }
 
 fn status(property: Property, evidence: &str, host: &HostFacts, abi: u8) -> PropertyStatus {
-    let grants = ["/work/x".to_owned()];
+    let grants = ["/srv/x".to_owned()];
     let inputs = ProbeInputs {
         evidence,
         host,
