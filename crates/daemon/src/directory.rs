@@ -139,7 +139,8 @@ impl Directory {
         if let Some(found) = live.values().find(name_is) {
             return Meaning::One(found.record.id);
         }
-        let short: Vec<&Live> = live.values().filter(|l| word.len() >= 4 && l.record.id.short().starts_with(word)).collect();
+        let short: Vec<&Live> =
+            live.values().filter(|l| word.len() >= 4 && l.record.id.short().starts_with(word)).collect();
         let begins = |l: &&Live| {
             l.record.id.to_string().starts_with(word)
                 || l.record.name.as_ref().is_some_and(|n| n.as_str().starts_with(word))

@@ -184,10 +184,9 @@ impl Keeper {
             subordinate_base: facts.subordinate_base,
         })
         .map_err(|error| match error {
-            space::SpaceError::NamespacesRefused(_) => unsupported(
-                causes(&error),
-                "`sessile doctor` shows the setting that allows user namespaces",
-            ),
+            space::SpaceError::NamespacesRefused(_) => {
+                unsupported(causes(&error), "`sessile doctor` shows the setting that allows user namespaces")
+            }
             space::SpaceError::Storage(_)
             | space::SpaceError::IdMap(_)
             | space::SpaceError::Mount { .. }
@@ -363,9 +362,10 @@ fn launch_problem(error: LaunchError) -> Problem {
             Problem::new(ProblemKind::BadRequest, text).hint("choose another path inside: SRC:DST")
         }
         LaunchError::Source { .. } => Problem::new(ProblemKind::NotFound, text),
-        LaunchError::ProjectNotMappable { .. } => {
-            unsupported(text, "`--project DIR:copy` works on a copy and brings changes back with `sessile apply`")
-        }
+        LaunchError::ProjectNotMappable { .. } => unsupported(
+            text,
+            "`--project DIR:copy` works on a copy and brings changes back with `sessile apply`",
+        ),
         LaunchError::Begin(_) | LaunchError::Step { .. } | LaunchError::Lost { .. } => {
             Problem::new(ProblemKind::Failed, format!("the sandbox: {text}"))
         }

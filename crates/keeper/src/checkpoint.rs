@@ -97,9 +97,8 @@ impl Checkpoint {
 fn read_half(file: BorrowedFd<'_>, half: u64) -> Option<(u64, Vec<u8>)> {
     let mut header = [0u8; HEADER];
     read_exact(file, &mut header, half * HALF).ok()?;
-    let word = |at: usize| -> Option<u64> {
-        Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?))
-    };
+    let word =
+        |at: usize| -> Option<u64> { Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?)) };
     let (magic, sequence, len) = (word(0)?, word(8)?, word(16)?);
     if magic != MAGIC || len > HALF - HEADER as u64 {
         return None;

@@ -108,10 +108,7 @@ fn copy(
 
 /// The floors that raw attachments put under a task's rings: the least that any has confirmed.
 /// `None`: nobody holds the pumps back.
-pub fn floors<'a>(
-    task: &AppName,
-    clients: impl Iterator<Item = &'a Client>,
-) -> (Option<u64>, Option<u64>) {
+pub fn floors<'a>(task: &AppName, clients: impl Iterator<Item = &'a Client>) -> (Option<u64>, Option<u64>) {
     let raw = clients
         .flat_map(|client| client.attachments.values())
         .filter(|a| a.raw && !a.read_only && a.task == *task)

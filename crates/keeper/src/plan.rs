@@ -149,8 +149,7 @@ mod tests {
         for (access, allow_hooks, count) in
             [(Access::Rw, false, 5), (Access::Rw, true, 0), (Access::Ro, false, 0), (Access::Copy, false, 0)]
         {
-            spec.project =
-                Some(sessile_model::spec::Project { path: "/srv/x".into(), access, allow_hooks });
+            spec.project = Some(sessile_model::spec::Project { path: "/srv/x".into(), access, allow_hooks });
             assert_eq!(protected(&spec).len(), count);
         }
     }

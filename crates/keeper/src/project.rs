@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, flock, fstat, mkdirat, openat,
-    openat2, statat, unlinkat,
+    AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, flock, fstat, mkdirat,
+    openat, openat2, statat, unlinkat,
 };
 use rustix::io::Errno;
 use sessile_model::api;
@@ -159,9 +159,11 @@ impl Keeper {
             return Err(bad("the destination is not an absolute path"));
         }
         let name = export.app.clone().unwrap_or_else(AppName::main);
-        let space = self.space.as_ref().filter(|_| self.apps.contains_key(&name)).ok_or_else(|| {
-            Problem::new(ProblemKind::NotFound, format!("no app named {name}"))
-        })?;
+        let space = self
+            .space
+            .as_ref()
+            .filter(|_| self.apps.contains_key(&name))
+            .ok_or_else(|| Problem::new(ProblemKind::NotFound, format!("no app named {name}")))?;
         // On storage and not through the app's eyes: what it mounted from outside is outside.
         let path = Path::new(plan::HOME).join(&export.path);
         let root = openat(&space.storage, format!("apps/{name}"), FOLDER | OFlags::NOFOLLOW, Mode::empty())
@@ -239,7 +241,9 @@ fn apply_kind(error: &ApplyError) -> ProblemKind {
             ProblemKind::Conflict
         }
         ApplyError::Full { .. } => ProblemKind::Exhausted,
-        ApplyError::Changes(_) | ApplyError::Original { .. } | ApplyError::Midway { .. } => ProblemKind::Failed,
+        ApplyError::Changes(_) | ApplyError::Original { .. } | ApplyError::Midway { .. } => {
+            ProblemKind::Failed
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The session record, made afresh from the machine, the facts and the system.
 
 use rustix::fs::fstatvfs;
+use sessile_model::Problem;
 use sessile_model::quantity::ByteSize;
 use sessile_model::record::{SessionRecord, Usage};
 use sessile_model::state::State;
-use sessile_model::Problem;
 
 use crate::keeper::Keeper;
 use crate::task::{Streams, Task};
@@ -43,9 +43,11 @@ impl Keeper {
     }
 
     fn usage(&self) -> Usage {
-        let storage = self.space.as_ref().and_then(|space| fstatvfs(&space.storage).ok()).map_or(0, |s| {
-            s.f_blocks.saturating_sub(s.f_bfree).saturating_mul(s.f_frsize)
-        });
+        let storage = self
+            .space
+            .as_ref()
+            .and_then(|space| fstatvfs(&space.storage).ok())
+            .map_or(0, |s| s.f_blocks.saturating_sub(s.f_bfree).saturating_mul(s.f_frsize));
         let group = self.cgroup.as_ref().map(sessile_sandbox::cgroup::Cgroup::usage).unwrap_or_default();
         Usage { memory: group.memory.map(ByteSize), cpu_ms: group.cpu_ms, storage: ByteSize(storage) }
     }

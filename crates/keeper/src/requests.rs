@@ -317,8 +317,7 @@ impl Keeper {
 
     fn output_done(&mut self, id: ClientId, channel: u16, flags: u8, payload: &[u8]) {
         let Ok((offset, _)) = wire::split_number(payload) else { return };
-        let Some(attachment) = self.clients.get_mut(&id).and_then(|c| c.attachments.get_mut(&channel))
-        else {
+        let Some(attachment) = self.clients.get_mut(&id).and_then(|c| c.attachments.get_mut(&channel)) else {
             return;
         };
         // A client cannot confirm what it was not given, nor take a confirmation back.

@@ -174,8 +174,7 @@ impl StringLimit {
                 (false, false) | (true, true) => {}
             }
         }
-        let ends_in_surplus =
-            matches!(self.state, StringState::Inside(length) if length > MAX_STRING);
+        let ends_in_surplus = matches!(self.state, StringState::Inside(length) if length > MAX_STRING);
         if !ends_in_surplus {
             on(&bytes[from..]);
         }

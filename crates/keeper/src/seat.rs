@@ -62,9 +62,8 @@ impl Seat {
     pub fn take(arguments: &[String]) -> Result<Self, SeatError> {
         let [_, id, runtime, state] = arguments else { return Err(SeatError::Usage) };
         let id: SessionId = id.parse().map_err(|_| SeatError::Usage)?;
-        let descriptor = |number| {
-            inherit::take(number).map_err(|source| SeatError::Descriptor { number, source })
-        };
+        let descriptor =
+            |number| inherit::take(number).map_err(|source| SeatError::Descriptor { number, source });
         Ok(Self {
             id,
             runtime: PathBuf::from(runtime).join("sessions").join(id.to_string()),

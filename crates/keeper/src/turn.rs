@@ -146,9 +146,10 @@ impl Keeper {
             }
         }
         for (&id, client) in &self.clients {
-            let held_up = client.attachments.values().any(|a| {
-                self.tasks.get(&a.task).is_some_and(|t| t.pending_bytes() >= INPUT_QUEUE)
-            });
+            let held_up = client
+                .attachments
+                .values()
+                .any(|a| self.tasks.get(&a.task).is_some_and(|t| t.pending_bytes() >= INPUT_QUEUE));
             let mut flags = if held_up || client.closing { PollFlags::empty() } else { PollFlags::IN };
             if client.has_output() {
                 flags |= PollFlags::OUT;
@@ -170,10 +171,8 @@ impl Keeper {
     /// How long nothing needs a look unless a descriptor says so.
     fn next_look(&self) -> Option<Duration> {
         let machine = self.machine.as_ref().and_then(|m| m.next_deadline());
-        let waits = self
-            .waits
-            .iter()
-            .filter_map(|w| self.tasks.get(&w.task).and_then(|t| w.next(t, self.now)));
+        let waits =
+            self.waits.iter().filter_map(|w| self.tasks.get(&w.task).and_then(|t| w.next(t, self.now)));
         let exits = self
             .tasks
             .values()

@@ -96,7 +96,9 @@ pub enum InvalidId {
     #[error("not a session id (expected the 36 character form of a UUID)")]
     NotAUuid,
     /// A name that breaks the rules of [`SessionName`].
-    #[error("a {what} is 1 to {max} characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit")]
+    #[error(
+        "a {what} is 1 to {max} characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
+    )]
     BadName {
         /// The kind of name that was read.
         what: &'static str,
@@ -104,7 +106,9 @@ pub enum InvalidId {
         max: usize,
     },
     /// A session name that could be taken for an id.
-    #[error("a session name must not look like an id (it has only hexadecimal digits and dashes, and at least 8 of them)")]
+    #[error(
+        "a session name must not look like an id (it has only hexadecimal digits and dashes, and at least 8 of them)"
+    )]
     LooksLikeId,
 }
 

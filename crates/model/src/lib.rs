@@ -33,7 +33,7 @@ pub mod wire;
 
 pub use ids::{AppName, ProfileName, SessionId, SessionName};
 pub use problem::{Problem, ProblemKind};
-pub use property::{Property, PropertyStatus, Properties};
+pub use property::{Properties, Property, PropertyStatus};
 pub use quantity::{ByteSize, Millis, Timestamp};
 pub use record::SessionRecord;
 pub use spec::Spec;

@@ -37,9 +37,8 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = i128::from(self.0) * 1_000_000;
-        let text = OffsetDateTime::from_unix_timestamp_nanos(nanos)
-            .ok()
-            .and_then(|t| t.format(&Rfc3339).ok());
+        let text =
+            OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().and_then(|t| t.format(&Rfc3339).ok());
         match text {
             Some(text) => f.write_str(&text),
             None => write!(f, "@{}ms", self.0),
@@ -194,7 +193,8 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("0", 0), ("4096", 4096), ("1K", 1024), ("1.5M", 1_572_864), ("2GiB", 2 << 30)] {
+        for (text, bytes) in [("0", 0), ("4096", 4096), ("1K", 1024), ("1.5M", 1_572_864), ("2GiB", 2 << 30)]
+        {
             assert_eq!(text.parse::<ByteSize>().unwrap().0, bytes, "{text}");
         }
         for bad in ["", "M", "-1", "1X", "99999999999T", "1.2.3", "1e3"] {

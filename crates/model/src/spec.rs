@@ -209,10 +209,8 @@ mod tests {
 
     #[test]
     fn values_of_the_environment_do_not_show() {
-        let spec = Spec {
-            env: vec![EnvVar { name: "TOKEN".into(), value: "hunter2".into() }],
-            ..Spec::default()
-        };
+        let spec =
+            Spec { env: vec![EnvVar { name: "TOKEN".into(), value: "hunter2".into() }], ..Spec::default() };
         assert!(!format!("{spec:?}").contains("hunter2"));
     }
 

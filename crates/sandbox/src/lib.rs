@@ -31,8 +31,8 @@ mod root;
 pub mod seccomp;
 pub mod space;
 mod step;
-mod sys;
 pub mod survey;
+mod sys;
 pub mod target;
 pub mod wipe;
 
