@@ -100,8 +100,10 @@ pub fn ensure() -> Result<PathBuf, Failure> {
     // Held while starting, so that of two first commands the second finds the first one's daemon.
     let lock = start_lock(&folders).map_err(|e| Failure::system("lock the daemon's start", &e))?;
     if !answers(&socket)? {
-        start()?;
+        let started = start();
         if !answers(&socket)? {
+            // One that lost the race against a daemon started by hand is no failure; this is.
+            started?;
             return Err(Failure::new(ProblemKind::Failed, "the daemon started but does not listen")
                 .hint("`sessile daemon run` in a terminal shows what it says"));
         }
