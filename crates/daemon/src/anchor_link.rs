@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Pid, Signal, kill_process};
 use sessile_anchor::supervisor::{self, SupervisorError};
 use thiserror::Error;
 
@@ -69,6 +70,20 @@ pub async fn start_keeper(socket: PathBuf, image: &OwnedFd) -> Result<(), AskErr
 /// When it does not answer as it should.
 pub async fn kill(socket: PathBuf) -> Result<(), AskError> {
     apart(move || supervisor::kill(&socket).map(drop)).await
+}
+
+/// Kills the keeper under an anchor, which makes its follower start another.
+///
+/// # Errors
+/// When the anchor does not answer as it should. No keeper is no error.
+pub async fn kill_keeper(socket: PathBuf) -> Result<(), AskError> {
+    let status = apart(move || supervisor::status(&socket)).await?;
+    let keeper = status.keeper.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    if let Some(keeper) = keeper {
+        // Its anchor has not reaped it: the number is still its own.
+        let _ = kill_process(keeper, Signal::KILL);
+    }
+    Ok(())
 }
 
 /// Whether nobody listens on the anchor's socket any more, now or before the time is over.

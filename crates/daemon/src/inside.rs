@@ -7,11 +7,16 @@ use sessile_model::wire::{Reply, Request};
 use sessile_model::{Problem, ProblemKind, SessionId};
 use tokio::time::timeout;
 
+use crate::anchor_link;
 use crate::daemon::{Daemon, Found, ledger_problem, link_problem};
 use crate::keeper_link::{KeeperLink, LinkError};
 
 /// How long a keeper may take for what needs no waiting.
 const PROMPT: Duration = Duration::from_secs(30);
+/// How long a session may take to end beyond its grace before its keeper is looked at.
+const SILENCE: Duration = Duration::from_secs(15);
+/// Time that apps get to save when the request names none.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// How long what is left of a session that was wiped or lost may take to go away.
 const REMOVAL: Duration = Duration::from_secs(20);
 /// How often something that may be asked twice is asked.
@@ -50,9 +55,20 @@ pub async fn end(daemon: &Daemon, found: Found, request: Request) -> Result<Sign
         Found::Closed(id) => return receipt(daemon, id).await,
     };
     let Some(gone) = daemon.directory.gone(id) else { return receipt(daemon, id).await };
-    let answered = tokio::select! {
-        answer = ask(daemon, id, request) => Some(answer),
-        () = gone.clone().wait() => None,
+    let asked = if let Request::End { grace, .. } = &request { *grace } else { None };
+    let grace = asked.map_or(DEFAULT_GRACE, sessile_model::Millis::as_duration);
+    let answered = loop {
+        tokio::select! {
+            answer = ask(daemon, id, request.clone()) => break Some(answer),
+            () = gone.clone().wait() => break None,
+            // A wipe that goes on tells the record; a keeper that is stopped tells nothing.
+            () = silence(daemon, id, grace) => {
+                let socket = daemon.folders.anchor_socket(id);
+                if anchor_link::kill_keeper(socket).await.is_err() {
+                    break None;
+                }
+            }
+        }
     };
     match answered {
         // The keeper is past answering; its follower finds out how it ended.
@@ -65,6 +81,15 @@ pub async fn end(daemon: &Daemon, found: Found, request: Request) -> Result<Sign
     match (receipt(daemon, id).await, answered) {
         (Ok(receipt), _) | (Err(_), Some(Ok(Reply::Receipt(receipt)))) => Ok(receipt),
         (Err(_), Some(Err(problem))) | (Err(problem), _) => Err(problem),
+    }
+}
+
+/// Returns when a keeper that was asked to end its session has had its time and does not even say
+/// how it is.
+async fn silence(daemon: &Daemon, id: SessionId, grace: Duration) {
+    tokio::time::sleep(grace + SILENCE).await;
+    while let Ok(Ok(_)) = timeout(PROMPT, once(daemon, id, &Request::Show { follow: false })).await {
+        tokio::time::sleep(SILENCE).await;
     }
 }
 

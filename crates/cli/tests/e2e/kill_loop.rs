@@ -129,11 +129,10 @@ fn kill_at_every_point(world: &World, victims: Victims) {
     for scene in &scenes {
         let cast = casts.get(&scene.id).copied().unwrap_or_default();
         // The anchor first: otherwise the daemon may replace the keeper before it dies as well.
-        for process in [cast.anchor.filter(|_| victims.anchor), cast.keeper.filter(|_| victims.keeper)] {
-            if let Some(process) = process {
-                assert!(process.runs(), "{} has lost {}", scene.name, process.line());
-                processes::kill(process.pid);
-            }
+        let doomed = [cast.anchor.filter(|_| victims.anchor), cast.keeper.filter(|_| victims.keeper)];
+        for process in doomed.into_iter().flatten() {
+            assert!(process.runs(), "{} has lost {}", scene.name, process.line());
+            processes::kill(process.pid);
         }
     }
     for keeper in casts.values().filter_map(|cast| cast.keeper).filter(|keeper| keeper.runs()) {

@@ -77,7 +77,7 @@ impl Loop<'_> {
     fn act(&mut self) {
         match self.dice.below(12) {
             0..=2 if self.open.len() < CROWD => self.open_one(),
-            0..=2 | 3 => self.end_one(),
+            0..=3 => self.end_one(),
             4 => self.attach(),
             5 | 6 => self.write(),
             7 => {
