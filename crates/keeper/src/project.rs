@@ -13,7 +13,7 @@ use sessile_model::record::Grant;
 use sessile_model::spec::{Access, Limits, Spec};
 use sessile_model::{AppName, Problem, ProblemKind};
 use sessile_sandbox::app::ProjectMount;
-use sessile_sandbox::files::{self, ApplyError, Baseline, CopyCap, CopyError};
+use sessile_sandbox::files::{self, ApplyError, Baseline, CopyCap, CopyError, ExportError};
 use sessile_session::Event;
 
 use crate::bringup::{causes, failed};
@@ -169,7 +169,7 @@ impl Keeper {
         let root = openat(&space.storage, format!("apps/{name}"), FOLDER | OFlags::NOFOLLOW, Mode::empty())
             .map_err(|e| failed("the app's files", &e))?;
         let exported = files::export(root.as_fd(), &path, &destination, None)
-            .map_err(|e| Problem::new(ProblemKind::Failed, causes(&e)))?;
+            .map_err(|e| Problem::new(export_kind(&e), causes(&e)))?;
         self.grant(Grant::Export { bytes: exported.bytes });
         Ok(exported)
     }
@@ -231,6 +231,19 @@ fn copy_kind(error: &CopyError) -> ProblemKind {
         }
         CopyError::Source { .. } => ProblemKind::NotFound,
         CopyError::Destination { .. } => ProblemKind::Failed,
+    }
+}
+
+fn export_kind(error: &ExportError) -> ProblemKind {
+    match error {
+        ExportError::BadPath { .. }
+        | ExportError::Link { .. }
+        | ExportError::NotAFile { .. }
+        | ExportError::BadDestination { .. } => ProblemKind::BadRequest,
+        ExportError::NotFound { .. } | ExportError::NoParent { .. } => ProblemKind::NotFound,
+        ExportError::Exists { .. } => ProblemKind::Conflict,
+        ExportError::TooManyFiles { .. } | ExportError::Full { .. } => ProblemKind::Exhausted,
+        ExportError::Source { .. } | ExportError::Destination { .. } => ProblemKind::Failed,
     }
 }
 
