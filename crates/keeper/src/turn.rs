@@ -75,6 +75,12 @@ impl Keeper {
         }
         self.release_floors();
         self.hear_queued();
+        if self.tasks.values().any(|task| task.exit.is_some() && self.unreported.contains(&task.name)) {
+            // What a command wrote and how it ended reach its clients before its end has
+            // consequences: a wipe takes its time.
+            self.sync_log();
+            self.flush_clients();
+        }
         self.report_exits();
         let main = AppName::main();
         if self.clients.values().flat_map(|c| c.attachments.values()).any(|a| a.told_exit && a.task == main) {
@@ -84,6 +90,14 @@ impl Keeper {
         self.settle();
         self.answer_opener();
         self.sync_log();
+        more |= self.flush_clients();
+        more || !self.effects.is_empty()
+    }
+
+    /// Sends what clients take now and forgets those that are gone. Returns whether one has room
+    /// for more than it was given.
+    fn flush_clients(&mut self) -> bool {
+        let mut more = false;
         let mut gone = Vec::new();
         for (&id, client) in &mut self.clients {
             let outcome = client.flush();
@@ -96,7 +110,7 @@ impl Keeper {
         for id in gone {
             self.drop_client(id);
         }
-        more || !self.effects.is_empty()
+        more
     }
 
     fn wait(&mut self, more: bool) {
