@@ -19,16 +19,59 @@ pub const COMMAND: [&str; 2] = ["/bin/echo", "x"];
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 const PRIVATE: [&str; 3] = ["/tmp", "/home", "/run"];
 
-/// bubblewrap with everything unshared.
-pub fn bubblewrap(project: &Path) -> Command {
+/// A mount of a session that a peer has to make too, beyond its own `/proc` and `/dev`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mount {
+    /// The host's own, read-only.
+    Bound(PathBuf),
+    /// An empty folder.
+    Empty(PathBuf),
+    /// A file of `/proc` that shows nothing.
+    Masked(PathBuf),
+}
+
+impl Mount {
+    /// Reads a session's `/proc/self/mountinfo` (proc(5)). Folders of `/etc` that the session has
+    /// in pieces stay in pieces.
+    pub fn all(mountinfo: &str) -> Vec<Self> {
+        let rows = mountinfo.lines().filter_map(|line| {
+            let mut fields = line.split(' ').skip(3);
+            Some((fields.next()?, fields.next()?))
+        });
+        rows.filter_map(|(root, point)| {
+            let path = PathBuf::from(point);
+            match () {
+                () if point == "/" || point == "/proc" || point.starts_with("/dev/") => None,
+                () if root == "/null" => Some(Self::Masked(path)),
+                () if root.starts_with("/apps/") => Some(Self::Empty(path)),
+                () if point.starts_with("/proc/") || root == point => Some(Self::Bound(path)),
+                () => None,
+            }
+        })
+        .filter(|mount| mount.path() != Path::new("/proc/sys/kernel/random/boot_id"))
+        .collect()
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Bound(path) | Self::Empty(path) | Self::Masked(path) => path,
+        }
+    }
+}
+
+/// bubblewrap with everything unshared and a session's mounts.
+pub fn bubblewrap(project: &Path, mounts: &[Mount]) -> Command {
     let mut command = Command::new("bwrap");
     command.args(["--unshare-all", "--die-with-parent", "--new-session", "--proc", "/proc", "--dev", "/dev"]);
-    command.args(["--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc"]);
+    for mount in mounts.iter().filter(|mount| !mount.path().starts_with(project)) {
+        match mount {
+            Mount::Bound(path) => command.arg("--ro-bind").arg(path).arg(path),
+            Mount::Empty(path) => command.arg("--tmpfs").arg(path),
+            Mount::Masked(path) => command.args(["--ro-bind", "/dev/null"]).arg(path),
+        };
+    }
     for (name, target) in merged_links() {
         command.arg("--symlink").arg(target).arg(Path::new("/").join(name));
-    }
-    for folder in PRIVATE {
-        command.args(["--tmpfs", folder]);
     }
     command.arg("--bind").arg(project).arg(project).arg("--chdir").arg(project);
     command.arg("--").args(COMMAND);
@@ -54,19 +97,27 @@ impl Bundle {
     ///
     /// # Errors
     /// When the folders cannot be made or `runc spec` fails.
-    pub fn new(folder: &Path, project: &Path) -> Result<Self> {
+    pub fn new(folder: &Path, project: &Path, wanted: &[Mount]) -> Result<Self> {
         let folder = folder.join("bundle");
         let rootfs = folder.join("rootfs");
         let inside = |path: &Path| rootfs.join(path.strip_prefix("/").unwrap_or(path));
         for path in ["/usr", "/etc", "/proc", "/dev", "/sys"].into_iter().chain(PRIVATE) {
             fs::create_dir_all(inside(Path::new(path)))?;
         }
+        let outside = |path: &&Path| !path.starts_with("/proc") && !path.starts_with(project);
+        for path in wanted.iter().map(Mount::path).filter(outside) {
+            if path.is_file() {
+                fs::File::create(inside(path))?;
+            } else {
+                fs::create_dir_all(inside(path))?;
+            }
+        }
         for (name, target) in merged_links() {
             symlink(target, rootfs.join(name))?;
         }
         command::read(Command::new("runc").arg("spec").arg("--bundle").arg(&folder))?;
         let path = folder.join("config.json");
-        let config = configured(serde_json::from_str(&fs::read_to_string(&path)?)?, project)?;
+        let config = configured(serde_json::from_str(&fs::read_to_string(&path)?)?, project, wanted)?;
         fs::write(&path, serde_json::to_vec(&config)?)?;
         Ok(Self { folder, runs: 0 })
     }
@@ -81,20 +132,21 @@ impl Bundle {
     }
 }
 
-fn configured(mut config: Value, project: &Path) -> Result<Value> {
+fn configured(mut config: Value, project: &Path, wanted: &[Mount]) -> Result<Value> {
     config["process"]["terminal"] = json!(false);
     config["process"]["args"] = json!(COMMAND);
     config["process"]["cwd"] = json!(project);
     // The root folder holds mount points only; runc makes those that are missing in the tmpfs.
     config["root"]["readonly"] = json!(true);
     let mounts = config["mounts"].as_array_mut().context("runc's configuration has no mounts")?;
-    for path in ["/usr", "/etc"] {
-        mounts.push(bind(Path::new(path), &["rbind", "ro"]));
-    }
-    for path in PRIVATE {
-        mounts.push(
-            json!({"destination": path, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev"]}),
-        );
+    // What hides parts of /proc runc does in its own way (masked and read-only paths).
+    for mount in wanted.iter().filter(|m| !m.path().starts_with(project) && !m.path().starts_with("/proc")) {
+        mounts.push(match mount {
+            Mount::Bound(path) => bind(path, &["rbind", "ro"]),
+            Mount::Empty(path) | Mount::Masked(path) => {
+                json!({"destination": path, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev"]})
+            }
+        });
     }
     mounts.push(bind(project, &["rbind", "rw"]));
     Ok(config)
@@ -144,13 +196,38 @@ impl Signal {
 mod tests {
     use super::*;
 
+    /// A few rows of a session's own view (proc(5)), and what peers make of them.
+    const VIEW: &str = "1 0 0:1 /apps/main / ro - tmpfs none ro
+2 1 0:1 /apps/main/home/user /home/user rw - tmpfs none rw
+3 1 8:1 /usr /usr ro - ext4 none rw
+4 1 8:1 /p /p rw - ext4 none rw
+5 1 0:2 /null /dev/null rw - devtmpfs none rw
+6 1 0:3 / /proc rw - proc none rw
+7 6 0:3 /sys /proc/sys ro - proc none rw
+8 6 0:2 /null /proc/cmdline ro - devtmpfs none rw";
+
+    #[test]
+    fn a_sessions_mounts_are_read() {
+        let path = PathBuf::from;
+        let mounts = [
+            Mount::Empty(path("/home/user")),
+            Mount::Bound(path("/usr")),
+            Mount::Bound(path("/p")),
+            Mount::Bound(path("/proc/sys")),
+            Mount::Masked(path("/proc/cmdline")),
+        ];
+        assert_eq!(Mount::all(VIEW), mounts);
+    }
+
     #[test]
     fn the_bundle_gets_the_command_and_the_mounts() {
-        let config = configured(json!({"process": {}, "root": {}, "mounts": []}), Path::new("/p")).unwrap();
+        let mounts = Mount::all(VIEW);
+        let config =
+            configured(json!({"process": {}, "root": {}, "mounts": []}), Path::new("/p"), &mounts).unwrap();
         assert_eq!(config["process"]["args"], json!(COMMAND));
         let targets: Vec<_> =
             config["mounts"].as_array().unwrap().iter().map(|m| &m["destination"]).collect();
-        assert_eq!(targets, ["/usr", "/etc", "/tmp", "/home", "/run", "/p"]);
+        assert_eq!(targets, ["/home/user", "/usr", "/p"]);
     }
 
     #[test]
@@ -159,7 +236,8 @@ mod tests {
             eprintln!("skipped: there is no bwrap");
             return;
         }
-        let printed = command::read(&mut bubblewrap(&std::env::temp_dir())).unwrap();
+        let mounts = [Mount::Bound(PathBuf::from("/usr")), Mount::Masked(PathBuf::from("/proc/cmdline"))];
+        let printed = command::read(&mut bubblewrap(&std::env::temp_dir(), &mounts)).unwrap();
         assert_eq!(printed, "x\n");
     }
 

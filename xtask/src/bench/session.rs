@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::fleet;
 use super::house::{House, first_byte};
 use super::measure::{Contender, Table, medians, millis};
-use super::peers::{self, Bundle, Signal};
+use super::peers::{self, Bundle, Mount, Signal};
 use crate::{command, setup};
 
 /// Builds, installs the peers, measures everything and prints the table.
@@ -48,6 +48,8 @@ fn target_folder() -> Result<PathBuf> {
 fn start(program: &Path, rounds: usize, table: &mut Table) -> Result<()> {
     let house = House::new(program, "start")?;
     let project = house.project();
+    let shown = command::read(&mut house.sessile(&["run", "--", "cat", "/proc/self/mountinfo"]))?;
+    let mounts = Mount::all(&shown);
     let mut contenders = vec![
         Contender {
             name: "sessile run",
@@ -56,10 +58,10 @@ fn start(program: &Path, rounds: usize, table: &mut Table) -> Result<()> {
                 first_byte(house.sessile(&["run", "--", name, argument]))
             }),
         },
-        Contender { name: "bwrap", once: Box::new(|| first_byte(peers::bubblewrap(&project))) },
+        Contender { name: "bwrap", once: Box::new(|| first_byte(peers::bubblewrap(&project, &mounts))) },
     ];
     if command::is_root() {
-        let mut bundle = Bundle::new(&house.peers(), &project)?;
+        let mut bundle = Bundle::new(&house.peers(), &project, &mounts)?;
         contenders.push(Contender { name: "runc run", once: Box::new(move || first_byte(bundle.run())) });
     }
     let launcher = launcher()?;
