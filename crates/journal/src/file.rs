@@ -31,6 +31,29 @@ pub fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes room on the disk for a file to come, so that a disk that fills up meanwhile does not keep
+/// it from being written: [`release`] gives the room back just before.
+///
+/// # Errors
+/// When the disk has no such room now, or the system refuses.
+pub fn reserve(folder: &Path, name: &str, bytes: u64) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(folder.join(name), flags, Mode::RUSR | Mode::WUSR)?;
+    match rustix::fs::fallocate(&fd, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+        // A file system that cannot promise room is written to without that promise.
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+        Err(error) => {
+            let _ = std::fs::remove_file(folder.join(name));
+            Err(error.into())
+        }
+    }
+}
+
+/// Gives back the room that [`reserve`] took. None may be there.
+pub fn release(folder: &Path, name: &str) {
+    let _ = std::fs::remove_file(folder.join(name));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +66,15 @@ mod tests {
         assert_eq!(std::fs::read(folder.path().join("receipt.json")).unwrap(), b"second");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(replace(&folder.path().join("absent"), "x", b"").is_err());
+    }
+
+    #[test]
+    fn room_is_taken_and_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        reserve(folder.path(), "room", 64 << 10).unwrap();
+        assert_eq!(std::fs::metadata(folder.path().join("room")).unwrap().len(), 64 << 10);
+        release(folder.path(), "room");
+        release(folder.path(), "room");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -143,6 +143,15 @@ impl Keeper {
         };
         let opening = Opening::from(&open);
         self.log = Some(self.open_log().map_err(|e| failed("the session's log cannot be made", &e))?);
+        sessile_journal::file::reserve(
+            &self.seat.state,
+            crate::wipe::RECEIPT_ROOM,
+            crate::wipe::RECEIPT_BYTES,
+        )
+        .map_err(|e| {
+            Problem::new(ProblemKind::Exhausted, format!("there is no room for the session's receipt: {e}"))
+                .hint("the state folder's disk is full: free some space")
+        })?;
         let checkpoint = Checkpoint::create().map_err(|e| failed("no memory for the checkpoint", &e))?;
         let ledger = InputLedger::create().map_err(|e| failed("no memory for the input ledger", &e))?;
         self.keep("checkpoint", &checkpoint.fd()).map_err(|e| failed("the anchor", &e))?;

@@ -22,6 +22,10 @@ use crate::keeper::Keeper;
 
 /// How long apps may take to be frozen.
 const FREEZE: Duration = Duration::from_secs(5);
+/// Holds room on the disk for the receipt while the session lives, in its state folder.
+pub const RECEIPT_ROOM: &str = "receipt.room";
+/// More than any receipt takes, in bytes.
+pub const RECEIPT_BYTES: u64 = 256 << 10;
 /// How long killed apps may take to be gone.
 const KILL: Duration = Duration::from_secs(10);
 
@@ -463,6 +467,7 @@ impl Keeper {
             .map_err(|e| failed("the installation's signing key", &e))?;
         let signed = key.sign(receipt);
         let json = serde_json::to_vec(&signed).map_err(|e| failed("the receipt", &e))?;
+        sessile_journal::file::release(&self.seat.state, RECEIPT_ROOM);
         sessile_journal::file::replace(&self.seat.state, "receipt.json", &json)
             .map_err(|e| failed("the receipt could not be stored", &e))?;
         Ok(signed)
