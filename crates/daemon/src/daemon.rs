@@ -1,17 +1,22 @@
 //! What every part of the daemon shares.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use sessile_journal::store::StoreError;
 use sessile_model::{Problem, ProblemKind, SessionId, Timestamp};
 use sessile_vault::InstallationKey;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::directory::{Directory, Meaning};
 use crate::keeper_link::LinkError;
 use crate::launch::Images;
 use crate::ledger::{Ledger, LedgerError};
 use crate::paths::Folders;
+
+/// How long a session that is closed may take to leave the directory.
+const CLOSING: Duration = Duration::from_secs(20);
 
 /// The daemon's own state: where things are, what lives, and what is on the disk.
 #[derive(Debug)]
@@ -72,6 +77,15 @@ impl Daemon {
             return Err(unknown());
         }
         match self.directory.resolve(word) {
+            // What its keeper has closed answers nothing any more: the journal is about to know it.
+            Meaning::One(id) if self.directory.is_closed(id) => {
+                if let Some(gone) = self.directory.gone(id) {
+                    let _ = timeout(CLOSING, gone.wait()).await;
+                }
+                if self.directory.gone(id).is_some() {
+                    return Ok(Found::Live(id));
+                }
+            }
             Meaning::One(id) => return Ok(Found::Live(id)),
             Meaning::Several(candidates) => return Err(ambiguous(word, candidates)),
             Meaning::None => {}

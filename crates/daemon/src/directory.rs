@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sessile_journal::store::{Query, Stored};
-use sessile_model::{SessionId, SessionName, SessionRecord};
+use sessile_model::{SessionId, SessionName, SessionRecord, State};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -90,6 +90,11 @@ impl Directory {
     /// A session's record.
     pub fn record(&self, id: SessionId) -> Option<SessionRecord> {
         self.lock().get(&id).map(|l| l.record.clone())
+    }
+
+    /// Whether the session is here still, but closed.
+    pub fn is_closed(&self, id: SessionId) -> bool {
+        self.lock().get(&id).is_some_and(|l| l.record.state == State::Closed)
     }
 
     /// A session with its whole record.
@@ -187,7 +192,7 @@ pub(crate) mod tests {
     use sessile_model::receipt::ClaimLevel;
     use sessile_model::record::Usage;
     use sessile_model::spec::Limits;
-    use sessile_model::{Phase, Properties, State, Timestamp};
+    use sessile_model::{Phase, Properties, Timestamp};
 
     use super::*;
 

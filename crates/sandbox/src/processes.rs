@@ -39,7 +39,8 @@ pub fn namespace_of(pid: u32) -> io::Result<PidNamespace> {
     Ok(PidNamespace(stat.st_dev, stat.st_ino))
 }
 
-/// Host process ids of everything in a pid namespace, its init among them, in ascending order.
+/// Host process ids of everything that lives in a pid namespace, its init among them, in ascending
+/// order. What only waits to be reaped does not live.
 ///
 /// # Errors
 /// When `/proc` cannot be read.
@@ -48,7 +49,7 @@ pub fn list(namespace: PidNamespace) -> io::Result<Vec<u32>> {
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
-        if namespace_of(pid).is_ok_and(|n| n == namespace) {
+        if namespace_of(pid).is_ok_and(|n| n == namespace) && is_alive(pid) {
             found.push(pid);
         }
     }

@@ -201,10 +201,22 @@ pub fn read_until(mut from: impl AsFd + io::Read, enough: impl Fn(&str) -> bool)
     said
 }
 
+/// The same again under a number that no descriptor of init's has: what the child puts there
+/// replaces nothing that it still needs.
+fn raised(fd: impl AsFd) -> OwnedFd {
+    // SAFETY: takes numbers; the descriptor is checked and new.
+    unsafe {
+        let fd = libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_DUPFD_CLOEXEC, 20);
+        assert!(fd >= 0);
+        OwnedFd::from_raw_fd(fd)
+    }
+}
+
 fn spawn(plan: Plan, control: &OwnedFd) -> Child {
-    let image = File::open(env!("CARGO_BIN_EXE_sessile-anchor")).unwrap();
-    let filter = memory_file(&plan.filter.iter().flat_map(instruction).collect::<Vec<u8>>());
-    let (control, filter) = (control.as_raw_fd(), filter.as_fd().as_raw_fd());
+    let image = raised(File::open(env!("CARGO_BIN_EXE_sessile-anchor")).unwrap());
+    let filter = raised(memory_file(&plan.filter.iter().flat_map(instruction).collect::<Vec<u8>>()));
+    let control = raised(control);
+    let (control, filter) = (control.as_raw_fd(), filter.as_raw_fd());
     if plan.namespaces {
         // SAFETY: takes a number; only the calling thread changes.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
@@ -216,7 +228,6 @@ fn spawn(plan: Plan, control: &OwnedFd) -> Child {
     unsafe {
         command.pre_exec(move || {
             check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
-            let [control, filter] = [control, filter].map(|fd| libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 20));
             check(libc::dup2(control, 3))?;
             check(libc::dup2(filter, 4))?;
             if plan.namespaces {

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+use sessile_model::api;
 use sessile_model::receipt::{Receipt, SignedReceipt, WipeEvidence};
 use sessile_model::state::{Exit, Outcome as SessionOutcome, State};
 use sessile_model::{ProblemKind, SessionId, SessionRecord};
@@ -42,10 +43,14 @@ pub fn conclude(daemon: &Daemon, watch: &Watch<'_>, parting: Parting) -> Outcome
             Ok(Status::OK)
         }
         Parting::Exited { exit, receipt } => {
+            if receipt.is_some() {
+                await_closed(daemon, watch.session);
+            }
             watch.report(Some(&exit), receipt.as_deref());
             Ok(Status(exit.shell_code()))
         }
         Parting::Closed(receipt) => {
+            await_closed(daemon, watch.session);
             watch.report(None, Some(&receipt));
             Err(ended_meanwhile(&short, &receipt))
         }
@@ -57,6 +62,14 @@ pub fn conclude(daemon: &Daemon, watch: &Watch<'_>, parting: Parting) -> Outcome
         Parting::Unread => Err(Failure::ClosedPipe),
         Parting::Lost(exit) => lost(daemon, watch, exit),
     }
+}
+
+/// Waits until the daemon has taken the end in: from then on the receipt is found, the name is
+/// free and nothing of the session is left.
+fn await_closed(daemon: &Daemon, session: SessionId) {
+    let path = SessionSelector::from(session).path("/end");
+    // Its keeper has told how it ended; what the daemon makes of it changes nothing about that.
+    let _: Result<SignedReceipt, Failure> = daemon.post(&path, &api::End { grace: None });
 }
 
 /// The keeper went away for good: the daemon knows how the session ended.
