@@ -134,16 +134,17 @@ fn on_path(binary: &str, search: &str) -> Option<PathBuf> {
     folders.map(|f| Path::new(f).join(binary)).find(|p| p.is_file())
 }
 
-/// The folder a program is installed in: its npm package, its Python environment, the folder
-/// over its `bin`, or its own; the file alone where that folder holds other things as well.
+/// The folder a program is installed in: its npm package, or all that was installed beside it where
+/// its dependencies are there; its Python environment, the folder over its `bin`, or its own; the file alone where that folder holds other things as well.
 fn install_root(program: &Path, home: &Path) -> PathBuf {
-    let mut parts: Vec<_> = program.components().collect();
+    let parts: Vec<_> = program.components().collect();
     if let Some(at) = parts.iter().rposition(|c| c.as_os_str() == "node_modules") {
         let scoped = parts.get(at + 1).is_some_and(|c| c.as_os_str().to_string_lossy().starts_with('@'));
         let end = at + if scoped { 3 } else { 2 };
         if end < parts.len() {
-            parts.truncate(end);
-            return parts.iter().collect();
+            let package: PathBuf = parts.iter().take(end).collect();
+            let beside = parts.iter().take(at + 1).collect();
+            return if depends_on_others(&package) { beside } else { package };
         }
     }
     let environment = program.ancestors().skip(1).take(3).find(|a| a.join("pyvenv.cfg").is_file());
@@ -156,6 +157,24 @@ fn install_root(program: &Path, home: &Path) -> PathBuf {
     let Some(parent) = program.parent() else { return program.to_owned() };
     let folder = if parent.ends_with("bin") { parent.parent().unwrap_or(parent) } else { parent };
     if is_wide(folder) || is_wide(parent) { program.to_owned() } else { folder.to_owned() }
+}
+
+/// Whether an npm package names dependencies that it does not hold itself: npm then installed them
+/// beside it (<https://docs.npmjs.com/cli/configuring-npm/folders>).
+fn depends_on_others(package: &Path) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Manifest {
+        dependencies: BTreeMap<String, serde_json::Value>,
+        optional_dependencies: BTreeMap<String, serde_json::Value>,
+    }
+    let text = fs::read(package.join("package.json")).unwrap_or_default();
+    let manifest: Manifest = serde_json::from_slice(&text).unwrap_or_default();
+    let mut names = manifest.dependencies.keys().chain(manifest.optional_dependencies.keys());
+    names.any(|name| {
+        let beside = package.ancestors().find(|a| a.ends_with("node_modules"));
+        !package.join("node_modules").join(name).is_dir() && beside.is_some_and(|b| b.join(name).is_dir())
+    })
 }
 
 /// The interpreter that a script's first line names, looked up as `env` would.
@@ -218,6 +237,25 @@ mod tests {
         ~/.nvm/versions/node/v20
         ~/.nvm/versions/node/v20/bin
         ");
+    }
+
+    #[test]
+    fn an_npm_package_brings_what_was_installed_beside_it() {
+        let home = tempfile::tempdir().unwrap();
+        let home = fs::canonicalize(home.path()).unwrap();
+        let modules = home.join("tools/node_modules");
+        let package = modules.join("@acme/agent");
+        write(&package.join("bin/agent.exe"), "\x7fELF");
+        write(
+            &package.join("package.json"),
+            r#"{"name": "x", "optionalDependencies": {"@acme/linux": "1", "@acme/mac": "1"}}"#,
+        );
+        let program = package.join("bin/agent.exe");
+        assert_eq!(install_root(&program, &home), package);
+        write(&modules.join("@acme/linux/lib.node"), "");
+        assert_eq!(install_root(&program, &home), modules);
+        write(&package.join("node_modules/@acme/linux/lib.node"), "");
+        assert_eq!(install_root(&program, &home), package);
     }
 
     #[test]
