@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AppName, SessionId};
-use crate::quantity::{ByteSize, Millis};
+use crate::quantity::{ByteSize, Millis, Timestamp};
 use crate::record::AppRecord;
 use crate::spec::{EnvVar, WindowSize};
 use crate::state::Exit;
@@ -241,6 +241,122 @@ pub struct Applied {
     pub files: u64,
     /// Paths left as they were and why (protected, links that lead out, not text names).
     pub skipped: Vec<String>,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Verdict {
+    /// It may go on.
+    Allow,
+    /// It may not.
+    Deny,
+}
+
+/// Something that an app waits for somebody outside to decide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Question {
+    /// Names it: the session's short id and a number.
+    pub id: String,
+    /// The session.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub session: SessionId,
+    /// The app that waits.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub app: AppName,
+    /// The host it wants to reach.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// When it was first asked.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub asked_at: Timestamp,
+}
+
+/// `POST /v1/questions/{id}`: answers a question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Answer {
+    /// What is decided.
+    pub verdict: Verdict,
+    /// For the rest of the session, not for this once.
+    #[serde(default)]
+    pub always: bool,
+    /// Why, for the journal.
+    #[serde(default)]
+    pub why: Option<String>,
+}
+
+/// One connection of an app, or an attempt at one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Flow {
+    /// Counts up from 1.
+    pub number: u64,
+    /// The app.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub app: AppName,
+    /// The host that it asked for.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What was decided; `None` while somebody is asked.
+    pub verdict: Option<Verdict>,
+    /// The rule or person that decided.
+    pub by: String,
+    /// When it began.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub opened_at: Timestamp,
+    /// Whether it is open.
+    pub open: bool,
+    /// Bytes from the app.
+    pub sent: u64,
+    /// Bytes to the app.
+    pub received: u64,
+    /// Bytes both ways in the last whole second.
+    pub rate: u64,
+    /// What went wrong, if something did.
+    pub problem: Option<String>,
+}
+
+/// `GET /v1/sessions/{id}/net`: a session's traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Traffic {
+    /// The route.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub route: crate::network::Route,
+    /// Connections, oldest first: those that are open, and the latest that are not.
+    pub flows: Vec<Flow>,
+    /// Packets that the rules in the apps' namespaces refused: what is neither TCP nor DNS.
+    pub refused_packets: u64,
+}
+
+/// `POST /v1/sessions/{id}/ports`: publishes an app's port on the host's loopback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Publish {
+    /// The app; `main` when absent.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub app: Option<AppName>,
+    /// Its port.
+    pub port: u16,
+    /// The port on the host's loopback; the same when absent, 0 for any free one.
+    #[serde(default)]
+    pub local: Option<u16>,
+}
+
+/// The answer to [`Publish`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Published {
+    /// The address on the host.
+    pub address: String,
 }
 
 /// `GET /v1/daemon`.

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`ids`] | newtypes for every identifier |
 //! | [`quantity`] | byte sizes, durations, timestamps |
+//! | [`network`] | routes, hosts and rules |
 //! | [`spec`] | what a client asks for when it opens a session |
 //! | [`state`] | lifecycle states, phases, outcomes |
 //! | [`property`] | the four enforcement properties and their evidence |
@@ -16,12 +17,15 @@
 //! | [`problem`] | error kinds, exit codes, problem details (RFC 9457) |
 //! | [`api`] | bodies of the REST API |
 //! | [`wire`] | frames and messages on the keeper's socket |
+//! | [`gateway`] | messages between a keeper and its gateway |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod gateway;
 pub mod ids;
+pub mod network;
 pub mod problem;
 pub mod property;
 pub mod quantity;

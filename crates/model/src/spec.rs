@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::ids::{ProfileName, SessionName};
+use crate::network::Network;
 use crate::property::Property;
 use crate::quantity::{ByteSize, Millis};
 
@@ -26,6 +27,8 @@ pub struct Spec {
     pub mounts: Vec<Mount>,
     /// Environment for its apps, added to the synthetic one.
     pub env: Vec<EnvVar>,
+    /// Where its packets may go.
+    pub network: Network,
     /// The terminal of the main app; `None`: its standard streams are pipes.
     pub terminal: Option<WindowSize>,
     /// The value of `TERM` inside.

@@ -1,0 +1,142 @@
+//! Messages between a keeper and its session's gateway.
+//!
+//! A SEQPACKET socket; every packet is one JSON message of at most [`MAX_PACKET`] bytes, an
+//! [`Order`] from the keeper or a [`Report`] from the gateway. The keeper's end is kept by the
+//! anchor, so the gateway goes on while a keeper is replaced. Receivers ignore messages that they
+//! do not know. Version [`VERSION`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Flow, Verdict};
+use crate::ids::AppName;
+use crate::network::Network;
+
+/// Version of this protocol; stands in the first order.
+pub const VERSION: u32 = 1;
+/// Largest packet.
+pub const MAX_PACKET: usize = 64 << 10;
+/// Most flows in one [`Report::Flows`].
+pub const FLOWS_PER_PACKET: usize = 64;
+
+/// What a keeper tells its gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum Order {
+    /// Begin with this plan. The first order, and again from a keeper that took over.
+    Begin {
+        /// [`VERSION`].
+        version: u32,
+        /// Route, rules and caps.
+        network: Box<Network>,
+    },
+    /// Serve an app. Four descriptors come along: its TCP listeners for IPv4 and IPv6, then its
+    /// UDP sockets for DNS, in the same order.
+    App {
+        /// Its name.
+        name: AppName,
+    },
+    /// Answer a question.
+    Answer {
+        /// Its number.
+        question: u32,
+        /// What was decided.
+        verdict: Verdict,
+        /// For the rest of the session.
+        always: bool,
+    },
+    /// Send the flows.
+    Flows {
+        /// Comes back with the answer.
+        sequence: u32,
+    },
+    /// Take connections of this listener, which comes along, for a port of an app.
+    Publish {
+        /// The app.
+        app: AppName,
+        /// Its port.
+        port: u16,
+    },
+    /// Publish a port no longer.
+    Withdraw {
+        /// The app.
+        app: AppName,
+        /// Its port.
+        port: u16,
+    },
+    /// The connected socket that a [`Report::Dial`] asked for comes along; without one, there is
+    /// none.
+    Dialled {
+        /// As in the report.
+        sequence: u32,
+    },
+    /// Overwrite what is known of the session, and end.
+    Quit,
+    /// From a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a gateway tells its keeper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "snake_case")]
+pub enum Report {
+    /// The route is up.
+    Ready,
+    /// The route cannot be used, beyond recovery.
+    Failed {
+        /// Why, in a sentence without secrets.
+        cause: String,
+    },
+    /// Somebody is to be asked. Sent again, with the same number, to a keeper that took over.
+    Asked {
+        /// The question's number, unique in the session.
+        question: u32,
+        /// The app that waits.
+        app: AppName,
+        /// The host it asked for: a name, or an address where it used none.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A question is over.
+    Settled {
+        /// Its number.
+        question: u32,
+        /// How.
+        verdict: Verdict,
+        /// Nobody answered in time.
+        timed_out: bool,
+    },
+    /// A connection was refused; told once per app, host, port and rule.
+    Refused {
+        /// The app.
+        app: AppName,
+        /// The host it asked for.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What decided.
+        by: String,
+    },
+    /// Flows, answering [`Order::Flows`].
+    Flows {
+        /// As in the order.
+        sequence: u32,
+        /// Some of them.
+        flows: Vec<Flow>,
+        /// Whether these are the last.
+        last: bool,
+    },
+    /// A connection into an app is wanted: answer with [`Order::Dialled`].
+    Dial {
+        /// Comes back with the answer.
+        sequence: u32,
+        /// The app.
+        app: AppName,
+        /// Its port.
+        port: u16,
+    },
+    /// From a later version.
+    #[serde(other)]
+    Unknown,
+}

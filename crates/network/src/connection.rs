@@ -1,0 +1,333 @@
+//! One connection of an app, from its acceptance to its end.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt;
+use sessile_model::AppName;
+use sessile_model::api::Verdict;
+use sessile_model::gateway::Report;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::dns;
+use crate::flows::Way;
+use crate::gateway::{Shared, now};
+use crate::names::{Names, is_fake};
+use crate::policy::Decision;
+use crate::relay;
+use crate::sight::{self, Sight};
+
+/// How long somebody has to answer a question.
+const ANSWER_TIME: Duration = Duration::from_secs(300);
+/// How long a refused app's first bytes are waited for, to refuse it in its own language.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long an app may take over its first whole request or ClientHello.
+const FIRST_WORDS: Duration = Duration::from_secs(60);
+/// A TLS alert, fatal, access_denied (RFC 8446, section 6).
+const TLS_DENIED: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 49];
+
+/// Serves a connection that the app made to anywhere.
+pub async fn serve(shared: &Shared, app: &AppName, names: &RefCell<Names>, stream: TcpStream) {
+    let Some(meant) = original_destination(&stream) else {
+        // It came to this listener itself, not to anywhere.
+        return reset(stream);
+    };
+    if meant.port() == 53 {
+        return answer_dns(stream, names).await;
+    }
+    let address = unmapped(meant.ip());
+    let named = names.borrow().name(address).map(str::to_owned);
+    let host = match named {
+        Some(name) => name,
+        // An address that was made up for a name that is forgotten leads nowhere.
+        None if is_fake(address) => return reset(stream),
+        None => address.to_string(),
+    };
+    let began =
+        shared.flows.borrow_mut().begin(app.clone(), host.clone(), meant.port(), (now(), Instant::now()));
+    let flow = match began {
+        Ok(flow) => flow,
+        Err(reached) => {
+            let by = reached.to_string();
+            shared.tell_refused(app, &host, meant.port(), &by);
+            return refuse(stream, &host, &by).await;
+        }
+    };
+    let ended = Ended { shared, flow, problem: RefCell::new(Some("the app's sandbox is gone".to_owned())) };
+    let outcome = go_through(shared, app, flow, &host, meant.port(), stream).await;
+    *ended.problem.borrow_mut() = outcome.err();
+}
+
+/// Enters the end of a flow, also when its task is ended from outside.
+struct Ended<'a> {
+    shared: &'a Shared,
+    flow: u64,
+    problem: RefCell<Option<String>>,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.shared.flows.borrow_mut().end(self.flow, self.problem.take());
+    }
+}
+
+async fn go_through(
+    shared: &Shared,
+    app: &AppName,
+    flow: u64,
+    host: &str,
+    port: u16,
+    stream: TcpStream,
+) -> Result<(), String> {
+    let decided = decide(shared, app, host, port).await;
+    let by_name = match decided {
+        Ok((by, by_name)) => {
+            shared.flows.borrow_mut().decided(flow, Verdict::Allow, &by);
+            by_name
+        }
+        Err(by) => {
+            shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
+            shared.tell_refused(app, host, port, &by);
+            refuse(stream, host, &by).await;
+            return Ok(());
+        }
+    };
+    let world = match shared.route.connect(host, port, by_name).await {
+        Ok(world) => world,
+        Err(error) => {
+            reset(stream);
+            return Err(error.to_string());
+        }
+    };
+    // Neither end waits for more to send.
+    let _ = (stream.set_nodelay(true), world.set_nodelay(true));
+    match introduce(shared, flow, host, &stream, &world).await {
+        Ok(()) => relay::both_ways(shared, flow, &stream, &world).await.map_err(|e| e.to_string()),
+        Err(Introduction::Failed(error)) => Err(error.to_string()),
+        Err(Introduction::Differs(said)) => {
+            drop(world);
+            let by = format!("it asked for {host} and then spoke to {said}");
+            shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
+            shared.tell_refused(app, host, port, &by);
+            refuse(stream, host, &by).await;
+            Ok(())
+        }
+    }
+}
+
+/// What decides, and whether by the host's own name; or what refuses.
+async fn decide(shared: &Shared, app: &AppName, host: &str, port: u16) -> Result<(String, bool), String> {
+    match shared.policy.borrow().decide(host, port) {
+        Decision::Allow { by, by_name } => return Ok((by, by_name)),
+        Decision::Deny { by } => return Err(by),
+        Decision::Ask => {}
+    }
+    let subject = (app.clone(), host.to_owned(), port);
+    let asked = shared.questions.borrow_mut().ask(&subject);
+    let Some((mut waiting, number)) = asked else { return Err("too many questions are open".to_owned()) };
+    if let Some(question) = number {
+        let (app, host, port) = subject;
+        shared.tell(Report::Asked { question, app, host, port });
+        if timeout(ANSWER_TIME, waiting.changed()).await.is_err() {
+            let settled = shared.questions.borrow_mut().settle(question, Verdict::Deny);
+            if settled.is_some() {
+                shared.tell(Report::Settled { question, verdict: Verdict::Deny, timed_out: true });
+                return Err("nobody answered in time".to_owned());
+            }
+        }
+    } else {
+        // The one who asked settles it, in time.
+        let _ = waiting.changed().await;
+    }
+    let answered = *waiting.borrow();
+    match answered {
+        Some(Verdict::Allow) => Ok(("answered".to_owned(), true)),
+        Some(Verdict::Deny) => Err("answered".to_owned()),
+        None => Err("nobody answered".to_owned()),
+    }
+}
+
+enum Introduction {
+    Failed(io::Error),
+    Differs(String),
+}
+
+/// Passes on the app's first bytes once it is clear that they are meant for the host that was
+/// asked for. What the host says before is passed on meanwhile: in some protocols it speaks first.
+async fn introduce(
+    shared: &Shared,
+    flow: u64,
+    host: &str,
+    app: &TcpStream,
+    world: &TcpStream,
+) -> Result<(), Introduction> {
+    let failed = |e: io::Error| Introduction::Failed(e);
+    let mut first = Vec::new();
+    let patience = tokio::time::sleep(FIRST_WORDS);
+    tokio::pin!(patience);
+    loop {
+        tokio::select! {
+            biased;
+            ready = app.readable() => {
+                ready.map_err(failed)?;
+                match app.try_read_buf(&mut first) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(e) => return Err(failed(e)),
+                }
+                if sight::look(&first) != Sight::Unclear {
+                    break;
+                }
+            }
+            ready = world.readable(), if first.is_empty() => {
+                ready.map_err(failed)?;
+                if !pass_on(shared, flow, world, app).await.map_err(failed)? {
+                    break;
+                }
+            }
+            () = &mut patience, if !first.is_empty() => break,
+        }
+    }
+    let said = match sight::look(&first) {
+        Sight::Tls { name: Some(name) } => Some(name.to_ascii_lowercase()),
+        Sight::Http { host } => Some(host.unwrap_or_else(|| "nobody by name".to_owned())),
+        Sight::Tls { name: None } | Sight::Unclear | Sight::Other => None,
+    };
+    if let Some(said) = said.filter(|said| said != host) {
+        return Err(Introduction::Differs(said));
+    }
+    write_all(world, &first).await.map_err(failed)?;
+    shared
+        .flows
+        .borrow_mut()
+        .count(flow, Way::Out, first.len() as u64, Instant::now())
+        .map_err(|e| failed(io::Error::other(e)))
+}
+
+/// Passes on what the world says now. False at its end.
+async fn pass_on(shared: &Shared, flow: u64, world: &TcpStream, app: &TcpStream) -> io::Result<bool> {
+    let mut bytes = vec![0u8; 16 << 10];
+    match world.try_read(&mut bytes) {
+        Ok(0) => Ok(false),
+        Ok(count) => {
+            write_all(app, bytes.get(..count).unwrap_or_default()).await?;
+            shared
+                .flows
+                .borrow_mut()
+                .count(flow, Way::In, count as u64, Instant::now())
+                .map_err(io::Error::other)?;
+            Ok(true)
+        }
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        to.writable().await?;
+        match to.try_write(bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a connection in the language that the app speaks, where that is clear from its first
+/// bytes.
+async fn refuse(mut stream: TcpStream, host: &str, by: &str) {
+    let mut first = Vec::new();
+    let looking = async {
+        while sight::look(&first) == Sight::Unclear {
+            if stream.read_buf(&mut first).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    let _ = timeout(LAST_WORDS, looking).await;
+    let words = match sight::look(&first) {
+        Sight::Tls { .. } => TLS_DENIED.to_vec(),
+        Sight::Http { .. } => {
+            let text = format!(
+                "This session may not reach {host} ({by}). Do not retry: ask the person who runs the \
+                 session to allow it.\n"
+            );
+            format!(
+                "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n{text}",
+                text.len()
+            )
+            .into_bytes()
+        }
+        Sight::Unclear | Sight::Other => return reset(stream),
+    };
+    let farewell = async {
+        stream.write_all(&words).await?;
+        stream.shutdown().await?;
+        // What the app still sends is read, or its system would throw the answer away.
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = timeout(LAST_WORDS, farewell).await;
+}
+
+/// Ends a connection at once.
+fn reset(stream: TcpStream) {
+    let _ = sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+}
+
+/// Serves a connection from outside to a published port of an app.
+pub async fn serve_published(shared: &Shared, app: &AppName, port: u16, stream: TcpStream) {
+    let Some(inside) = shared.dial(app, port).await else { return reset(stream) };
+    let inside = std::net::TcpStream::from(inside);
+    let connected = inside.set_nonblocking(true).and_then(|()| TcpStream::from_std(inside));
+    let Ok(inside) = connected else { return reset(stream) };
+    // No flow of the app's: somebody outside came in.
+    let _ = relay::both_ways(shared, 0, &inside, &stream).await;
+}
+
+async fn answer_dns(mut stream: TcpStream, names: &RefCell<Names>) {
+    // RFC 1035, section 4.2.2: a length of two bytes before each message.
+    let talk = async {
+        loop {
+            let length = usize::from(stream.read_u16().await?);
+            if length > dns::MAX_QUESTION {
+                break;
+            }
+            let mut question = vec![0; length];
+            stream.read_exact(&mut question).await?;
+            let Some(answer) = dns::answer(&question, &mut names.borrow_mut()) else { break };
+            let Ok(length) = u16::try_from(answer.len()) else { break };
+            stream.write_all(&[&length.to_be_bytes()[..], &answer].concat()).await?;
+        }
+        io::Result::Ok(())
+    };
+    let _ = timeout(FIRST_WORDS, talk).await;
+}
+
+/// Where the app's connection was meant to go, before it was redirected here.
+fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
+    let own = stream.local_addr().ok()?;
+    let meant = match own {
+        SocketAddr::V4(_) => SocketAddr::V4(sockopt::ip_original_dst(stream).ok()?),
+        SocketAddr::V6(_) => SocketAddr::V6(sockopt::ipv6_original_dst(stream).ok()?),
+    };
+    (meant != own).then_some(meant)
+}
+
+/// An IPv4 address that an IPv6 one stands for.
+fn unmapped(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    }
+}

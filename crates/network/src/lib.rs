@@ -1,0 +1,46 @@
+//! A session's gateway: the one place where its packets leave.
+//!
+//! ```text
+//!  app ──► lo of its own namespace ──► listener ──► connection: name, policy, question
+//!                                                       │ first bytes agree with the name
+//!                                                       ▼
+//!                                         route: direct, socks5 ──► the world
+//! ```
+//!
+//! One process per session, started by its keeper when the first packet comes. One thread. The
+//! modules [`addresses`], [`dns`], [`flows`], [`names`], [`policy`], [`questions`] and [`sight`]
+//! decide without waiting for anything; the others wait.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod addresses;
+mod confine;
+mod connection;
+pub mod dns;
+pub mod flows;
+pub mod gateway;
+pub mod link;
+pub mod names;
+pub mod policy;
+pub mod questions;
+mod relay;
+pub mod route;
+pub mod sight;
+
+use std::io;
+
+/// Serves the session whose keeper holds the other end of descriptor 3.
+///
+/// # Errors
+/// When this process was not started by a keeper, cannot be confined, or its link fails.
+pub fn run() -> io::Result<()> {
+    let socket = confine::link()?;
+    confine::confine()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, async {
+        let link = link::Link::new(socket)?;
+        gateway::serve(link).await
+    })
+}

@@ -1,0 +1,77 @@
+//! The gateway's end of the socket to its keeper.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags, recvmsg, sendmsg,
+};
+use sessile_model::gateway::{MAX_PACKET, Order, Report};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Descriptors that come with one order at most.
+const MAX_FDS: usize = 4;
+
+/// A socket to the keeper.
+#[derive(Debug)]
+pub struct Link(AsyncFd<OwnedFd>);
+
+impl Link {
+    /// Takes over a SEQPACKET socket.
+    ///
+    /// # Errors
+    /// When the system refuses to watch it.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        let flags = rustix::fs::fcntl_getfl(&socket)?;
+        rustix::fs::fcntl_setfl(&socket, flags | rustix::fs::OFlags::NONBLOCK)?;
+        Ok(Self(AsyncFd::register(socket)?))
+    }
+
+    /// The next order and its descriptors; `None` when nobody holds the other end.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub async fn next(&self) -> io::Result<Option<(Order, Vec<OwnedFd>)>> {
+        let mut bytes = vec![0u8; MAX_PACKET];
+        loop {
+            let (length, fds) =
+                self.0.async_io(Interest::READABLE, |socket| receive(socket, &mut bytes)).await?;
+            if length == 0 {
+                return Ok(None);
+            }
+            // What does not parse comes from a later version, or is a mistake of ours: not obeyed.
+            if let Ok(order) = serde_json::from_slice(bytes.get(..length).unwrap_or_default()) {
+                return Ok(Some((order, fds)));
+            }
+        }
+    }
+
+    /// Tells the keeper something. Without a keeper the socket fills; what is told then is lost,
+    /// and a keeper that takes over asks for what it needs.
+    pub async fn tell(&self, report: &Report) {
+        let Ok(bytes) = serde_json::to_vec(report) else { return };
+        let send = |socket: &OwnedFd| {
+            let mut control = SendAncillaryBuffer::default();
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags).map_err(io::Error::from)
+        };
+        let sent = self.0.async_io(Interest::WRITABLE, send);
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(200), sent).await;
+    }
+}
+
+fn receive(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    Ok((received.bytes, fds))
+}

@@ -1,0 +1,82 @@
+//! Passing bytes between two sockets, both ways, without looking at them: they stay in the kernel,
+//! which moves them through a pipe (splice(2)).
+
+use std::io;
+use std::time::Instant;
+
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::flows::Way;
+use crate::gateway::Shared;
+
+/// Bytes of a pipe when it is made, as the system has it.
+const SMALL: usize = 64 << 10;
+/// Bytes of a pipe whose connection has shown that it moves much.
+const LARGE: usize = 1 << 20;
+/// Bytes after which a connection moves much.
+const MUCH: u64 = 1 << 20;
+
+/// Passes bytes on until both ways are at their end. Each end is passed on by itself.
+///
+/// # Errors
+/// When a socket fails, a cap is reached, or the system is out of pipes.
+pub async fn both_ways(shared: &Shared, flow: u64, app: &TcpStream, world: &TcpStream) -> io::Result<()> {
+    let out = one_way(shared, flow, Way::Out, app, world);
+    let back = one_way(shared, flow, Way::In, world, app);
+    // The first failure ends both: what the other way still carries has lost its meaning.
+    tokio::try_join!(out, back).map(drop)
+}
+
+async fn one_way(shared: &Shared, flow: u64, way: Way, from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+    let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let mut size = SMALL;
+    let mut moved = 0u64;
+    loop {
+        let most = shared.flows.borrow().chunk().unwrap_or(size);
+        let count = from.async_io(Interest::READABLE, || take(from, &write_end, most)).await?;
+        if count == 0 {
+            return shut(to);
+        }
+        let mut left = count;
+        while left > 0 {
+            left -= to.async_io(Interest::WRITABLE, || take(&read_end, to, left)).await?;
+        }
+        moved += count as u64;
+        let now = Instant::now();
+        let (counted, delay) = {
+            let mut flows = shared.flows.borrow_mut();
+            (flows.count(flow, way, count as u64, now), flows.delay(count as u64, now))
+        };
+        counted.map_err(io::Error::other)?;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        if size == SMALL && moved >= MUCH {
+            // A refusal (pipe(7), pipe-user-pages-soft) leaves it as it is.
+            let _ = fcntl_setpipe_size(&write_end, LARGE);
+            size = LARGE;
+        }
+    }
+}
+
+fn take(from: impl std::os::fd::AsFd, to: impl std::os::fd::AsFd, most: usize) -> io::Result<usize> {
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    loop {
+        match splice(&from, None, &to, None, most, flags) {
+            Err(Errno::INTR) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+}
+
+/// Passes an end on: no more bytes go this way.
+fn shut(to: &TcpStream) -> io::Result<()> {
+    match rustix::net::shutdown(to, rustix::net::Shutdown::Write) {
+        // The other side has left before.
+        Ok(()) | Err(Errno::NOTCONN) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

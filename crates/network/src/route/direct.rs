@@ -1,0 +1,174 @@
+//! From this host's own addresses, with its own resolver.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::LookupIpStrategy;
+use sessile_model::network::HOST_NAME;
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::ConnectError;
+use crate::addresses::{Place, place};
+
+/// How long a host may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the next address of a host waits for the one before (RFC 8305, section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+/// Most addresses of a host that are tried.
+const MAX_ADDRESSES: usize = 8;
+/// Most names remembered; beyond that all are forgotten.
+const MAX_NAMES: usize = 16_384;
+
+/// Addresses of a name, looked up once.
+type Pinned = Rc<OnceCell<Vec<IpAddr>>>;
+
+/// The host's own way out. A name is looked up once and keeps its addresses for the session's life
+/// while one of them answers, so that a second look cannot lead elsewhere.
+#[derive(Debug)]
+pub struct Direct {
+    resolver: TokioResolver,
+    pinned: RefCell<HashMap<String, Pinned>>,
+}
+
+impl Direct {
+    /// Reads the host's resolver configuration.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn new() -> Result<Self, String> {
+        let mut builder = TokioResolver::builder_tokio().map_err(|e| format!("the host's resolver: {e}"))?;
+        let options = builder.options_mut();
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        // Names are whole: nothing of the host's search list is added to them.
+        options.ndots = 0;
+        let resolver = builder.build().map_err(|e| format!("the host's resolver: {e}"))?;
+        Ok(Self { resolver, pinned: RefCell::default() })
+    }
+
+    /// Connects to a host by one of its addresses.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(&self, host: &str, port: u16, by_name: bool) -> Result<TcpStream, ConnectError> {
+        if host == HOST_NAME {
+            return race(
+                &["127.0.0.1", "::1"].map(|a| a.parse().unwrap_or(IpAddr::from([127, 0, 0, 1]))),
+                port,
+            )
+            .await;
+        }
+        if let Ok(address) = host.parse() {
+            // The policy has judged the address itself.
+            return race(&[address], port).await;
+        }
+        let addresses = timeout(PATIENCE, self.look_up(host)).await.map_err(|_| ConnectError::TimedOut)??;
+        let addresses = allowed(host, &addresses, by_name)?;
+        let connected = race(&addresses, port).await;
+        if connected.is_err() {
+            self.pinned.borrow_mut().remove(host);
+        }
+        connected
+    }
+
+    async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
+        let pinned = {
+            let mut pinned = self.pinned.borrow_mut();
+            if pinned.len() >= MAX_NAMES {
+                pinned.clear();
+            }
+            Rc::clone(pinned.entry(host.to_owned()).or_default())
+        };
+        let found = pinned
+            .get_or_try_init(|| async {
+                // With a dot at its end: no search list.
+                let found = self.resolver.lookup_ip(format!("{host}.")).await;
+                let found = found.map_err(|e| match e.is_no_records_found() {
+                    true => ConnectError::NoAddress { host: host.to_owned() },
+                    false => ConnectError::Lookup { host: host.to_owned(), why: e.to_string() },
+                })?;
+                Ok::<_, ConnectError>(found.iter().take(MAX_ADDRESSES).collect())
+            })
+            .await;
+        if found.is_err() {
+            self.pinned.borrow_mut().remove(host);
+        }
+        found.cloned()
+    }
+}
+
+/// Those addresses that may be used.
+fn allowed(host: &str, addresses: &[IpAddr], by_name: bool) -> Result<Vec<IpAddr>, ConnectError> {
+    let host = || host.to_owned();
+    let fits = |a: &IpAddr| match place(*a) {
+        Place::Public => true,
+        Place::Private => by_name,
+        Place::Near => false,
+    };
+    let kept: Vec<IpAddr> = addresses.iter().copied().filter(fits).collect();
+    match (kept.is_empty(), addresses.first().map(|a| place(*a))) {
+        (false, _) => Ok(kept),
+        (true, None) => Err(ConnectError::NoAddress { host: host() }),
+        (true, Some(Place::Near)) => Err(ConnectError::Near { host: host() }),
+        (true, Some(Place::Private | Place::Public)) => Err(ConnectError::Private { host: host() }),
+    }
+}
+
+/// The first of these addresses that answers; the next is tried when one fails or takes long.
+async fn race(addresses: &[IpAddr], port: u16) -> Result<TcpStream, ConnectError> {
+    let mut waiting = addresses.iter();
+    let mut tried = JoinSet::new();
+    let mut last = None;
+    let racing = async {
+        loop {
+            if let Some(&address) = waiting.next() {
+                tried.spawn(TcpStream::connect(SocketAddr::new(address, port)));
+            } else if tried.is_empty() {
+                return Err(last
+                    .take()
+                    .unwrap_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound)));
+            }
+            let more = !waiting.as_slice().is_empty();
+            tokio::select! {
+                Some(Ok(outcome)) = tried.join_next() => match outcome {
+                    Ok(stream) => return Ok(stream),
+                    Err(e) => last = Some(e),
+                },
+                () = sleep(STAGGER), if more => {}
+            }
+        }
+    };
+    Ok(timeout(PATIENCE, racing).await.map_err(|_| ConnectError::TimedOut)??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_does_not_lead_into_private_networks_unless_a_rule_names_it() {
+        let parse = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let mixed = parse(&["10.0.0.1", "192.0.34.1", "127.0.0.1"]);
+        assert_eq!(allowed("h", &mixed, false).unwrap(), parse(&["192.0.34.1"]));
+        assert_eq!(allowed("h", &mixed, true).unwrap(), parse(&["10.0.0.1", "192.0.34.1"]));
+        assert!(matches!(allowed("h", &parse(&["10.0.0.1"]), false), Err(ConnectError::Private { .. })));
+        assert!(matches!(allowed("h", &parse(&["127.0.0.1"]), true), Err(ConnectError::Near { .. })));
+        assert!(matches!(allowed("h", &[], true), Err(ConnectError::NoAddress { .. })));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_fails_gives_way_to_the_next() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let addresses = ["127.0.0.9", "127.0.0.1"].map(|a| a.parse().unwrap());
+        assert!(race(&addresses, port).await.is_ok());
+        drop(listener);
+        assert!(matches!(race(&addresses, port).await, Err(ConnectError::Connect(_))));
+    }
+}
