@@ -9,14 +9,14 @@ use rustix::net::{
 };
 use sessile_model::gateway::{MAX_PACKET, Order, Report};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixDatagram;
 
 /// Descriptors that come with one order at most.
 const MAX_FDS: usize = 4;
 
-/// A socket to the keeper.
+/// A socket to the keeper, which keeps the bounds of messages as datagrams do.
 #[derive(Debug)]
-pub struct Link(AsyncFd<OwnedFd>);
+pub struct Link(UnixDatagram);
 
 impl Link {
     /// Takes over a SEQPACKET socket.
@@ -26,7 +26,8 @@ impl Link {
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&socket)?;
         rustix::fs::fcntl_setfl(&socket, flags | rustix::fs::OFlags::NONBLOCK)?;
-        Ok(Self(AsyncFd::register(socket)?))
+        let socket = std::os::unix::net::UnixDatagram::from(socket);
+        UnixDatagram::from_std(socket).map(Self)
     }
 
     /// The next order and its descriptors; `None` when nobody holds the other end.
@@ -36,8 +37,7 @@ impl Link {
     pub async fn next(&self) -> io::Result<Option<(Order, Vec<OwnedFd>)>> {
         let mut bytes = vec![0u8; MAX_PACKET];
         loop {
-            let (length, fds) =
-                self.0.async_io(Interest::READABLE, |socket| receive(socket, &mut bytes)).await?;
+            let (length, fds) = self.0.async_io(Interest::READABLE, || receive(&self.0, &mut bytes)).await?;
             if length == 0 {
                 return Ok(None);
             }
@@ -52,10 +52,10 @@ impl Link {
     /// and a keeper that takes over asks for what it needs.
     pub async fn tell(&self, report: &Report) {
         let Ok(bytes) = serde_json::to_vec(report) else { return };
-        let send = |socket: &OwnedFd| {
+        let send = || {
             let mut control = SendAncillaryBuffer::default();
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags).map_err(io::Error::from)
+            sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut control, flags).map_err(io::Error::from)
         };
         let sent = self.0.async_io(Interest::WRITABLE, send);
         let _ = tokio::time::timeout(std::time::Duration::from_millis(200), sent).await;
