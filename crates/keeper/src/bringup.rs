@@ -224,6 +224,7 @@ impl Keeper {
                 project: self.project_mount(spec),
                 mounts: plan::mounts(spec),
                 extra_etc: Vec::new(),
+                network: sessile_sandbox::capture::Network::Closed,
                 max_processes: spec.limits.pids.unwrap_or(Limits::DEFAULT_PIDS),
                 cgroup: self.cgroup.as_ref(),
                 image: self.seat.image.as_fd(),

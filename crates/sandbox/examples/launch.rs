@@ -14,6 +14,7 @@
 //!   --freeze          stop the app's processes by signals while the script runs, then kill them
 //!   --terminal        open a terminal of the app's own and print its size
 //!   --cgroup          start in a control group of its own, freeze, thaw and kill by it
+//!   --captured        capture what the app sends; --explicit does so without nf_tables
 //!   --rounds N        open and launch N times and print times in microseconds
 //! ```
 //!
@@ -33,6 +34,7 @@ use sessile_anchor::control::{Command, Control, Started, Stdio};
 use sessile_model::spec::Limits;
 use sessile_model::{AppName, ByteSize, Property, SessionId, Timestamp};
 use sessile_sandbox::app::{AppPlan, Identity, LaunchedApp, ProjectMount, launch};
+use sessile_sandbox::capture::Network;
 use sessile_sandbox::cgroup::{Cgroup, CgroupError};
 use sessile_sandbox::probe::{self, ProbeInputs};
 use sessile_sandbox::processes;
@@ -63,6 +65,7 @@ struct Options {
     terminal: bool,
     cgroup: bool,
     rounds: u32,
+    network: Network,
     script: String,
 }
 
@@ -129,6 +132,8 @@ fn parse() -> Outcome<Options> {
             "--processes" => options.processes = Some(value()?.parse()?),
             "--second" => options.second = Some(value()?),
             "--rounds" => options.rounds = value()?.parse()?,
+            "--captured" => options.network = Network::Captured,
+            "--explicit" => options.network = Network::Explicit,
             "--read-only" => options.read_only = true,
             "--probe" => options.probe = true,
             "--orphan" => options.orphan = true,
@@ -215,6 +220,7 @@ fn start_app(
         project,
         mounts: Vec::new(),
         extra_etc: Vec::new(),
+        network: options.network,
         max_processes: options.processes.unwrap_or(256),
         cgroup,
         image,
