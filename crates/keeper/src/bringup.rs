@@ -343,6 +343,8 @@ impl Keeper {
             evidence: &app.evidence,
             host,
             identity: &plan::identity(key),
+            capture: None,
+            rules: None,
             landlock_abi: app.landlock_abi,
             storage_device,
             storage_noswap: space.storage_noswap,

@@ -149,8 +149,32 @@ pub(crate) fn prepare(network: Network) -> Result<Option<Prepared>, Fault> {
     if !redirected {
         return Ok(Some(Prepared { capture: Capture::Explicit, listeners }));
     }
-    routes::install(has_v6).on(step, "routes")?;
+    netlink::open(libc::NETLINK_ROUTE)
+        .and_then(|socket| routes::install(&socket, has_v6))
+        .on(step, "routes")?;
     Ok(Some(Prepared { capture: Capture::Transparent, listeners }))
+}
+
+/// Captures one connection in a fresh network namespace and looks whether it arrives as it must.
+pub(crate) fn try_out(userns: BorrowedFd<'_>, netns: BorrowedFd<'_>) -> io::Result<()> {
+    let namespaces = [(userns, libc::CLONE_NEWUSER), (netns, libc::CLONE_NEWNET)];
+    let socket =
+        |family, kind, protocol| inside::socket_in(&namespaces, inside::Kind { family, kind, protocol });
+    let wanted = SocketAddr::from((NAME_SERVER, 443));
+    let listener = socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
+    sys::bring_loopback_up(listener.as_fd())?;
+    rustix::net::bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, TCP_PORT)))?;
+    rustix::net::listen(&listener, 1)?;
+    rules::install(&socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER)?)?;
+    routes::install(&socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?, false)?;
+    let client = socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
+    match rustix::net::connect(&client, &wanted) {
+        Ok(()) => {}
+        Err(Errno::INPROGRESS) => finish(&client)?,
+        Err(errno) => return Err(errno.into()),
+    }
+    let arrived = rustix::net::accept(&listener)?;
+    if original_destination(arrived.as_fd())? == wanted { Ok(()) } else { Err(Errno::PROTO.into()) }
 }
 
 /// What was refused in an app's network namespace so far. Forks a short helper.

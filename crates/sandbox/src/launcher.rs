@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
-use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::process::{Gid, Uid, chdir};
 
 use crate::app::{AppPlan, Grant};
@@ -88,7 +87,9 @@ fn become_init(order: Order<'_>) -> Result<Never, Fault> {
     map_self(INNER_ID, INNER_ID, INNER_ID).at(Step::IdMap)?;
     // The filter refuses these too; this holds for whatever the filter might miss.
     write_proc("/proc/sys/user/max_user_namespaces", "0").at(Step::Nesting)?;
-    bring_loopback_up().at(Step::Loopback)?;
+    sys::new_socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+        .and_then(|socket| sys::bring_loopback_up(socket.as_fd()))
+        .at(Step::Loopback)?;
     let captured = capture::prepare(plan.network)?;
     rustix::system::sethostname(plan.identity.hostname.as_bytes()).at(Step::Hostname)?;
 
@@ -114,19 +115,6 @@ fn become_init(order: Order<'_>) -> Result<Never, Fault> {
     }
     let image = arrange(plan.image, order.control, order.filter).at(Step::Descriptors)?;
     Err(execute(&image)).at(Step::Exec)
-}
-
-fn bring_loopback_up() -> Result<(), Errno> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-    // SAFETY: all-zero bytes are a valid `ifreq`.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (place, byte) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-        *place = byte.cast_signed();
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
-    // SAFETY: the request is the one this ioctl reads, and outlives it.
-    let rc = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    if rc == 0 { Ok(()) } else { Err(sys::last_errno()) }
 }
 
 /// Sends what only a process inside can open.

@@ -196,6 +196,19 @@ pub(crate) fn new_socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedF
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Brings the loopback device up in the network namespace of an internet socket.
+pub(crate) fn bring_loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: all-zero bytes are a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *place = byte.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    // SAFETY: the request is the one this ioctl reads, and outlives it.
+    let rc = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if rc == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
 /// Most descriptors in a message.
 const MAX_FDS: usize = 8;
 

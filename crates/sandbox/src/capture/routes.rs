@@ -5,6 +5,8 @@
 //! nowhere. Version 6 refuses to route by the loopback device; there the default route delivers
 //! to the namespace itself, and what no rule redirects is refused.
 
+use std::os::fd::OwnedFd;
+
 use rustix::io::Errno;
 
 use super::netlink::{self, ACK, CREATE, Messages};
@@ -22,8 +24,7 @@ const RTA_OIF: u16 = 4;
 const RTA_PREFSRC: u16 = 7;
 
 /// Gives the loopback device its addresses and default routes.
-pub(super) fn install(with_v6: bool) -> Result<(), Errno> {
-    let socket = netlink::open(libc::NETLINK_ROUTE)?;
+pub(super) fn install(socket: &OwnedFd, with_v6: bool) -> Result<(), Errno> {
     let mut messages = Messages::default();
     let v4 = SOURCE_V4.octets();
     address(&mut messages, libc::AF_INET, &v4);
@@ -34,7 +35,7 @@ pub(super) fn install(with_v6: bool) -> Result<(), Errno> {
         route(&mut messages, libc::AF_INET6, libc::RTN_LOCAL, &v6);
     }
     let last = messages.last;
-    netlink::carry_out(&socket, &messages, last)
+    netlink::carry_out(socket, &messages, last)
 }
 
 fn address(messages: &mut Messages, family: i32, address: &[u8]) {
