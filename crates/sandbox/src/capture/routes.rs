@@ -1,9 +1,12 @@
 //! Addresses and routes on the loopback device, by rtnetlink(7).
 //!
 //! With them every address can be connected to: the packets leave on `lo`, where the rules take
-//! them. Version 4 has an ordinary default route, so that what the rules let through arrives
-//! nowhere. Version 6 refuses to route by the loopback device; there the default route delivers
-//! to the namespace itself, and what no rule redirects is refused.
+//! them. What leaves on `lo` the kernel delivers to the namespace itself, whatever its address:
+//! should a rule let something through, or all of them be gone, the app speaks to itself.
+//!
+//! Version 4 has an ordinary default route, which makes no address the app's own to bind to.
+//! Version 6 turns such a route by `lo` into a refusal, so its default route is of the kind that
+//! delivers locally; to bind to an address takes more than that there.
 
 use std::os::fd::OwnedFd;
 

@@ -23,8 +23,8 @@
 //!         udp dport DNS_PORT goto refuse
 //!         ip daddr 127.0.0.0/8 accept
 //!         ip6 daddr ::1 accept
-//!         icmp type destination-unreachable accept
-//!         icmpv6 type destination-unreachable accept
+//!         ip daddr SOURCE_V4 accept
+//!         ip6 daddr SOURCE_V6 accept
 //!         goto refuse
 //!     }
 //!     chain input { type filter hook input priority filter; policy drop
@@ -35,15 +35,16 @@
 //! ```
 //!
 //! What is refused never becomes a connection of the tracker's. Packets reach `output` whole:
-//! they are cut into fragments after it. The unreachable messages are the kernel's own, for what
-//! is refused here: no app can make one.
+//! they are cut into fragments after it. What goes to the namespace's own addresses is the app's
+//! own too: among it the kernel's word that something was refused.
 
+use std::net::Ipv6Addr;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
 use super::netlink::{self, ACK, APPEND, Attributes, CREATE, DUMP, Messages};
-use super::{DNS_PORT, Refused, Rules, TCP_PORT};
+use super::{DNS_PORT, Refused, Rules, SOURCE_V4, SOURCE_V6, TCP_PORT};
 
 const TABLE: &str = "sessile";
 const COUNTERS: [&str; 3] = ["refused_tcp", "refused_udp", "refused_other"];
@@ -132,8 +133,6 @@ const LO: u32 = 1;
 
 const PROTO_TCP: u8 = libc::IPPROTO_TCP as u8;
 const PROTO_UDP: u8 = libc::IPPROTO_UDP as u8;
-const PROTO_ICMP: u8 = libc::IPPROTO_ICMP as u8;
-const PROTO_ICMPV6: u8 = libc::IPPROTO_ICMPV6 as u8;
 const V4: u8 = libc::AF_INET as u8;
 const V6: u8 = libc::AF_INET6 as u8;
 
@@ -213,8 +212,7 @@ fn redirect(batch: &mut Messages) {
     });
     rule(batch, REDIRECT, |e| {
         e.family(V6);
-        e.payload(abi::BASE_NETWORK, 24, 1);
-        e.compare(abi::EQUAL, &[0xff]);
+        e.destination_v6(&[0xff]);
         e.decide(Verdict::Return);
     });
     rule(batch, REDIRECT, |e| {
@@ -248,14 +246,16 @@ fn output(batch: &mut Messages) {
         });
     }
     own_loopback(batch, OUTPUT, Verdict::Accept);
-    for (protocol, unreachable) in [(PROTO_ICMP, 3), (PROTO_ICMPV6, 1)] {
-        rule(batch, OUTPUT, |e| {
-            e.meta(abi::META_L4PROTO, abi::EQUAL, &[protocol]);
-            e.payload(abi::BASE_TRANSPORT, 0, 1);
-            e.compare(abi::EQUAL, &[unreachable]);
-            e.decide(Verdict::Accept);
-        });
-    }
+    rule(batch, OUTPUT, |e| {
+        e.family(V4);
+        e.destination_v4(abi::EQUAL, SOURCE_V4.octets(), [255; 4]);
+        e.decide(Verdict::Accept);
+    });
+    rule(batch, OUTPUT, |e| {
+        e.family(V6);
+        e.destination_v6(&SOURCE_V6.octets());
+        e.decide(Verdict::Accept);
+    });
     rule(batch, OUTPUT, |e| e.decide(Verdict::Refuse));
 }
 
@@ -268,8 +268,7 @@ fn own_loopback(batch: &mut Messages, chain: &str, verdict: Verdict) {
     });
     rule(batch, chain, |e| {
         e.family(V6);
-        e.payload(abi::BASE_NETWORK, 24, 16);
-        e.compare(abi::EQUAL, &std::net::Ipv6Addr::LOCALHOST.octets());
+        e.destination_v6(&Ipv6Addr::LOCALHOST.octets());
         e.decide(verdict);
     });
 }
@@ -348,6 +347,12 @@ impl Expressions<'_, '_> {
         self.payload(abi::BASE_NETWORK, 16, 4);
         self.mask(&mask);
         self.compare(operator, &address);
+    }
+
+    /// Compares the first bytes.
+    fn destination_v6(&mut self, prefix: &[u8]) {
+        self.payload(abi::BASE_NETWORK, 24, prefix.len() as u32);
+        self.compare(abi::EQUAL, prefix);
     }
 
     fn payload(&mut self, base: u32, offset: u32, length: u32) {
