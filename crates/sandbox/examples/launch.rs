@@ -14,10 +14,19 @@
 //!   --freeze          stop the app's processes by signals while the script runs, then kill them
 //!   --terminal        open a terminal of the app's own and print its size
 //!   --cgroup          start in a control group of its own, freeze, thaw and kill by it
+//!   --captured        capture what the app sends; --explicit does so without nf_tables
+//!   --gateway          serve what is captured, as examples/launch/gateway.rs says
+//!   --gone             close the listeners of what is captured
+//!   --flush            delete the rules of what is captured
+//!   --refused          print what was refused after the script
+//!   --dial PORT        connect to a port of the script's, after its first output
 //!   --rounds N        open and launch N times and print times in microseconds
 //! ```
 //!
 //! The process tree is a session's: a parent in the anchor's place, a keeper, an init per app.
+
+#[path = "launch/gateway.rs"]
+mod gateway;
 
 use std::error::Error;
 use std::fs::File;
@@ -33,6 +42,7 @@ use sessile_anchor::control::{Command, Control, Started, Stdio};
 use sessile_model::spec::Limits;
 use sessile_model::{AppName, ByteSize, Property, SessionId, Timestamp};
 use sessile_sandbox::app::{AppPlan, Identity, LaunchedApp, ProjectMount, launch};
+use sessile_sandbox::capture::{self, Capture, Network};
 use sessile_sandbox::cgroup::{Cgroup, CgroupError};
 use sessile_sandbox::probe::{self, ProbeInputs};
 use sessile_sandbox::processes;
@@ -63,6 +73,12 @@ struct Options {
     terminal: bool,
     cgroup: bool,
     rounds: u32,
+    network: Network,
+    gateway: bool,
+    gone: bool,
+    flush: bool,
+    refused: bool,
+    dial: Option<u16>,
     script: String,
 }
 
@@ -129,6 +145,13 @@ fn parse() -> Outcome<Options> {
             "--processes" => options.processes = Some(value()?.parse()?),
             "--second" => options.second = Some(value()?),
             "--rounds" => options.rounds = value()?.parse()?,
+            "--dial" => options.dial = Some(value()?.parse()?),
+            "--gateway" => options.gateway = true,
+            "--gone" => options.gone = true,
+            "--flush" => options.flush = true,
+            "--refused" => options.refused = true,
+            "--captured" => options.network = Network::Captured,
+            "--explicit" => options.network = Network::Explicit,
             "--read-only" => options.read_only = true,
             "--probe" => options.probe = true,
             "--orphan" => options.orphan = true,
@@ -157,18 +180,28 @@ fn keep(options: &Options, image: BorrowedFd<'_>) -> Outcome<u8> {
     if options.cgroup {
         return in_cgroup(options, &space, image, &anchor);
     }
-    let (app, mut control) = start_app(options, &space, "main", None, image, &anchor)?;
+    let (mut app, mut control) = start_app(options, &space, "main", None, image, &anchor)?;
+    if options.network == Network::Captured && app.capture != Some(Capture::Transparent) {
+        println!("skipped: nf_tables redirects nothing here");
+        return Ok(0);
+    }
+    prepare(options, &space, &mut app)?;
     if options.probe {
         report(options, &space, &app, &mut control)?;
     }
     if options.terminal {
         show_terminal(&app)?;
     }
-    let code = if options.freeze {
+    let code = if let Some(port) = options.dial {
+        dial(options, &space, &app, &mut control, port)?
+    } else if options.freeze {
         freeze(options, &app, &mut control)?
     } else {
         run(&mut control, &options.script)?
     };
+    if options.refused {
+        println!("{:?}", capture::refused(&space, app.netns.as_fd()));
+    }
     if let Some(second) = &options.second {
         let (other, mut control) = start_app(options, &space, "second", None, image, &anchor)?;
         run(&mut control, second)?;
@@ -182,6 +215,46 @@ fn keep(options: &Options, image: BorrowedFd<'_>) -> Outcome<u8> {
     processes::kill(&app.init)?;
     ends(&app.init)?;
     Ok(code)
+}
+
+/// Does with the listeners and rules what the options ask for.
+fn prepare(options: &Options, space: &Space, app: &mut LaunchedApp) -> Outcome<()> {
+    if let Some(listeners) = app.listeners.take_if(|_| options.gateway) {
+        gateway::serve(listeners);
+    }
+    if options.gone {
+        app.listeners = None;
+    }
+    if options.flush {
+        gateway::delete_rules(space, &app.netns)?;
+    }
+    Ok(())
+}
+
+/// Connects to a port of the script's and prints what it says; then to what it may not.
+fn dial(
+    options: &Options,
+    space: &Space,
+    app: &LaunchedApp,
+    control: &mut Control,
+    port: u16,
+) -> Outcome<u8> {
+    let mut output = begin(control, &options.script)?;
+    if output.read(&mut [0u8; 64])? == 0 {
+        return Err("the script printed nothing".into());
+    }
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        let mut said = String::new();
+        File::from(capture::dial(space, app.netns.as_fd(), address.parse()?)?).read_to_string(&mut said)?;
+        println!("{said}");
+    }
+    let dns = format!("127.0.0.1:{}", capture::DNS_PORT);
+    let own = format!("127.0.0.1:{}", capture::TCP_PORT);
+    for address in ["127.0.0.1:9", dns.as_str(), own.as_str(), "192.0.2.1:80"] {
+        let refused = capture::dial(space, app.netns.as_fd(), address.parse()?);
+        println!("{address}: {:?}", refused.err().map(|e| e.kind()));
+    }
+    Ok(0)
 }
 
 fn open(options: &Options) -> Result<Space, SpaceError> {
@@ -215,6 +288,7 @@ fn start_app(
         project,
         mounts: Vec::new(),
         extra_etc: Vec::new(),
+        network: options.network,
         max_processes: options.processes.unwrap_or(256),
         cgroup,
         image,
@@ -314,6 +388,8 @@ fn report(options: &Options, space: &Space, app: &LaunchedApp, control: &mut Con
                 evidence: &evidence,
                 host: &host,
                 identity: &Identity::new("sealed", MACHINE_ID),
+                capture: app.capture,
+                rules: capture::look(space, app.netns.as_fd()).ok(),
                 landlock_abi: app.landlock_abi,
                 storage_device: rustix::fs::fstat(&space.storage)?.st_dev,
                 storage_noswap: space.storage_noswap,

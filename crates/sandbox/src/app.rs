@@ -25,6 +25,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use sessile_model::AppName;
 use thiserror::Error;
 
+use crate::capture::{Capture, Listeners, Network};
 use crate::cgroup::Cgroup;
 use crate::launcher;
 use crate::space::{INNER_ID, Space};
@@ -106,6 +107,8 @@ pub struct AppPlan<'a> {
     pub mounts: Vec<BindMount>,
     /// Further files of `/etc`: name and content.
     pub extra_etc: Vec<(String, Vec<u8>)>,
+    /// What its network is.
+    pub network: Network,
     /// Most processes and threads at once.
     pub max_processes: u32,
     /// The control group it starts in.
@@ -134,6 +137,10 @@ pub struct LaunchedApp {
     pub netns: OwnedFd,
     /// The root folder as seen inside (`O_PATH`).
     pub root: OwnedFd,
+    /// How its network is captured; `None` where it is [`Network::Closed`].
+    pub capture: Option<Capture>,
+    /// Where what it sends arrives, bound and listening; `None` where it is [`Network::Closed`].
+    pub listeners: Option<Listeners>,
     /// The Landlock version that is enforced; 0 for none.
     pub landlock_abi: u8,
 }
@@ -368,11 +375,35 @@ fn make_filter(program: &[u8]) -> Result<OwnedFd, Errno> {
     Ok(fd)
 }
 
+/// What the child handed over.
+struct Handed {
+    landlock_abi: u8,
+    /// The multiplexer, the network namespace, the root folder.
+    places: [OwnedFd; 3],
+    captured: Option<(Capture, Listeners)>,
+}
+
+impl Handed {
+    /// Reads what [`launcher`] says; `None` when it makes no sense.
+    fn new(landlock_abi: u8, capture: u8, mut fds: Vec<OwnedFd>) -> Option<Self> {
+        let sockets = fds.split_off(fds.len().min(3));
+        let places = fds.try_into().ok()?;
+        let captured = match (Capture::from_code(capture), <[OwnedFd; 4]>::try_from(sockets)) {
+            (Some(capture), Ok([tcp, tcp_v6, dns, dns_v6])) => {
+                Some((capture, Listeners { tcp: [tcp, tcp_v6], dns: [dns, dns_v6] }))
+            }
+            (None, Err(none)) if none.is_empty() => None,
+            (None, _) | (Some(_), Err(_)) => return None,
+        };
+        Some(Self { landlock_abi, places, captured })
+    }
+}
+
 /// Reads the reports of launcher and child until both have ended or become init.
 fn collect(reports: &OwnedFd, control: OwnedFd) -> Result<LaunchedApp, LaunchError> {
     let deadline = Instant::now() + PATIENCE;
     let mut launched: Option<(u32, OwnedFd)> = None;
-    let mut handed: Option<(u8, [OwnedFd; 3])> = None;
+    let mut handed: Option<Handed> = None;
     let lost = |timed_out| LaunchError::Lost { timed_out };
     let failed = loop {
         let message = match sys::receive(reports, deadline) {
@@ -383,18 +414,23 @@ fn collect(reports: &OwnedFd, control: OwnedFd) -> Result<LaunchedApp, LaunchErr
         if let Some(fault) = Fault::decode(&message.bytes) {
             break Some(fault.into());
         }
-        match (message.bytes.as_slice(), <[OwnedFd; 3]>::try_from(message.fds)) {
-            ([b'L', pid @ ..], Err(fds)) => {
+        match message.bytes.as_slice() {
+            [b'L', pid @ ..] => {
                 let pid = pid.try_into().map(u32::from_le_bytes).unwrap_or(0);
-                launched = fds.into_iter().next().map(|pidfd| (pid, pidfd));
+                launched = message.fds.into_iter().next().map(|pidfd| (pid, pidfd));
             }
-            ([b'C', abi], Ok(fds)) => handed = Some((*abi, fds)),
+            [b'C', abi, capture] => match Handed::new(*abi, *capture, message.fds) {
+                Some(all) => handed = Some(all),
+                None => break Some(lost(false)),
+            },
             _ => break Some(lost(false)),
         }
     };
     match (failed, launched, handed) {
-        (None, Some((pid, init)), Some((landlock_abi, [ptmx, netns, root]))) => {
-            Ok(LaunchedApp { pid, init, control, ptmx, netns, root, landlock_abi })
+        (None, Some((pid, init)), Some(handed)) => {
+            let Handed { landlock_abi, places: [ptmx, netns, root], captured } = handed;
+            let (capture, listeners) = captured.unzip();
+            Ok(LaunchedApp { pid, init, control, ptmx, netns, root, capture, listeners, landlock_abi })
         }
         (failed, launched, _) => {
             if let Some((_, init)) = launched {

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::app::Identity;
+use crate::capture::{Capture, NAME_SERVER};
 
 /// The user's name inside.
 pub const USER: &str = "user";
@@ -54,7 +55,7 @@ pub(crate) fn is_shown(name: &str) -> bool {
 }
 
 /// The synthetic files: name within `/etc` and content.
-pub(crate) fn synthetic(identity: &Identity) -> Vec<(&'static str, String)> {
+pub(crate) fn synthetic(identity: &Identity, capture: Option<Capture>) -> Vec<(&'static str, String)> {
     let host = &identity.hostname;
     let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
     vec![
@@ -76,12 +77,20 @@ pub(crate) fn synthetic(identity: &Identity) -> Vec<(&'static str, String)> {
                 .to_owned(),
         ),
         ("host.conf", "multi on\n".to_owned()),
-        ("resolv.conf", String::new()),
+        ("resolv.conf", resolver(capture)),
         ("locale.conf", format!("LANG={}\n", identity.locale)),
         ("timezone", format!("{}\n", identity.timezone)),
         ("shells", "/bin/sh\n/bin/bash\n/usr/bin/zsh\n/usr/bin/fish\n".to_owned()),
         ("environment", String::new()),
     ]
+}
+
+/// Where names are asked for. Not a loopback address: what goes there is not redirected.
+fn resolver(capture: Option<Capture>) -> String {
+    match capture {
+        Some(Capture::Transparent) => format!("nameserver {NAME_SERVER}\n"),
+        Some(Capture::Explicit) | None => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -123,11 +132,16 @@ mod tests {
     #[test]
     fn synthetic_files_say_nothing_of_the_host() {
         let identity = Identity::new("sealed", "0123456789abcdef0123456789abcdef");
-        let files = synthetic(&identity);
-        let content = |name| files.iter().find(|f| f.0 == name).map(|f| f.1.clone()).unwrap();
+        let of = |capture, name| {
+            let files = synthetic(&identity, capture);
+            files.into_iter().find(|f| f.0 == name).map(|f| f.1).unwrap()
+        };
+        let content = |name| of(None, name);
         assert_eq!(content("hostname"), "sealed\n");
         assert_eq!(content("machine-id"), "0123456789abcdef0123456789abcdef\n");
         assert!(!content("passwd").contains("root"));
         assert_eq!(content("resolv.conf"), "");
+        assert_eq!(of(Some(Capture::Explicit), "resolv.conf"), "");
+        assert_eq!(of(Some(Capture::Transparent), "resolv.conf"), "nameserver 198.18.0.2\n");
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
-use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::process::{Gid, Uid, chdir};
 
 use crate::app::{AppPlan, Grant};
+use crate::capture::{self, Capture, Prepared};
 use crate::confine;
 use crate::root::{self, RootPlan};
 use crate::space::{INNER_ID, Space, map_self, write_proc};
@@ -87,7 +87,10 @@ fn become_init(order: Order<'_>) -> Result<Never, Fault> {
     map_self(INNER_ID, INNER_ID, INNER_ID).at(Step::IdMap)?;
     // The filter refuses these too; this holds for whatever the filter might miss.
     write_proc("/proc/sys/user/max_user_namespaces", "0").at(Step::Nesting)?;
-    bring_loopback_up().at(Step::Loopback)?;
+    sys::new_socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+        .and_then(|socket| sys::bring_loopback_up(socket.as_fd()))
+        .at(Step::Loopback)?;
+    let captured = capture::prepare(plan.network)?;
     rustix::system::sethostname(plan.identity.hostname.as_bytes()).at(Step::Hostname)?;
 
     let writable: Vec<String> =
@@ -96,10 +99,11 @@ fn become_init(order: Order<'_>) -> Result<Never, Fault> {
         skeleton: format!("apps/{}", plan.name),
         identity: &plan.identity,
         extra_etc: &plan.extra_etc,
+        capture: captured.as_ref().map(|c| c.capture),
         grants: order.grants,
     };
     root::enter(&root)?;
-    hand_over(order.report)?;
+    hand_over(order.report, captured)?;
 
     confine::drop_capabilities().at(Step::Capabilities)?;
     confine::enforce_landlock(&writable)?;
@@ -113,28 +117,19 @@ fn become_init(order: Order<'_>) -> Result<Never, Fault> {
     Err(execute(&image)).at(Step::Exec)
 }
 
-fn bring_loopback_up() -> Result<(), Errno> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-    // SAFETY: all-zero bytes are a valid `ifreq`.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (place, byte) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-        *place = byte.cast_signed();
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
-    // SAFETY: the request is the one this ioctl reads, and outlives it.
-    let rc = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    if rc == 0 { Ok(()) } else { Err(sys::last_errno()) }
-}
-
 /// Sends what only a process inside can open.
-fn hand_over(report: BorrowedFd<'_>) -> Result<(), Fault> {
+fn hand_over(report: BorrowedFd<'_>, captured: Option<Prepared>) -> Result<(), Fault> {
     let path = OFlags::PATH | OFlags::CLOEXEC;
     let open = |name: &str, flags| openat(CWD, name, flags, Mode::empty()).on(Step::Handover, name);
     let ptmx = open("/dev/pts/ptmx", path)?;
     let netns = open("/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC)?;
     let root = open("/", path | OFlags::DIRECTORY)?;
-    let message = [b'C', confine::landlock_abi()];
-    sys::send(report, &message, &[ptmx.as_fd(), netns.as_fd(), root.as_fd()]).at(Step::Handover)
+    let message = [b'C', confine::landlock_abi(), Capture::code(captured.as_ref().map(|c| c.capture))];
+    let mut fds = vec![ptmx.as_fd(), netns.as_fd(), root.as_fd()];
+    if let Some(Prepared { listeners, .. }) = &captured {
+        fds.extend(listeners.tcp.iter().chain(&listeners.dns).map(AsFd::as_fd));
+    }
+    sys::send(report, &message, &fds).at(Step::Handover)
 }
 
 /// Puts `/dev/null` at 0 to 2, control at 3 and filter at 4, and lets everything else close at

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`space`] | a session's namespaces and storage |
 //! | [`app`] | launching an app's sandbox |
+//! | [`capture`] | where what an app sends arrives |
 //! | [`target`] | where granted folders may appear inside |
 //! | [`seccomp`] | the system calls an app may make |
 //! | [`cgroup`] | limits, freezing and killing by control groups |
@@ -19,6 +20,7 @@
 #![warn(missing_docs)]
 
 pub mod app;
+pub mod capture;
 pub mod cgroup;
 mod confine;
 mod etc;

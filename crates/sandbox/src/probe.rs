@@ -12,6 +12,7 @@ use std::path::Path;
 use sessile_model::{Property, PropertyStatus};
 
 use crate::app::Identity;
+use crate::capture::{Capture, Rules};
 use crate::identity;
 
 mod host;
@@ -27,6 +28,10 @@ pub struct ProbeInputs<'a> {
     pub host: &'a HostFacts,
     /// What the session is meant to look like.
     pub identity: &'a Identity,
+    /// How its network is captured; `None` where it is closed.
+    pub capture: Option<Capture>,
+    /// What answers of the rules, as [`crate::capture::look`] finds it.
+    pub rules: Option<Rules>,
     /// The Landlock version in force; 0 for none.
     pub landlock_abi: u8,
     /// Device of the session's storage (`st_dev`).
@@ -139,13 +144,36 @@ fn routing(inside: &Inside<'_>, inputs: &ProbeInputs<'_>, found: &mut Findings) 
         format!("network interfaces: {interfaces} inside, {outside} outside"),
     );
     let routes = inside.get("routes").copied().unwrap_or("unknown");
-    found.expect(routes == "0", "there are no routes", format!("routes inside: {routes}"));
+    match inputs.capture {
+        None | Some(Capture::Explicit) => {
+            found.expect(routes == "0", "there are no routes", format!("routes inside: {routes}"));
+        }
+        Some(Capture::Transparent) => captured(routes, inputs, found),
+    }
     found.expect(
         !inputs.host.shared.contains(&"net"),
         "the network namespace is its own",
         "the network namespace is the host's",
     );
     expect_failures(inside, &["vsock_socket", "packet_socket", "raw_socket"], found);
+}
+
+/// What holds where everything is redirected. The routes lead nowhere but to the rules.
+fn captured(routes: &str, inputs: &ProbeInputs<'_>, found: &mut Findings) {
+    let devices = &inputs.host.default_routes;
+    found.expect(
+        routes == "1" && !devices.is_empty() && devices.iter().all(|device| device == "lo"),
+        "the default route leads to lo, seen from inside and outside",
+        format!("routes inside: {routes}; default routes lead to {}", devices.join(",")),
+    );
+    match inputs.rules {
+        Some(rules) => found.expect(
+            rules.are_complete(),
+            format!("{} rules redirect what is sent, or refuse it", rules.rules),
+            format!("of the rules, {} in {} chains are there", rules.rules, rules.chains),
+        ),
+        None => found.violations.push("the rules that redirect what is sent do not answer".to_owned()),
+    }
 }
 
 fn identity_property(inside: &Inside<'_>, inputs: &ProbeInputs<'_>, found: &mut Findings) {

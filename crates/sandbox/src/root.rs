@@ -19,6 +19,7 @@ use rustix::mount::{
 use rustix::process::{chdir, fchdir, pivot_root};
 
 use crate::app::{Grant, Identity};
+use crate::capture::Capture;
 use crate::etc;
 use crate::step::{At, Fault, Step};
 use crate::sys::{self, ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY};
@@ -29,6 +30,7 @@ pub(crate) struct RootPlan<'a> {
     pub skeleton: String,
     pub identity: &'a Identity,
     pub extra_etc: &'a [(String, Vec<u8>)],
+    pub capture: Option<Capture>,
     /// Granted folders in the order in which they are mounted.
     pub grants: Vec<Grant<'a>>,
 }
@@ -249,7 +251,7 @@ fn make_file(at: &OwnedFd, path: &str, content: &[u8], mode: u32) -> Result<(), 
 /// Writes the synthetic files of /etc and makes places for the host's entries; returns those.
 fn make_etc(files: &OwnedFd, plan: &RootPlan<'_>) -> Result<Vec<String>, Fault> {
     let etc = open_folder(files, "etc").at(Step::Etc)?;
-    for (name, content) in etc::synthetic(plan.identity) {
+    for (name, content) in etc::synthetic(plan.identity, plan.capture) {
         make_file(&etc, name, content.as_bytes(), 0o644).on(Step::Etc, name)?;
     }
     for (name, content) in plan.extra_etc {

@@ -40,6 +40,8 @@ steps! {
     Nesting = "forbidding further namespaces",
     /// Bringing the loopback device up.
     Loopback = "bringing the loopback device up",
+    /// Capturing the network.
+    Capture = "capturing the network",
     /// Setting the host name.
     Hostname = "setting the host name",
     /// Making the root folder's skeleton.

@@ -73,7 +73,7 @@ fn weaker(what: &str) -> Gives {
 /// Looks at this machine as this user, with `folder` as the project.
 pub fn survey(folder: &Path) -> Vec<Finding> {
     let root = rustix::process::geteuid().is_root();
-    let mut findings = vec![namespaces(root), network_namespace(root)];
+    let mut findings = vec![namespaces(root), network_namespace(root), network_capture()];
     findings.extend([uts_namespace(), idmapped_mounts(root, folder)]);
     findings.extend([no_new_privs(), seccomp()]);
     findings.extend(landlock());
@@ -166,6 +166,22 @@ fn network_namespace(root: bool) -> Finding {
             Gives::Missing,
             format!("cannot be made: {why}"),
             Some("see user namespaces"),
+        ),
+    }
+}
+
+fn network_capture() -> Finding {
+    let (property, feature) = (Property::Routing, "network capture");
+    match attempt::capture() {
+        Ok(()) => {
+            Finding::full(property, feature, "nf_tables redirects what an app sends, tried in a namespace")
+        }
+        Err(why) => Finding::new(
+            property,
+            feature,
+            weaker("an app with a network reaches it by programs that obey a proxy, and resolves no names"),
+            format!("nf_tables does not redirect: {why}"),
+            Some("modprobe -a nf_tables nft_chain_nat nft_redir nft_reject_inet nft_ct"),
         ),
     }
 }

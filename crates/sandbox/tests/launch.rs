@@ -2,112 +2,41 @@
 
 #![allow(clippy::unwrap_used)] // the whole file is a test
 
+mod world;
+
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use tempfile::TempDir;
+use world::{Mode, STRANGER, World, modes};
 
-/// First host id of the root sessions made here.
-const BASE: u32 = 0x3000_0000;
-/// A user that exists nowhere.
-const STRANGER: u32 = 65533;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Root,
-    Rootless,
+/// A project owned by the user of the session.
+fn project(world: &World) -> PathBuf {
+    let project = world.folder.path().join("project");
+    for path in ["", ".git", ".git/hooks", "src"] {
+        fs::create_dir(project.join(path)).unwrap();
+    }
+    fs::write(project.join("src/main.c"), "int main(void) { return 0; }\n").unwrap();
+    fs::write(project.join(".git/hooks/pre-commit"), "#!/bin/sh\n").unwrap();
+    fs::write(project.join(".envrc"), "# nothing\n").unwrap();
+    for path in ["", ".git", ".git/hooks", ".git/hooks/pre-commit", ".envrc", "src", "src/main.c"] {
+        chown(project.join(path), Some(owner(world)), Some(owner(world))).unwrap();
+    }
+    project
 }
 
-/// The modes this machine can test; those it cannot are named.
-fn modes() -> Vec<Mode> {
-    if rustix::process::geteuid().is_root() {
-        return vec![Mode::Root, Mode::Rootless];
+/// Who owns the project on the host.
+fn owner(world: &World) -> u32 {
+    match world.mode {
+        Mode::Root => 0,
+        Mode::Rootless if rustix::process::geteuid().is_root() => STRANGER,
+        Mode::Rootless => rustix::process::getuid().as_raw(),
     }
-    eprintln!("skipped: root sessions need root");
-    vec![Mode::Rootless]
-}
-
-struct World {
-    mode: Mode,
-    folder: TempDir,
-}
-
-impl World {
-    fn new(mode: Mode) -> Self {
-        let folder = tempfile::Builder::new().prefix("sessile-launch-").tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir(folder.path().join("storage")).unwrap();
-        Self { mode, folder }
-    }
-
-    /// A project owned by the user of the session.
-    fn project(&self) -> PathBuf {
-        let project = self.folder.path().join("project");
-        for path in ["", ".git", ".git/hooks", "src"] {
-            fs::create_dir(project.join(path)).unwrap();
-        }
-        fs::write(project.join("src/main.c"), "int main(void) { return 0; }\n").unwrap();
-        fs::write(project.join(".git/hooks/pre-commit"), "#!/bin/sh\n").unwrap();
-        fs::write(project.join(".envrc"), "# nothing\n").unwrap();
-        for path in ["", ".git", ".git/hooks", ".git/hooks/pre-commit", ".envrc", "src", "src/main.c"] {
-            chown(project.join(path), Some(self.owner()), Some(self.owner())).unwrap();
-        }
-        project
-    }
-
-    fn owner(&self) -> u32 {
-        match self.mode {
-            Mode::Root => 0,
-            Mode::Rootless if rustix::process::geteuid().is_root() => STRANGER,
-            Mode::Rootless => rustix::process::getuid().as_raw(),
-        }
-    }
-
-    fn launch(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(example());
-        command.arg("--folder").arg(self.folder.path().join("storage"));
-        match self.mode {
-            Mode::Root => command.args(["--base", &BASE.to_string()]),
-            Mode::Rootless if rustix::process::geteuid().is_root() => {
-                command.args(["--drop", &STRANGER.to_string()])
-            }
-            Mode::Rootless => &mut command,
-        };
-        command.args(arguments).output().unwrap()
-    }
-
-    /// What a launch prints; `None` when this machine refuses, which is said.
-    fn printed(&self, arguments: &[&str]) -> Option<String> {
-        let output = self.launch(arguments);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if text.starts_with("skipped:") {
-            eprintln!("{text}");
-            return None;
-        }
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(complaints.is_empty(), "{:?}: {complaints}\n{text}", self.mode);
-        Some(text)
-    }
-}
-
-/// The example beside this test's own program.
-fn example() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let profile = own.ancestors().find(|a| a.ends_with("deps")).and_then(Path::parent).unwrap();
-    let example = profile.join("examples/launch");
-    assert!(example.exists(), "{} is built by `cargo test`", example.display());
-    example
 }
 
 /// Runs a script in every mode and compares what it prints, line by line.
 fn expect(script: &str, lines: &[&str]) {
-    for mode in modes() {
-        let Some(text) = World::new(mode).printed(&[script]) else { continue };
-        let found: Vec<&str> = text.lines().collect();
-        assert_eq!(found, lines, "{mode:?}");
-    }
+    world::expect(&[script], lines);
 }
 
 #[test]
@@ -154,7 +83,7 @@ fn the_kernel_cannot_be_told_anything() {
 fn the_four_properties_hold_as_seen_from_inside_and_outside() {
     for mode in modes() {
         let world = World::new(mode);
-        let project = world.project();
+        let project = project(&world);
         let Some(text) = world.printed(&["--probe", "--project", project.to_str().unwrap(), "true"]) else {
             continue;
         };
@@ -248,7 +177,7 @@ fn tools_of_developers_run() {
 fn a_project_keeps_its_owner_and_its_protected_paths() {
     for mode in modes() {
         let world = World::new(mode);
-        let project = world.project();
+        let project = project(&world);
         let path = project.to_str().unwrap();
         let script = format!(
             "cd {path} && stat -c '%u %g' . src/main.c && echo x > new && mkdir -p deep/er && \
@@ -281,7 +210,7 @@ fn a_project_keeps_its_owner_and_its_protected_paths() {
         assert_eq!(fs::read_to_string(project.join(".envrc")).unwrap(), "# nothing\n");
         for new in ["new", "deep/er", ".git/HEAD"] {
             let metadata = fs::metadata(project.join(new)).unwrap();
-            assert_eq!((metadata.uid(), metadata.gid()), (world.owner(), world.owner()), "{mode:?} {new}");
+            assert_eq!((metadata.uid(), metadata.gid()), (owner(&world), owner(&world)), "{mode:?} {new}");
             assert_eq!(metadata.mode() & 0o6000, 0);
         }
     }
@@ -291,7 +220,7 @@ fn a_project_keeps_its_owner_and_its_protected_paths() {
 fn a_read_only_project_and_a_forbidden_target() {
     for mode in modes() {
         let world = World::new(mode);
-        let project = world.project();
+        let project = project(&world);
         let path = project.to_str().unwrap();
         let script = "cat /srv/p/src/main.c; touch /srv/p/x 2>/dev/null || echo refused";
         let arguments = ["--project", path, "--target", "/srv/p", "--read-only", script];
@@ -324,7 +253,7 @@ fn a_file_system_that_cannot_map_owners_is_refused_for_writing() {
 fn a_link_in_a_project_leads_no_mount_astray() {
     for mode in modes() {
         let world = World::new(mode);
-        let project = world.project();
+        let project = project(&world);
         fs::remove_file(project.join(".envrc")).unwrap();
         std::os::unix::fs::symlink("/etc", project.join(".envrc")).unwrap();
         let path = project.to_str().unwrap();

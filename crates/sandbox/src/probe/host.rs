@@ -23,6 +23,8 @@ pub struct HostFacts {
     pub capabilities: u64,
     /// Its network interfaces.
     pub interfaces: Vec<String>,
+    /// The devices to which its default routes lead.
+    pub default_routes: Vec<String>,
     /// Its mounts.
     pub mounts: Vec<MountFact>,
     /// Its hard limit on core dumps, in bytes.
@@ -61,6 +63,9 @@ impl HostFacts {
         }
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
         facts.mounts = read("mountinfo")?.lines().filter_map(parse_mount).collect();
+        // Where the kernel has no version 6, that file is missing.
+        let v6 = read("net/ipv6_route").unwrap_or_default();
+        facts.default_routes = default_routes(&read("net/route")?, &v6);
         facts.core_limit = read("limits")?
             .lines()
             .find_map(|l| l.strip_prefix("Max core file size"))
@@ -130,6 +135,25 @@ fn parse_status(text: &str) -> HostFacts {
     facts
 }
 
+/// The devices of default routes, of `/proc/net/route` and `/proc/net/ipv6_route`. Routes that only
+/// say that there is none are left out.
+fn default_routes(v4: &str, v6: &str) -> Vec<String> {
+    const REJECT: u32 = 0x200;
+    let v4 = v4.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (device, to, flags, mask) = (fields.first()?, fields.get(1)?, fields.get(3)?, fields.get(7)?);
+        let rejects = u32::from_str_radix(flags, 16).ok()? & REJECT != 0;
+        (!rejects && *to == "00000000" && *mask == "00000000").then(|| (*device).to_owned())
+    });
+    let v6 = v6.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (bits, flags, device) = (fields.get(1)?, fields.get(8)?, fields.get(9)?);
+        let rejects = u32::from_str_radix(flags, 16).ok()? & REJECT != 0;
+        (!rejects && *bits == "00").then(|| (*device).to_owned())
+    });
+    v4.chain(v6).collect()
+}
+
 /// Reads a line of mountinfo; see proc_pid_mountinfo(5).
 fn parse_mount(line: &str) -> Option<MountFact> {
     let (front, back) = line.split_once(" - ")?;
@@ -180,6 +204,21 @@ mod tests {
         assert_eq!(facts.uids, [1, 2, 3, 4]);
         assert_eq!(facts.capabilities, 0x11);
         assert_eq!(facts.confinement_faults(), ["it has capabilities: 11"]);
+    }
+
+    #[test]
+    fn default_routes_are_read() {
+        let v4 = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+                  lo\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n\
+                  eth0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n";
+        let (zero, one) = ("0".repeat(32), format!("{}1", "0".repeat(31)));
+        let v6 = format!(
+            "{zero} 00 {zero} 00 {zero} 00000400 00000001 00000000 80000001 eth1\n\
+             {one} 80 {zero} 00 {zero} 00000000 00000002 00000000 80200001 lo\n\
+             {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200 lo\n"
+        );
+        assert_eq!(default_routes(v4, &v6), ["lo", "eth1"]);
+        assert!(default_routes("", "").is_empty());
     }
 
     #[test]

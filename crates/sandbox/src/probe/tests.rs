@@ -33,6 +33,7 @@ fn good_host() -> HostFacts {
         seccomp: 2,
         capabilities: 0,
         interfaces: vec!["lo".to_owned()],
+        default_routes: Vec::new(),
         mounts: vec![
             mount("/", 7, "tmpfs", false),
             mount("/tmp", 7, "tmpfs", true),
@@ -52,6 +53,8 @@ fn status(property: Property, evidence: &str, host: &HostFacts, abi: u8) -> Prop
         evidence,
         host,
         identity: &identity(),
+        capture: None,
+        rules: None,
         landlock_abi: abi,
         storage_device: 7,
         storage_noswap: true,
@@ -104,6 +107,40 @@ fn each_changed_fact_of_the_host_breaks_its_property() {
         change(&mut host);
         assert!(!status(property, &good_evidence(), &host, 7).holds, "{property}: {host:?}");
     }
+}
+
+#[test]
+fn a_captured_network_has_its_rules_and_leads_nowhere_else() {
+    let routing = |capture, rules, routes: &str, devices: &[&str]| {
+        let mut host = good_host();
+        host.default_routes = devices.iter().map(|&d| d.to_owned()).collect();
+        let evidence = good_evidence().replace("routes=0", &format!("routes={routes}"));
+        let inputs = ProbeInputs {
+            evidence: &evidence,
+            host: &host,
+            identity: &identity(),
+            capture,
+            rules,
+            landlock_abi: 7,
+            storage_device: 7,
+            storage_noswap: true,
+            grants: &[],
+        };
+        verify(Property::Routing, &inputs).holds
+    };
+    let whole = Rules { generation: 2, chains: 5, rules: 19 };
+    let transparent = Some(Capture::Transparent);
+    assert!(whole.are_complete());
+    assert!(routing(transparent, Some(whole), "1", &["lo", "lo"]));
+    assert!(!routing(transparent, None, "1", &["lo", "lo"]));
+    assert!(!routing(transparent, Some(Rules { rules: 18, ..whole }), "1", &["lo"]));
+    assert!(!routing(transparent, Some(Rules { chains: 4, ..whole }), "1", &["lo"]));
+    assert!(!routing(transparent, Some(whole), "2", &["lo", "lo"]));
+    assert!(!routing(transparent, Some(whole), "1", &["lo", "eth0"]));
+    assert!(!routing(transparent, Some(whole), "0", &[]));
+    assert!(routing(Some(Capture::Explicit), None, "0", &[]));
+    assert!(!routing(Some(Capture::Explicit), None, "1", &["lo"]));
+    assert!(!routing(None, Some(whole), "1", &["lo"]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -86,6 +86,13 @@ impl Drop for Child {
         let _ = rustix::process::kill_process(self.pid, rustix::process::Signal::KILL);
         let _ = rustix::process::waitpid(Some(self.pid), rustix::process::WaitOptions::empty());
     }
+}
+
+/// Captures a connection in network and user namespaces that end with the attempt.
+pub(super) fn capture() -> io::Result<()> {
+    let child = Child::unshare(&[libc::CLONE_NEWUSER | libc::CLONE_NEWNET]).map_err(|(_, e)| e)?;
+    let (userns, netns) = (File::open(child.file("ns/user"))?, File::open(child.file("ns/net"))?);
+    crate::capture::try_out(userns.as_fd(), netns.as_fd())
 }
 
 /// Makes an unattached tmpfs that is never swapped.
