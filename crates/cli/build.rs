@@ -1,9 +1,9 @@
-//! Builds the two images that the binary embeds: the anchor and the keeper, each a small static
+//! Builds the three images that the binary embeds: anchor, keeper and gateway, each a static
 //! program.
 //!
 //! They are built by a cargo of their own, into a target folder of their own, so that neither
-//! waits for the lock that the outer cargo holds. `SESSILE_ANCHOR_IMAGE` and
-//! `SESSILE_KEEPER_IMAGE` name images that were built before, for packagers who build in steps.
+//! waits for the lock that the outer cargo holds. `SESSILE_ANCHOR_IMAGE`,
+//! `SESSILE_KEEPER_IMAGE` and `SESSILE_GATEWAY_IMAGE` name images that were built before, for packagers who build in steps.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -11,15 +11,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// An embedded program: its package (and binary) and the variable that names its image.
+/// An embedded program: its package, its binary and the variable that names its image.
 struct Image {
     package: &'static str,
+    program: &'static str,
     variable: &'static str,
 }
 
-const IMAGES: [Image; 2] = [
-    Image { package: "sessile-anchor", variable: "SESSILE_ANCHOR_IMAGE" },
-    Image { package: "sessile-keeper", variable: "SESSILE_KEEPER_IMAGE" },
+const IMAGES: [Image; 3] = [
+    Image { package: "sessile-anchor", program: "sessile-anchor", variable: "SESSILE_ANCHOR_IMAGE" },
+    Image { package: "sessile-keeper", program: "sessile-keeper", variable: "SESSILE_KEEPER_IMAGE" },
+    Image { package: "sessile-network", program: "sessile-gateway", variable: "SESSILE_GATEWAY_IMAGE" },
 ];
 
 fn main() {
@@ -41,12 +43,12 @@ fn build() -> Result<(), String> {
     for (image, given) in IMAGES.iter().zip(given) {
         let path = match (&given, &built) {
             (Some(path), _) => path.clone(),
-            (None, Some(nested)) => nested.binary(image.package),
-            (None, None) => return Err(format!("no image of {}", image.package)),
+            (None, Some(nested)) => nested.binary(image.program),
+            (None, None) => return Err(format!("no image of {}", image.program)),
         };
         // The copy keeps its time stamp while its bytes stay the same, and a lost nested target
         // folder doesn't break an outer build that is up to date.
-        let copy = out.join(image.package);
+        let copy = out.join(image.program);
         let bytes = fs::read(&path).map_err(|e| format!("cannot read the image {}: {e}", path.display()))?;
         if fs::read(&copy).ok().as_deref() != Some(&bytes[..]) {
             fs::write(&copy, &bytes).map_err(|e| format!("cannot write {}: {e}", copy.display()))?;
@@ -54,7 +56,7 @@ fn build() -> Result<(), String> {
         println!("cargo::rustc-env={}={}", image.variable, copy.display());
         match (given, &built) {
             (Some(path), _) => println!("cargo::rerun-if-changed={}", path.display()),
-            (None, Some(nested)) => nested.watch(image.package)?,
+            (None, Some(nested)) => nested.watch(image.program)?,
             (None, None) => {}
         }
     }
@@ -78,7 +80,7 @@ impl Nested {
         cargo.current_dir(&workspace).args(["build", "--quiet", "--locked", "--profile", "embedded"]);
         cargo.args(["--target", &triple]).arg("--target-dir").arg(&target);
         for image in &IMAGES {
-            cargo.args(["--package", image.package, "--bin", image.package]);
+            cargo.args(["--package", image.package, "--bin", image.program]);
         }
         // Tests stop keepers at chosen steps; what users install cannot be stopped so.
         if variable("PROFILE")? == "debug" {
@@ -91,7 +93,7 @@ impl Nested {
             cargo.output().map_err(|e| format!("cannot start cargo for the embedded programs: {e}"))?;
         if !output.status.success() {
             return Err(format!(
-                "the embedded programs (sessile-anchor, sessile-keeper) do not build ({}):\n{}",
+                "the embedded programs (anchor, keeper, gateway) do not build ({}):\n{}",
                 output.status,
                 String::from_utf8_lossy(&output.stderr)
             ));
@@ -99,14 +101,14 @@ impl Nested {
         Ok(Self { workspace, binaries: target.join(triple).join("embedded") })
     }
 
-    fn binary(&self, package: &str) -> PathBuf {
-        self.binaries.join(package)
+    fn binary(&self, program: &str) -> PathBuf {
+        self.binaries.join(program)
     }
 
     /// Has the script run again when a source file of the image changes, as cargo's own
     /// dependency file lists them, a manifest of theirs, or the lock file.
-    fn watch(&self, package: &str) -> Result<(), String> {
-        let path = self.binaries.join(format!("{package}.d"));
+    fn watch(&self, program: &str) -> Result<(), String> {
+        let path = self.binaries.join(format!("{program}.d"));
         let text = fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         let mut watched: BTreeSet<PathBuf> =
             [self.workspace.join("Cargo.toml"), self.workspace.join("Cargo.lock")].into();

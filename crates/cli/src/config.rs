@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use sessile_model::ids::ProfileName;
+use sessile_model::network::{Route, Unknown};
 use sessile_model::problem::ProblemKind;
 use sessile_model::property::Property;
 use sessile_model::quantity::{ByteSize, Millis};
@@ -15,6 +16,7 @@ use sessile_model::spec::Access;
 use thiserror::Error;
 
 use crate::failure::Failure;
+use crate::hosts::{HostArgument, Lists};
 use crate::keys::DetachKey;
 use crate::presets::Preset;
 use crate::request::{Cpu, MountArgument};
@@ -33,6 +35,8 @@ pub struct Config {
     pub profiles: BTreeMap<ProfileName, RunDefaults>,
     /// Agents, by name; one of the same name replaces a built-in one.
     pub presets: BTreeMap<String, Preset>,
+    /// Lists of hosts for `--allow @NAME`; one of the same name replaces a built-in one.
+    pub hosts: Lists,
     /// Tool sets, by name; one of the same name replaces a built-in one.
     pub tools: BTreeMap<String, ToolSet>,
 }
@@ -50,6 +54,16 @@ pub struct RunDefaults {
     /// `SRC[:DST][:ro|:rw]`, added to those of the command line.
     #[serde(deserialize_with = "texts")]
     pub mount: Vec<MountArgument>,
+    /// See `--route`.
+    pub route: Option<Route>,
+    /// See `--allow`, added to those of the command line.
+    pub allow: Vec<HostArgument>,
+    /// See `--ask`, added to those of the command line.
+    pub ask: Vec<HostArgument>,
+    /// See `--deny`, added to those of the command line.
+    pub deny: Vec<HostArgument>,
+    /// What becomes of hosts that no rule names: `"ask"` or `"deny"`.
+    pub unknown: Option<Unknown>,
     /// Names of variables to pass on where they are set.
     pub env: Vec<String>,
     /// Environment files, read before those of the command line.
@@ -138,6 +152,11 @@ impl RunDefaults {
             project: self.project.or(base.project),
             allow_hooks: self.allow_hooks.or(base.allow_hooks),
             tools: self.tools.or(base.tools),
+            route: self.route.or(base.route),
+            allow: self.allow.into_iter().chain(base.allow).collect(),
+            ask: self.ask.into_iter().chain(base.ask).collect(),
+            deny: self.deny.into_iter().chain(base.deny).collect(),
+            unknown: self.unknown.or(base.unknown),
             mount,
             env: joined(base.env, self.env),
             env_file,

@@ -16,6 +16,7 @@ mod commands;
 mod config;
 mod environment;
 mod failure;
+mod hosts;
 mod keys;
 mod output;
 mod presets;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use sessile_model::ids::{ProfileName, SessionName};
+use sessile_model::network::{Network, NetworkLimits, Route, Unknown};
 use sessile_model::problem::ProblemKind;
 use sessile_model::property::Property;
 use sessile_model::quantity::{ByteSize, Millis};
@@ -15,6 +16,7 @@ use thiserror::Error;
 use crate::config::{Config, ProjectDefault, RunDefaults};
 use crate::environment::{self, EnvArgument};
 use crate::failure::Failure;
+use crate::hosts::{self, HostArgument};
 use crate::presets;
 use crate::project::{ProjectArgument, Surroundings, utf8};
 use crate::tools;
@@ -64,6 +66,31 @@ pub struct SessionOptions {
     /// Read KEY=VALUE lines from standard input
     #[arg(long, help_heading = "What it may see")]
     pub env_stdin: bool,
+
+    /// Its way out: none, direct, or socks5://HOST:PORT [default: direct]
+    #[arg(long, value_name = "ROUTE", help_heading = "What it may reach")]
+    pub route: Option<Route>,
+    /// A host it may reach: api.example.com:443, '*.example.org', 192.0.2.1, or a list such as @github
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
+    pub allow: Vec<HostArgument>,
+    /// A host about which you are asked
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
+    pub ask: Vec<HostArgument>,
+    /// A host it may not reach
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
+    pub deny: Vec<HostArgument>,
+    /// Deny hosts that no rule names, instead of asking
+    #[arg(long, help_heading = "What it may reach")]
+    pub no_questions: bool,
+    /// Connections at once [default: 1024]
+    #[arg(long, value_name = "NUMBER", help_heading = "What it may reach")]
+    pub net_connections: Option<u32>,
+    /// Bytes in all, both ways, such as 500M
+    #[arg(long, value_name = "SIZE", help_heading = "What it may reach")]
+    pub net_bytes: Option<ByteSize>,
+    /// Bytes in a second, both ways, such as 2M
+    #[arg(long, value_name = "SIZE", help_heading = "What it may reach")]
+    pub net_rate: Option<ByteSize>,
 
     /// Memory of all its programs and its storage, such as 2G
     #[arg(long, value_name = "SIZE", help_heading = "What it may use")]
@@ -255,6 +282,7 @@ pub fn build(
         apply_preset(command, config, place, &mut mounts, &mut bins, &mut tool_env, &mut notices)?;
     tool_env.extend(tools::path_variable(&bins));
     let env = environment::merged([tool_env, given_environment(options, &defaults, &mut notices)?]);
+    let network = chosen_network(options, &defaults, config)?;
     let mut labels = defaults.labels;
     labels.extend(options.labels.iter().map(|Label(k, v)| (k.clone(), v.clone())));
     let mut accept_weaker = defaults.accept_weaker;
@@ -265,6 +293,7 @@ pub fn build(
         project: chosen_project(options, &defaults.project, defaults.allow_hooks, place)?,
         mounts: without_doubles(mounts),
         env,
+        network,
         limits: Limits {
             memory: options.memory.or(defaults.memory),
             cpu_percent: options.cpu.or(defaults.cpu).map(|c| c.0),
@@ -320,6 +349,33 @@ fn chosen_project(
     };
     let path = place.surroundings.accept(&folder)?;
     Ok(Some(Project { path, access, allow_hooks: options.allow_hooks || allow_hooks == Some(true) }))
+}
+
+fn chosen_network(
+    options: &SessionOptions,
+    defaults: &RunDefaults,
+    config: &Config,
+) -> Result<Network, Failure> {
+    let lists = hosts::lists(&config.hosts)?;
+    let targets = |given: &[HostArgument], more: &[HostArgument]| {
+        let all: Vec<HostArgument> = given.iter().chain(more).cloned().collect();
+        hosts::resolve(&all, &lists)
+    };
+    Ok(Network {
+        route: options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default(),
+        allow: targets(&options.allow, &defaults.allow)?,
+        ask: targets(&options.ask, &defaults.ask)?,
+        deny: targets(&options.deny, &defaults.deny)?,
+        unknown: match options.no_questions {
+            true => Unknown::Deny,
+            false => defaults.unknown.unwrap_or_default(),
+        },
+        limits: NetworkLimits {
+            connections: options.net_connections,
+            bytes: options.net_bytes,
+            rate: options.net_rate,
+        },
+    })
 }
 
 /// Replaces a preset's name by its program, and adds what that needs.

@@ -121,6 +121,11 @@ impl Directory {
         self.lock().values().any(|l| l.slot == Some(slot))
     }
 
+    /// The ids of all.
+    pub fn ids(&self) -> Vec<SessionId> {
+        self.lock().keys().copied().collect()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.lock().len()

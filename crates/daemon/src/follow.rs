@@ -217,6 +217,9 @@ async fn introduce(daemon: &Daemon, id: SessionId) -> Result<Introduced, LinkErr
                 | Reply::Receipt(_)
                 | Reply::Exported(_)
                 | Reply::Changes(_)
+                | Reply::Questions(_)
+                | Reply::Traffic(_)
+                | Reply::Published(_)
                 | Reply::Applied(_) => return Ok(Introduced::Unopened),
             },
             Said::Event(_, Event::Record(record)) => note(daemon, id, *record),

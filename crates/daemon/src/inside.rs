@@ -112,6 +112,8 @@ struct Nature {
 fn nature(request: &Request) -> Nature {
     let (prompt, repeatable) = match request {
         Request::Show { .. } | Request::Screen { .. } | Request::Output { .. } => (true, true),
+        Request::Questions | Request::Traffic => (true, true),
+        Request::Answer { .. } | Request::Publish(_) => (true, false),
         Request::Diff => (false, true),
         Request::Pause | Request::Resume | Request::Resize(_) => (true, true),
         Request::End { .. } | Request::Collect | Request::Wait(_) => (false, true),

@@ -24,6 +24,7 @@ const ANCHOR_LISTENER: i32 = 3;
 const KEEPER_LISTENER: i32 = 4;
 const ANCHOR_IMAGE: i32 = 5;
 const KEEPER_IMAGE: i32 = 6;
+const GATEWAY_IMAGE: i32 = 7;
 /// Where programs that a keeper needs are found (`newuidmap`).
 const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -34,6 +35,8 @@ pub struct Images {
     pub anchor: OwnedFd,
     /// The keeper's.
     pub keeper: OwnedFd,
+    /// The gateway's.
+    pub gateway: OwnedFd,
 }
 
 /// Why a session's anchor could not be started. Nothing is left of it.
@@ -87,6 +90,7 @@ fn start_in(folders: &Folders, id: SessionId, images: &Images) -> Result<Child, 
         FdMapping { parent_fd: keeper_listener, child_fd: KEEPER_LISTENER },
         FdMapping { parent_fd: copy(&images.anchor)?, child_fd: ANCHOR_IMAGE },
         FdMapping { parent_fd: copy(&images.keeper)?, child_fd: KEEPER_IMAGE },
+        FdMapping { parent_fd: copy(&images.gateway)?, child_fd: GATEWAY_IMAGE },
     ];
     // Resolved in the child after the descriptors have their numbers there.
     let mut command = Command::new(format!("/proc/self/fd/{ANCHOR_IMAGE}"));
@@ -195,7 +199,11 @@ mod tests {
         let folders = folders(top.path());
         let id = record(1, None, sessile_model::State::Bringup).id;
         // A program that stays, in the anchor's place: its descriptors can be looked at.
-        let images = Images { anchor: image_of("/usr/bin/sleep"), keeper: image_of("/bin/true") };
+        let images = Images {
+            anchor: image_of("/usr/bin/sleep"),
+            keeper: image_of("/bin/true"),
+            gateway: image_of("/bin/true"),
+        };
         let mut command = Command::new("/proc/self/fd/5");
         command.arg0("sleep").arg("1000").env_clear().stdin(Stdio::null()).process_group(0);
         let listeners = [("a", SocketType::SEQPACKET), ("k", SocketType::STREAM)]
@@ -207,6 +215,7 @@ mod tests {
                 FdMapping { parent_fd: keeper, child_fd: KEEPER_LISTENER },
                 FdMapping { parent_fd: images.anchor.try_clone().unwrap(), child_fd: ANCHOR_IMAGE },
                 FdMapping { parent_fd: images.keeper.try_clone().unwrap(), child_fd: KEEPER_IMAGE },
+                FdMapping { parent_fd: copy(&images.gateway)?, child_fd: GATEWAY_IMAGE },
             ])
             .unwrap();
         let mut child = command.spawn().unwrap();
@@ -233,7 +242,11 @@ mod tests {
         // Nobody else holds the listener.
         assert!(std::os::unix::net::UnixStream::connect(folders.runtime.join("k")).is_err());
         // And the real way in: the program runs, gets its arguments, and ends.
-        let images = Images { anchor: image_of("/usr/bin/env"), keeper: image_of("/bin/true") };
+        let images = Images {
+            anchor: image_of("/usr/bin/env"),
+            keeper: image_of("/bin/true"),
+            gateway: image_of("/bin/true"),
+        };
         let mut child = start(&folders, id, &images).unwrap();
         assert!(!child.wait().await.unwrap().success());
         assert!(folders.keeper_socket(id).exists() && folders.state_of(id).is_dir());
@@ -246,7 +259,7 @@ mod tests {
         let id = record(1, None, sessile_model::State::Bringup).id;
         let not_a_program = tempfile::NamedTempFile::new().unwrap();
         let anchor = image_of(not_a_program.path().to_str().unwrap());
-        let images = Images { anchor, keeper: image_of("/bin/true") };
+        let images = Images { anchor, keeper: image_of("/bin/true"), gateway: image_of("/bin/true") };
         assert!(matches!(start(&folders, id, &images), Err(LaunchError::Spawn(_))));
         assert!(!folders.runtime_of(id).exists() && !folders.state_of(id).exists());
     }

@@ -148,6 +148,9 @@ async fn hand_over(
         | Reply::Receipt(_)
         | Reply::Exported(_)
         | Reply::Changes(_)
+        | Reply::Questions(_)
+        | Reply::Traffic(_)
+        | Reply::Published(_)
         | Reply::Applied(_) => {
             Err(Problem::new(ProblemKind::Failed, "the session ended while it was opened"))
         }

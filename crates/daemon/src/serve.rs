@@ -44,6 +44,8 @@ pub struct Config<'a> {
     pub anchor_image: &'static [u8],
     /// The keeper's program.
     pub keeper_image: &'static [u8],
+    /// The gateway's program.
+    pub gateway_image: &'static [u8],
     /// The program's version.
     pub version: &'static str,
     /// Called once when requests are about to be answered.
@@ -128,6 +130,7 @@ async fn serve(config: Config<'_>, folders: Folders, listener: UnixListener) -> 
         images: Images {
             anchor: image::seal("sessile-anchor", config.anchor_image).map_err(DaemonError::Image)?,
             keeper: image::seal("sessile-keeper", config.keeper_image).map_err(DaemonError::Image)?,
+            gateway: image::seal("sessile-gateway", config.gateway_image).map_err(DaemonError::Image)?,
         },
         folders,
         directory: Directory::default(),

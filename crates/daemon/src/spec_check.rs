@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path};
 
+use sessile_model::network::{MAX_RULES, Network, Route};
 use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::{EnvVar, Limits};
 use sessile_model::{Problem, ProblemKind, Spec};
@@ -44,6 +45,7 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
         }
     }
     limits(&spec.limits)?;
+    network(&spec.network)?;
     for (what, value) in [("ttl", spec.ttl), ("idle_timeout", spec.idle_timeout), ("linger", spec.linger)] {
         if value.is_some_and(|v| v.0 == 0 || v > MAX_DURATION) {
             return Err(bad(format!("{what} must be longer than nothing and at most 100 years")));
@@ -99,6 +101,21 @@ fn counted(len: usize, what: &str) -> Result<usize, Problem> {
             .hint("pass it through a file or standard input"));
     }
     Ok(len)
+}
+
+fn network(network: &Network) -> Result<(), Problem> {
+    let rules = network.allow.len() + network.ask.len() + network.deny.len();
+    if rules > MAX_RULES {
+        return Err(bad(format!("{rules} rules for hosts, at most {MAX_RULES} fit")));
+    }
+    if network.limits.connections == Some(0) {
+        return Err(bad("no connections at all: that is the route none"));
+    }
+    match network.route {
+        Route::Tor => Err(Problem::new(ProblemKind::Unsupported, "the route tor is not there yet")
+            .hint("socks5://127.0.0.1:9050 goes by a tor that runs already")),
+        Route::None | Route::Direct | Route::Socks5 { .. } => Ok(()),
+    }
 }
 
 fn limits(limits: &Limits) -> Result<(), Problem> {

@@ -106,6 +106,7 @@ fn run_in(folders: &Folders) -> Result<(), DaemonError> {
         state_dir: &folders.state,
         anchor_image: NO_ANCHOR,
         keeper_image: NO_ANCHOR,
+        gateway_image: NO_ANCHOR,
         version: "test",
         listening: None,
     })
@@ -407,6 +408,7 @@ fn a_keeper_that_dies_at_once_is_told_and_leaves_nothing() {
             state_dir: &folders.state,
             anchor_image: image,
             keeper_image: NO_ANCHOR,
+            gateway_image: NO_ANCHOR,
             version: "test",
             listening: None,
         })

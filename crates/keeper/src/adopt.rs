@@ -11,6 +11,7 @@ use sessile_anchor::ring::Ring;
 use sessile_journal::log::{Log, OpenError};
 use sessile_model::ids::AppName;
 use sessile_model::state::{Component, Exit};
+use sessile_sandbox::capture::Listeners;
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::processes;
 use sessile_sandbox::space::Space;
@@ -22,6 +23,7 @@ use crate::app::App;
 use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
 use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
 use crate::keeper::Keeper;
+use crate::route::{LISTENERS, RouteState};
 use crate::screen::ScreenModel;
 use crate::task::{Output, Streams, Task};
 
@@ -85,6 +87,7 @@ impl Keeper {
             return;
         };
         let mut store: Store = held.into_iter().collect();
+        self.route = RouteState::adopt(&mut store);
         let entries = match Log::open::<Entry>(&self.seat.state) {
             Ok(opened) => {
                 self.log = Some(opened.log);
@@ -114,6 +117,7 @@ impl Keeper {
                 self.advance(Event::KeeperRestarted);
                 self.hear_of_exits();
                 self.report_running();
+                self.greet_gateway();
                 self.look_at_anchor();
             }
             None => self.recover(&mut store, &entries),
@@ -312,11 +316,21 @@ impl Keeper {
 fn adopt_app(store: &mut Store, facts: &AppFacts) -> Option<App> {
     let mut part = |part: &str| store.remove(&format!("app/{}/{part}", facts.name));
     let (init, control, ptmx) = (part("init")?, part("control")?, part("ptmx")?);
+    let netns = part("netns");
+    let listeners = match LISTENERS.map(part) {
+        [Some(tcp4), Some(tcp6), Some(dns4), Some(dns6)] => {
+            Some(Listeners { tcp: [tcp4, tcp6], dns: [dns4, dns6] })
+        }
+        _ => None,
+    };
     Some(App {
         pid: Some(facts.pid).filter(|&pid| pid != 0).or_else(|| pid_of(&init)).unwrap_or(0),
         init,
         control: Control::from_fd(control),
         ptmx,
+        netns,
+        listeners,
+        capture: None,
         next_task: facts.next_task,
         gone: false,
         landlock_abi: facts.landlock_abi,

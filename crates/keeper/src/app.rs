@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use sessile_anchor::control::Control;
+use sessile_sandbox::capture::{Capture, Listeners};
 use sessile_sandbox::probe::HostFacts;
 
 /// A sandbox: its first process and what reaches into it.
@@ -16,6 +17,13 @@ pub struct App {
     pub control: Control,
     /// Where new terminals come from.
     pub ptmx: OwnedFd,
+    /// Its network namespace.
+    pub netns: Option<OwnedFd>,
+    /// Where what it sends arrives, when it has a route.
+    pub listeners: Option<Listeners>,
+    /// How its network is captured, when it has a route. Not known of an app that another keeper
+    /// launched.
+    pub capture: Option<Capture>,
     /// Number of its next task.
     pub next_task: u32,
     /// Its init is gone, and everything in it.
@@ -28,6 +36,6 @@ pub struct App {
     pub host: Option<HostFacts>,
 }
 
-/// The names under which the anchor keeps an app's descriptors. `netns`, its network namespace, is
-/// where a route's listeners are made.
+/// The names under which the anchor keeps an app's descriptors; those of its listeners, where it has
+/// a route, come behind.
 pub const PARTS: [&str; 4] = ["init", "control", "ptmx", "netns"];

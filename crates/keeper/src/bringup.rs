@@ -13,6 +13,7 @@ use sessile_model::property::{Property, PropertyStatus};
 use sessile_model::spec::{EnvVar, Limits};
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::app::{AppPlan, LaunchError, launch};
+use sessile_sandbox::capture::Capture;
 use sessile_sandbox::cgroup::{Cgroup, CgroupError};
 use sessile_sandbox::probe::{self, HostFacts, ProbeInputs};
 use sessile_sandbox::space::{self, SpacePlan};
@@ -67,8 +68,8 @@ impl Keeper {
             BringupStep::Cgroup => self.make_cgroup(),
             BringupStep::Keys => self.make_keys(),
             BringupStep::Storage => self.make_storage(),
-            // Apps are born into a network namespace of their own with nothing but `lo`; the probe
-            // of routing shows it.
+            // Apps are born into a network namespace of their own with nothing but `lo`, as the
+            // probe of routing shows; the gateway is started when the first packet comes.
             BringupStep::Route => Ok(()),
             BringupStep::Sandbox => {
                 self.hold_places()?;
@@ -224,7 +225,7 @@ impl Keeper {
                 project: self.project_mount(spec),
                 mounts: plan::mounts(spec),
                 extra_etc: Vec::new(),
-                network: sessile_sandbox::capture::Network::Closed,
+                network: self.network(),
                 max_processes: spec.limits.pids.unwrap_or(Limits::DEFAULT_PIDS),
                 cgroup: self.cgroup.as_ref(),
                 image: self.seat.image.as_fd(),
@@ -239,7 +240,11 @@ impl Keeper {
             ("ptmx", launched.ptmx.as_fd()),
             ("netns", launched.netns.as_fd()),
         ];
-        for (part, fd) in parts {
+        let listeners = launched.listeners.iter().flat_map(|l| {
+            let fds = [&l.tcp[0], &l.tcp[1], &l.dns[0], &l.dns[1]].map(AsFd::as_fd);
+            crate::route::LISTENERS.into_iter().zip(fds)
+        });
+        for (part, fd) in parts.into_iter().chain(listeners) {
             self.keep(&format!("app/{name}/{part}"), &fd).map_err(|e| failed("the anchor", &e))?;
         }
         let mut control = Control::from_fd(launched.control);
@@ -251,6 +256,9 @@ impl Keeper {
                 init: launched.init,
                 control,
                 ptmx: launched.ptmx,
+                netns: Some(launched.netns),
+                listeners: launched.listeners,
+                capture: launched.capture,
                 next_task: 1,
                 gone: false,
                 landlock_abi: launched.landlock_abi,
@@ -268,7 +276,7 @@ impl Keeper {
             });
         }
         self.changed = true;
-        Ok(())
+        self.order_app(name)
     }
 
     /// Probes one property: in full the first time, then what can change.
@@ -350,7 +358,17 @@ impl Keeper {
             storage_noswap: space.storage_noswap,
             grants: &plan::granted_paths(&facts.spec),
         };
-        probe::verify(property, &inputs)
+        let mut status = probe::verify(property, &inputs);
+        if property == Property::Identity {
+            status.evidence.extend(crate::route::sight(&facts.spec.network));
+        }
+        if property == Property::Routing && app.capture == Some(Capture::Explicit) {
+            status.evidence.push(
+                "nothing is redirected here: programs reach hosts by the proxy in their environment alone"
+                    .to_owned(),
+            );
+        }
+        status
     }
 }
 

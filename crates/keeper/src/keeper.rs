@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
 use crate::client::{Client, ClientId};
 use crate::facts::Facts;
+use crate::route::RouteState;
 use crate::seat::Seat;
 use crate::task::{InputSource, PendingInput, Streams, Task};
 use crate::waits::PendingWait;
@@ -53,6 +54,7 @@ pub struct Keeper {
     pub(crate) space: Option<Space>,
     pub(crate) apps: BTreeMap<AppName, App>,
     pub(crate) tasks: BTreeMap<AppName, Task>,
+    pub(crate) route: RouteState,
 
     pub(crate) clients: BTreeMap<ClientId, Client>,
     pub(crate) next_client: u32,
@@ -103,6 +105,7 @@ impl Keeper {
             space: None,
             apps: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            route: RouteState::default(),
             clients: BTreeMap::new(),
             next_client: 0,
             opener: None,
@@ -223,8 +226,7 @@ impl Keeper {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            // There is no route but none: nothing to cut before the wipe's own step.
-            Effect::CutRoute => {}
+            Effect::CutRoute => self.cut_gateway(),
             Effect::Journal(entry) => {
                 let outcome = self.log.as_mut().map(|log| log.append(&entry));
                 self.log_dirty = true;

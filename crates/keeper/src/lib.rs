@@ -27,6 +27,7 @@ mod project;
 mod record;
 mod rehearsal;
 mod requests;
+mod route;
 mod screen;
 mod seat;
 mod spawn;

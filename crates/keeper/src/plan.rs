@@ -38,7 +38,7 @@ pub fn grants(spec: &Spec, variables: &[EnvVar]) -> Vec<Grant> {
         }
     });
     let env = variables.iter().map(|variable| Grant::Env { name: variable.name.clone() });
-    project.chain(mounts).chain(env).collect()
+    project.chain(mounts).chain(env).chain(crate::route::grants(&spec.network)).collect()
 }
 
 /// Paths of the project that stay read-only.

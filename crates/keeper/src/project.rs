@@ -175,7 +175,7 @@ impl Keeper {
     }
 
     /// Notes that something left the session, in the record and the journal.
-    fn grant(&mut self, grant: Grant) {
+    pub(crate) fn grant(&mut self, grant: Grant) {
         if let Some(facts) = &mut self.facts {
             facts.grants.push(grant.clone());
         }

@@ -152,6 +152,19 @@ impl Keeper {
                 self.admit(&Ask::Apply)?;
                 self.apply(&apply).map(|applied| Reply::Applied(applied).into())
             }
+            Request::Questions => Ok(Reply::Questions(self.questions()).into()),
+            Request::Answer { question, answer } => {
+                self.answer(question, &answer)?;
+                Ok(Reply::Done.into())
+            }
+            Request::Traffic => Ok(match self.view_traffic(id, channel)? {
+                Some(traffic) => Reply::Traffic(traffic).into(),
+                None => Answer::Later,
+            }),
+            Request::Publish(publish) => {
+                self.admit(&Ask::Exec)?;
+                self.publish_port(&publish).map(|published| Reply::Published(published).into())
+            }
             Request::Collect => {
                 self.ask(&Ask::Collect, Event::Collected)?;
                 Ok(Reply::Done.into())

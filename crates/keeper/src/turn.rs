@@ -32,6 +32,9 @@ enum Source {
     Listener,
     App(AppName),
     Input,
+    /// An app sent something, and no gateway runs.
+    Knock,
+    Gateway,
     Client(ClientId),
 }
 
@@ -129,6 +132,8 @@ impl Keeper {
                 Source::App(app) => self.hear_app(&app),
                 // Written in the next turn.
                 Source::Input => {}
+                Source::Knock => self.start_gateway(),
+                Source::Gateway => self.hear_gateway(),
                 Source::Client(id) => self.hear_client(id, flags),
             }
         }
@@ -158,6 +163,12 @@ impl Keeper {
             if let Some(sink) = task.sink() {
                 watch(Source::Input, sink, PollFlags::OUT);
             }
+        }
+        for listener in self.unserved() {
+            watch(Source::Knock, listener, PollFlags::IN);
+        }
+        if let Some(link) = self.route.link() {
+            watch(Source::Gateway, link, PollFlags::IN);
         }
         for (&id, client) in &self.clients {
             let held_up = client

@@ -65,7 +65,7 @@ impl Keeper {
             }
             // Asked for by `wipe` in its own way, since it takes time.
             WipeStep::SignalApps => WipeEvidence::NothingToDo,
-            WipeStep::CutRoute => WipeEvidence::NoRoute,
+            WipeStep::CutRoute => self.close_route(),
             WipeStep::Freeze => match self.freeze() {
                 Ok((0, _)) => WipeEvidence::NothingToDo,
                 Ok((count, how)) => WipeEvidence::Frozen { count, how: how.to_owned() },
@@ -79,7 +79,11 @@ impl Keeper {
             WipeStep::UnmountStorage => self.release_storage(),
             WipeStep::OverwriteRings => self.overwrite_rings(),
             WipeStep::DestroyKeys => self.destroy_keys(),
-            WipeStep::RetireRoute => WipeEvidence::NothingToDo,
+            WipeStep::RetireRoute => {
+                let residue = self.gateway_residue();
+                self.add_residue(residue.into_iter().collect());
+                WipeEvidence::NothingToDo
+            }
             WipeStep::FinaliseAudit => self.finalise_log(),
             WipeStep::RemoveTraces => self.remove_traces(),
             WipeStep::Verify => self.verify_wiped(),
@@ -251,7 +255,7 @@ impl Keeper {
         self.release_places();
         let count = self.apps.len() as u32;
         for name in std::mem::take(&mut self.apps).keys() {
-            for part in crate::app::PARTS {
+            for part in crate::app::PARTS.into_iter().chain(crate::route::LISTENERS) {
                 let _ = self.seat.link.remove(&format!("app/{name}/{part}"));
             }
         }

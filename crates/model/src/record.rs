@@ -117,6 +117,22 @@ pub enum Grant {
         /// Its name, never its value.
         name: String,
     },
+    /// A host that it may reach, or hosts.
+    Host {
+        /// Which, with the port where only one is meant; dropped at the close unless the record was
+        /// to be kept.
+        target: Option<String>,
+    },
+    /// A port of an app that is published on the host's loopback.
+    Port {
+        /// The app.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        app: AppName,
+        /// Its port.
+        port: u16,
+        /// The port on the host.
+        local: u16,
+    },
     /// A file or folder that was exported.
     Export {
         /// Bytes that left.
@@ -137,7 +153,10 @@ impl Grant {
             Self::Project { access, .. } => Self::Project { path: None, access, protected: Vec::new() },
             Self::Mount { writable, .. } => Self::Mount { source: None, target: None, writable },
             Self::Tools { .. } => Self::Tools { path: None },
-            kept @ (Self::Env { .. } | Self::Export { .. } | Self::Applied { .. }) => kept,
+            Self::Host { .. } => Self::Host { target: None },
+            kept @ (Self::Env { .. } | Self::Port { .. } | Self::Export { .. } | Self::Applied { .. }) => {
+                kept
+            }
         }
     }
 }

@@ -267,6 +267,19 @@ pub enum Request {
     Diff,
     /// Writes a copied project's changes back.
     Apply(api::Apply),
+    /// What the session's apps wait for somebody to decide.
+    Questions,
+    /// Answers a question.
+    Answer {
+        /// Its number.
+        question: u32,
+        /// The answer.
+        answer: api::Answer,
+    },
+    /// The session's traffic.
+    Traffic,
+    /// Publishes an app's port on the host's loopback.
+    Publish(api::Publish),
     /// Marks the result of a lingering session as collected, which ends it.
     Collect,
 }
@@ -334,6 +347,12 @@ pub enum Reply {
     Changes(api::Changes),
     /// What was written back.
     Applied(api::Applied),
+    /// What somebody is to decide.
+    Questions(Vec<api::Question>),
+    /// The traffic.
+    Traffic(api::Traffic),
+    /// Where a port is published.
+    Published(api::Published),
     /// It was refused or failed.
     Problem(Problem),
 }

@@ -31,6 +31,7 @@ pub mod probe;
 pub mod processes;
 mod root;
 pub mod seccomp;
+pub mod service;
 pub mod space;
 mod step;
 pub mod survey;

@@ -87,6 +87,10 @@ impl Call<'_> {
                 self.journal(Fact::Granted { grant: grant.without_paths() });
                 Stage::Bringup { bringup }
             }
+            Event::Answered { question, verdict, always, timed_out, why } => {
+                self.journal(Fact::Answered { question, verdict, always, timed_out, why });
+                Stage::Bringup { bringup }
+            }
             Event::KeeperRestarted => {
                 self.journal(Fact::KeeperRestarted);
                 match bringup {

@@ -43,6 +43,10 @@ impl Call<'_> {
                 self.journal(Fact::Granted { grant: grant.without_paths() });
                 Stage::Ending { outcome, teardown }
             }
+            Event::Answered { question, verdict, always, timed_out, why } => {
+                self.journal(Fact::Answered { question, verdict, always, timed_out, why });
+                Stage::Ending { outcome, teardown }
+            }
             Event::KeeperRestarted => {
                 self.journal(Fact::KeeperRestarted);
                 teardown.ask(&mut self.plan);
@@ -99,6 +103,10 @@ impl Call<'_> {
             }
             Event::Granted { grant } => {
                 self.journal(Fact::Granted { grant: grant.without_paths() });
+                Stage::Failed { component, cause, teardown }
+            }
+            Event::Answered { question, verdict, always, timed_out, why } => {
+                self.journal(Fact::Answered { question, verdict, always, timed_out, why });
                 Stage::Failed { component, cause, teardown }
             }
             Event::KeeperRestarted => {

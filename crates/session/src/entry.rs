@@ -1,6 +1,7 @@
 //! What the journal keeps of a session: ids and kinds, never content.
 
 use serde::{Deserialize, Serialize};
+use sessile_model::api::Verdict;
 use sessile_model::receipt::WipeLine;
 use sessile_model::record::Grant;
 use sessile_model::state::{Exit, Outcome};
@@ -82,6 +83,19 @@ pub enum Fact {
     Granted {
         /// What, without paths.
         grant: Grant,
+    },
+    /// A question about a connection was settled.
+    Answered {
+        /// Its number.
+        question: u32,
+        /// How.
+        verdict: Verdict,
+        /// For the rest of the session.
+        always: bool,
+        /// Nobody answered in time.
+        timed_out: bool,
+        /// Why, in the words of whoever answered.
+        why: Option<String>,
     },
     /// A new keeper took over.
     KeeperRestarted,

@@ -1,5 +1,6 @@
 //! What can happen to a session.
 
+use sessile_model::api::Verdict;
 use sessile_model::receipt::{WipeEvidence, WipeStep};
 use sessile_model::record::Grant;
 use sessile_model::state::{Component, EndedBy, Exit};
@@ -97,6 +98,19 @@ pub enum Event {
     Granted {
         /// What; its paths are dropped before it is journaled.
         grant: Grant,
+    },
+    /// A question of the gateway's was settled.
+    Answered {
+        /// Its number.
+        question: u32,
+        /// How.
+        verdict: Verdict,
+        /// For the rest of the session.
+        always: bool,
+        /// Nobody answered in time.
+        timed_out: bool,
+        /// Why, in the words of whoever answered.
+        why: Option<String>,
     },
     /// The anchor died, and the apps with it.
     AnchorDied,

@@ -67,6 +67,7 @@ impl Call<'_> {
             | Event::EndRequested { .. }
             | Event::Collected
             | Event::Granted { .. }
+            | Event::Answered { .. }
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
             | Event::StepDone { .. }
@@ -131,6 +132,7 @@ impl Call<'_> {
             | Event::EndRequested { .. }
             | Event::Collected
             | Event::Granted { .. }
+            | Event::Answered { .. }
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
             | Event::StepDone { .. }
@@ -188,6 +190,10 @@ impl Call<'_> {
             }
             Event::Granted { grant } => {
                 self.journal(Fact::Granted { grant: grant.without_paths() });
+                Either::Stays(run)
+            }
+            Event::Answered { question, verdict, always, timed_out, why } => {
+                self.journal(Fact::Answered { question, verdict, always, timed_out, why });
                 Either::Stays(run)
             }
             Event::AnchorDied => Either::Leaves(self.fail(Component::Anchor, ANCHOR_DIED.to_owned(), None)),

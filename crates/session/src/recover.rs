@@ -90,6 +90,7 @@ fn read<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Told, Unreco
             | Fact::Attached { .. }
             | Fact::Detached { .. }
             | Fact::Granted { .. }
+            | Fact::Answered { .. }
             | Fact::KeeperRestarted
             | Fact::TearingDown { .. }
             | Fact::Wiped { .. }
@@ -116,6 +117,7 @@ fn read<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Told, Unreco
             | Fact::Attached { .. }
             | Fact::Detached { .. }
             | Fact::Granted { .. }
+            | Fact::Answered { .. }
             | Fact::KeeperRestarted
             | Fact::Closed { .. } => {}
         }

@@ -192,6 +192,7 @@ impl World {
             | Event::ResumeRequested
             | Event::Collected
             | Event::Granted { .. }
+            | Event::Answered { .. }
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
             | Event::Tick

@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::ptr::null_mut;
 
-use crate::protocol::MAX_PUMPS;
+use crate::protocol::{MAX_PUMPS, Name};
 use crate::{inherit, sys};
 use children::Children;
 use held::Held;
@@ -31,6 +31,10 @@ const LISTENER: RawFd = 3;
 const KEEPER_LISTENER: RawFd = 4;
 const IMAGE: RawFd = 5;
 const KEEPER_IMAGE: RawFd = 6;
+/// May be absent.
+const GATEWAY_IMAGE: RawFd = 7;
+/// The name under which the keeper finds the gateway's image.
+const GATEWAY_NAME: &str = "gateway/image";
 
 /// Most supervisors served at once; a further one takes the place of the one served longest.
 const SUPERVISORS: usize = 4;
@@ -105,7 +109,7 @@ impl Anchor {
             libc::chdir(c"/".as_ptr());
             libc::prctl(libc::PR_SET_NAME, c"sessile-anchor".as_ptr());
             libc::prctl(libc::PR_SET_DUMPABLE, 0);
-            libc::syscall(libc::SYS_close_range, KEEPER_IMAGE + 1, u32::MAX, 0);
+            libc::syscall(libc::SYS_close_range, GATEWAY_IMAGE + 1, u32::MAX, 0);
             loop {
                 let fd = sys::check(libc::open(c"/dev/null".as_ptr(), libc::O_RDWR))?;
                 if fd > 2 {
@@ -123,6 +127,9 @@ impl Anchor {
             arguments,
             environment,
         )?;
+        if let (Ok(image), Some(name)) = (inherit::take(GATEWAY_IMAGE), Name::new(GATEWAY_NAME)) {
+            self.store.put(&name, image);
+        }
         // Without a keeper the anchor is still of use: the daemon can have another one started.
         if let Ok(link) = self.children.spawn_keeper() {
             self.link.set(link);

@@ -382,6 +382,9 @@ impl<'a> Conversation<'a> {
             | Reply::Receipt(_)
             | Reply::Exported(_)
             | Reply::Changes(_)
+            | Reply::Questions(_)
+            | Reply::Traffic(_)
+            | Reply::Published(_)
             | Reply::Applied(_) => Ok(None),
         }
     }

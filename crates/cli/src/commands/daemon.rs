@@ -21,6 +21,7 @@ const STOP_SECONDS: i64 = 10;
 /// The anchor's and the keeper's programs, as `build.rs` built them.
 const ANCHOR_IMAGE: &[u8] = include_bytes!(env!("SESSILE_ANCHOR_IMAGE"));
 const KEEPER_IMAGE: &[u8] = include_bytes!(env!("SESSILE_KEEPER_IMAGE"));
+const GATEWAY_IMAGE: &[u8] = include_bytes!(env!("SESSILE_GATEWAY_IMAGE"));
 
 /// Start, stop or look at the daemon; other commands start it by themselves
 #[derive(Debug, clap::Args)]
@@ -85,6 +86,7 @@ fn run(started: bool) -> Outcome {
         state_dir: &folders.state,
         anchor_image: ANCHOR_IMAGE,
         keeper_image: KEEPER_IMAGE,
+        gateway_image: GATEWAY_IMAGE,
         version: env!("CARGO_PKG_VERSION"),
         listening: started.then_some(startup::announce as fn() -> std::io::Result<()>),
     };

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod answer;
 mod apply;
 mod attach;
 mod completions;
@@ -13,8 +14,11 @@ mod export;
 mod find;
 mod list;
 mod man;
+mod net;
 mod parting;
 mod pause;
+mod port;
+mod questions;
 mod receipt;
 mod resume;
 mod run;
@@ -72,6 +76,10 @@ enum Command {
     Wait(wait::Args),
     Diff(diff::Args),
     Apply(apply::Args),
+    Net(net::Args),
+    Questions(questions::Args),
+    Answer(answer::Args),
+    Port(port::Args),
     Pause(pause::Args),
     Resume(resume::Args),
     End(end::Args),
@@ -104,6 +112,10 @@ impl Program {
             Command::Wait(args) => args.run(json),
             Command::Diff(args) => args.run(json),
             Command::Apply(args) => args.run(json),
+            Command::Net(args) => args.run(json),
+            Command::Questions(args) => args.run(json),
+            Command::Answer(args) => args.run(json),
+            Command::Port(args) => args.run(json),
             Command::Pause(args) => args.run(json),
             Command::Resume(args) => args.run(json),
             Command::End(args) => args.run(json),

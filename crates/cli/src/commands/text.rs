@@ -93,6 +93,8 @@ fn project(record: &SessionRecord) -> String {
         Grant::Mount { .. }
         | Grant::Tools { .. }
         | Grant::Env { .. }
+        | Grant::Host { .. }
+        | Grant::Port { .. }
         | Grant::Export { .. }
         | Grant::Applied { .. } => None,
     });
@@ -212,6 +214,9 @@ fn grant_line(grant: &Grant) -> String {
         }
         Grant::Tools { path: at } => format!("tools {} (ro)", path(at)),
         Grant::Env { name } => format!("variable {}", printable(name)),
+        Grant::Host { target: Some(target) } => format!("host {}", printable(target)),
+        Grant::Host { target: None } => "host (not kept)".to_owned(),
+        Grant::Port { app, port, local } => format!("port {port} of {app} at 127.0.0.1:{local}"),
         Grant::Export { bytes } => format!("export of {bytes}"),
         Grant::Applied { files } => format!("applied changes of {files} files"),
     }

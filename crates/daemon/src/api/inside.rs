@@ -19,7 +19,7 @@ use crate::inside::ask;
 use crate::spec_check;
 
 /// Takes one kind of reply apart; any other is the keeper's mistake.
-macro_rules! expect {
+macro_rules! only {
     ($reply:expr, $kind:path) => {
         match $reply {
             $kind(body) => Ok(Json(body)),
@@ -28,6 +28,7 @@ macro_rules! expect {
         }
     };
 }
+pub(super) use only;
 
 /// What is on an app's screen.
 #[utoipa::path(get, path = "/v1/sessions/{s}/screen", tag = "inside", operation_id = "screen",
@@ -35,7 +36,7 @@ macro_rules! expect {
     responses((status = 200, body = Screen), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn screen(State(daemon): Shared, Word(word): Word, pairs: Pairs) -> Result<Json<Screen>, Refused> {
     let app = pairs.known(&["app"])?.value::<AppName>("app")?;
-    expect!(passed_on(&daemon, &word, Request::Screen { app }).await?, Reply::Screen)
+    only!(passed_on(&daemon, &word, Request::Screen { app }).await?, Reply::Screen)
 }
 
 /// A stretch of an app's output.
@@ -48,7 +49,7 @@ pub async fn output(State(daemon): Shared, Word(word): Word, pairs: Pairs) -> Re
     let pairs = pairs.known(&["app", "since", "max"])?;
     let request =
         Request::Output { app: pairs.value("app")?, since: pairs.value("since")?, max: pairs.value("max")? };
-    expect!(passed_on(&daemon, &word, request).await?, Reply::Output)
+    only!(passed_on(&daemon, &word, request).await?, Reply::Output)
 }
 
 /// Types into an app. Answered when the bytes were written.
@@ -77,7 +78,7 @@ pub async fn exec(
     }
     spec_check::arguments(&exec.command, &exec.env)?;
     exec.terminal = exec.terminal.map(|size| size.clamped());
-    expect!(passed_on(&daemon, &word, Request::Exec(exec)).await?, Reply::Started)
+    only!(passed_on(&daemon, &word, Request::Exec(exec)).await?, Reply::Started)
 }
 
 /// Waits for a condition.
@@ -101,7 +102,7 @@ pub async fn wait(
                 .hint("`sessile show` says how it is")
         })??,
     };
-    expect!(reply, Reply::Waited)
+    only!(reply, Reply::Waited)
 }
 
 /// Freezes the session's apps.
@@ -137,7 +138,7 @@ pub async fn export(
     Word(word): Word,
     Body(export): Body<Export>,
 ) -> Result<Json<Exported>, Refused> {
-    expect!(passed_on(&daemon, &word, Request::Export(export)).await?, Reply::Exported)
+    only!(passed_on(&daemon, &word, Request::Export(export)).await?, Reply::Exported)
 }
 
 /// What a copied project changed.
@@ -145,7 +146,7 @@ pub async fn export(
     params(("s" = String, Path, description = "The session")),
     responses((status = 200, body = Changes), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn diff(State(daemon): Shared, Word(word): Word) -> Result<Json<Changes>, Refused> {
-    expect!(passed_on(&daemon, &word, Request::Diff).await?, Reply::Changes)
+    only!(passed_on(&daemon, &word, Request::Diff).await?, Reply::Changes)
 }
 
 /// Writes a copied project's changes back, and answers with those that were written.
@@ -157,10 +158,11 @@ pub async fn apply(
     Word(word): Word,
     Body(apply): Body<Apply>,
 ) -> Result<Json<Applied>, Refused> {
-    expect!(passed_on(&daemon, &word, Request::Apply(apply)).await?, Reply::Applied)
+    only!(passed_on(&daemon, &word, Request::Apply(apply)).await?, Reply::Applied)
 }
 
-async fn passed_on(daemon: &Daemon, word: &str, request: Request) -> Result<Reply, Problem> {
+/// A request about a live session's inside, passed on to its keeper.
+pub(super) async fn passed_on(daemon: &Daemon, word: &str, request: Request) -> Result<Reply, Problem> {
     ask(daemon, live(daemon, word).await?, request).await
 }
 
@@ -169,6 +171,7 @@ async fn done(daemon: &Daemon, word: &str, request: Request) -> Result<StatusCod
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn mismatch() -> Problem {
+/// The keeper's mistake.
+pub(super) fn mismatch() -> Problem {
     Problem::new(ProblemKind::Internal, "the session's keeper answered something else than was asked")
 }

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod body;
 pub mod inside;
+pub mod network;
 pub mod sessions;
 pub mod status;
 
@@ -81,12 +82,17 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/export", post(inside::export))
         .route("/diff", get(inside::diff))
         .route("/apply", post(inside::apply))
+        .route("/questions", get(network::questions))
+        .route("/net", get(network::traffic))
+        .route("/ports", post(network::publish))
         .route("/attach", get(attach::attach));
     Router::new()
         .route("/v1/daemon", get(status::daemon))
         .route("/v1/daemon/stop", post(status::stop))
         .route("/v1/openapi.json", get(status::description))
         .route("/v1/sessions", get(sessions::list).post(sessions::open))
+        .route("/v1/questions", get(network::all_questions))
+        .route("/v1/questions/{id}", post(network::answer))
         .nest("/v1/sessions/{s}", session)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
@@ -144,6 +150,11 @@ async fn no_such_method() -> Refused {
         inside::export,
         inside::diff,
         inside::apply,
+        network::all_questions,
+        network::questions,
+        network::answer,
+        network::traffic,
+        network::publish,
         attach::attach,
     ),
     components(schemas(Problem, sessile_model::receipt::Receipt))
@@ -177,7 +188,7 @@ mod tests {
         let description: serde_json::Value = serde_json::from_str(&openapi()).unwrap();
         let operations: usize =
             description["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
-        assert_eq!(operations, 21);
+        assert_eq!(operations, 26);
         assert!(description["components"]["schemas"]["SessionRecord"].is_object());
     }
 

@@ -1,0 +1,50 @@
+//! `questions`: what apps wait for somebody to decide.
+
+use sessile_model::api::Question;
+
+use super::text::now;
+use crate::client::Daemon;
+use crate::failure::{Outcome, Status};
+use crate::output::{print, print_json, printable, say, table};
+use crate::selector::SessionSelector;
+
+/// List what sessions wait for you to decide
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sessile questions
+  sessile questions amber --json
+
+A connection to a host that no rule names waits for an answer, for five minutes at most; then it is
+denied. `sessile answer ID allow|deny` answers.")]
+pub struct Args {
+    /// Only of this session
+    session: Option<SessionSelector>,
+}
+
+impl Args {
+    /// Prints them, oldest first.
+    pub fn run(self, json: bool) -> Outcome {
+        let daemon = Daemon::reach()?;
+        let path = self.session.map_or_else(|| "/v1/questions".to_owned(), |s| s.path("/questions"));
+        let questions: Vec<Question> = daemon.get(&path)?;
+        if json {
+            print_json(&questions)?;
+        } else if questions.is_empty() {
+            say("nobody waits for an answer");
+        } else {
+            let mut rows = vec![["ID", "APP", "HOST", "WAITS"].map(str::to_owned).to_vec()];
+            let now = now();
+            rows.extend(questions.iter().map(|q| {
+                let waits = now.since(q.asked_at).0 / 1000;
+                vec![
+                    q.id.clone(),
+                    q.app.to_string(),
+                    format!("{}:{}", printable(&q.host), q.port),
+                    format!("{waits}s"),
+                ]
+            }));
+            print(&table(&rows))?;
+        }
+        Ok(Status::OK)
+    }
+}

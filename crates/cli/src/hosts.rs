@@ -1,0 +1,92 @@
+//! Which hosts a session may reach, as options and configuration name them.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+use sessile_model::network::{InvalidNetwork, Target};
+use sessile_model::problem::ProblemKind;
+
+use crate::failure::Failure;
+
+/// The lists that are built in.
+const BUILT_IN: &str = include_str!("../data/hosts.toml");
+
+/// A host or hosts, or a list of them by name: `@github`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostArgument {
+    /// These.
+    Target(Target),
+    /// A list.
+    List(String),
+}
+
+impl FromStr for HostArgument {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        match text.strip_prefix('@') {
+            Some(name) => Ok(Self::List(name.to_owned())),
+            None => text.parse().map(Self::Target),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for HostArgument {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        text.parse().map_err(|e| serde::de::Error::custom(format!("{text:?} is {e}")))
+    }
+}
+
+/// Lists of hosts by name.
+pub type Lists = BTreeMap<String, Vec<Target>>;
+
+/// The built-in lists with the caller's own; one of the same name replaces a built-in one.
+///
+/// # Errors
+/// Never in a released program: the built-in data is checked by a test.
+pub fn lists(own: &Lists) -> Result<Lists, Failure> {
+    let mut lists: Lists = toml::from_str(BUILT_IN)
+        .map_err(|e| Failure::new(ProblemKind::Internal, format!("the built-in lists of hosts: {e}")))?;
+    lists.extend(own.clone());
+    Ok(lists)
+}
+
+/// The targets that arguments stand for.
+///
+/// # Errors
+/// When a list is not known.
+pub fn resolve(arguments: &[HostArgument], lists: &Lists) -> Result<Vec<Target>, Failure> {
+    let mut targets = Vec::new();
+    for argument in arguments {
+        match argument {
+            HostArgument::Target(target) => targets.push(target.clone()),
+            HostArgument::List(name) => targets.extend(lists.get(name).cloned().ok_or_else(|| {
+                let known: Vec<String> = lists.keys().map(|name| format!("@{name}")).collect();
+                Failure::new(ProblemKind::NotFound, format!("there is no list of hosts @{name}"))
+                    .hint(format!("there is {}; or write one into [hosts] in config.toml", known.join(", ")))
+            })?),
+        }
+    }
+    targets.dedup();
+    Ok(targets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_lists_are_valid_and_own_ones_replace_them() {
+        let all = lists(&Lists::new()).unwrap();
+        assert!(all.contains_key("github") && all.values().all(|targets| !targets.is_empty()));
+        let own = Lists::from([("github".to_owned(), vec!["git.example:443".parse().unwrap()])]);
+        let all = lists(&own).unwrap();
+        let arguments = ["@github", "a.example"].map(|a| a.parse().unwrap());
+        let shown: Vec<String> = resolve(&arguments, &all).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["git.example:443", "a.example"]);
+        assert!(resolve(&["@nothing".parse().unwrap()], &all).is_err());
+        assert!("http://a".parse::<HostArgument>().is_err());
+    }
+}

@@ -1,0 +1,61 @@
+//! The keeper's end of the socket to its gateway.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use sessile_model::gateway::{MAX_PACKET, Order, Report};
+
+/// A pair of ends: the keeper's and the gateway's.
+///
+/// # Errors
+/// When the system is out of descriptors.
+pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+/// Sends an order with at most four descriptors. Never waits.
+///
+/// # Errors
+/// When the gateway is gone or takes nothing any more.
+pub fn send(socket: impl AsFd, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let bytes = serde_json::to_vec(order).map_err(|_| Errno::INVAL)?;
+    if bytes.len() > MAX_PACKET {
+        return Err(Errno::MSGSIZE);
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::NOBUFS);
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags).map(drop)
+}
+
+/// The next report, if one waits. Never waits.
+///
+/// # Errors
+/// `PIPE` when the gateway is gone; else what the system says.
+pub fn receive(socket: impl AsFd) -> Result<Option<Report>, Errno> {
+    let mut bytes = vec![0u8; MAX_PACKET];
+    loop {
+        let mut control = RecvAncillaryBuffer::default();
+        match recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::DONTWAIT) {
+            Ok(received) if received.bytes == 0 => return Err(Errno::PIPE),
+            // What does not parse comes from a later version.
+            Ok(received) => {
+                if let Ok(report) = serde_json::from_slice(&bytes[..received.bytes]) {
+                    return Ok(Some(report));
+                }
+            }
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}

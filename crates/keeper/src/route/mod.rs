@@ -1,0 +1,456 @@
+//! The session's gateway, as the keeper sees it: started when the first packet comes, told of apps
+//! and answers, listened to, cut.
+//!
+//! The keeper's end of the link, and a pidfd of the gateway, are with the anchor: the gateway goes
+//! on while the keeper is replaced. A gateway that dies is started again when the next packet
+//! comes; its connections are gone.
+
+mod link;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+use sessile_model::api::{Answer, Flow, Publish, Published, Question, Traffic, Verdict};
+use sessile_model::gateway::{Order, Report, VERSION};
+use sessile_model::ids::AppName;
+use sessile_model::network::{HostPattern, Network, Route, Target};
+use sessile_model::quantity::{Millis, Timestamp};
+use sessile_model::receipt::{Residue, WipeEvidence};
+use sessile_model::record::Grant;
+use sessile_model::state::Component;
+use sessile_model::wire::{Event as Told, Reply};
+use sessile_model::{Problem, ProblemKind};
+use sessile_sandbox::capture::{self, Listeners};
+use sessile_sandbox::service::{self, ServicePlan};
+use sessile_session::Event;
+
+use crate::bringup::failed;
+use crate::client::ClientId;
+use crate::keeper::Keeper;
+
+/// Gateways that are started within [`WINDOW`] before the route is given up.
+const STARTS: usize = 5;
+const WINDOW: Millis = Millis(60_000);
+/// How long a gateway may take to end by itself.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// Most characters of a reason that are journaled.
+const MAX_WHY: usize = 500;
+/// How far the gateway's user id is from the first of the session's.
+const USER_OFFSET: u32 = 1001;
+/// Names under which the anchor keeps what is the gateway's.
+const IMAGE: &str = "gateway/image";
+const LINK: &str = "gateway/link";
+const PROCESS: &str = "gateway/process";
+/// Names of an app's listeners behind `app/NAME/`.
+pub const LISTENERS: [&str; 4] = ["tcp4", "tcp6", "dns4", "dns6"];
+
+/// What the keeper holds of its route.
+#[derive(Debug, Default)]
+pub struct RouteState {
+    image: Option<OwnedFd>,
+    gateway: Option<Gateway>,
+    /// When gateways were started.
+    starts: Vec<Timestamp>,
+    questions: BTreeMap<u32, Asked>,
+    /// Who waits for the flows, and those that came.
+    viewers: BTreeMap<u32, Viewer>,
+    last_sequence: u32,
+    /// Listeners on the host's loopback, by app and port.
+    ports: BTreeMap<(AppName, u16), TcpListener>,
+    /// One was killed rather than asked to end.
+    killed: bool,
+}
+
+#[derive(Debug)]
+struct Gateway {
+    link: OwnedFd,
+    process: OwnedFd,
+}
+
+#[derive(Debug)]
+struct Asked {
+    app: AppName,
+    host: String,
+    port: u16,
+    at: Timestamp,
+}
+
+#[derive(Debug)]
+struct Viewer {
+    client: ClientId,
+    channel: u16,
+    flows: Vec<Flow>,
+}
+
+impl RouteState {
+    /// What a predecessor left with the anchor.
+    pub(crate) fn adopt(store: &mut BTreeMap<String, OwnedFd>) -> Self {
+        let gateway = match (store.remove(LINK), store.remove(PROCESS)) {
+            (Some(link), Some(process)) => Some(Gateway { link, process }),
+            (None, _) | (_, None) => None,
+        };
+        Self { image: store.remove(IMAGE), gateway, ..Self::default() }
+    }
+
+    /// The link to watch.
+    pub(crate) fn link(&self) -> Option<BorrowedFd<'_>> {
+        self.gateway.as_ref().map(|gateway| gateway.link.as_fd())
+    }
+}
+
+/// What the rules give, as the record shows it.
+pub fn grants(network: &Network) -> impl Iterator<Item = Grant> {
+    let routed = network.route != Route::None;
+    let targets = network.allow.iter().filter(move |_| routed);
+    targets.map(|target| Grant::Host { target: Some(target.to_string()) })
+}
+
+/// What a route shows of this host, for the record.
+pub fn sight(network: &Network) -> Option<String> {
+    match &network.route {
+        Route::None => None,
+        Route::Direct => Some("route direct: whoever is reached sees this host's address".to_owned()),
+        Route::Tor => Some("route tor: whoever is reached sees an exit of the network".to_owned()),
+        Route::Socks5 { .. } => Some("route socks5: whoever is reached sees the proxy's address".to_owned()),
+    }
+}
+
+impl Keeper {
+    /// What an app's network is to be.
+    pub(crate) fn network(&self) -> capture::Network {
+        match self.facts.as_ref().map(|facts| &facts.spec.network.route) {
+            None | Some(Route::None) => capture::Network::Closed,
+            Some(Route::Direct | Route::Tor | Route::Socks5 { .. }) => capture::Network::Captured,
+        }
+    }
+
+    /// Listeners that nobody serves: a packet at one of them asks for the gateway.
+    pub(crate) fn unserved(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let idle = self.route.gateway.is_none() && self.may_route();
+        let apps = self.apps.values().filter(move |app| idle && !app.gone);
+        apps.filter_map(|app| app.listeners.as_ref())
+            .flat_map(|l| [&l.tcp[0], &l.tcp[1], &l.dns[0], &l.dns[1]].map(AsFd::as_fd))
+    }
+
+    /// Whether packets may leave now.
+    fn may_route(&self) -> bool {
+        use sessile_model::State;
+        self.machine.as_ref().is_some_and(|machine| match machine.state() {
+            State::Active | State::Paused => true,
+            State::Bringup | State::Ending | State::Failed | State::Closed => false,
+        })
+    }
+
+    /// Starts the gateway and hands it every app. More starts than [`STARTS`] in a while fail the
+    /// session.
+    pub(crate) fn start_gateway(&mut self) {
+        if self.route.gateway.is_some() || !self.may_route() {
+            return;
+        }
+        let now = self.now;
+        self.route.starts.retain(|&at| now.since(at) < WINDOW);
+        let outcome = if self.route.starts.len() >= STARTS {
+            Err(Problem::new(ProblemKind::Failed, "the gateway does not stay up"))
+        } else {
+            self.route.starts.push(now);
+            self.begin_gateway()
+        };
+        if let Err(problem) = outcome {
+            self.cut_gateway();
+            self.advance(Event::ComponentFailed { component: Component::Route, cause: problem.detail });
+        }
+    }
+
+    fn begin_gateway(&mut self) -> Result<(), Problem> {
+        let missing = || Problem::new(ProblemKind::Failed, "this session was opened without a gateway");
+        let image = self.route.image.as_ref().ok_or_else(missing)?;
+        let (ours, theirs) = link::pair().map_err(|e| failed("the gateway's link", &e))?;
+        let user = self.facts()?.subordinate_base.map(|base| base + USER_OFFSET);
+        let plan = ServicePlan {
+            name: c"sessile-gateway",
+            image: image.as_fd(),
+            socket: theirs.as_fd(),
+            anchor: self.seat.anchor.as_fd(),
+            user,
+        };
+        let (_, process) = service::start(&plan).map_err(|e| failed("the gateway", &e))?;
+        let kept = self.keep(LINK, &ours).and_then(|()| self.keep(PROCESS, &process));
+        self.route.gateway = Some(Gateway { link: ours, process });
+        kept.map_err(|e| failed("the anchor", &e))?;
+        let network = Box::new(self.facts()?.spec.network.clone());
+        self.order(&Order::Begin { version: VERSION, network }, &[])?;
+        let apps: Vec<AppName> = self.apps.keys().cloned().collect();
+        for app in apps {
+            self.order_app(&app)?;
+        }
+        let ports: Vec<_> = self.route.ports.keys().cloned().collect();
+        for (app, port) in ports {
+            self.order_publish(&app, port)?;
+        }
+        Ok(())
+    }
+
+    fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Problem> {
+        let Some(gateway) = &self.route.gateway else { return Ok(()) };
+        link::send(&gateway.link, order, fds).map_err(|e| failed("the gateway takes no orders", &e))
+    }
+
+    /// Hands an app's listeners to the gateway, if it runs.
+    pub(crate) fn order_app(&self, name: &AppName) -> Result<(), Problem> {
+        let Some(Listeners { tcp, dns }) = self.apps.get(name).and_then(|app| app.listeners.as_ref()) else {
+            return Ok(());
+        };
+        let fds = [&tcp[0], &tcp[1], &dns[0], &dns[1]].map(AsFd::as_fd);
+        self.order(&Order::App { name: name.clone() }, &fds)
+    }
+
+    fn order_publish(&self, app: &AppName, port: u16) -> Result<(), Problem> {
+        let Some(listener) = self.route.ports.get(&(app.clone(), port)) else { return Ok(()) };
+        self.order(&Order::Publish { app: app.clone(), port }, &[listener.as_fd()])
+    }
+
+    /// Greets a gateway that outlived the keeper before this one.
+    pub(crate) fn greet_gateway(&mut self) {
+        let Some(network) = self.facts.as_ref().map(|f| Box::new(f.spec.network.clone())) else { return };
+        if self.order(&Order::Begin { version: VERSION, network }, &[]).is_err() {
+            self.gateway_died();
+        }
+    }
+
+    /// Takes what the gateway tells.
+    pub(crate) fn hear_gateway(&mut self) {
+        loop {
+            let Some(gateway) = &self.route.gateway else { return };
+            match link::receive(&gateway.link) {
+                Ok(Some(report)) => self.take_report(report),
+                Ok(None) => return,
+                Err(_) => return self.gateway_died(),
+            }
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        match report {
+            Report::Ready | Report::Unknown => {}
+            Report::Failed { cause } => {
+                self.cut_gateway();
+                self.advance(Event::ComponentFailed { component: Component::Route, cause });
+            }
+            Report::Asked { question, app, host, port } => {
+                let at = self.now;
+                let asked = Asked { app: app.clone(), host: host.clone(), port, at };
+                if self.route.questions.insert(question, asked).is_none() {
+                    let id = format!("{}-{question}", self.seat.id.short());
+                    self.notice(&format!("{app} wants {host}:{port} · sessile answer {id} allow|deny"));
+                }
+            }
+            Report::Settled { question, verdict, timed_out } => {
+                // One that somebody answered is noted when it is.
+                if self.route.questions.remove(&question).is_some() {
+                    let (always, why) = (false, None);
+                    self.advance(Event::Answered { question, verdict, always, timed_out, why });
+                }
+            }
+            Report::Refused { app, host, port, by } => {
+                self.notice(&format!("{app} was refused {host}:{port} ({by})"));
+            }
+            Report::Flows { sequence, flows, last } => self.take_flows(sequence, flows, last),
+            Report::Dial { sequence, app, port } => self.dial(sequence, &app, port),
+        }
+    }
+
+    /// Says a sentence to everyone attached.
+    fn notice(&mut self, text: &str) {
+        for client in self.clients.values_mut() {
+            let channels: Vec<u16> = client.attachments.keys().copied().collect();
+            for channel in channels {
+                client.tell(channel, &Told::Notice { text: text.to_owned() });
+            }
+        }
+    }
+
+    fn gateway_died(&mut self) {
+        self.cut_gateway();
+        if self.may_route() {
+            self.notice("the gateway ended; its connections are gone, and the next one starts another");
+        }
+    }
+
+    /// Ends the gateway at once. What is not sent by then is not sent.
+    pub(crate) fn cut_gateway(&mut self) {
+        let Some(gateway) = self.route.gateway.take() else { return };
+        let _ = pidfd_send_signal(&gateway.process, Signal::KILL);
+        self.route.killed |= true;
+        self.let_gateway_go();
+    }
+
+    fn let_gateway_go(&mut self) {
+        for name in [LINK, PROCESS] {
+            let _ = self.seat.link.remove(name);
+        }
+        self.route.questions.clear();
+        let gone = Problem::new(ProblemKind::Failed, "the gateway ended").hint("ask again");
+        for viewer in std::mem::take(&mut self.route.viewers).into_values() {
+            self.reply(viewer.client, viewer.channel, &Reply::Problem(gone.clone()));
+        }
+    }
+
+    /// The wipe's step: the gateway overwrites what it knows and ends.
+    pub(crate) fn close_route(&mut self) -> WipeEvidence {
+        if self.network() == capture::Network::Closed {
+            return WipeEvidence::NoRoute;
+        }
+        self.route.ports.clear();
+        if let Some(gateway) = self.route.gateway.take() {
+            let asked = link::send(&gateway.link, &Order::Quit, &[]).is_ok();
+            if !(asked && ends(&gateway.process, FAREWELL)) {
+                let _ = pidfd_send_signal(&gateway.process, Signal::KILL);
+                self.route.killed = true;
+                if !ends(&gateway.process, FAREWELL) {
+                    return WipeEvidence::Failed { why: "the gateway does not end".to_owned() };
+                }
+            }
+            self.let_gateway_go();
+        }
+        self.route.image = None;
+        let _ = self.seat.link.remove(IMAGE);
+        WipeEvidence::RouteCut
+    }
+
+    /// What a gateway that was killed may have left in memory.
+    pub(crate) fn gateway_residue(&self) -> Option<Residue> {
+        self.route.killed.then(|| Residue {
+            what: "the gateway's memory".to_owned(),
+            why: "a gateway was killed before it could overwrite what it knew of connections".to_owned(),
+            mend: Some("boot with init_on_free=1".to_owned()),
+        })
+    }
+
+    /// What apps wait for.
+    pub(crate) fn questions(&self) -> Vec<Question> {
+        let question = |(number, asked): (&u32, &Asked)| Question {
+            id: format!("{}-{number}", self.seat.id.short()),
+            session: self.seat.id,
+            app: asked.app.clone(),
+            host: asked.host.clone(),
+            port: asked.port,
+            asked_at: asked.at,
+        };
+        self.route.questions.iter().map(question).collect()
+    }
+
+    /// Answers a question, journaled before the gateway is told.
+    pub(crate) fn answer(&mut self, question: u32, answer: &Answer) -> Result<(), Problem> {
+        let Some(asked) = self.route.questions.remove(&question) else {
+            return Err(Problem::new(ProblemKind::NotFound, "there is no such question, or it was answered")
+                .hint("`sessile questions` lists those that are open"));
+        };
+        let Answer { verdict, always, ref why } = *answer;
+        let why = why.as_deref().map(|why| why.chars().take(MAX_WHY).collect());
+        self.advance(Event::Answered { question, verdict, always, timed_out: false, why });
+        if verdict == Verdict::Allow {
+            let target = host_target(&asked.host, asked.port);
+            self.grant(Grant::Host { target: Some(target) });
+        }
+        self.settle();
+        self.sync_log();
+        self.order(&Order::Answer { question, verdict, always }, &[])
+    }
+
+    /// Asks for the flows. Answered when they are there, now when no gateway runs.
+    pub(crate) fn view_traffic(
+        &mut self,
+        client: ClientId,
+        channel: u16,
+    ) -> Result<Option<Traffic>, Problem> {
+        if self.route.gateway.is_none() {
+            return self.traffic(Vec::new()).map(Some);
+        }
+        self.route.last_sequence += 1;
+        let sequence = self.route.last_sequence;
+        self.order(&Order::Flows { sequence }, &[])?;
+        self.route.viewers.insert(sequence, Viewer { client, channel, flows: Vec::new() });
+        Ok(None)
+    }
+
+    fn take_flows(&mut self, sequence: u32, flows: Vec<Flow>, last: bool) {
+        let Some(viewer) = self.route.viewers.get_mut(&sequence) else { return };
+        viewer.flows.extend(flows);
+        if !last {
+            return;
+        }
+        if let Some(viewer) = self.route.viewers.remove(&sequence) {
+            let reply = self.traffic(viewer.flows).map_or_else(Reply::Problem, Reply::Traffic);
+            self.reply(viewer.client, viewer.channel, &reply);
+        }
+    }
+
+    fn traffic(&self, flows: Vec<Flow>) -> Result<Traffic, Problem> {
+        let route = self.facts()?.spec.network.route.clone();
+        let mut refused_packets = 0;
+        if let Some(space) = &self.space {
+            for netns in self.apps.values().filter(|app| !app.gone).filter_map(|app| app.netns.as_ref()) {
+                // An app without rules refuses nothing: it has no way to send at all.
+                let refused = capture::refused(space, netns.as_fd()).unwrap_or_default();
+                refused_packets += refused.tcp + refused.udp + refused.other;
+            }
+        }
+        Ok(Traffic { route, flows, refused_packets })
+    }
+
+    /// Publishes an app's port on the host's loopback.
+    pub(crate) fn publish_port(&mut self, publish: &Publish) -> Result<Published, Problem> {
+        let app = publish.app.clone().unwrap_or_else(AppName::main);
+        if self.network() == capture::Network::Closed {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                "this session has no gateway: its route is none",
+            )
+            .hint("open it with --route direct"));
+        }
+        if self.apps.get(&app).is_none_or(|app| app.gone) {
+            return Err(Problem::new(ProblemKind::NotFound, format!("there is no app {app}")));
+        }
+        let local = publish.local.unwrap_or(publish.port);
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, local))).map_err(|e| {
+            Problem::new(ProblemKind::Conflict, format!("port {local} of this host cannot be used: {e}"))
+                .hint("choose another one: PORT:LOCAL, or PORT:0 for any that is free")
+        })?;
+        let address = listener.local_addr().map_err(|e| failed("the port", &e))?;
+        self.route.ports.insert((app.clone(), publish.port), listener);
+        self.start_gateway();
+        self.order_publish(&app, publish.port)?;
+        self.grant(Grant::Port { app, port: publish.port, local: address.port() });
+        Ok(Published { address: address.to_string() })
+    }
+
+    fn dial(&mut self, sequence: u32, app: &AppName, port: u16) {
+        let netns = self.apps.get(app).filter(|app| !app.gone).and_then(|app| app.netns.as_ref());
+        let dialled = match (&self.space, netns) {
+            (Some(space), Some(netns)) => {
+                capture::dial(space, netns.as_fd(), SocketAddr::from((Ipv4Addr::LOCALHOST, port))).ok()
+            }
+            (None, _) | (_, None) => None,
+        };
+        let fds: Vec<BorrowedFd<'_>> = dialled.iter().map(AsFd::as_fd).collect();
+        if self.order(&Order::Dialled { sequence }, &fds).is_err() {
+            self.gateway_died();
+        }
+    }
+}
+
+/// A host and port as a rule would name them.
+fn host_target(host: &str, port: u16) -> String {
+    let pattern = host.parse().map_or_else(|_| HostPattern::Exact(host.to_owned()), HostPattern::Address);
+    Target { host: pattern, port: Some(port) }.to_string()
+}
+
+/// Whether the process of a pidfd ends in time.
+fn ends(process: &OwnedFd, patience: Duration) -> bool {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(patience.subsec_nanos()) };
+    matches!(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)), Ok(1))
+}
