@@ -223,6 +223,16 @@ impl World {
         Terminal::start(|starter| self.command_behind(starter, arguments))
     }
 
+    /// The same below a shell that has the terminal back afterwards, prints `it ended with CODE`
+    /// and ends with the next line typed. The command inherits a descriptor, 7.
+    pub fn terminal_below_shell(&self, arguments: &[&str]) -> Terminal {
+        // With job control, the command is the terminal's foreground, in a group of its own.
+        let script = "exec 7</dev/null; set -m; \"$@\"; echo it ended with $?; read line";
+        Terminal::start(|starter| {
+            self.command_behind(&[starter, &["sh", "-c", script, "sh"]].concat(), arguments)
+        })
+    }
+
     /// Runs a command that must succeed.
     pub fn must(&self, arguments: &[&str]) -> String {
         self.sessile(arguments).succeeded()
