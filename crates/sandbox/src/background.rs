@@ -3,8 +3,6 @@
 
 use std::io;
 
-use crate::sys;
-
 /// Blocks the calling thread's signals that a terminal, its closing or a missing reader sends,
 /// and `SIGTERM`. With `SIGTTOU` blocked, a background process may set a terminal's modes and
 /// write to it (termios(3), "Job control").
@@ -33,17 +31,6 @@ pub fn block_terminal_signals() -> io::Result<()> {
         libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut())
     };
     if rc == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(rc)) }
-}
-
-/// Has every descriptor but the standard streams close in programs that this process starts,
-/// those among them that it inherited.
-///
-/// # Errors
-/// When the system refuses.
-pub fn keep_descriptors() -> io::Result<()> {
-    // SAFETY: marks descriptors; closes none.
-    let rc = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if rc == 0 { Ok(()) } else { Err(sys::last_errno().into()) }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use rustix::termios::{
     ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, tcgetattr,
     tcsetattr,
 };
+use sessile_anchor::inherit;
 use sessile_sandbox::background;
 use thiserror::Error;
 
@@ -120,7 +121,7 @@ impl Guardian {
     /// # Errors
     /// When it cannot be started.
     pub fn post(saved: SavedModes) -> io::Result<Self> {
-        background::keep_descriptors()?;
+        inherit::keep_to_ourselves()?;
         let (ear, line) = io::pipe()?;
         // A guardian that does not listen holds nobody up.
         fcntl_setfl(&line, OFlags::NONBLOCK)?;
