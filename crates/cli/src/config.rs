@@ -223,9 +223,10 @@ pub fn load(path: &Path) -> Result<Config, Failure> {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
         Err(e) => {
-            let detail = match e.kind() {
-                std::io::ErrorKind::InvalidData => format!("{} is not valid UTF-8", path.display()),
-                _ => format!("cannot read {}: {}", path.display(), plain(&e)),
+            let detail = if e.kind() == std::io::ErrorKind::InvalidData {
+                format!("{} is not valid UTF-8", path.display())
+            } else {
+                format!("cannot read {}: {}", path.display(), plain(&e))
             };
             return Err(Failure::new(ProblemKind::BadRequest, detail)
                 .hint("mend the file, move it away, or name another with SESSILE_CONFIG"));
