@@ -10,6 +10,7 @@ mod support;
 
 mod attach;
 mod canary;
+mod completions;
 mod continuity;
 mod directory;
 mod documents;
