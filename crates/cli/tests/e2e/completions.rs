@@ -9,13 +9,17 @@ fn in_shell(shell: &str, options: &[&str], commands: &str) -> Option<String> {
     let generated =
         Command::new(env!("CARGO_BIN_EXE_sessile")).args(["completions", shell]).output().unwrap();
     assert!(generated.status.success());
-    let script = tempfile::NamedTempFile::new().unwrap();
+    // Shells make folders in their home.
+    let home = tempfile::tempdir().unwrap();
+    let script = home.path().join("completions");
     std::fs::write(&script, generated.stdout).unwrap();
     let ran = Command::new(shell)
         .args(options)
         .args(["-c", commands])
-        .env("SCRIPT", script.path())
-        .env("HOME", "/nonexistent")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("SCRIPT", &script)
+        .env("HOME", home.path())
         .output();
     let Ok(ran) = ran else {
         skip(&format!("{shell} is not installed"));
