@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sessile_journal::file;
 use sessile_journal::store::{Stored, free_slot};
 use sessile_model::wire::{Open, Reply, Request};
 use sessile_model::{Problem, ProblemKind, SessionId, SessionRecord, Spec, State};
@@ -96,7 +97,11 @@ async fn assemble(daemon: Arc<Daemon>, session: Stored, spec: Spec) -> Result<Se
         Err(e) => {
             closing::close(&daemon, id, Ending::Never, None).await;
             let why = std::error::Error::source(&e).map(|s| format!(": {s}")).unwrap_or_default();
-            return Err(Problem::new(ProblemKind::Failed, format!("{e}{why}")));
+            return Err(match file::is_disk_full(&e) {
+                true => Problem::new(ProblemKind::Exhausted, format!("{e}{why}"))
+                    .hint("a disk is full: free some space in the state folder or the runtime folder"),
+                false => Problem::new(ProblemKind::Failed, format!("{e}{why}")),
+            });
         }
     };
     let request = Request::Open(Box::new(Open { spec, subordinate_base }));

@@ -85,6 +85,16 @@ pub enum DaemonError {
     System(#[source] io::Error),
 }
 
+impl DaemonError {
+    /// Whether a full disk is the cause.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::DiskFull) | Self::Ledger(LedgerError::Store(StoreError::DiskFull))
+        ) || sessile_journal::file::is_disk_full(self)
+    }
+}
+
 /// Runs a daemon until it is asked to stop by request or by SIGTERM, SIGINT or SIGHUP. Sessions
 /// go on without it.
 ///

@@ -1,5 +1,6 @@
 //! Files that are replaced as a whole.
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -29,6 +30,14 @@ pub fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     }
     rustix::fs::fsync(&dir)?;
     Ok(())
+}
+
+/// Whether a disk that is full, or a used-up quota, is behind an error.
+pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    std::iter::successors(Some(error), |&e| e.source())
+        .filter_map(|e| e.downcast_ref::<io::Error>())
+        .any(|e| full.contains(&e.kind()))
 }
 
 /// Takes room on the disk for a file to come, so that a disk that fills up meanwhile does not keep

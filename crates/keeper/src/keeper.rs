@@ -1,9 +1,11 @@
 //! The keeper's state, and the carrying out of what the machine asks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::error::Error;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
+use sessile_journal::file;
 use sessile_journal::log::Log;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::Timestamp;
@@ -142,16 +144,9 @@ impl Keeper {
             Problem::new(ProblemKind::Failed, format!("{what}: {error}"))
         };
         let opening = Opening::from(&open);
-        self.log = Some(self.open_log().map_err(|e| failed("the session's log cannot be made", &e))?);
-        sessile_journal::file::reserve(
-            &self.seat.state,
-            crate::wipe::RECEIPT_ROOM,
-            crate::wipe::RECEIPT_BYTES,
-        )
-        .map_err(|e| {
-            Problem::new(ProblemKind::Exhausted, format!("there is no room for the session's receipt: {e}"))
-                .hint("the state folder's disk is full: free some space")
-        })?;
+        self.log = Some(self.open_log().map_err(|e| unwritable("log", &e))?);
+        file::reserve(&self.seat.state, crate::wipe::RECEIPT_ROOM, crate::wipe::RECEIPT_BYTES)
+            .map_err(|e| unwritable("receipt", &e))?;
         let checkpoint = Checkpoint::create().map_err(|e| failed("no memory for the checkpoint", &e))?;
         let ledger = InputLedger::create().map_err(|e| failed("no memory for the input ledger", &e))?;
         self.keep("checkpoint", &checkpoint.fd()).map_err(|e| failed("the anchor", &e))?;
@@ -487,6 +482,17 @@ impl Keeper {
             self.advance(Event::Activity);
         }
     }
+}
+
+/// Why a session that cannot write this file of its state is not opened.
+fn unwritable(what: &str, error: &(dyn Error + 'static)) -> Problem {
+    if file::is_disk_full(error) {
+        return Problem::new(ProblemKind::Exhausted, format!("there is no room for the session's {what}"))
+            .hint("the state folder's disk is full: free some space");
+    }
+    let causes: Vec<String> =
+        std::iter::successors(Some(error), |&e| e.source()).map(|e| e.to_string()).collect();
+    Problem::new(ProblemKind::Failed, format!("the session's {what} cannot be made: {}", causes.join(": ")))
 }
 
 /// Whether a failure still changes anything.

@@ -15,10 +15,12 @@
 //! | [`survey`] | what this machine gives and the commands that mend it |
 //! | [`files`] | copying a project in, its changes back, and exports |
 //! | [`wipe`] | overwriting memory and storage |
+//! | [`background`] | what a process beside a terminal's foreground needs |
 
 #![warn(missing_docs)]
 
 pub mod app;
+pub mod background;
 pub mod cgroup;
 mod confine;
 mod etc;

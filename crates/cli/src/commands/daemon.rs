@@ -89,6 +89,9 @@ fn run(started: bool) -> Outcome {
         listening: started.then_some(startup::announce as fn() -> std::io::Result<()>),
     };
     sessile_daemon::run(config).map_err(|e| {
+        if e.is_disk_full() {
+            return Failure::new(ProblemKind::Exhausted, causes(&e)).hint(startup::NO_ROOM);
+        }
         let kind = match e {
             DaemonError::AlreadyRunning { .. } => ProblemKind::Conflict,
             DaemonError::Path(_)

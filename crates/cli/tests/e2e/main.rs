@@ -10,9 +10,11 @@ mod support;
 
 mod attach;
 mod canary;
+mod completions;
 mod continuity;
 mod directory;
 mod documents;
+mod exit_codes;
 mod hostile;
 mod kill_loop;
 mod kill_random;
