@@ -2,10 +2,12 @@
 
 use std::error::Error;
 use std::fmt::Display;
+use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
 use sessile_anchor::control::Control;
 use sessile_anchor::link::LinkError;
 use sessile_model::ids::AppName;
@@ -31,8 +33,29 @@ use crate::plan;
 const READY: Duration = Duration::from_secs(10);
 
 /// A failure with all its causes in one sentence.
-pub(crate) fn failed(what: &str, error: &dyn Error) -> Problem {
-    Problem::new(ProblemKind::Failed, format!("{what}: {}", causes(error)))
+pub(crate) fn failed(what: &str, error: &(dyn Error + 'static)) -> Problem {
+    let text = format!("{what}: {}", causes(error));
+    if is_for_want_of_room(error) {
+        Problem::new(ProblemKind::Exhausted, text).hint("a disk or a limit is full: free some space")
+    } else {
+        Problem::new(ProblemKind::Failed, text)
+    }
+}
+
+/// Whether a full disk or a quota is behind an error.
+fn is_for_want_of_room(error: &(dyn Error + 'static)) -> bool {
+    let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let by_io = error.downcast_ref::<io::Error>().is_some_and(|e| full(e.kind()));
+        let by_number =
+            error.downcast_ref::<Errno>().is_some_and(|e| matches!(*e, Errno::NOSPC | Errno::DQUOT));
+        if by_io || by_number {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 pub(crate) fn causes(error: &dyn Error) -> String {
@@ -72,6 +95,7 @@ impl Keeper {
             BringupStep::Route => Ok(()),
             BringupStep::Sandbox => {
                 self.hold_places()?;
+                self.proceed("places", "held");
                 self.launch_app(&AppName::main())
             }
         }

@@ -13,6 +13,7 @@ mod canary;
 mod continuity;
 mod directory;
 mod documents;
+mod full;
 mod hostile;
 mod kill_loop;
 mod kill_random;
