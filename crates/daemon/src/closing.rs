@@ -105,6 +105,7 @@ async fn write_down(
                     let what =
                         format!("session {} is closed, but the disk of the journal is full", id.short());
                     daemon.notices.add(format!("{what}: free some space in the state folder"));
+                    daemon.directory.linger(id);
                 }
                 tokio::time::sleep(NO_ROOM).await;
             }
