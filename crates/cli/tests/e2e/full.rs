@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,7 +25,7 @@ impl<'w> Disk<'w> {
             return None;
         }
         let options = std::ffi::CString::new(format!("size=4m,mode=0700,uid={}", world.uid())).unwrap();
-        mount("sessile-test", &world.state(), "tmpfs", MountFlags::NOSUID, &*options).unwrap();
+        mount("sessile-test", world.state(), "tmpfs", MountFlags::NOSUID, &*options).unwrap();
         Some(Self { world })
     }
 
@@ -36,15 +35,11 @@ impl<'w> Disk<'w> {
 
     /// Takes every byte that is left.
     fn fill(&self) {
-        self.take_all();
-        assert_eq!(rustix::fs::statvfs(&self.world.state()).unwrap().f_bavail, 0);
-    }
-
-    fn take_all(&self) {
         let mut file = File::options().create(true).append(true).open(self.filler()).unwrap();
         for size in [1 << 16, 1 << 12, 1] {
             while file.write_all(&vec![1; size]).is_ok() {}
         }
+        assert_eq!(rustix::fs::statvfs(self.world.state()).unwrap().f_bavail, 0);
     }
 
     fn make_room(&self) {
@@ -122,23 +117,19 @@ for_root_and_user! {
 
     fn a_journal_without_room_takes_the_receipt_in_later(world) {
         let Some(disk) = Disk::new(world) else { return };
+        let daemon = world.daemon_with("stop=finish.leave@full");
         let id = world.open("full", &["sh", "-c", "echo secret > /tmp/x; exec sleep infinity"]);
-        // Whatever becomes free is taken at once, so that only the receipt has room.
-        let goes_on = AtomicBool::new(true);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while goes_on.load(Ordering::Relaxed) {
-                    disk.take_all();
-                }
-            });
-            let ended = world.sessile(&["end", "full", "--grace", "0s"]);
-            let told = world.sessile(&["receipt", &id, "--verify"]);
-            let shown = world.sessile(&["show", &id, "--json"]);
-            goes_on.store(false, Ordering::Relaxed);
-            for finished in [ended, told, shown] {
-                finished.succeeded();
-            }
-        });
+        disk.fill();
+        let ending = world.start(&["end", "full", "--grace", "0s"], std::process::Stdio::null());
+        let keeper = processes::casts(world)[&id].keeper.unwrap();
+        processes::eventually("the receipt is written", || processes::is_stopped(keeper).then_some(()));
+        // What the receipt left of its room is gone before the daemon takes the session in.
+        disk.fill();
+        processes::signal(keeper.pid, rustix::process::Signal::CONT);
+        ending.finish().succeeded();
+        is_wiped(&receipt(world, &id));
+        assert_eq!(world.show(&id)["state"], "closed");
+        assert_eq!(fs::read_dir(world.state().join("sessions")).unwrap().count(), 1, "there was room");
         disk.make_room();
         processes::eventually("the journal has it", || {
             fs::read_dir(world.state().join("sessions")).unwrap().next().is_none().then_some(())
@@ -146,6 +137,7 @@ for_root_and_user! {
         assert_eq!(world.show(&id)["state"], "closed");
         is_wiped(&receipt(world, &id));
         disk.remove();
+        drop(daemon);
     }
 
     fn no_session_is_opened(world) {
