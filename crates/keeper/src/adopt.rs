@@ -139,7 +139,6 @@ impl Keeper {
             claim_level,
             residue,
             storage_noswap: false,
-            places_held: Vec::new(),
             next_io: 1,
             apps: app_names(store)
                 .into_iter()

@@ -1,11 +1,9 @@
 //! The keeper's state, and the carrying out of what the machine asks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::error::Error;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use sessile_journal::file;
 use sessile_journal::log::Log;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::Timestamp;
@@ -20,6 +18,7 @@ use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
 
 use crate::app::App;
+use crate::bringup::failed;
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
 use crate::client::{Client, ClientId};
 use crate::facts::Facts;
@@ -140,13 +139,14 @@ impl Keeper {
         if self.machine.is_some() {
             return Err(Problem::new(ProblemKind::Conflict, "this session was opened before"));
         }
-        let failed = |what: &str, error: &dyn std::fmt::Display| {
-            Problem::new(ProblemKind::Failed, format!("{what}: {error}"))
-        };
         let opening = Opening::from(&open);
-        self.log = Some(self.open_log().map_err(|e| unwritable("log", &e))?);
-        file::reserve(&self.seat.state, crate::wipe::RECEIPT_ROOM, crate::wipe::RECEIPT_BYTES)
-            .map_err(|e| unwritable("receipt", &e))?;
+        self.log = Some(self.open_log().map_err(|e| failed("the session's log cannot be made", &e))?);
+        sessile_journal::file::reserve(
+            &self.seat.state,
+            crate::wipe::RECEIPT_ROOM,
+            crate::wipe::RECEIPT_BYTES,
+        )
+        .map_err(|e| failed("there is no room for the session's receipt", &e))?;
         let checkpoint = Checkpoint::create().map_err(|e| failed("no memory for the checkpoint", &e))?;
         let ledger = InputLedger::create().map_err(|e| failed("no memory for the input ledger", &e))?;
         self.keep("checkpoint", &checkpoint.fd()).map_err(|e| failed("the anchor", &e))?;
@@ -154,7 +154,7 @@ impl Keeper {
         self.checkpoint = Some(checkpoint);
         self.ledger = Some(ledger);
         let variables = std::mem::take(&mut open.spec.env);
-        self.remember_environment(&variables).map_err(|e| failed("no memory for the environment", &e))?;
+        self.remember_environment(&variables)?;
         let (claim_level, residue) = sessile_sandbox::survey::claim_level();
         let grants = crate::plan::grants(&open.spec, &variables);
         self.facts = Some(Facts {
@@ -168,7 +168,6 @@ impl Keeper {
             claim_level,
             residue,
             storage_noswap: false,
-            places_held: Vec::new(),
             next_io: 1,
             apps: Vec::new(),
             tasks: Vec::new(),
@@ -223,11 +222,8 @@ impl Keeper {
             Effect::Journal(entry) => {
                 let outcome = self.log.as_mut().map(|log| log.append(&entry));
                 self.log_dirty = true;
-                if let Some(Err(_)) = outcome
-                    && self.machine.as_ref().is_some_and(|m| is_running(m.state()))
-                {
-                    let cause = "the session's log cannot be written".to_owned();
-                    self.advance(Event::ComponentFailed { component: Component::Journal, cause });
+                if let Some(Err(error)) = outcome {
+                    self.log_failed("the session's log cannot be written", &error);
                 }
             }
             Effect::Checkpoint => {
@@ -306,11 +302,18 @@ impl Keeper {
     /// Makes what was journaled lasting before anything that follows from it is sent.
     pub(crate) fn sync_log(&mut self) {
         if std::mem::take(&mut self.log_dirty)
-            && let Some(log) = &mut self.log
-            && log.sync().is_err()
-            && self.machine.as_ref().is_some_and(|m| is_running(m.state()))
+            && let Some(Err(error)) = self.log.as_mut().map(|log| log.sync())
         {
-            let cause = "the session's log cannot be made lasting".to_owned();
+            self.log_failed("the session's log cannot be made lasting", &error);
+        }
+    }
+
+    /// A session that cannot be accounted for does not go on. One that is being wiped does: its
+    /// receipt tells of every step, whatever the log lacks.
+    fn log_failed(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        if self.machine.as_ref().is_some_and(|m| is_running(m.state())) {
+            self.open_problem.get_or_insert_with(|| failed(what, error));
+            let cause = format!("{what}: {error}");
             self.advance(Event::ComponentFailed { component: Component::Journal, cause });
         }
     }
@@ -482,17 +485,6 @@ impl Keeper {
             self.advance(Event::Activity);
         }
     }
-}
-
-/// Why a session that cannot write this file of its state is not opened.
-fn unwritable(what: &str, error: &(dyn Error + 'static)) -> Problem {
-    if file::is_disk_full(error) {
-        return Problem::new(ProblemKind::Exhausted, format!("there is no room for the session's {what}"))
-            .hint("the state folder's disk is full: free some space");
-    }
-    let causes: Vec<String> =
-        std::iter::successors(Some(error), |&e| e.source()).map(|e| e.to_string()).collect();
-    Problem::new(ProblemKind::Failed, format!("the session's {what} cannot be made: {}", causes.join(": ")))
 }
 
 /// Whether a failure still changes anything.

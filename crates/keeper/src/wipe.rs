@@ -352,7 +352,8 @@ impl Keeper {
     }
 
     fn remove_traces(&mut self) -> WipeEvidence {
-        let mut count = 0;
+        // Once more, should the step that lets the apps go have been left out.
+        let mut count = self.release_places();
         if let Some(mut cgroup) = self.cgroup.take() {
             if let Err(error) = cgroup.remove() {
                 return WipeEvidence::Failed { why: causes(&error) };
@@ -459,7 +460,8 @@ impl Keeper {
 
     /// Signs and stores the receipt, lasting before anyone is told.
     fn sign(&self, receipt: &Receipt) -> Result<SignedReceipt, sessile_model::Problem> {
-        let failed = |what: &str, error: &dyn std::error::Error| crate::bringup::failed(what, error);
+        let failed =
+            |what: &str, error: &(dyn std::error::Error + 'static)| crate::bringup::failed(what, error);
         let mut entropy = Zeroizing::new([0u8; 32]);
         getrandom::fill(&mut *entropy)
             .map_err(|e| failed("no entropy for the signing key", &std::io::Error::other(e.to_string())))?;
@@ -467,8 +469,7 @@ impl Keeper {
             .map_err(|e| failed("the installation's signing key", &e))?;
         let signed = key.sign(receipt);
         let json = serde_json::to_vec(&signed).map_err(|e| failed("the receipt", &e))?;
-        sessile_journal::file::release(&self.seat.state, RECEIPT_ROOM);
-        sessile_journal::file::replace(&self.seat.state, "receipt.json", &json)
+        sessile_journal::file::replace_in(&self.seat.state, RECEIPT_ROOM, "receipt.json", &json)
             .map_err(|e| failed("the receipt could not be stored", &e))?;
         Ok(signed)
     }
