@@ -6,7 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Longest host name, in octets, without a trailing dot (RFC 1035, section 2.3.4).
+/// Longest host name, in octets, without a trailing dot. A label has 1 to 63 (RFC 1035, section
+/// 2.3.4).
 const LONGEST_NAME: usize = 253;
 /// Longest text that is looked at; a name in Unicode may shorten.
 const LONGEST_TEXT: usize = 1_024;
@@ -26,7 +27,7 @@ impl Host {
     /// Canonicalises a host: a name in any case or script, or an address.
     ///
     /// # Errors
-    /// When it is empty, too long, not IDNA, or looks like an address and is none.
+    /// When a label is empty or too long, it is not IDNA, or looks like an address and is none.
     pub fn parse(text: &str) -> Result<Self, InvalidHost> {
         if text.is_empty() || text.len() > LONGEST_TEXT {
             return Err(InvalidHost);
@@ -40,7 +41,7 @@ impl Host {
             .map_err(|_| InvalidHost)?
             .into_owned();
         let bare = without_dot(&name);
-        if bare.is_empty() || bare.len() > LONGEST_NAME {
+        if bare.len() > LONGEST_NAME || bare.split('.').any(|label| label.is_empty() || label.len() > 63) {
             return Err(InvalidHost);
         }
         if ends_in_number(bare) {
@@ -152,8 +153,24 @@ mod tests {
             assert_eq!(host(text).as_str(), canonical);
         }
         let long = format!("{}example", "a.".repeat(200));
-        for text in ["", ".", "a b", "a/b", "a%2eb", "1.2.3", "0x7f.1", "[::1", "::1", "xn--zzzzzz--", &long]
-        {
+        let label = format!("{}.org", "a".repeat(64));
+        for text in [
+            "",
+            ".",
+            "a..org",
+            ".org",
+            "org..",
+            &label,
+            "a b",
+            "a/b",
+            "a%2eb",
+            "1.2.3",
+            "0x7f.1",
+            "[::1",
+            "::1",
+            "xn--zzzzzz--",
+            &long,
+        ] {
             assert_eq!(Host::parse(text), Err(InvalidHost), "{text}");
         }
     }

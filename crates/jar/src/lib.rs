@@ -52,4 +52,4 @@ pub use filter::Filter;
 pub use host::{Host, InvalidHost};
 pub use jar::{Jar, Limits, Nameless, Stored};
 pub use parse::{LONGEST_ATTRIBUTE, LONGEST_PAIR};
-pub use rules::{Ignored, LONGEST_LIFE};
+pub use rules::{Ignored, LONGEST_LIFE, LONGEST_PATH};

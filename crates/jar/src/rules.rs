@@ -11,6 +11,9 @@ use crate::parse::{self, LONGEST_ATTRIBUTE, LONGEST_PAIR, Parsed};
 /// Longest life of a cookie: 400 days (section 5.5).
 pub const LONGEST_LIFE: Millis = Millis(400 * 24 * 60 * 60 * 1_000);
 
+/// Longest path, in octets of UTF-8: octets of an attribute that are none take three each.
+pub const LONGEST_PATH: usize = 3 * LONGEST_ATTRIBUTE;
+
 /// Why a cookie was not stored. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub enum Ignored {
@@ -20,8 +23,9 @@ pub enum Ignored {
     /// Over [`LONGEST_PAIR`] (section 5.6, step 5).
     #[error("name and value are over {LONGEST_PAIR} octets together")]
     TooLong,
-    /// The path is over [`LONGEST_ATTRIBUTE`] or does not start with a slash.
-    #[error("the path is over {LONGEST_ATTRIBUTE} octets or does not start with /")]
+    /// The path is over [`LONGEST_PATH`], as that of a long URL may be, or does not start with a
+    /// slash.
+    #[error("the path is over {LONGEST_PATH} octets or does not start with /")]
     Path,
     /// `=` or `;` in the name, `;` in the value, or spaces around them: it would not come back.
     #[error("name or value cannot be written in a header")]
@@ -170,8 +174,7 @@ pub fn check(cookie: &Cookie) -> Result<(), Ignored> {
     if !trimmed || name.iter().any(|b| matches!(b, b'=' | b';')) || value.contains(&b';') {
         return Err(Ignored::Unwritable);
     }
-    // Octets that are no UTF-8 take three each.
-    if !cookie.path.starts_with('/') || cookie.path.len() > 3 * LONGEST_ATTRIBUTE {
+    if !cookie.path.starts_with('/') || cookie.path.len() > LONGEST_PATH {
         return Err(Ignored::Path);
     }
     if parse::has_control(cookie.path.as_bytes()) {
