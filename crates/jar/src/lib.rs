@@ -46,7 +46,7 @@ pub use context::{Context, InvalidUrl, LONGEST_URL, Partition, RequestUrl, Site,
 pub use cookie::{Cookie, Kept, SameSite, Secret};
 pub use date::parse as parse_date;
 pub use exchange::{
-    Exported, Format, ImportError, Imported, Lost, MOST_ENTRIES, MOST_INPUT, Refusal, Refused,
+    Exported, Format, ImportError, Imported, Lost, MOST_ENTRIES, MOST_INPUT, Refusal, Refused, UnknownFormat,
 };
 pub use filter::Filter;
 pub use host::{Host, InvalidHost};
