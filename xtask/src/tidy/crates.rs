@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Finding;
 use crate::command;
 
-const PURE: [&str; 2] = ["sessile-model", "sessile-session"];
+const PURE: [&str; 3] = ["sessile-model", "sessile-session", "sessile-jar"];
 const IMPURE: [&str; 10] =
     ["tokio", "mio", "rustix", "libc", "nix", "getrandom", "rand", "log", "tracing", "rusqlite"];
 
