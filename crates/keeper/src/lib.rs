@@ -21,6 +21,7 @@ mod checkpoint;
 mod client;
 mod facts;
 mod keeper;
+mod listening;
 mod output;
 mod plan;
 mod project;

@@ -20,5 +20,7 @@ mod oracle;
 mod project;
 mod run;
 mod sealed;
+mod sockets;
+mod stopped;
 mod survival;
 mod wipe;

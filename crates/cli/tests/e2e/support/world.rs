@@ -199,6 +199,22 @@ impl World {
         running.finish()
     }
 
+    /// Runs a command that was put together by hand to its end, without input.
+    pub fn run(&self, mut command: Command) -> Finished {
+        command.stdin(Stdio::null());
+        Running::start(command).finish()
+    }
+
+    /// Removes the runtime folder with all that is in it, and makes an empty one in its place,
+    /// which the caller could not everywhere.
+    pub fn lose_runtime(&self) {
+        let path = self.runtime();
+        fs::remove_dir_all(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        self.give_to_caller(&path);
+    }
+
     /// Starts a command with pipes for its output.
     pub fn start(&self, arguments: &[&str], input: Stdio) -> Running {
         let mut command = self.command(arguments);
