@@ -21,6 +21,5 @@ mod project;
 mod run;
 mod sealed;
 mod sockets;
-mod stopped;
 mod survival;
 mod wipe;

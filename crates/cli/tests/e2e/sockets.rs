@@ -77,6 +77,7 @@ for_root_and_user! {
         let socket = world.runtime().join("daemon.sock");
         let other = world.runtime().join("other.sock");
         drop(UnixListener::bind(&other).unwrap());
+        world.give_to_caller(&other);
         fs::rename(&other, &socket).unwrap();
         // What is there now is stale: nobody listens.
         another_daemon_answers(world, first);
@@ -149,11 +150,13 @@ for_root_and_user! {
         processes::signal(keeper.pid, Signal::STOP);
         processes::eventually("the keeper is stopped", || is_stopped(keeper).then_some(()));
         world.lose_runtime();
-        // It is listed; what cannot be done says what can.
-        assert!(world.must(&["ls"]).contains("echo"));
-        let short = world.sessile(&["screen", "echo"]);
-        short.refused_with(75, &["socket was removed", "sessile end"]);
-        world.must(&["end", "echo", "--grace", "0s"]);
+        // It is listed, by its id: only its keeper knows its name.
+        let listed = world.json(&["ls", "--json"]);
+        let found = listed.as_array().unwrap().iter().find(|record| record["id"] == *id);
+        assert_eq!(found.unwrap()["state"], "active", "{listed}");
+        // What cannot be done says what can.
+        world.sessile(&["screen", &id]).refused_with(75, &["socket was removed", "sessile end"]);
+        world.must(&["end", &id, "--grace", "0s"]);
         nothing_runs(world, &id, &tree);
         is_lost(world, &id);
         still_echoes(world, "other", others, "undisturbed");

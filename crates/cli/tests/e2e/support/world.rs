@@ -134,7 +134,8 @@ impl World {
         self.uid() == 0
     }
 
-    fn give_to_caller(&self, path: &Path) {
+    /// Makes a file or folder the caller's.
+    pub fn give_to_caller(&self, path: &Path) {
         if let Caller::Other { uid, gid } = self.caller {
             chown(path, Some(uid), Some(gid)).unwrap();
         }
