@@ -21,5 +21,6 @@ mod project;
 mod run;
 mod sealed;
 mod sockets;
+mod stopped;
 mod survival;
 mod wipe;
