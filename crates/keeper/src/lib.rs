@@ -33,6 +33,8 @@ mod seat;
 mod spawn;
 mod task;
 mod turn;
+#[cfg(test)]
+mod version_1;
 mod waits;
 mod wipe;
 
