@@ -456,7 +456,7 @@ impl Keeper {
             residue: facts.residue.clone(),
             outside: facts.grants.iter().cloned().map(sessile_model::record::Grant::without_paths).collect(),
             weaker: machine.weaker(),
-            program: format!("sessile {}", env!("CARGO_PKG_VERSION")),
+            program: sessile_model::version().to_owned(),
         })
     }
 

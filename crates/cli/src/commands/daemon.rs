@@ -85,7 +85,7 @@ fn run(started: bool) -> Outcome {
         state_dir: &folders.state,
         anchor_image: ANCHOR_IMAGE,
         keeper_image: KEEPER_IMAGE,
-        version: env!("CARGO_PKG_VERSION"),
+        version: sessile_model::version(),
         listening: started.then_some(startup::announce as fn() -> std::io::Result<()>),
     };
     sessile_daemon::run(config).map_err(|e| {

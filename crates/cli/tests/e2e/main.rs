@@ -23,4 +23,5 @@ mod sealed;
 mod sockets;
 mod stopped;
 mod survival;
+mod upgrade;
 mod wipe;

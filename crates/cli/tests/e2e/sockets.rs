@@ -35,7 +35,7 @@ fn ends_clean(world: &World, name: &str, id: &str) {
     let record = world.show(id);
     assert_eq!(record["outcome"]["kind"], "ended", "{record}");
     let receipt = world.must(&["receipt", id, "--verify"]);
-    assert!(!receipt.contains("failed"), "{receipt}");
+    assert!(!receipt.contains("FAILED"), "{receipt}");
 }
 
 /// Nothing of a session runs any more.

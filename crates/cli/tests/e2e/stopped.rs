@@ -49,7 +49,7 @@ for_root_and_user! {
         assert_eq!(record["state"], "closed", "{record}");
         assert_eq!(record["outcome"]["kind"], "ended", "{record}");
         let receipt = world.must(&["receipt", &id, "--verify"]);
-        assert!(!receipt.contains("failed"), "{receipt}");
+        assert!(!receipt.contains("FAILED"), "{receipt}");
         // Nothing of the other one was touched.
         let now = processes::casts(world)[&other];
         assert_eq!((now.anchor, now.keeper), (others.anchor, others.keeper));
