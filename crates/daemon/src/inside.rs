@@ -60,7 +60,7 @@ enum Unanswered {
 async fn answer(daemon: &Daemon, id: SessionId, request: &Request) -> Result<Reply, Unanswered> {
     let nature = nature(request);
     let mut tries = 0;
-    let began = Instant::now();
+    let mut hidden_since = None;
     loop {
         let asked = once(daemon, id, request);
         let answer = if nature.prompt {
@@ -75,7 +75,7 @@ async fn answer(daemon: &Daemon, id: SessionId, request: &Request) -> Result<Rep
                 if nature.repeatable && tries < TRIES && daemon.directory.gone(id).is_some() => {}
             // Nothing was asked yet. A session that ends removes its socket itself.
             Err(LinkError::Nobody) if runs(daemon, id) => {
-                if began.elapsed() > RETURN {
+                if hidden_since.get_or_insert_with(Instant::now).elapsed() > RETURN {
                     return Err(Unanswered::Hidden);
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
