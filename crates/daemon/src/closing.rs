@@ -19,8 +19,8 @@ use crate::anchor_link;
 use crate::daemon::{Daemon, now};
 use crate::directory::storable;
 use crate::keeper_link::KeeperLink;
-use crate::launch;
 use crate::ledger::LedgerError;
+use crate::{launch, remnants};
 
 /// A keeper's receipt in its session's state folder.
 pub const RECEIPT: &str = "receipt.json";
@@ -203,6 +203,11 @@ async fn clear_runtime(daemon: &Daemon, id: SessionId, ending: &Ending, child: O
         if !anchor_link::gone_within(&anchor, PATIENCE).await {
             return Remains { removed: Err("the session's anchor does not end".to_owned()) };
         }
+    }
+    match ending {
+        Ending::Receipt(_) => {}
+        // Its sockets may have been removed from under it: what could not be asked is killed.
+        Ending::Lost(_) | Ending::Never => remnants::kill(&daemon.folders, id).await,
     }
     if let Some(mut child) = child {
         // Its sockets can go before it does.

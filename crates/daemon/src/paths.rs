@@ -103,6 +103,11 @@ impl Folders {
         self.runtime.join("daemon.lock")
     }
 
+    /// The file whose lock keeps a second daemon from the state folder.
+    pub fn state_lock(&self) -> PathBuf {
+        self.state.join("daemon.lock")
+    }
+
     /// The folder of all sessions' runtime folders.
     pub fn runtime_sessions(&self) -> PathBuf {
         self.runtime.join("sessions")

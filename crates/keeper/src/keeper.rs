@@ -22,6 +22,7 @@ use crate::bringup::failed;
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
 use crate::client::{Client, ClientId};
 use crate::facts::Facts;
+use crate::listening::Place;
 use crate::seat::Seat;
 use crate::task::{InputSource, PendingInput, Streams, Task};
 use crate::waits::PendingWait;
@@ -78,6 +79,9 @@ pub struct Keeper {
     /// The record has changed in something the machine does not know of.
     pub(crate) changed: bool,
     pub(crate) anchor_is_dead: bool,
+    /// When the socket was looked at, and the file it is bound to.
+    pub(crate) looked_at: Option<Timestamp>,
+    pub(crate) place: Option<Place>,
     /// The receipt is out; only last words remain.
     pub(crate) finished: bool,
 }
@@ -117,6 +121,8 @@ impl Keeper {
             scrub: None,
             changed: false,
             anchor_is_dead: false,
+            looked_at: None,
+            place: None,
             finished: false,
         }
     }

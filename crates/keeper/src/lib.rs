@@ -21,6 +21,7 @@ mod checkpoint;
 mod client;
 mod facts;
 mod keeper;
+mod listening;
 mod output;
 mod plan;
 mod project;
@@ -32,6 +33,8 @@ mod seat;
 mod spawn;
 mod task;
 mod turn;
+#[cfg(test)]
+mod version_1;
 mod waits;
 mod wipe;
 

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::bringup::causes;
 use crate::keeper::Keeper;
+use crate::listening;
 
 /// How long apps may take to be frozen.
 const FREEZE: Duration = Duration::from_secs(5);
@@ -360,6 +361,8 @@ impl Keeper {
             }
             count += 1;
         }
+        // It is there when the first one was removed.
+        let _ = self.seat.link.remove(listening::HELD);
         let runtime = &self.seat.runtime;
         for path in [runtime.join("storage")] {
             if std::fs::remove_dir(path).is_ok() {
@@ -379,7 +382,7 @@ impl Keeper {
     }
 
     fn sockets(&self) -> [PathBuf; 2] {
-        [self.seat.runtime.join("anchor.sock"), self.seat.runtime.join("keeper.sock")]
+        [self.seat.runtime.join("anchor.sock"), self.seat.runtime.join(listening::NAME)]
     }
 
     /// Looks for what should be gone.
@@ -454,7 +457,7 @@ impl Keeper {
             residue: facts.residue.clone(),
             outside: facts.grants.iter().cloned().map(sessile_model::record::Grant::without_paths).collect(),
             weaker: machine.weaker(),
-            program: format!("sessile {}", env!("CARGO_PKG_VERSION")),
+            program: sessile_model::version().to_owned(),
         })
     }
 

@@ -10,8 +10,9 @@
 //!    u32 LE   u8     u8     u16 LE   length bytes
 //! ```
 //!
-//! The first frame each way is [`FrameType::Hello`]. A receiver ignores frames of a type it does
-//! not know, so that either side can be the newer one. Channels tell apart what a client has open
+//! The first frame each way is [`FrameType::Hello`]. A receiver ignores frames of a type, events of
+//! a kind and fields that it does not know, so that either side can be the newer one; a request of
+//! an unknown kind, or with an unknown field in the body that says what to do, is refused. Channels tell apart what a client has open
 //! at once: 0 is the connection itself, others are attachments, numbered by the client.
 //!
 //! | type | payload |

@@ -23,5 +23,8 @@ mod oracle;
 mod project;
 mod run;
 mod sealed;
+mod sockets;
+mod stopped;
 mod survival;
+mod upgrade;
 mod wipe;

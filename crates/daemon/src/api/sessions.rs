@@ -75,6 +75,7 @@ pub async fn show(State(daemon): Shared, Word(word): Word) -> Result<Json<Sessio
     responses((status = 200, body = Attachment), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn attachments(State(daemon): Shared, Word(word): Word) -> Result<Json<Attachment>, Refused> {
     let id = live(&daemon, &word).await?;
+    inside::findable(&daemon, id).await?;
     let socket = daemon.folders.keeper_socket(id);
     let socket = socket
         .to_str()

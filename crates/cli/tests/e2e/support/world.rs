@@ -146,6 +146,14 @@ impl World {
         self.folder().join("bin/sessile")
     }
 
+    /// Puts another program in the place of this world's, as an upgrade does.
+    pub fn install(&self, program: &[u8]) {
+        let next = self.folder().join("bin/next");
+        fs::write(&next, program).unwrap();
+        fs::set_permissions(&next, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(next, self.program()).unwrap();
+    }
+
     /// The user id as which commands run.
     pub fn uid(&self) -> u32 {
         match self.caller {
@@ -172,7 +180,8 @@ impl World {
         mounted.then_some(SmallFolder(state))
     }
 
-    fn give_to_caller(&self, path: &Path) {
+    /// Makes a file or folder the caller's.
+    pub fn give_to_caller(&self, path: &Path) {
         if let Caller::Other { uid, gid } = self.caller {
             chown(path, Some(uid), Some(gid)).unwrap();
         }
@@ -242,6 +251,22 @@ impl World {
         let mut running = self.start(arguments, Stdio::piped());
         running.feed(input.to_vec());
         running.finish()
+    }
+
+    /// Runs a command that was put together by hand to its end, without input.
+    pub fn run(&self, mut command: Command) -> Finished {
+        command.stdin(Stdio::null());
+        Running::start(command).finish()
+    }
+
+    /// Removes the runtime folder with all that is in it, and makes an empty one in its place,
+    /// which the caller could not everywhere.
+    pub fn lose_runtime(&self) {
+        let path = self.runtime();
+        fs::remove_dir_all(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        self.give_to_caller(&path);
     }
 
     /// Starts a command with pipes for its output.
