@@ -24,7 +24,7 @@ mod export;
 mod protected;
 mod stage;
 mod tree;
-mod unified;
+pub(crate) mod unified;
 
 #[cfg(test)]
 mod hostile_tests;
