@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use sessile_journal::log::Log;
@@ -30,6 +31,8 @@ use crate::wipe::Signalled;
 
 /// Most bytes of one task's output fed to its screen between two looks at everything else.
 const ABSORB: usize = 64 << 10;
+/// Most time for that: on a large screen, a few bytes may clear all of it.
+const ABSORB_TIME: Duration = Duration::from_millis(50);
 
 /// One session's keeper. Everything it holds is owned here; one thread, one loop.
 #[derive(Debug)]
@@ -326,10 +329,11 @@ impl Keeper {
 
     /// Feeds screens. Returns whether there may be more.
     pub(crate) fn absorb_output(&mut self) -> bool {
-        let mut buffer = [0u8; 16 << 10];
+        let mut buffer = [0u8; 4 << 10];
         let mut more = false;
         let mut moved = false;
         for task in self.tasks.values_mut() {
+            let until = Instant::now() + ABSORB_TIME;
             for _ in 0..ABSORB / buffer.len() {
                 let (some, poke) = task.absorb(&mut buffer);
                 if let Some(pump) = poke {
@@ -337,7 +341,7 @@ impl Keeper {
                     let _ = self.seat.link.poke(pump);
                 }
                 moved |= some;
-                if !some {
+                if !some || Instant::now() > until {
                     break;
                 }
             }

@@ -41,3 +41,10 @@ mod wipe;
 pub use keeper::Keeper;
 pub use seat::{Seat, SeatError};
 pub use turn::wall_clock;
+
+/// What the fuzz targets reach.
+#[cfg(feature = "fuzz")]
+pub mod fuzz {
+    pub use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
+    pub use crate::screen::{ScreenModel, Sieve};
+}

@@ -387,6 +387,25 @@ mod tests {
         assert_eq!(take_frame(&bytes), Err(FrameError::TooLarge { len: u32::MAX }));
     }
 
+    #[test]
+    fn the_deepest_metadata_can_be_handed_on() {
+        let nested = |depth| (1..depth).fold(serde_json::json!([]), |inner, _| serde_json::json!([inner]));
+        let spec = |depth| Spec {
+            metadata: [("k".to_owned(), nested(depth - 1))].into_iter().collect(),
+            ..Spec::default()
+        };
+        let deepest = spec(Spec::MAX_METADATA_DEPTH);
+        assert!(!deepest.is_too_deep() && spec(Spec::MAX_METADATA_DEPTH + 1).is_too_deep());
+        let open = |spec| Request::Open(Box::new(Open { spec, subordinate_base: None }));
+        let json = serde_json::to_vec(&open(deepest.clone())).unwrap();
+        assert_eq!(serde_json::from_slice::<Request>(&json).unwrap(), open(deepest));
+        // A specification can be read that could not be handed on.
+        let deep = spec(126);
+        let json = serde_json::to_vec(&deep).unwrap();
+        assert!(serde_json::from_slice::<Spec>(&json).is_ok());
+        assert!(serde_json::from_slice::<Request>(&serde_json::to_vec(&open(deep)).unwrap()).is_err());
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -25,6 +25,8 @@ pub mod cgroup;
 mod confine;
 mod etc;
 pub mod files;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod identity;
 mod launcher;
 pub mod probe;

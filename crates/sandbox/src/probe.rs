@@ -14,7 +14,7 @@ use sessile_model::{Property, PropertyStatus};
 use crate::app::Identity;
 use crate::identity;
 
-mod host;
+pub(crate) mod host;
 
 pub use host::{HostFacts, MountFact, quick};
 

@@ -26,7 +26,7 @@ mod protected;
 mod repositories;
 mod stage;
 mod tree;
-mod unified;
+pub(crate) mod unified;
 
 #[cfg(test)]
 mod hostile_tests;
