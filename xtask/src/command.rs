@@ -34,6 +34,16 @@ pub fn cargo() -> Command {
     command
 }
 
+/// The platform that the compiler builds for.
+///
+/// # Errors
+/// When the compiler cannot tell.
+pub fn host() -> Result<String> {
+    let version = read(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("rustc names no host")
+}
+
 /// Runs it with this program's own streams.
 ///
 /// # Errors

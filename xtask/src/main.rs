@@ -1,15 +1,17 @@
-//! Everything repeated: setup, test, ci, bench, tidy. Started as `cargo xtask`.
+//! Everything repeated: setup, test, ci, bench, fuzz, tidy. Started as `cargo xtask`.
 
 #![forbid(unsafe_code)]
 
 mod bench;
 mod ci;
 mod command;
+mod fuzz;
 mod guest;
 mod setup;
 mod test;
 mod tidy;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -42,6 +44,16 @@ enum Task {
     Ci,
     /// Checks the rules of the house that no lint knows.
     Tidy,
+    /// Fuzzes what reads untrusted bytes: the targets named, or all.
+    Fuzz {
+        targets: Vec<String>,
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Run the one target named on this input instead.
+        #[arg(long, value_name = "FILE")]
+        replay: Option<PathBuf>,
+    },
     /// Measures side by side with peers and prints a table.
     Bench {
         #[command(subcommand)]
@@ -56,6 +68,8 @@ fn main() -> ExitCode {
         Task::Test { slow: false, arguments } => test::run(&arguments),
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
+        Task::Fuzz { targets, replay: Some(input), .. } => fuzz::replay(&targets, &input),
+        Task::Fuzz { targets, seconds, replay: None } => fuzz::run(&targets, seconds),
         Task::Bench { name } => bench::run(name),
     };
     match done {

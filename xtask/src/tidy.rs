@@ -15,6 +15,9 @@ use anyhow::{Context as _, Result};
 
 use crate::command;
 
+/// The workspaces: what is shipped and tested, and the fuzz targets.
+const MANIFESTS: [&str; 2] = ["Cargo.toml", "fuzz/Cargo.toml"];
+
 /// A rule that does not hold, and where.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -62,10 +65,16 @@ pub fn run() -> Result<()> {
         findings.extend(documents::check(file, &|path| command::root().join(path).exists()));
     }
     findings.extend(required(&tracked));
-    findings.extend(crates::check(&crates::metadata()?));
-    findings.extend(licences::check(&crates::metadata()?, &licences::Rules::read()?));
-    if command::find("cargo-deny").is_some() {
-        command::run(command::cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
+    let rules = licences::Rules::read()?;
+    for manifest in MANIFESTS {
+        let packages = crates::metadata(manifest)?;
+        findings.extend(crates::check(&packages));
+        findings.extend(licences::check(&packages, &rules));
+        if command::find("cargo-deny").is_some() {
+            let mut deny = command::cargo();
+            deny.args(["deny", "--manifest-path", manifest, "--offline", "check", "--config", "deny.toml"]);
+            command::run(deny.args(["licenses", "bans", "sources"]))?;
+        }
     }
     if findings.is_empty() {
         return Ok(());
@@ -88,6 +97,7 @@ fn required(tracked: &[String]) -> Vec<Finding> {
         "LICENSE-APACHE",
         "LICENSE-MIT",
         "api/openapi.json",
+        "fuzz/Cargo.lock",
     ];
     needed
         .into_iter()

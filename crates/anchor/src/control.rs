@@ -41,6 +41,9 @@ use thiserror::Error;
 use crate::fds::{NO_WAIT, recv_with_fds, send};
 use crate::sys;
 
+#[cfg(feature = "fuzz")]
+pub use self::block::Block;
+#[cfg(not(feature = "fuzz"))]
 use self::block::Block;
 
 /// Version of this protocol.

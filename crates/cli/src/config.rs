@@ -15,7 +15,7 @@ use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::Access;
 use thiserror::Error;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, plain};
 use crate::hosts::{HostArgument, Lists};
 use crate::keys::DetachKey;
 use crate::presets::Preset;
@@ -241,7 +241,15 @@ pub fn load(path: &Path) -> Result<Config, Failure> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
-        Err(e) => return Err(Failure::system(format!("read {}", path.display()), &e)),
+        Err(e) => {
+            let detail = if e.kind() == std::io::ErrorKind::InvalidData {
+                format!("{} is not valid UTF-8", path.display())
+            } else {
+                format!("cannot read {}: {}", path.display(), plain(&e))
+            };
+            return Err(Failure::new(ProblemKind::BadRequest, detail)
+                .hint("mend the file, move it away, or name another with SESSILE_CONFIG"));
+        }
     };
     parse(&text).map_err(|e| {
         let place = e.line.map(|l| format!(":{l}")).unwrap_or_default();

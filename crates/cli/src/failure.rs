@@ -63,15 +63,19 @@ impl Failure {
 
     /// An error of the system with what was being done (`read FILE`).
     pub fn system(doing: impl AsRef<str>, error: &io::Error) -> Self {
-        let kinds = [
-            (io::ErrorKind::NotFound, ProblemKind::NotFound),
-            (io::ErrorKind::PermissionDenied, ProblemKind::Denied),
-            (io::ErrorKind::StorageFull, ProblemKind::Exhausted),
-            (io::ErrorKind::QuotaExceeded, ProblemKind::Exhausted),
-        ];
-        let kind = kinds.iter().find(|(k, _)| *k == error.kind()).map_or(ProblemKind::Failed, |(_, k)| *k);
-        Self::new(kind, format!("cannot {}: {}", doing.as_ref(), plain(error)))
+        Self::new(kind_of(error), format!("cannot {}: {}", doing.as_ref(), plain(error)))
     }
+}
+
+/// The kind of problem that an error of the system is.
+pub fn kind_of(error: &io::Error) -> ProblemKind {
+    let kinds = [
+        (io::ErrorKind::NotFound, ProblemKind::NotFound),
+        (io::ErrorKind::PermissionDenied, ProblemKind::Denied),
+        (io::ErrorKind::StorageFull, ProblemKind::Exhausted),
+        (io::ErrorKind::QuotaExceeded, ProblemKind::Exhausted),
+    ];
+    kinds.iter().find(|(k, _)| *k == error.kind()).map_or(ProblemKind::Failed, |(_, k)| *k)
 }
 
 /// The system's words without the number that the standard library appends.

@@ -11,10 +11,12 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use sessile_daemon::paths::{Folders, PathError};
 use sessile_model::problem::ProblemKind;
 
-use crate::failure::{Failure, plain};
+use crate::failure::{Failure, kind_of, plain};
 
 /// The line with which a started daemon says that it listens.
 pub const READY: &str = "ready\n";
+/// What to do about a full disk.
+pub const NO_ROOM: &str = "the disk is full: free some space in the state folder (SESSILE_STATE_DIR)";
 /// Variables that a daemon needs; no other of the caller's comes along, least of all secrets.
 const KEPT_ENV: [&str; 11] = [
     "HOME",
@@ -55,9 +57,16 @@ fn unusable(error: &PathError) -> Failure {
         PathError::NoHome { .. } | PathError::Relative { .. } | PathError::TooLong { .. } => {
             ProblemKind::BadRequest
         }
-        PathError::Io { .. } => ProblemKind::Failed,
+        PathError::Io { source, .. } => kind_of(source),
     };
-    Failure::new(kind, format!("{error}{cause}"))
+    let failure = Failure::new(kind, format!("{error}{cause}"));
+    if matches!(error, PathError::TooLong { .. }) {
+        failure.hint("set SESSILE_RUNTIME_DIR to a folder with a shorter path")
+    } else if kind == ProblemKind::Exhausted {
+        failure.hint(NO_ROOM)
+    } else {
+        failure
+    }
 }
 
 /// Refuses to go on inside a session, where no daemon can be reached.
@@ -178,7 +187,10 @@ fn start() -> Result<(), Failure> {
         None => (why, None),
     };
     let why = if why.is_empty() { status.to_string() } else { why.replace('\n', "; ") };
-    let failure = Failure::new(ProblemKind::Failed, format!("the daemon did not start: {why}"));
+    // Its exit code says what kind of problem it had.
+    let kind = ProblemKind::ALL.into_iter().find(|k| status.code() == Some(k.exit_code().into()));
+    let kind = kind.unwrap_or(ProblemKind::Failed);
+    let failure = Failure::new(kind, format!("the daemon did not start: {why}"));
     Err(match hint {
         Some(hint) => failure.hint(hint),
         None => failure,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use sessile_journal::frame::{Condition, PREAMBLE_LEN};
 use sessile_journal::log;
-use sessile_journal::store::StoredEntry;
+use sessile_journal::store::{StoreError, Stored, StoredEntry};
 use sessile_model::receipt::{Receipt, SignedReceipt};
 use sessile_model::{Phase, SessionId, SessionRecord, State};
 use sessile_sandbox::cgroup::Cgroup;
+use sessile_sandbox::files::places;
 use tokio::process::Child;
 use tokio::time::timeout;
 
@@ -18,7 +19,8 @@ use crate::anchor_link;
 use crate::daemon::{Daemon, now};
 use crate::directory::storable;
 use crate::keeper_link::KeeperLink;
-use crate::launch;
+use crate::ledger::LedgerError;
+use crate::{launch, remnants};
 
 /// A keeper's receipt in its session's state folder.
 pub const RECEIPT: &str = "receipt.json";
@@ -26,6 +28,8 @@ pub const RECEIPT: &str = "receipt.json";
 const MAX_RECEIPT: u64 = 16 << 20;
 /// How long processes of a wiped session may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a journal on a full disk is tried.
+const NO_ROOM: Duration = Duration::from_secs(1);
 
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,19 +70,48 @@ pub async fn close(daemon: &Daemon, id: SessionId, ending: Ending, anchor: Optio
         }
     };
     let record = closed(session.record, receipt_in(&signed).as_ref());
-    let stored = storable(record, session.keep_record, None);
-    let written = daemon.ledger.write(move |store| {
-        store.ingest(id, &entries)?;
-        store.put_receipt(id, &signed)?;
-        // Last: whoever finds the record closed takes the rest to be there.
-        store.put(&stored)
-    });
-    match written.await {
+    let stored = storable(record.clone(), session.keep_record, None);
+    // What its keeper could not tell any more; here it is the same as in the journal to come.
+    daemon.directory.update(record);
+    match write_down(daemon, id, &entries, &signed, &stored).await {
         Ok(()) => remove_state(daemon, id),
         // The receipt and the log stay where they are; the next start takes them in.
         Err(e) => daemon.notices.add(format!("session {} is closed but not in the journal: {e}", id.short())),
     }
     daemon.directory.remove(id);
+}
+
+/// Takes a closed session into the journal. While the disk is full it waits for room: until then
+/// the directory knows the session as closed, and its receipt is in its state folder.
+async fn write_down(
+    daemon: &Daemon,
+    id: SessionId,
+    entries: &[StoredEntry],
+    signed: &SignedReceipt,
+    stored: &Stored,
+) -> Result<(), LedgerError> {
+    let mut is_told = false;
+    loop {
+        let (entries, signed, stored) = (entries.to_vec(), signed.clone(), stored.clone());
+        let written = daemon.ledger.write(move |store| {
+            store.ingest(id, &entries)?;
+            store.put_receipt(id, &signed)?;
+            // Last: whoever finds the record closed takes the rest to be there.
+            store.put(&stored)
+        });
+        match written.await {
+            Err(LedgerError::Store(StoreError::DiskFull)) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    let what =
+                        format!("session {} is closed, but the disk of the journal is full", id.short());
+                    daemon.notices.add(format!("{what}: free some space in the state folder"));
+                    daemon.directory.linger(id);
+                }
+                tokio::time::sleep(NO_ROOM).await;
+            }
+            written => return written,
+        }
+    }
 }
 
 /// Removes what a close that was cut short left of a session that is closed in the journal.
@@ -171,6 +204,11 @@ async fn clear_runtime(daemon: &Daemon, id: SessionId, ending: &Ending, child: O
             return Remains { removed: Err("the session's anchor does not end".to_owned()) };
         }
     }
+    match ending {
+        Ending::Receipt(_) => {}
+        // Its sockets may have been removed from under it: what could not be asked is killed.
+        Ending::Lost(_) | Ending::Never => remnants::kill(&daemon.folders, id).await,
+    }
     if let Some(mut child) = child {
         // Its sockets can go before it does.
         let _ = timeout(PATIENCE, child.wait()).await;
@@ -180,7 +218,7 @@ async fn clear_runtime(daemon: &Daemon, id: SessionId, ending: &Ending, child: O
 }
 
 /// Removes what a session left on the host: its control groups with whatever still runs in them,
-/// and its runtime folder.
+/// what was made in its project only to be protected, and its runtime folder.
 fn removed(id: SessionId, folder: &Path) -> Result<u32, String> {
     let mut count = 0;
     if let Some(mut group) = Cgroup::reopen(id) {
@@ -188,6 +226,7 @@ fn removed(id: SessionId, folder: &Path) -> Result<u32, String> {
         group.remove().map_err(|e| e.to_string())?;
         count += 1;
     }
+    count += places::release(&folder.join(places::NOTE));
     Ok(count + launch::remove_runtime(folder).map_err(|e| e.to_string())?)
 }
 

@@ -22,19 +22,20 @@ struct Live {
     record: SessionRecord,
     keep_record: bool,
     slot: Option<u32>,
-    /// Dropped with the entry, which wakes whoever waits for the session to be gone.
-    gone: watch::Sender<()>,
+    /// Dropped with the entry, which wakes whoever waits for the session to be gone. True when
+    /// only the journal has no room for it.
+    gone: watch::Sender<bool>,
 }
 
-/// Wakes when a session has left the directory.
+/// Wakes when a session has left the directory, or all of it but its record has.
 #[derive(Clone, Debug)]
-pub struct Gone(watch::Receiver<()>);
+pub struct Gone(watch::Receiver<bool>);
 
 impl Gone {
     /// Waits until it has.
     pub async fn wait(mut self) {
-        // Nothing is ever sent: the only thing to see is the sender's end.
-        while self.0.changed().await.is_ok() {}
+        // The sender's end is the usual way.
+        let _ = self.0.wait_for(|lingers| *lingers).await;
     }
 }
 
@@ -68,7 +69,7 @@ impl Directory {
             return Err(Taken);
         }
         let Stored { record, keep_record, slot } = session;
-        live.insert(id, Live { record, keep_record, slot, gone: watch::Sender::new(()) });
+        live.insert(id, Live { record, keep_record, slot, gone: watch::Sender::new(false) });
         Ok(())
     }
 
@@ -80,6 +81,13 @@ impl Directory {
         let changed = lasting(&record) != lasting(&entry.record);
         entry.record = record;
         changed.then(|| entry.stored())
+    }
+
+    /// Says that nothing is left of a session but its record, for which the journal has no room.
+    pub fn linger(&self, id: SessionId) {
+        if let Some(live) = self.lock().get(&id) {
+            live.gone.send_replace(true);
+        }
     }
 
     /// Takes a session out.
@@ -280,5 +288,10 @@ pub(crate) mod tests {
         d.remove(id);
         waiter.await.unwrap();
         assert!(d.gone(id).is_none());
+        let d = directory(&["fox"]);
+        let gone = d.gone(id).unwrap();
+        d.linger(id);
+        gone.wait().await;
+        d.gone(id).unwrap().wait().await;
     }
 }

@@ -25,6 +25,7 @@ use crate::anchor_link::{self, Standing};
 use crate::closing::{self, Ending};
 use crate::daemon::Daemon;
 use crate::keeper_link::{KeeperLink, LinkError, Said};
+use crate::remnants;
 
 /// Keepers that are started within [`WINDOW`] before the session is given up.
 const RESPAWNS: usize = 5;
@@ -34,6 +35,12 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// How long a keeper may take to answer before its anchor is asked whether it still runs.
 const FIRST_DOUBT: Duration = Duration::from_millis(100);
 const LAST_DOUBT: Duration = Duration::from_secs(5);
+/// How long a keeper whose socket was removed may take to put one back, or to finish a wipe. It
+/// looks once a second, but may be busy.
+const RETURN: Duration = Duration::from_secs(60);
+/// How often a session that no socket leads to is looked at.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// How a follower begins.
 #[derive(Debug)]
@@ -54,6 +61,7 @@ enum Reached {
 
 /// Follows a session to its end.
 pub async fn follow(daemon: Arc<Daemon>, id: SessionId, beginning: Beginning) {
+    let mut was_reached = matches!(beginning, Beginning::Opened(..));
     let mut budgets = Budgets { respawns: Budget::of(RESPAWNS), failures: Budget::of(FAILURES) };
     let (mut link, anchor, mut settled) = match beginning {
         Beginning::Opened(link, anchor) => (subscribe(link).await, Some(*anchor), None),
@@ -62,10 +70,11 @@ pub async fn follow(daemon: Arc<Daemon>, id: SessionId, beginning: Beginning) {
     loop {
         let reached = match link.take() {
             Some(link) => Reached::Link(link),
-            None => reach(&daemon, id, &mut budgets).await,
+            None => reach(&daemon, id, was_reached, &mut budgets).await,
         };
         let ending = match reached {
             Reached::Link(mut found) => {
+                was_reached = true;
                 if let Some(settled) = settled.take() {
                     // The one who waits may have lost patience.
                     let _ = settled.send(());
@@ -122,15 +131,22 @@ async fn subscribe(mut link: KeeperLink) -> Option<KeeperLink> {
 }
 
 /// Finds the session's keeper, has one started where there is none, or finds that it is over.
-async fn reach(daemon: &Daemon, id: SessionId, budgets: &mut Budgets) -> Reached {
+async fn reach(daemon: &Daemon, id: SessionId, was_reached: bool, budgets: &mut Budgets) -> Reached {
     let anchor = daemon.folders.anchor_socket(id);
+    let mut hidden = Hidden { since: None, pause: FIRST_LOOK, ended: false };
     loop {
         if let Some(receipt) = closing::left_receipt(daemon, id) {
             return Reached::Over(Ending::Receipt(receipt));
         }
         if !daemon.folders.runtime_of(id).exists() {
+            if hidden.goes_on(daemon, id).await {
+                continue;
+            }
             if closing::never_ran(daemon, id) {
                 return Reached::Over(Ending::Never);
+            }
+            if was_reached || hidden.since.is_some() {
+                return Reached::Over(lost(Component::Keeper, REMOVED));
             }
             return Reached::Over(lost(
                 Component::Host,
@@ -152,6 +168,12 @@ async fn reach(daemon: &Daemon, id: SessionId, budgets: &mut Budgets) -> Reached
             // Its keeper holds the other socket and may be about to wipe.
             Ok(Standing::Gone) => match introduce(daemon, id).await {
                 Err(LinkError::Nobody | LinkError::Lost) if closing::left_receipt(daemon, id).is_none() => {
+                    if hidden.goes_on(daemon, id).await {
+                        continue;
+                    }
+                    if hidden.since.is_some() {
+                        return Reached::Over(lost(Component::Keeper, REMOVED));
+                    }
                     return Reached::Over(lost(Component::Anchor, "its anchor died, and its keeper with it"));
                 }
                 tried => tried,
@@ -167,11 +189,41 @@ async fn reach(daemon: &Daemon, id: SessionId, budgets: &mut Budgets) -> Reached
                 return Reached::Over(lost(Component::Keeper, "its keeper knows nothing of it"));
             }
             Ok(Introduced::Closed(receipt)) => return Reached::Over(Ending::Receipt(*receipt)),
+            // Its keeper runs and puts a socket back, or is ended.
+            Err(LinkError::Nobody) if hidden.goes_on(daemon, id).await => {}
             Err(_) if budgets.failures.spend(Instant::now()) => {
                 tokio::time::sleep(Duration::from_millis(10)).await
             }
             Err(_) => return Reached::Over(lost(Component::Keeper, "its keeper cannot be reached")),
         }
+    }
+}
+
+/// What happened to a session that is lost after it could not be reached.
+const REMOVED: &str = "its sockets were removed while it ran, and its keeper ended without putting one back";
+
+/// A session that runs but that no socket leads to: somebody removed them. Its keeper puts its own
+/// back where it can.
+struct Hidden {
+    since: Option<Instant>,
+    pause: Duration,
+    ended: bool,
+}
+
+impl Hidden {
+    /// Gives the keeper its time, then ends what still runs. False when there is nothing of it.
+    async fn goes_on(&mut self, daemon: &Daemon, id: SessionId) -> bool {
+        if self.ended || !remnants::are_left(&daemon.folders, id).await {
+            return false;
+        }
+        if self.since.get_or_insert_with(Instant::now).elapsed() < RETURN {
+            tokio::time::sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(LAST_LOOK);
+        } else {
+            remnants::end(&daemon.folders, id).await;
+            self.ended = true;
+        }
+        true
     }
 }
 

@@ -1,15 +1,17 @@
 //! Passing requests about a session's inside on to its keeper.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sessile_model::receipt::SignedReceipt;
 use sessile_model::wire::{Reply, Request};
-use sessile_model::{Problem, ProblemKind, SessionId};
+use sessile_model::{Problem, ProblemKind, SessionId, State};
 use tokio::time::timeout;
 
 use crate::anchor_link;
+use crate::closing;
 use crate::daemon::{Daemon, Found, ledger_problem, link_problem};
 use crate::keeper_link::{KeeperLink, LinkError};
+use crate::{rehearsal, remnants};
 
 /// How long a keeper may take for what needs no waiting.
 const PROMPT: Duration = Duration::from_secs(30);
@@ -21,28 +23,86 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 const REMOVAL: Duration = Duration::from_secs(20);
 /// How often something that may be asked twice is asked.
 const TRIES: u32 = 5;
+/// How long a keeper whose socket was removed may take to put one back; it looks once a second.
+const RETURN: Duration = Duration::from_secs(5);
+/// How often its socket is looked for meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Asks the keeper of a live session and returns its answer. A keeper that dies meanwhile is
-/// asked again, once it is replaced, where asking twice does no harm.
+/// asked again, once it is replaced, where asking twice does no harm; one whose socket was removed
+/// is asked once it has put one back.
 ///
 /// # Errors
 /// What the keeper refuses, and `Failed` when it cannot be reached.
 pub async fn ask(daemon: &Daemon, id: SessionId, request: Request) -> Result<Reply, Problem> {
-    let nature = nature(&request);
+    told(answer(daemon, id, &request).await, id)
+}
+
+fn told(answer: Result<Reply, Unanswered>, id: SessionId) -> Result<Reply, Problem> {
+    match answer {
+        Ok(Reply::Problem(problem)) => Err(problem),
+        Ok(reply) => Ok(reply),
+        Err(Unanswered::Late) => Err(late()),
+        Err(Unanswered::Hidden) => Err(hidden(id)),
+        Err(Unanswered::Link(e)) => Err(link_problem(&e)),
+    }
+}
+
+/// Why a keeper did not answer.
+enum Unanswered {
+    /// It was asked and said nothing.
+    Late,
+    /// No socket leads to it.
+    Hidden,
+    /// The connection failed.
+    Link(LinkError),
+}
+
+async fn answer(daemon: &Daemon, id: SessionId, request: &Request) -> Result<Reply, Unanswered> {
+    let nature = nature(request);
     let mut tries = 0;
+    let mut hidden_since = None;
     loop {
+        let asked = once(daemon, id, request);
+        let answer = if nature.prompt {
+            timeout(PROMPT, asked).await.map_err(|_| Unanswered::Late)?
+        } else {
+            asked.await
+        };
         tries += 1;
-        let asked = once(daemon, id, &request);
-        let answer =
-            if nature.prompt { timeout(PROMPT, asked).await.map_err(|_| late())? } else { asked.await };
         match answer {
-            Ok(Reply::Problem(problem)) => return Err(problem),
             Ok(reply) => return Ok(reply),
             Err(LinkError::Lost)
                 if nature.repeatable && tries < TRIES && daemon.directory.gone(id).is_some() => {}
-            Err(e) => return Err(link_problem(&e)),
+            // Nothing was asked yet. A session that ends removes its socket itself.
+            Err(LinkError::Nobody) if runs(daemon, id) => {
+                if hidden_since.get_or_insert_with(Instant::now).elapsed() > RETURN {
+                    return Err(Unanswered::Hidden);
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Err(e) => return Err(Unanswered::Link(e)),
         }
     }
+}
+
+/// Whether a session is one that clients are to find.
+fn runs(daemon: &Daemon, id: SessionId) -> bool {
+    daemon.directory.record(id).is_some_and(|record| match record.state {
+        State::Active | State::Paused => true,
+        State::Bringup | State::Ending | State::Failed | State::Closed => false,
+    })
+}
+
+/// Waits until a session's socket is where a client looks for it.
+///
+/// # Errors
+/// `Failed` when it was removed and its keeper does not put one back.
+pub async fn findable(daemon: &Daemon, id: SessionId) -> Result<(), Problem> {
+    if daemon.folders.keeper_socket(id).exists() {
+        return Ok(());
+    }
+    ask(daemon, id, Request::Show { follow: false }).await.map(drop)
 }
 
 /// Ends a session, or finds that it has ended, and returns its receipt once nothing is left of it.
@@ -57,17 +117,22 @@ pub async fn end(daemon: &Daemon, found: Found, request: Request) -> Result<Sign
     let Some(gone) = daemon.directory.gone(id) else { return receipt(daemon, id).await };
     let asked = if let Request::End { grace, .. } = &request { *grace } else { None };
     let grace = asked.map_or(DEFAULT_GRACE, sessile_model::Millis::as_duration);
+    let mut forced = false;
     let answered = loop {
         tokio::select! {
-            answer = ask(daemon, id, request.clone()) => break Some(answer),
+            answer = answer(daemon, id, &request) => match answer {
+                Err(Unanswered::Hidden) if !forced => {}
+                answer => break Some(told(answer, id)),
+            },
             () = gone.clone().wait() => break None,
             // A wipe that goes on tells the record; a keeper that is stopped tells nothing.
-            () = silence(daemon, id, grace) => {
-                let socket = daemon.folders.anchor_socket(id);
-                if anchor_link::kill_keeper(socket).await.is_err() {
-                    break None;
-                }
-            }
+            () = silence(daemon, id, grace) => {}
+        }
+        // Its follower has another keeper started, or closes the session as lost.
+        forced = true;
+        if anchor_link::kill_keeper(daemon.folders.anchor_socket(id)).await.is_err() {
+            remnants::end(&daemon.folders, id).await;
+            break None;
         }
     };
     match answered {
@@ -75,8 +140,7 @@ pub async fn end(daemon: &Daemon, found: Found, request: Request) -> Result<Sign
         Some(Err(problem)) if !matches!(problem.kind, ProblemKind::Failed | ProblemKind::Conflict) => {
             return Err(problem);
         }
-        Some(_) => drop(timeout(REMOVAL, gone.wait()).await),
-        None => {}
+        Some(_) | None => drop(timeout(REMOVAL, gone.wait()).await),
     }
     match (receipt(daemon, id).await, answered) {
         (Ok(receipt), _) | (Err(_), Some(Ok(Reply::Receipt(receipt)))) => Ok(receipt),
@@ -87,9 +151,10 @@ pub async fn end(daemon: &Daemon, found: Found, request: Request) -> Result<Sign
 /// Returns when a keeper that was asked to end its session has had its time and does not even say
 /// how it is.
 async fn silence(daemon: &Daemon, id: SessionId, grace: Duration) {
-    tokio::time::sleep(grace + SILENCE).await;
-    while let Ok(Ok(_)) = timeout(PROMPT, once(daemon, id, &Request::Show { follow: false })).await {
-        tokio::time::sleep(SILENCE).await;
+    let silence = rehearsal::silence(SILENCE);
+    tokio::time::sleep(grace + silence).await;
+    while let Ok(Ok(_)) = timeout(silence * 2, once(daemon, id, &Request::Show { follow: false })).await {
+        tokio::time::sleep(silence).await;
     }
 }
 
@@ -99,6 +164,8 @@ async fn silence(daemon: &Daemon, id: SessionId, grace: Duration) {
 /// `NotFound` when there is none.
 pub async fn receipt(daemon: &Daemon, id: SessionId) -> Result<SignedReceipt, Problem> {
     let found = daemon.ledger.read(move |store| store.receipt(id)).await.map_err(ledger_problem)?;
+    // Its keeper's, while the journal has no room for it.
+    let found = found.or_else(|| closing::left_receipt(daemon, id));
     found.ok_or_else(|| Problem::new(ProblemKind::NotFound, "there is no receipt of this session"))
 }
 
@@ -135,4 +202,12 @@ fn late() -> Problem {
         format!("the session's keeper did not answer in {} s", PROMPT.as_secs()),
     )
     .hint("look at the session, then decide whether to ask again")
+}
+
+fn hidden(id: SessionId) -> Problem {
+    Problem::new(
+        ProblemKind::Failed,
+        "the session's socket was removed, and its keeper did not put one back; the session runs on",
+    )
+    .hint(format!("`sessile end {}` ends and wipes it all the same", id.short()))
 }

@@ -149,7 +149,10 @@ impl KeeperLink {
             let channel = header.channel;
             let said = match FrameType::from_byte(header.kind) {
                 Some(FrameType::Reply) => Some(Said::Reply(channel, Box::new(decoded(payload)?))),
-                Some(FrameType::Event) => Some(Said::Event(channel, decoded(payload)?)),
+                // One of a kind that this version does not know is ignored like such a frame.
+                Some(FrameType::Event) => {
+                    serde_json::from_slice(payload).ok().map(|event| Said::Event(channel, event))
+                }
                 Some(FrameType::Hello) => {
                     let hello: Hello = decoded(payload)?;
                     if hello.version < wire::VERSION.saturating_sub(1) || hello.version == 0 {

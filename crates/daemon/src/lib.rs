@@ -3,11 +3,13 @@
 //! | module | subject |
 //! |---|---|
 //! | [`paths`] | where things are, and the rules for folders of ours |
-//! | [`serve`] | one daemon per runtime folder: lock, socket, start and stop |
+//! | [`serve`] | start and stop |
+//! | [`sole`] | one daemon per runtime and state folder: locks, socket, noticing that it is gone |
 //! | [`recovery`] | finding every session at the start |
 //! | [`opening`] | opening a session |
 //! | [`follow`] | one task per session, from its keeper's first word to its receipt |
 //! | [`closing`] | taking receipt and log into the journal, removing what is left |
+//! | [`remnants`] | processes of a session that no socket leads to |
 //! | [`account`] | the receipt of a session that could not be wiped |
 //! | [`inside`] | passing requests on to keepers |
 //! | [`api`] | HTTP |
@@ -35,7 +37,10 @@ mod names;
 pub mod opening;
 pub mod paths;
 pub mod recovery;
+mod rehearsal;
+pub mod remnants;
 pub mod serve;
+pub mod sole;
 pub mod spec_check;
 
 pub use api::openapi;

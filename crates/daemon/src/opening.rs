@@ -19,6 +19,7 @@ use crate::daemon::{Daemon, ledger_problem, link_problem, now};
 use crate::directory::storable;
 use crate::follow::{Beginning, follow, note};
 use crate::keeper_link::{KeeperLink, LinkError, Said};
+use crate::launch::LaunchError;
 use crate::{launch, names, recovery, spec_check};
 
 /// How long bring-up may take.
@@ -95,8 +96,7 @@ async fn assemble(daemon: Arc<Daemon>, session: Stored, spec: Spec) -> Result<Se
         Ok(anchor) => anchor,
         Err(e) => {
             closing::close(&daemon, id, Ending::Never, None).await;
-            let why = std::error::Error::source(&e).map(|s| format!(": {s}")).unwrap_or_default();
-            return Err(Problem::new(ProblemKind::Failed, format!("{e}{why}")));
+            return Err(launch_problem(&e));
         }
     };
     let request = Request::Open(Box::new(Open { spec, subordinate_base }));
@@ -183,6 +183,16 @@ async fn answer(daemon: &Daemon, id: SessionId, link: &mut KeeperLink) -> Result
 async fn give_up(daemon: &Daemon, id: SessionId, anchor: Child) {
     let ending = closing::left_receipt(daemon, id).map_or(Ending::Never, Ending::Receipt);
     closing::close(daemon, id, ending, Some(anchor)).await;
+}
+
+fn launch_problem(error: &LaunchError) -> Problem {
+    let why = std::error::Error::source(error).map(|s| format!(": {s}")).unwrap_or_default();
+    let text = format!("{error}{why}");
+    if sessile_journal::file::is_disk_full(error) {
+        Problem::new(ProblemKind::Exhausted, text).hint("free some space in the state and runtime folders")
+    } else {
+        Problem::new(ProblemKind::Failed, text)
+    }
 }
 
 fn late() -> Problem {

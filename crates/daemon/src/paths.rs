@@ -40,11 +40,13 @@ pub enum PathError {
     },
     /// Socket addresses would not fit.
     #[error(
-        "the runtime folder {path} is longer than {MAX_RUNTIME_LEN} bytes; set SESSILE_RUNTIME_DIR to a shorter one"
+        "the path of the runtime folder {path} has {length} bytes; sockets in it need at most {MAX_RUNTIME_LEN}"
     )]
     TooLong {
         /// The path.
         path: PathBuf,
+        /// Its bytes.
+        length: usize,
     },
     /// A link or a file is in its place.
     #[error("{path} is not a folder (a link is not accepted)")]
@@ -82,11 +84,13 @@ impl Folders {
     /// The folders for this user, by the process's environment.
     ///
     /// # Errors
-    /// When a variable is not usable or there is no home folder.
+    /// When a variable is not usable, the runtime path is too long or there is no home folder.
     pub fn of_process() -> Result<Self, PathError> {
         let env = |name: &str| std::env::var_os(name);
         let uid = rustix::process::geteuid().as_raw();
-        Ok(Self { runtime: runtime_dir(env, uid)?, state: state_dir(env, uid)? })
+        let folders = Self { runtime: runtime_dir(env, uid)?, state: state_dir(env, uid)? };
+        folders.check_length()?;
+        Ok(folders)
     }
 
     /// The daemon's socket.
@@ -97,6 +101,11 @@ impl Folders {
     /// The file whose lock makes a daemon the only one.
     pub fn lock(&self) -> PathBuf {
         self.runtime.join("daemon.lock")
+    }
+
+    /// The file whose lock keeps a second daemon from the state folder.
+    pub fn state_lock(&self) -> PathBuf {
+        self.state.join("daemon.lock")
     }
 
     /// The folder of all sessions' runtime folders.
@@ -129,14 +138,19 @@ impl Folders {
         self.runtime_of(id).join("keeper.sock")
     }
 
+    fn check_length(&self) -> Result<(), PathError> {
+        match self.runtime.as_os_str().len() {
+            0..=MAX_RUNTIME_LEN => Ok(()),
+            length => Err(PathError::TooLong { path: self.runtime.clone(), length }),
+        }
+    }
+
     /// Makes and checks both folders and what is in them for sessions.
     ///
     /// # Errors
     /// When one is a link, foreign, open to others, too long or cannot be made.
     pub fn prepare(&self) -> Result<(), PathError> {
-        if self.runtime.as_os_str().len() > MAX_RUNTIME_LEN {
-            return Err(PathError::TooLong { path: self.runtime.clone() });
-        }
+        self.check_length()?;
         for folder in [&self.runtime, &self.state, &self.runtime_sessions(), &self.state_sessions()] {
             private_folder(folder)?;
         }

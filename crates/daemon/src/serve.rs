@@ -1,13 +1,12 @@
-//! One daemon per runtime folder: its lock, its socket, its start and its stop.
+//! A daemon's start and its stop.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Extension;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::Mode;
 use sessile_anchor::image;
 use sessile_journal::store::{Store, StoreError};
 use sessile_vault::InstallationKey;
@@ -25,11 +24,10 @@ use crate::launch::Images;
 use crate::ledger::{Ledger, LedgerError};
 use crate::paths::{Folders, PathError};
 use crate::recovery;
+use crate::sole::{Locks, Place};
 
 /// The installation's signing key in the state folder.
 pub const KEY_FILE: &str = "installation.key";
-/// How long a daemon that is on its way out may still hold the lock.
-const STOPPING: Duration = Duration::from_secs(5);
 /// How long requests under way may take when the daemon is asked to stop.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -58,11 +56,19 @@ pub enum DaemonError {
     /// A folder cannot be used.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// Another daemon has the runtime folder.
+    /// Another daemon has the runtime folder, or works with this state folder from elsewhere.
     #[error("another daemon already runs in {runtime}")]
     AlreadyRunning {
-        /// The runtime folder.
+        /// The runtime folder that it runs in.
         runtime: PathBuf,
+    },
+    /// Another daemon holds a lock, and neither answers nor ends.
+    #[error("another daemon (process {pid}) holds {path} and does not answer")]
+    Unresponsive {
+        /// Its process id; 0 when it is not known.
+        pid: u32,
+        /// The lock.
+        path: PathBuf,
     },
     /// The lock cannot be taken.
     #[error("the daemon's lock could not be taken")]
@@ -85,6 +91,16 @@ pub enum DaemonError {
     /// The system refused something that every program needs.
     #[error("the daemon could not be set up")]
     System(#[source] io::Error),
+}
+
+impl DaemonError {
+    /// Whether a full disk is the cause.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::DiskFull) | Self::Ledger(LedgerError::Store(StoreError::DiskFull))
+        ) || sessile_journal::file::is_disk_full(self)
+    }
 }
 
 /// Runs a daemon until it is asked to stop by request or by SIGTERM, SIGINT or SIGHUP. Sessions
@@ -113,16 +129,22 @@ async fn live(config: Config<'_>) -> Result<(), DaemonError> {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let folders = Folders { runtime: config.runtime_dir.to_owned(), state: config.state_dir.to_owned() };
     folders.prepare()?;
-    let lock = lock(&folders)?;
-    let listener = bind(&folders.socket())?;
-    let served = serve(config, folders.clone(), listener).await;
-    // Still under the lock: the socket can only be ours.
-    let _ = std::fs::remove_file(folders.socket());
-    drop(lock);
+    let locks = Locks::take(&folders)?;
+    let (listener, place) = Place::bind(folders.socket()).map_err(DaemonError::Socket)?;
+    let served = serve(config, folders, listener, &place).await;
+    place.give_up();
+    drop(locks);
     served
 }
 
-async fn serve(config: Config<'_>, folders: Folders, listener: UnixListener) -> Result<(), DaemonError> {
+async fn serve(
+    config: Config<'_>,
+    folders: Folders,
+    listener: UnixListener,
+    place: &Place,
+) -> Result<(), DaemonError> {
+    // Without a watch, a newcomer is told which daemon stands in its way.
+    let watch = place.watch(&folders).ok();
     let (store, notice) = Store::open(&folders.state, now())?;
     let (ledger, thread) = Ledger::start(store).map_err(DaemonError::System)?;
     let daemon = Arc::new(Daemon {
@@ -159,6 +181,13 @@ async fn serve(config: Config<'_>, folders: Folders, listener: UnixListener) -> 
         tokio::select! {
             () = asked.stop.notified() => {}
             _ = signalled => {}
+            // Nobody can reach this daemon any more. The next one finds the sessions.
+            () = async {
+                match &watch {
+                    Some(watch) => watch.lost().await,
+                    None => std::future::pending().await,
+                }
+            } => {}
         }
         // The receiver is there as long as the server is.
         let _ = stopping.send(());
@@ -177,39 +206,6 @@ async fn serve(config: Config<'_>, folders: Folders, listener: UnixListener) -> 
     // A ledger thread that panicked has nothing more to write.
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     Ok(())
-}
-
-fn lock(folders: &Folders) -> Result<File, DaemonError> {
-    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(folders.lock(), flags, Mode::RUSR | Mode::WUSR)
-        .map_err(|e| DaemonError::Lock(e.into()))?;
-    let deadline = Instant::now() + STOPPING;
-    loop {
-        match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(File::from(fd)),
-            // One that holds the lock and does not answer is on its way out, or in.
-            Err(rustix::io::Errno::WOULDBLOCK)
-                if Instant::now() < deadline
-                    && std::os::unix::net::UnixStream::connect(folders.socket()).is_err() =>
-            {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(DaemonError::AlreadyRunning { runtime: folders.runtime.clone() });
-            }
-            Err(e) => return Err(DaemonError::Lock(e.into())),
-        }
-    }
-}
-
-/// Binds the socket; what a dead daemon left there goes. The lock makes sure that it is dead.
-fn bind(path: &Path) -> Result<UnixListener, DaemonError> {
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(DaemonError::Socket(e)),
-    }
-    UnixListener::bind(path).map_err(DaemonError::Socket)
 }
 
 fn installation_key(folders: &Folders) -> Result<InstallationKey, DaemonError> {

@@ -168,6 +168,9 @@ fn words(spec: &Spec) -> Result<(), Problem> {
             word(&format!("the label {key}"), value)?;
         }
     }
+    if spec.is_too_deep() {
+        return Err(bad(format!("metadata is nested deeper than {}", Spec::MAX_METADATA_DEPTH)));
+    }
     let metadata = serde_json::to_vec(&spec.metadata).map_or(usize::MAX, |json| json.len());
     if metadata > MAX_METADATA {
         return Err(bad(format!("metadata has more than {MAX_METADATA} bytes")));
@@ -333,6 +336,9 @@ mod tests {
         assert_eq!(p.kind(|s| drop(s.labels.insert("a/b".into(), String::new()))), None);
         assert_eq!(p.kind(|s| drop(s.labels.insert("a=b".into(), "c".into()))), BAD);
         assert_eq!(p.kind(|s| drop(s.metadata.insert("k".into(), "x".repeat(70_000).into()))), BAD);
+        let deep: serde_json::Value =
+            serde_json::from_str(&format!("{}{}", "[".repeat(40), "]".repeat(40))).unwrap();
+        assert_eq!(p.kind(|s| drop(s.metadata.insert("k".into(), deep))), BAD);
         assert_eq!(p.kind(|s| s.term = Some("xterm-256color".into())), None);
         assert_eq!(p.kind(|s| s.term = Some("x y".into())), BAD);
         assert_eq!(p.kind(|s| s.ttl = Some(Millis(0))), BAD);

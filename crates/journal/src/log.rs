@@ -171,8 +171,11 @@ impl Log {
             // A part of the record may be there: without the cut the next one would follow it and
             // the log would read as damaged.
             let _ = rustix::fs::ftruncate(&self.file, self.len);
-            let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&e.kind());
-            return Err(if full { AppendError::DiskFull(e) } else { AppendError::Io(e) });
+            return Err(if crate::file::is_disk_full(&e) {
+                AppendError::DiskFull(e)
+            } else {
+                AppendError::Io(e)
+            });
         }
         self.len += self.buffer.len() as u64;
         self.next_sequence += 1;

@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
 use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
 use crate::keeper::Keeper;
+use crate::listening;
 use crate::route::{LISTENERS, RouteState};
 use crate::screen::ScreenModel;
 use crate::task::{Output, Streams, Task};
@@ -105,6 +106,9 @@ impl Keeper {
         self.root_key = store.remove("secret").and_then(|file| RootKey::from_fd(file).ok());
         self.environment = store.remove("environment").and_then(|file| SecretMemory::from_fd(file).ok());
         self.notify = store.remove("notify");
+        if let Some(listener) = store.remove(listening::HELD) {
+            self.seat.listener = listener;
+        }
         self.baseline_file = store.remove("baseline");
         self.cgroup = Cgroup::reopen(self.seat.id);
         match snapshot {
@@ -143,7 +147,6 @@ impl Keeper {
             claim_level,
             residue,
             storage_noswap: false,
-            places_held: Vec::new(),
             next_io: 1,
             apps: app_names(store)
                 .into_iter()

@@ -32,8 +32,13 @@ use crate::plan;
 const READY: Duration = Duration::from_secs(10);
 
 /// A failure with all its causes in one sentence.
-pub(crate) fn failed(what: &str, error: &dyn Error) -> Problem {
-    Problem::new(ProblemKind::Failed, format!("{what}: {}", causes(error)))
+pub(crate) fn failed(what: &str, error: &(dyn Error + 'static)) -> Problem {
+    let text = format!("{what}: {}", causes(error));
+    if sessile_journal::file::is_disk_full(error) {
+        Problem::new(ProblemKind::Exhausted, text).hint("a disk or a limit is full: free some space")
+    } else {
+        Problem::new(ProblemKind::Failed, text)
+    }
 }
 
 pub(crate) fn causes(error: &dyn Error) -> String {
@@ -73,6 +78,7 @@ impl Keeper {
             BringupStep::Route => Ok(()),
             BringupStep::Sandbox => {
                 self.hold_places()?;
+                self.proceed("places", "held");
                 self.launch_app(&AppName::main())
             }
         }

@@ -1,7 +1,7 @@
 //! What a successor must know, kept in memory files that the anchor holds.
 //!
 //! The checkpoint is written alternately into two halves, each with a sequence number, a length
-//! and a checksum, so that a keeper killed while writing leaves the other half whole. The input
+//! and a checksum over all of it, so that a keeper killed while writing leaves the other half whole. The input
 //! ledger is separate because it changes with every write to an app: one 24 byte row per client.
 
 use std::io;
@@ -12,7 +12,7 @@ use rustix::io::{pread, pwrite};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"SESSCKP1");
+const MAGIC: u64 = u64::from_le_bytes(*b"SESSCKP2");
 const HEADER: usize = 32;
 /// Largest checkpoint.
 const HALF: u64 = 4 << 20;
@@ -78,7 +78,8 @@ impl Checkpoint {
         header[..8].copy_from_slice(&MAGIC.to_le_bytes());
         header[8..16].copy_from_slice(&sequence.to_le_bytes());
         header[16..24].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
-        header[24..28].copy_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        let sum = checksum(&header, &bytes);
+        header[24..28].copy_from_slice(&sum.to_le_bytes());
         // The header goes last: an interrupted write leaves this half with a checksum that does
         // not fit, and the other half as it was.
         write_all(&self.file, &[0; HEADER], base)?;
@@ -94,6 +95,11 @@ impl Checkpoint {
     }
 }
 
+/// Of a half's header before the checksum, and its document.
+fn checksum(header: &[u8; HEADER], bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&header[..24]), bytes)
+}
+
 fn read_half(file: BorrowedFd<'_>, half: u64) -> Option<(u64, Vec<u8>)> {
     let mut header = [0u8; HEADER];
     read_exact(file, &mut header, half * HALF).ok()?;
@@ -106,7 +112,7 @@ fn read_half(file: BorrowedFd<'_>, half: u64) -> Option<(u64, Vec<u8>)> {
     let mut bytes = vec![0; len as usize];
     read_exact(file, &mut bytes, half * HALF + HEADER as u64).ok()?;
     let sum = u32::from_le_bytes(header.get(24..28)?.try_into().ok()?);
-    (crc32c::crc32c(&bytes) == sum).then_some((sequence, bytes))
+    (checksum(&header, &bytes) == sum).then_some((sequence, bytes))
 }
 
 /// Rows the ledger holds; the least recently begun one gives way.
@@ -252,6 +258,22 @@ mod tests {
         adopted.write(&vec![4]).unwrap();
         let (_, document): (_, Vec<u8>) = Checkpoint::adopt(adopted.file).unwrap();
         assert_eq!(document, [4]);
+    }
+
+    #[test]
+    fn damage_to_any_byte_leaves_the_other_half() {
+        for at in (0..28).chain([HEADER as u64]) {
+            for damage in [0u8, 0xff] {
+                let mut checkpoint = Checkpoint::create().unwrap();
+                checkpoint.write(&"old").unwrap();
+                checkpoint.write(&"new").unwrap();
+                // Up to the checksum's end, so that nothing of it stays.
+                let len = if at < 28 { 28 - at as usize } else { 1 };
+                write_all(&checkpoint.file, &vec![damage; len], at).unwrap();
+                let (_, document): (_, String) = Checkpoint::adopt(checkpoint.file).unwrap();
+                assert_eq!(document, "old", "{at}");
+            }
+        }
     }
 
     #[test]

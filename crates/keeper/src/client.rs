@@ -78,7 +78,7 @@ impl Client {
             attachments: BTreeMap::new(),
             closing: false,
         };
-        let hello = wire::Hello { version: wire::VERSION, program: env!("CARGO_PKG_VERSION").to_owned() };
+        let hello = wire::Hello { version: wire::VERSION, program: sessile_model::version().to_owned() };
         client.put_json(FrameType::Hello, 0, &hello);
         client
     }

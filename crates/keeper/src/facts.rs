@@ -33,9 +33,6 @@ pub struct Facts {
     pub residue: Vec<Residue>,
     /// Whether the kernel keeps session storage out of swap.
     pub storage_noswap: bool,
-    /// Protected folders of the project that were made for this session only.
-    #[serde(default)]
-    pub places_held: Vec<String>,
     /// Number of the next stream in the anchor's store.
     pub next_io: u32,
     /// Its sandboxes.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use sessile_journal::log::Log;
@@ -18,9 +19,11 @@ use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
 
 use crate::app::App;
+use crate::bringup::failed;
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
 use crate::client::{Client, ClientId};
 use crate::facts::Facts;
+use crate::listening::Place;
 use crate::route::RouteState;
 use crate::seat::Seat;
 use crate::task::{InputSource, PendingInput, Streams, Task};
@@ -29,6 +32,8 @@ use crate::wipe::Signalled;
 
 /// Most bytes of one task's output fed to its screen between two looks at everything else.
 const ABSORB: usize = 64 << 10;
+/// Most time for that: on a large screen, a few bytes may clear all of it.
+const ABSORB_TIME: Duration = Duration::from_millis(50);
 
 /// One session's keeper. Everything it holds is owned here; one thread, one loop.
 #[derive(Debug)]
@@ -79,6 +84,9 @@ pub struct Keeper {
     /// The record has changed in something the machine does not know of.
     pub(crate) changed: bool,
     pub(crate) anchor_is_dead: bool,
+    /// When the socket was looked at, and the file it is bound to.
+    pub(crate) looked_at: Option<Timestamp>,
+    pub(crate) place: Option<Place>,
     /// The receipt is out; only last words remain.
     pub(crate) finished: bool,
 }
@@ -119,6 +127,8 @@ impl Keeper {
             scrub: None,
             changed: false,
             anchor_is_dead: false,
+            looked_at: None,
+            place: None,
             finished: false,
         }
     }
@@ -141,9 +151,6 @@ impl Keeper {
         if self.machine.is_some() {
             return Err(Problem::new(ProblemKind::Conflict, "this session was opened before"));
         }
-        let failed = |what: &str, error: &dyn std::fmt::Display| {
-            Problem::new(ProblemKind::Failed, format!("{what}: {error}"))
-        };
         let opening = Opening::from(&open);
         self.log = Some(self.open_log().map_err(|e| failed("the session's log cannot be made", &e))?);
         sessile_journal::file::reserve(
@@ -151,10 +158,7 @@ impl Keeper {
             crate::wipe::RECEIPT_ROOM,
             crate::wipe::RECEIPT_BYTES,
         )
-        .map_err(|e| {
-            Problem::new(ProblemKind::Exhausted, format!("there is no room for the session's receipt: {e}"))
-                .hint("the state folder's disk is full: free some space")
-        })?;
+        .map_err(|e| failed("there is no room for the session's receipt", &e))?;
         let checkpoint = Checkpoint::create().map_err(|e| failed("no memory for the checkpoint", &e))?;
         let ledger = InputLedger::create().map_err(|e| failed("no memory for the input ledger", &e))?;
         self.keep("checkpoint", &checkpoint.fd()).map_err(|e| failed("the anchor", &e))?;
@@ -162,7 +166,7 @@ impl Keeper {
         self.checkpoint = Some(checkpoint);
         self.ledger = Some(ledger);
         let variables = std::mem::take(&mut open.spec.env);
-        self.remember_environment(&variables).map_err(|e| failed("no memory for the environment", &e))?;
+        self.remember_environment(&variables)?;
         let (claim_level, residue) = sessile_sandbox::survey::claim_level();
         let grants = crate::plan::grants(&open.spec, &variables);
         self.facts = Some(Facts {
@@ -176,7 +180,6 @@ impl Keeper {
             claim_level,
             residue,
             storage_noswap: false,
-            places_held: Vec::new(),
             next_io: 1,
             apps: Vec::new(),
             tasks: Vec::new(),
@@ -230,11 +233,8 @@ impl Keeper {
             Effect::Journal(entry) => {
                 let outcome = self.log.as_mut().map(|log| log.append(&entry));
                 self.log_dirty = true;
-                if let Some(Err(_)) = outcome
-                    && self.machine.as_ref().is_some_and(|m| is_running(m.state()))
-                {
-                    let cause = "the session's log cannot be written".to_owned();
-                    self.advance(Event::ComponentFailed { component: Component::Journal, cause });
+                if let Some(Err(error)) = outcome {
+                    self.log_failed("the session's log cannot be written", &error);
                 }
             }
             Effect::Checkpoint => {
@@ -313,21 +313,29 @@ impl Keeper {
     /// Makes what was journaled lasting before anything that follows from it is sent.
     pub(crate) fn sync_log(&mut self) {
         if std::mem::take(&mut self.log_dirty)
-            && let Some(log) = &mut self.log
-            && log.sync().is_err()
-            && self.machine.as_ref().is_some_and(|m| is_running(m.state()))
+            && let Some(Err(error)) = self.log.as_mut().map(|log| log.sync())
         {
-            let cause = "the session's log cannot be made lasting".to_owned();
+            self.log_failed("the session's log cannot be made lasting", &error);
+        }
+    }
+
+    /// A session that cannot be accounted for does not go on. One that is being wiped does: its
+    /// receipt tells of every step, whatever the log lacks.
+    fn log_failed(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        if self.machine.as_ref().is_some_and(|m| is_running(m.state())) {
+            self.open_problem.get_or_insert_with(|| failed(what, error));
+            let cause = format!("{what}: {error}");
             self.advance(Event::ComponentFailed { component: Component::Journal, cause });
         }
     }
 
     /// Feeds screens. Returns whether there may be more.
     pub(crate) fn absorb_output(&mut self) -> bool {
-        let mut buffer = [0u8; 16 << 10];
+        let mut buffer = [0u8; 4 << 10];
         let mut more = false;
         let mut moved = false;
         for task in self.tasks.values_mut() {
+            let until = Instant::now() + ABSORB_TIME;
             for _ in 0..ABSORB / buffer.len() {
                 let (some, poke) = task.absorb(&mut buffer);
                 if let Some(pump) = poke {
@@ -335,7 +343,7 @@ impl Keeper {
                     let _ = self.seat.link.poke(pump);
                 }
                 moved |= some;
-                if !some {
+                if !some || Instant::now() > until {
                     break;
                 }
             }

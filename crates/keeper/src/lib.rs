@@ -21,6 +21,7 @@ mod checkpoint;
 mod client;
 mod facts;
 mod keeper;
+mod listening;
 mod output;
 mod plan;
 mod project;
@@ -33,9 +34,18 @@ mod seat;
 mod spawn;
 mod task;
 mod turn;
+#[cfg(test)]
+mod version_1;
 mod waits;
 mod wipe;
 
 pub use keeper::Keeper;
 pub use seat::{Seat, SeatError};
 pub use turn::wall_clock;
+
+/// What the fuzz targets reach.
+#[cfg(feature = "fuzz")]
+pub mod fuzz {
+    pub use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
+    pub use crate::screen::{ScreenModel, Sieve};
+}

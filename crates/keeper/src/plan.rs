@@ -12,19 +12,13 @@ use sessile_vault::keys::{Purpose, RootKey};
 pub const HOSTNAME: &str = "sessile";
 /// The home folder inside.
 pub const HOME: &str = "/home/user";
-/// Paths of a writable project that stay read-only: what the user's own tools execute or obey
-/// outside the session.
-pub const PROTECTED: [&str; 5] = [".git/hooks", ".git/config", ".envrc", ".vscode", ".idea"];
-
-/// Those of [`PROTECTED`] that are folders.
-pub const PROTECTED_FOLDERS: [&str; 3] = [".git/hooks", ".vscode", ".idea"];
-
 /// Everything from outside that the specification gives, as the record shows it.
 pub fn grants(spec: &Spec, variables: &[EnvVar]) -> Vec<Grant> {
     let project = spec.project.iter().map(|project| Grant::Project {
         path: Some(project.path.clone()),
         access: project.access,
-        protected: protected(spec),
+        // Known when they have been made.
+        protected: Vec::new(),
     });
     let mounts = spec.mounts.iter().map(|mount| {
         if mount.from_tools {
@@ -41,14 +35,9 @@ pub fn grants(spec: &Spec, variables: &[EnvVar]) -> Vec<Grant> {
     project.chain(mounts).chain(env).chain(crate::route::grants(&spec.network)).collect()
 }
 
-/// Paths of the project that stay read-only.
-pub fn protected(spec: &Spec) -> Vec<String> {
-    match &spec.project {
-        Some(project) if project.access == Access::Rw && !project.allow_hooks => {
-            PROTECTED.iter().map(|path| (*path).to_owned()).collect()
-        }
-        Some(_) | None => Vec::new(),
-    }
+/// Whether what the user's own tools execute or obey stays read-only in the project.
+pub fn is_protected(spec: &Spec) -> bool {
+    spec.project.as_ref().is_some_and(|project| project.access == Access::Rw && !project.allow_hooks)
 }
 
 /// Where the project stands inside.
@@ -70,13 +59,13 @@ pub fn identity(key: &RootKey) -> Identity {
 
 /// The project as the sandbox mounts it. A copied project lies on session storage instead, at
 /// `copy`.
-pub fn project_mount(spec: &Spec) -> Option<ProjectMount> {
+pub fn project_mount(spec: &Spec, protected: Vec<String>) -> Option<ProjectMount> {
     let project = spec.project.as_ref().filter(|project| project.access != Access::Copy)?;
     Some(ProjectMount {
         source: PathBuf::from(&project.path),
         target: PathBuf::from(&project.path),
         writable: project.access == Access::Rw,
-        protected: protected(spec),
+        protected,
         from_storage: false,
     })
 }
@@ -145,12 +134,15 @@ mod tests {
     #[test]
     fn only_writable_projects_have_protected_paths() {
         let mut spec = Spec::default();
-        assert!(protected(&spec).is_empty());
-        for (access, allow_hooks, count) in
-            [(Access::Rw, false, 5), (Access::Rw, true, 0), (Access::Ro, false, 0), (Access::Copy, false, 0)]
-        {
+        assert!(!is_protected(&spec));
+        for (access, allow_hooks, is) in [
+            (Access::Rw, false, true),
+            (Access::Rw, true, false),
+            (Access::Ro, false, false),
+            (Access::Copy, false, false),
+        ] {
             spec.project = Some(sessile_model::spec::Project { path: "/srv/x".into(), access, allow_hooks });
-            assert_eq!(protected(&spec).len(), count);
+            assert_eq!(is_protected(&spec), is);
         }
     }
 }

@@ -3,16 +3,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, flock, fstat, mkdirat,
-    openat, openat2, statat, unlinkat,
-};
-use rustix::io::Errno;
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use sessile_model::api;
 use sessile_model::record::Grant;
 use sessile_model::spec::{Access, Limits, Spec};
 use sessile_model::{AppName, Problem, ProblemKind};
 use sessile_sandbox::app::ProjectMount;
+use sessile_sandbox::files::places::{self, PlacesError};
 use sessile_sandbox::files::{self, ApplyError, Baseline, CopyCap, CopyError, ExportError};
 use sessile_session::Event;
 
@@ -22,6 +19,8 @@ use crate::plan;
 
 /// The copy's folder on session storage.
 const COPY: &str = "project";
+/// What was made in the project, in the runtime folder.
+const PLACES: &str = places::NOTE;
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Keeper {
@@ -47,7 +46,19 @@ impl Keeper {
 
     /// The project as the sandbox mounts it.
     pub(crate) fn project_mount(&self, spec: &Spec) -> Option<ProjectMount> {
-        let Some(target) = copied(spec) else { return plan::project_mount(spec) };
+        let Some(target) = copied(spec) else {
+            let protected = self.facts.iter().flat_map(|facts| &facts.grants).find_map(|grant| match grant {
+                Grant::Project { protected, .. } => Some(protected.clone()),
+                Grant::Mount { .. }
+                | Grant::Tools { .. }
+                | Grant::Env { .. }
+                | Grant::Export { .. }
+                | Grant::Host { .. }
+                | Grant::Port { .. }
+                | Grant::Applied { .. } => None,
+            });
+            return plan::project_mount(spec, protected.unwrap_or_default());
+        };
         let space = self.space.as_ref()?;
         Some(ProjectMount {
             source: space.mount_point.join(COPY),
@@ -58,80 +69,38 @@ impl Keeper {
         })
     }
 
-    /// Makes the protected folders that a writable project lacks, empty, so that they can be
-    /// mounted read-only; otherwise code inside could make them with its own content. A file that
-    /// is not there stays so: an empty one would show up in the user's own work. What is protected
-    /// in the end is what the record says.
-    ///
-    /// Sessions that share a project share these folders: each holds a lock on them, which lives
-    /// in the anchor, and only the last removes them.
+    /// Makes the protected paths that a writable project lacks, so that all can be mounted
+    /// read-only. What is protected in the end is what the record says. The locks live in the
+    /// anchor; what was made is noted in the runtime folder, where the daemon finds it when both
+    /// are gone.
     pub(crate) fn hold_places(&mut self) -> Result<(), Problem> {
         let Some(facts) = &mut self.facts else { return Ok(()) };
-        let Some(project) = &facts.spec.project else { return Ok(()) };
-        let wanted = plan::protected(&facts.spec);
-        if wanted.is_empty() || !facts.places_held.is_empty() {
+        if !plan::is_protected(&facts.spec) {
             return Ok(());
         }
-        let failed = |e: Errno| failed("a protected folder of the project", &e);
-        let folder = openat(CWD, &project.path, FOLDER, Mode::empty()).map_err(failed)?;
-        let owner = fstat(&folder).map_err(failed)?;
-        let ids = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
-        let mut there = Vec::new();
-        for path in wanted {
-            let (parent, name) = path.rsplit_once('/').unwrap_or((".", &path));
-            let Ok(parent) = beneath(&folder, parent) else { continue };
-            if !plan::PROTECTED_FOLDERS.contains(&path.as_str()) {
-                if statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-                    there.push(path);
-                }
-                continue;
-            }
-            let made = match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-                // Root makes it for the project's owner.
-                Ok(()) => {
-                    chownat(&parent, name, Some(ids.0), Some(ids.1), AtFlags::SYMLINK_NOFOLLOW)
-                        .map_err(failed)?;
-                    true
-                }
-                Err(Errno::EXIST) => false,
-                Err(error) => return Err(failed(error)),
-            };
-            // One that is there and no folder (a file, a link) is protected as it is.
-            if let Ok(place) = beneath(&parent, name) {
-                let shared = flock(&place, FlockOperation::NonBlockingLockExclusive).is_err();
-                flock(&place, FlockOperation::LockShared).map_err(failed)?;
-                if made || shared {
-                    let key = format!("place/{}", facts.places_held.len());
-                    self.seat.link.put(&key, &place).map_err(|e| crate::bringup::failed("the anchor", &e))?;
-                    facts.places_held.push(path.clone());
-                }
-            }
-            there.push(path);
+        let Some(project) = &facts.spec.project else { return Ok(()) };
+        let note = self.seat.runtime.join(PLACES);
+        let places = places::hold(Path::new(&project.path), &note).map_err(|e| places_problem(&e))?;
+        for (index, lock) in places.held.iter().enumerate() {
+            self.seat.link.put(&format!("place/{index}"), lock).map_err(|e| failed("the anchor", &e))?;
         }
         for grant in &mut facts.grants {
             if let Grant::Project { protected, .. } = grant {
-                protected.clone_from(&there);
+                protected.clone_from(&places.protected);
             }
         }
         Ok(())
     }
 
-    /// Removes the folders that were made only to be protected, unless another session still
-    /// holds them. One that is not empty stays.
-    pub(crate) fn release_places(&mut self) {
-        let Some(facts) = &mut self.facts else { return };
-        let Some(project) = &facts.spec.project else { return };
-        let Ok(folder) = openat(CWD, &project.path, FOLDER, Mode::empty()) else { return };
-        for (index, path) in std::mem::take(&mut facts.places_held).into_iter().enumerate() {
-            let _ = self.seat.link.remove(&format!("place/{index}"));
-            let (parent, name) = path.rsplit_once('/').unwrap_or((".", &path));
-            let Ok(parent) = beneath(&folder, parent) else { continue };
-            let Ok(place) = beneath(&parent, name) else { continue };
-            if flock(&place, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                // Not empty: someone outside put it to use.
-                let _ = unlinkat(&parent, name, AtFlags::REMOVEDIR);
+    /// Removes what was made only to be protected, unless another session still holds it.
+    pub(crate) fn release_places(&mut self) -> u32 {
+        // By what the anchor has: a predecessor may have died before it told of them.
+        for (name, _) in self.seat.link.list().unwrap_or_default() {
+            if name.starts_with("place/") {
+                let _ = self.seat.link.remove(&name);
             }
         }
+        places::release(&self.seat.runtime.join(PLACES))
     }
 
     /// What a copied project changed.
@@ -224,6 +193,16 @@ impl Keeper {
     }
 }
 
+fn places_problem(error: &PlacesError) -> Problem {
+    match error {
+        PlacesError::Link { .. } | PlacesError::TooMany => {
+            Problem::new(ProblemKind::Unsupported, causes(error))
+                .hint("`--project DIR:copy` works on a copy; `--allow-hooks` leaves everything writable")
+        }
+        PlacesError::System { .. } => failed("a protected path", error),
+    }
+}
+
 fn copy_kind(error: &CopyError) -> ProblemKind {
     match error {
         CopyError::TooLarge { .. } | CopyError::TooManyFiles { .. } | CopyError::Full { .. } => {
@@ -258,12 +237,6 @@ fn apply_kind(error: &ApplyError) -> ProblemKind {
             ProblemKind::Failed
         }
     }
-}
-
-/// A folder of the project, reached through no link.
-fn beneath(folder: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    openat2(folder, path, FOLDER, Mode::empty(), resolve)
 }
 
 /// The project's path, where the session works on a copy of it.

@@ -2,7 +2,7 @@
 //!
 //! Only in builds with the feature `rehearsal`, which release builds do not have. The daemon hands
 //! `SESSILE_DEBUG` down; `stop=POINT` makes the keeper stop itself (`SIGSTOP`) before the point,
-//! `skip=POINT` makes it leave the point's work out. Points are `bringup.STEP`, `start.main`,
+//! `skip=POINT` makes it leave the point's work out. Points are `bringup.STEP`, `places.held`, `start.main`,
 //! `start.noted`, `pause.freeze`, `pause.thaw`, `wipe.STEP`, `finish.sign`, `finish.leave` and
 //! `finish.gone`, when nothing is left of a keeper but its process; `POINT@NAME` is meant for the
 //! session of that name alone; several are separated by commas. A keeper stops once at each point,

@@ -1,14 +1,18 @@
 //! The screen model of one terminal, behind the few questions the keeper asks of it.
 
+mod sieve;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sessile_model::api;
 use sessile_model::spec::WindowSize;
 
+pub use self::sieve::Sieve;
+
 /// What a terminal shows, fed with the bytes its app wrote.
 pub struct ScreenModel {
     parser: vt100::Parser<Title>,
-    strings: StringLimit,
+    sieve: Sieve,
     /// Ring offset up to which the model has been fed.
     offset: u64,
 }
@@ -35,7 +39,7 @@ impl vt100::Callbacks for Title {
 impl ScreenModel {
     /// An empty screen that will be fed from this ring offset on.
     pub fn new(size: WindowSize, offset: u64) -> Self {
-        Self { parser: fresh(size), strings: StringLimit::default(), offset }
+        Self { parser: fresh(size), sieve: Sieve::default(), offset }
     }
 
     /// Ring offset up to which the model has been fed.
@@ -45,10 +49,11 @@ impl ScreenModel {
 
     /// Feeds bytes that start at ring offset `start`.
     pub fn feed(&mut self, start: u64, bytes: &[u8]) {
-        let (parser, strings) = (&mut self.parser, &mut self.strings);
+        let (rows, cols) = self.parser.screen().size();
+        let (parser, sieve) = (&mut self.parser, &mut self.sieve);
         // The parser is not ours: if hostile bytes make it panic, the screen starts afresh and the
         // session goes on.
-        let feed = || strings.pass(bytes, |part| parser.process(part));
+        let feed = || sieve.pass(bytes, rows.max(cols), |part| parser.process(part));
         if catch_unwind(AssertUnwindSafe(feed)).is_err() {
             self.parser = fresh(self.size());
         }
@@ -133,75 +138,19 @@ fn fresh(size: WindowSize) -> vt100::Parser<Title> {
     vt100::Parser::new_with_callbacks(size.rows, size.cols, 0, Title::default())
 }
 
-/// Longest operating system command (OSC) handed to the parser, which keeps it whole in memory
-/// until its end.
-const MAX_STRING: usize = 16 << 10;
-
-/// Leaves out what an endless OSC string has too much of.
-#[derive(Debug, Default)]
-struct StringLimit {
-    state: StringState,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum StringState {
-    #[default]
-    Ground,
-    /// After ESC.
-    Escape,
-    /// Within a string of so many bytes.
-    Inside(usize),
-}
-
-impl StringLimit {
-    /// Hands on everything but the surplus of strings, in as few parts as possible.
-    fn pass(&mut self, bytes: &[u8], mut on: impl FnMut(&[u8])) {
-        let mut from = 0;
-        for (at, &byte) in bytes.iter().enumerate() {
-            let was = self.state;
-            self.state = match (was, byte) {
-                (StringState::Escape, b']') => StringState::Inside(0),
-                (_, 0x1b) => StringState::Escape,
-                // BEL, CAN and SUB end a string; ESC begins its terminator.
-                (StringState::Inside(_), 0x07 | 0x18 | 0x1a)
-                | (StringState::Ground | StringState::Escape, _) => StringState::Ground,
-                (StringState::Inside(length), _) => StringState::Inside(length.saturating_add(1)),
-            };
-            let surplus = |state| matches!(state, StringState::Inside(length) if length > MAX_STRING);
-            match (surplus(was), surplus(self.state)) {
-                (false, true) => on(&bytes[from..at]),
-                (true, false) => from = at,
-                (false, false) | (true, true) => {}
-            }
-        }
-        let ends_in_surplus = matches!(self.state, StringState::Inside(length) if length > MAX_STRING);
-        if !ends_in_surplus {
-            on(&bytes[from..]);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn passed(parts: &[&[u8]]) -> Vec<u8> {
-        let mut limit = StringLimit::default();
-        let mut out = Vec::new();
-        for part in parts {
-            limit.pass(part, |bytes| out.extend_from_slice(bytes));
-        }
-        out
-    }
-
     #[test]
-    fn an_endless_string_is_cut_and_what_follows_is_not() {
-        let long = vec![b'A'; 3 * MAX_STRING];
-        let out = passed(&[b"a\x1b]0;", &long, &long, b"\x07after"]);
-        assert!(out.len() < 2 * MAX_STRING && out.starts_with(b"a\x1b]0;") && out.ends_with(b"\x07after"));
-        let ordinary = b"\x1b]0;title\x07text \x1b[31m]\x1b]8;;x\x1b\\link";
-        assert_eq!(passed(&[ordinary]), ordinary);
+    fn hostile_counts_cost_no_more_than_the_screen() {
+        let mut model = ScreenModel::new(WindowSize { cols: 80, rows: 24 }, 0);
+        // Without a limit, this is hours of work.
+        let flood = b"\x1b[65535@\x1b[65535L\x1b[65535T".repeat(4000);
+        model.feed(0, &flood);
+        model.feed(0, b"\x1b[Hhere");
+        assert!(model.text().starts_with("here"), "{}", model.text());
     }
 
     #[test]

@@ -97,6 +97,8 @@ impl Keeper {
         }
         self.make_room()?;
         if fresh {
+            // What the host removed meanwhile is made again.
+            self.hold_places()?;
             self.launch_app(&app)?;
             if let Err(problem) = self.verify_new_app(&app) {
                 self.discard_app(&app);

@@ -128,25 +128,18 @@ impl Output {
 }
 
 impl Task {
-    /// Feeds the screen model with what was written since. Returns whether anything was, and the
-    /// pump to poke if it waited for room.
+    /// Feeds the screen model with what was written since, as far as it fits the buffer. Returns
+    /// whether anything was, and the pump to poke if it waited for room.
     pub fn absorb(&mut self, buffer: &mut [u8]) -> (bool, Option<u32>) {
         let Streams::Terminal { output, screen, .. } = &mut self.streams else { return (false, None) };
-        let mut poke = None;
-        let mut moved = false;
-        loop {
-            let got = output.ring.read(screen.offset(), buffer);
-            if got.len == 0 {
-                return (moved, poke);
-            }
-            moved = true;
-            screen.feed(got.start, &buffer[..got.len]);
-            buffer[..got.len].zeroize();
-            // The ring never overtakes the model: a flood waits for it, not the other way round.
-            if output.release(Some(screen.offset())) {
-                poke = Some(output.io);
-            }
+        let got = output.ring.read(screen.offset(), buffer);
+        if got.len == 0 {
+            return (false, None);
         }
+        screen.feed(got.start, &buffer[..got.len]);
+        buffer[..got.len].zeroize();
+        // The ring never overtakes the model: a flood waits for it, not the other way round.
+        (true, output.release(Some(screen.offset())).then_some(output.io))
     }
 
     /// Lets raw readers hold back (`Some`) or no longer hold back (`None`) the pumps of a task with
@@ -190,7 +183,9 @@ impl Task {
     pub fn is_drained(&self, now: Timestamp) -> bool {
         let Some(at) = self.exited_at else { return false };
         let ended = match &self.streams {
-            Streams::Terminal { output, .. } => output.ring.ended(),
+            Streams::Terminal { output, screen, .. } => {
+                output.ring.ended() && screen.offset() >= output.ring.head()
+            }
             Streams::Pipes { out, err, .. } => out.ring.ended() && err.ring.ended(),
         };
         ended || now.since(at).0 >= LAST_OUTPUT_MS
@@ -247,5 +242,38 @@ impl Task {
             rows: size.map(|s| s.rows),
             output_bytes: self.output().ring.head() + self.error_output().map_or(0, |e| e.ring.head()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_flood_is_absorbed_a_buffer_at_a_time() {
+        let (ring, _file) = Ring::create(64 << 10).unwrap();
+        let (source, mut sink) = std::io::pipe().unwrap();
+        sink.write_all(&[b'x'; 10_000]).unwrap();
+        ring.write_from(source.as_fd()).unwrap();
+        let screen = Box::new(ScreenModel::new(WindowSize::default(), 0));
+        let streams = Streams::Terminal { master: source.into(), output: Output { io: 1, ring }, screen };
+        let mut task = Task {
+            name: AppName::main(),
+            app: AppName::main(),
+            number: 1,
+            argv: Vec::new(),
+            pid: None,
+            inner_pid: None,
+            exit: None,
+            exited_at: None,
+            streams,
+            pending: VecDeque::new(),
+            collected: false,
+        };
+        let mut buffer = [0; 4096];
+        assert_eq!(task.absorb(&mut buffer), (true, None));
+        assert_eq!(task.screen().map(ScreenModel::offset), Some(4096));
     }
 }

@@ -69,6 +69,7 @@ impl Keeper {
         if self.machine.as_ref().and_then(|m| m.next_deadline()).is_some_and(|at| at <= self.now) {
             self.advance(Event::Tick);
         }
+        self.keep_listening();
         self.settle();
         let mut more = self.absorb_output();
         self.check_waits();
@@ -208,10 +209,11 @@ impl Keeper {
         let next = machine.into_iter().chain(waits).chain(exits).chain(hold).min();
         let wait = next.map(|at| at.since(self.now).as_duration());
         let look = (self.signalled.is_some() || self.finished).then_some(LOOK_AGAIN);
-        [wait, look].into_iter().flatten().min()
+        let listening = self.until_look().map(sessile_model::Millis::as_duration);
+        [wait, look, listening].into_iter().flatten().min()
     }
 
-    fn accept(&mut self) {
+    pub(crate) fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         match accept_with(&self.seat.listener, flags) {
             Ok(socket) if crate::seat::is_ours(&socket) => {

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::bringup::causes;
 use crate::keeper::Keeper;
+use crate::listening;
 
 /// How long apps may take to be frozen.
 const FREEZE: Duration = Duration::from_secs(5);
@@ -356,13 +357,16 @@ impl Keeper {
     }
 
     fn remove_traces(&mut self) -> WipeEvidence {
-        let mut count = 0;
+        // Once more, should the step that lets the apps go have been left out.
+        let mut count = self.release_places();
         if let Some(mut cgroup) = self.cgroup.take() {
             if let Err(error) = cgroup.remove() {
                 return WipeEvidence::Failed { why: causes(&error) };
             }
             count += 1;
         }
+        // It is there when the first one was removed.
+        let _ = self.seat.link.remove(listening::HELD);
         let runtime = &self.seat.runtime;
         for path in [runtime.join("storage")] {
             if std::fs::remove_dir(path).is_ok() {
@@ -382,7 +386,7 @@ impl Keeper {
     }
 
     fn sockets(&self) -> [PathBuf; 2] {
-        [self.seat.runtime.join("anchor.sock"), self.seat.runtime.join("keeper.sock")]
+        [self.seat.runtime.join("anchor.sock"), self.seat.runtime.join(listening::NAME)]
     }
 
     /// Looks for what should be gone.
@@ -457,13 +461,14 @@ impl Keeper {
             residue: facts.residue.clone(),
             outside: facts.grants.iter().cloned().map(sessile_model::record::Grant::without_paths).collect(),
             weaker: machine.weaker(),
-            program: format!("sessile {}", env!("CARGO_PKG_VERSION")),
+            program: sessile_model::version().to_owned(),
         })
     }
 
     /// Signs and stores the receipt, lasting before anyone is told.
     fn sign(&self, receipt: &Receipt) -> Result<SignedReceipt, sessile_model::Problem> {
-        let failed = |what: &str, error: &dyn std::error::Error| crate::bringup::failed(what, error);
+        let failed =
+            |what: &str, error: &(dyn std::error::Error + 'static)| crate::bringup::failed(what, error);
         let mut entropy = Zeroizing::new([0u8; 32]);
         getrandom::fill(&mut *entropy)
             .map_err(|e| failed("no entropy for the signing key", &std::io::Error::other(e.to_string())))?;
@@ -471,8 +476,7 @@ impl Keeper {
             .map_err(|e| failed("the installation's signing key", &e))?;
         let signed = key.sign(receipt);
         let json = serde_json::to_vec(&signed).map_err(|e| failed("the receipt", &e))?;
-        sessile_journal::file::release(&self.seat.state, RECEIPT_ROOM);
-        sessile_journal::file::replace(&self.seat.state, "receipt.json", &json)
+        sessile_journal::file::replace_in(&self.seat.state, RECEIPT_ROOM, "receipt.json", &json)
             .map_err(|e| failed("the receipt could not be stored", &e))?;
         Ok(signed)
     }

@@ -42,3 +42,9 @@ pub use quantity::{ByteSize, Millis, Timestamp};
 pub use record::SessionRecord;
 pub use spec::Spec;
 pub use state::{Outcome, Phase, State};
+
+/// The program's version, as greetings and receipts have it.
+pub fn version() -> &'static str {
+    // Kept in one piece in every binary: tests make another version by changing its bytes.
+    std::hint::black_box(env!("CARGO_PKG_VERSION"))
+}

@@ -12,6 +12,9 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(i64);
 
+/// Years 0000 to 9999 in UTC.
+const YEARS: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
+
 impl Timestamp {
     /// From milliseconds since the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {
@@ -51,7 +54,9 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
         let t = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidQuantity::Timestamp)?;
-        Ok(Self((t.unix_timestamp_nanos() / 1_000_000) as i64))
+        let time = Self(t.unix_timestamp_nanos().div_euclid(1_000_000) as i64);
+        // An offset may lead out of the years that RFC 3339 has: such a time could not be written.
+        if YEARS.contains(&time.0) { Ok(time) } else { Err(InvalidQuantity::Timestamp) }
     }
 }
 
@@ -108,12 +113,12 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
         let (number, unit) = split_unit(text);
-        let shift = match unit.trim_end_matches("iB").trim_end_matches('B') {
-            "" => 0,
-            "K" | "k" => 10,
-            "M" => 20,
-            "G" => 30,
-            "T" => 40,
+        let shift = match unit {
+            "" | "B" => 0,
+            "K" | "k" | "KB" | "kB" | "KiB" | "kiB" => 10,
+            "M" | "MB" | "MiB" => 20,
+            "G" | "GB" | "GiB" => 30,
+            "T" | "TB" | "TiB" => 40,
             _ => return Err(InvalidQuantity::ByteSize),
         };
         scaled(number, 1 << shift).map(Self).ok_or(InvalidQuantity::ByteSize)
@@ -197,7 +202,7 @@ mod tests {
         {
             assert_eq!(text.parse::<ByteSize>().unwrap().0, bytes, "{text}");
         }
-        for bad in ["", "M", "-1", "1X", "99999999999T", "1.2.3", "1e3"] {
+        for bad in ["", "M", "-1", "1X", "99999999999T", "1.2.3", "1e3", "1KBB", "1iB", "1iBiB"] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
         }
         assert_eq!(ByteSize(1_572_864).to_string(), "1.5 MiB");
@@ -220,5 +225,15 @@ mod tests {
         assert_eq!(t.to_string(), "2023-11-14T22:13:20.123Z");
         assert_eq!(t.to_string().parse::<Timestamp>().unwrap(), t);
         assert_eq!(t.since(t.plus(Millis(5))), Millis(0));
+        for (text, again) in [
+            ("0000-01-01T00:00:00Z", Some("0000-01-01T00:00:00Z")),
+            ("1969-12-31T23:59:59.9995Z", Some("1969-12-31T23:59:59.999Z")),
+            ("9999-12-31T23:59:59.999Z", Some("9999-12-31T23:59:59.999Z")),
+            ("0000-01-01T00:00:00+23:59", None),
+            ("9999-12-31T23:59:59-23:59", None),
+        ] {
+            let read = text.parse::<Timestamp>().ok();
+            assert_eq!(read.map(|t| t.to_string()).as_deref(), again, "{text}");
+        }
     }
 }

@@ -58,6 +58,7 @@ pub struct SessionRecord {
     /// How far the wipe's claim reaches on this machine.
     pub claim_level: ClaimLevel,
     /// Caps in force.
+    #[serde(deserialize_with = "KnownLimits::deserialize")]
     pub limits: Limits,
     /// What it uses now.
     pub usage: Usage,
@@ -159,6 +160,23 @@ impl Grant {
             }
         }
     }
+}
+
+/// Limits as a record has them: one that a later version knows is ignored, where a specification
+/// with such a limit is refused.
+#[derive(Deserialize)]
+#[serde(remote = "Limits")]
+struct KnownLimits {
+    #[serde(default)]
+    memory: Option<ByteSize>,
+    #[serde(default)]
+    cpu_percent: Option<u32>,
+    #[serde(default)]
+    pids: Option<u32>,
+    #[serde(default)]
+    storage: Option<ByteSize>,
+    #[serde(default)]
+    storage_inodes: Option<u64>,
 }
 
 /// What a session uses at the moment of the question.

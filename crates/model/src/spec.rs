@@ -74,6 +74,29 @@ pub struct Spec {
     pub output_ring: Option<ByteSize>,
 }
 
+impl Spec {
+    /// Deepest nesting of [`Self::metadata`]. The record holds it further down, inside messages,
+    /// and JSON is read only so deep.
+    pub const MAX_METADATA_DEPTH: usize = 32;
+
+    /// Whether its metadata is nested deeper than [`Self::MAX_METADATA_DEPTH`].
+    pub fn is_too_deep(&self) -> bool {
+        self.metadata.values().any(|value| is_deeper(value, Self::MAX_METADATA_DEPTH - 1))
+    }
+}
+
+fn is_deeper(value: &serde_json::Value, most: usize) -> bool {
+    let mut parts: Box<dyn Iterator<Item = &serde_json::Value>> = match value {
+        serde_json::Value::Array(values) => Box::new(values.iter()),
+        serde_json::Value::Object(map) => Box::new(map.values()),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => return false,
+    };
+    most == 0 || parts.any(|part| is_deeper(part, most - 1))
+}
+
 /// How much of a host folder a session gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

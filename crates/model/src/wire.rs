@@ -10,8 +10,9 @@
 //!    u32 LE   u8     u8     u16 LE   length bytes
 //! ```
 //!
-//! The first frame each way is [`FrameType::Hello`]. A receiver ignores frames of a type it does
-//! not know, so that either side can be the newer one. Channels tell apart what a client has open
+//! The first frame each way is [`FrameType::Hello`]. A receiver ignores frames of a type, events of
+//! a kind and fields that it does not know, so that either side can be the newer one; a request of
+//! an unknown kind, or with an unknown field in the body that says what to do, is refused. Channels tell apart what a client has open
 //! at once: 0 is the connection itself, others are attachments, numbered by the client.
 //!
 //! | type | payload |
@@ -403,6 +404,25 @@ mod tests {
     fn oversized_frames_are_refused_before_they_are_read() {
         let bytes = [0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0];
         assert_eq!(take_frame(&bytes), Err(FrameError::TooLarge { len: u32::MAX }));
+    }
+
+    #[test]
+    fn the_deepest_metadata_can_be_handed_on() {
+        let nested = |depth| (1..depth).fold(serde_json::json!([]), |inner, _| serde_json::json!([inner]));
+        let spec = |depth| Spec {
+            metadata: [("k".to_owned(), nested(depth - 1))].into_iter().collect(),
+            ..Spec::default()
+        };
+        let deepest = spec(Spec::MAX_METADATA_DEPTH);
+        assert!(!deepest.is_too_deep() && spec(Spec::MAX_METADATA_DEPTH + 1).is_too_deep());
+        let open = |spec| Request::Open(Box::new(Open { spec, subordinate_base: None }));
+        let json = serde_json::to_vec(&open(deepest.clone())).unwrap();
+        assert_eq!(serde_json::from_slice::<Request>(&json).unwrap(), open(deepest));
+        // A specification can be read that could not be handed on.
+        let deep = spec(126);
+        let json = serde_json::to_vec(&deep).unwrap();
+        assert!(serde_json::from_slice::<Spec>(&json).is_ok());
+        assert!(serde_json::from_slice::<Request>(&serde_json::to_vec(&open(deep)).unwrap()).is_err());
     }
 
     proptest! {

@@ -16,15 +16,19 @@
 //! | [`survey`] | what this machine gives and the commands that mend it |
 //! | [`files`] | copying a project in, its changes back, and exports |
 //! | [`wipe`] | overwriting memory and storage |
+//! | [`background`] | what a process beside a terminal's foreground needs |
 
 #![warn(missing_docs)]
 
 pub mod app;
+pub mod background;
 pub mod capture;
 pub mod cgroup;
 mod confine;
 mod etc;
 pub mod files;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod identity;
 mod launcher;
 pub mod probe;

@@ -15,7 +15,7 @@ use crate::app::Identity;
 use crate::capture::{Capture, Rules};
 use crate::identity;
 
-mod host;
+pub(crate) mod host;
 
 pub use host::{HostFacts, MountFact, quick};
 

@@ -212,7 +212,7 @@ fn is_stopped(pid: u32) -> bool {
 }
 
 /// The state letter of a line of `/proc/PID/stat`. The name before it may contain anything.
-fn state_of(stat: &str) -> char {
+pub(crate) fn state_of(stat: &str) -> char {
     stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?')
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Finding;
 use crate::command;
 
-const PURE: [&str; 2] = ["sessile-model", "sessile-session"];
+const PURE: [&str; 3] = ["sessile-model", "sessile-session", "sessile-jar"];
 const IMPURE: [&str; 10] =
     ["tokio", "mio", "rustix", "libc", "nix", "getrandom", "rand", "log", "tracing", "rusqlite"];
 
@@ -27,20 +27,19 @@ pub struct Package {
     pub needs: Vec<usize>,
 }
 
-/// Every package of the workspace and below, for this host's platform.
+/// Every package of the workspace with this manifest and below, for this host's platform.
 ///
 /// # Errors
 /// When Cargo cannot tell.
-pub fn metadata() -> Result<Vec<Package>> {
-    let version = command::read(std::process::Command::new("rustc").arg("-vV"))?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
-    let text = command::read(command::cargo().args([
-        "metadata",
-        "--format-version=1",
-        "--locked",
-        "--filter-platform",
-        host,
-    ]))?;
+pub fn metadata(manifest: &str) -> Result<Vec<Package>> {
+    let manifest = command::root().join(manifest);
+    let host = command::host()?;
+    let text = command::read(
+        command::cargo()
+            .args(["metadata", "--format-version=1", "--locked", "--filter-platform", &host])
+            .arg("--manifest-path")
+            .arg(manifest),
+    )?;
     parse(&serde_json::from_str(&text)?).context("Cargo's metadata has another shape")
 }
 

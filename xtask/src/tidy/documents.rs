@@ -3,7 +3,7 @@
 use super::{File, Finding};
 
 /// First parts of paths in code spans that are taken for paths in this repository.
-const FOLDERS: [&str; 6] = ["crates/", "docs/", "xtask/", "api/", ".ci/", ".cargo/"];
+const FOLDERS: [&str; 7] = ["crates/", "docs/", "fuzz/", "xtask/", "api/", ".ci/", ".cargo/"];
 
 /// Checks a Markdown file's relative links and the paths it names; `exists` is asked with paths
 /// in the repository.

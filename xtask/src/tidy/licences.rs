@@ -1,6 +1,6 @@
 //! Every dependency's licence is one of those that `deny.toml` allows, and none is banned there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 
@@ -12,6 +12,8 @@ use crate::command;
 #[derive(Debug, Default)]
 pub struct Rules {
     allowed: BTreeSet<String>,
+    /// Further licences of single crates, by the crate's name.
+    exceptions: BTreeMap<String, BTreeSet<String>>,
     banned: BTreeSet<String>,
 }
 
@@ -29,11 +31,24 @@ impl Rules {
         let list =
             |section: &str, key: &str| table.get(section).and_then(|s| s.get(key)).and_then(|v| v.as_array());
         let allowed = list("licenses", "allow").context("deny.toml lacks licenses.allow")?;
+        let texts =
+            |values: &[toml::Value]| values.iter().filter_map(|v| v.as_str()).map(str::to_owned).collect();
+        let exceptions = list("licenses", "exceptions").into_iter().flatten().filter_map(|entry| {
+            Some((entry.get("crate")?.as_str()?.to_owned(), texts(entry.get("allow")?.as_array()?)))
+        });
         let banned = list("bans", "deny").into_iter().flatten().filter_map(|entry| entry.get("crate"));
         Ok(Self {
-            allowed: allowed.iter().filter_map(|v| v.as_str()).map(str::to_owned).collect(),
+            allowed: texts(allowed),
+            exceptions: exceptions.collect(),
             banned: banned.filter_map(|v| v.as_str()).map(str::to_owned).collect(),
         })
+    }
+}
+
+impl Rules {
+    fn allowed_for(&self, krate: &str) -> BTreeSet<String> {
+        let further = self.exceptions.get(krate).into_iter().flatten();
+        self.allowed.iter().chain(further).cloned().collect()
     }
 }
 
@@ -47,7 +62,7 @@ pub fn check(packages: &[Package], rules: &Rules) -> Vec<Finding> {
         }
         match &package.licence {
             None => findings.push(Finding::new(place, "states no licence")),
-            Some(licence) if !is_allowed(licence, &rules.allowed) => {
+            Some(licence) if !is_allowed(licence, &rules.allowed_for(&package.name)) => {
                 findings.push(Finding::new(place, format!("licence {licence} is not in deny.toml")));
             }
             Some(_) => {}
@@ -108,6 +123,7 @@ mod tests {
     const RULES: &str = r#"
         [licenses]
         allow = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "Unicode-3.0"]
+        exceptions = [{ crate = "odd", allow = ["NCSA"] }]
         [bans]
         deny = [{ crate = "bad" }]
     "#;
@@ -146,6 +162,9 @@ mod tests {
         };
         let from = Some("registry");
         assert_eq!(check(&[package("good", Some("MIT"), from)], &rules), []);
+        let ncsa = Some("(MIT OR Apache-2.0) AND NCSA");
+        assert_eq!(check(&[package("odd", ncsa, from)], &rules), []);
+        assert_eq!(check(&[package("good", ncsa, from)], &rules).len(), 1);
         assert_eq!(check(&[package("ours", None, None)], &rules), []);
         assert_eq!(check(&[package("bad", Some("MIT"), from), package("bare", None, from)], &rules).len(), 2);
     }

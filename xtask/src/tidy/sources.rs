@@ -7,7 +7,7 @@ const MOST_LINES: usize = 600;
 /// Crates that may hold unsafe code.
 const UNSAFE_CRATES: [&str; 3] = ["sandbox", "anchor", "vault"];
 /// Crates without clock, entropy, file or network.
-const PURE_CRATES: [&str; 2] = ["model", "session"];
+const PURE_CRATES: [&str; 3] = ["model", "session", "jar"];
 /// What a pure crate does not name.
 const IMPURE: [&str; 9] = [
     "std::fs",
@@ -26,7 +26,7 @@ pub fn check(file: &File) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(check_leftovers(file));
     findings.extend(check_host_paths(file));
-    if file.path == "Cargo.lock" || file.path.starts_with(".cargo/") {
+    if matches!(file.path.as_str(), "Cargo.lock" | "fuzz/Cargo.lock") || file.path.starts_with(".cargo/") {
         findings.extend(check_registries(file));
     }
     if let Some((krate, inside)) = crate_source(&file.path) {
@@ -199,7 +199,9 @@ mod tests {
     fn another_registry_is_found() {
         let public = "source = \"registry+https://github.com/rust-lang/crates.io-index\"\n";
         assert_eq!(found("Cargo.lock", public), 0);
-        assert_eq!(found("Cargo.lock", "source = \"registry+https://mirror.example/index\"\n"), 1);
+        for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+            assert_eq!(found(lock, "source = \"registry+https://mirror.example/index\"\n"), 1);
+        }
         assert_eq!(found(".cargo/config.toml", "[source.crates-io]\nreplace-with = \"m\"\n"), 2);
     }
 }

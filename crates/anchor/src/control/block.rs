@@ -10,7 +10,8 @@ use crate::sys;
 use super::{BLOCK_HEADER, BLOCK_MAGIC, Command, ControlError, MAX_BLOCK, MAX_STRINGS};
 
 /// A command in a memory file, which is overwritten when this is dropped.
-pub(super) struct Block(File);
+#[derive(Debug)]
+pub struct Block(File);
 
 impl AsFd for Block {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -20,7 +21,7 @@ impl AsFd for Block {
 
 impl Block {
     /// Writes a command down.
-    pub(super) fn of(command: &Command<'_>) -> Result<Self, ControlError> {
+    pub fn of(command: &Command<'_>) -> Result<Self, ControlError> {
         let strings = std::iter::once(command.cwd)
             .chain(command.argv.iter().map(String::as_str))
             .chain(command.env.iter().map(String::as_str));

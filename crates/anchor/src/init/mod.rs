@@ -15,6 +15,9 @@ mod tries;
 
 use crate::control::{Kind, VERSION};
 
+#[cfg(feature = "fuzz")]
+pub use self::start::read_block;
+
 use self::start::Outcome;
 use self::sys::{Packet, Received, Wake, fatal};
 use self::tasks::Tasks;

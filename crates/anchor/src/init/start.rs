@@ -50,6 +50,20 @@ pub(super) fn start(tasks: &mut Tasks, packet: &Packet) -> Outcome {
     }
 }
 
+/// What init makes of a block: the working folder, argv, the environment. Overwrites it.
+#[cfg(feature = "fuzz")]
+pub fn read_block(file: i32) -> Option<[Vec<std::ffi::CString>; 3]> {
+    let block = Block::map(file)?;
+    let pointers = Pointers::of(&block)?;
+    let strings = |slots: std::ops::Range<usize>| {
+        slots.map_while(|slot| pointers.string(slot)).map(CStr::to_owned).collect::<Vec<_>>()
+    };
+    // SAFETY: the working folder is a string of the block, which ends with a NUL.
+    let folder = unsafe { CStr::from_ptr(pointers.cwd()) }.to_owned();
+    let argc = pointers.argc;
+    Some([vec![folder], strings(1..1 + argc), strings(2 + argc..pointers.slots)])
+}
+
 /// A mapped block. Dropping it overwrites the command, for every holder of the file, and unmaps
 /// it: neither arguments nor environment stay here.
 struct Block {

@@ -14,9 +14,9 @@ use signal_hook::consts::{SIGHUP, SIGKILL, SIGPIPE, SIGTERM, SIGWINCH};
 
 use super::input::{InputQueue, Outgoing};
 use super::link::Link;
-use super::modes::TerminalModes;
 use super::signals::Signals;
 use super::sink::{Sink, Written};
+use super::terminal::RawMode;
 use super::{Mode, Parting, Target, Until, terminal_size};
 use crate::client::Daemon;
 use crate::failure::{Failure, plain};
@@ -49,7 +49,8 @@ pub struct Conversation<'a> {
     input: InputQueue,
     out: Sink,
     err: Sink,
-    modes: TerminalModes,
+    /// Where output shows, in terminal mode.
+    terminal: Option<RawMode>,
     /// Signals for the app that came before we were attached.
     forward: Vec<i32>,
     reader_gone: Option<Instant>,
@@ -82,13 +83,19 @@ impl<'a> Conversation<'a> {
             input: InputQueue::default(),
             out: Sink::from(since),
             err: Sink::default(),
-            modes: TerminalModes::default(),
+            terminal: None,
             forward: Vec::new(),
             reader_gone: None,
             exit: None,
         };
         conversation.join(true)?;
+        conversation.link.flush();
         Ok(conversation)
+    }
+
+    /// Has output show on this terminal.
+    pub fn show_on(&mut self, terminal: RawMode) {
+        self.terminal = Some(terminal);
     }
 
     /// Asks to be attached, at first or again.
@@ -132,7 +139,7 @@ impl<'a> Conversation<'a> {
                 return Ok(parting);
             }
             if ready.out
-                && self.out.write(io::stdout()) == Written::Closed
+                && self.write_out() == Written::Closed
                 && let Some(parting) = self.unread()
             {
                 return Ok(parting);
@@ -226,6 +233,13 @@ impl<'a> Conversation<'a> {
             out: out.is_some_and(happened),
             err: err.is_some_and(happened),
         })
+    }
+
+    fn write_out(&mut self) -> Written {
+        match &mut self.terminal {
+            Some(terminal) => terminal.show(&mut self.out),
+            None => self.out.write(io::stdout()),
+        }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -331,10 +345,7 @@ impl<'a> Conversation<'a> {
                 let (offset, bytes) = wire::split_number(payload).map_err(|e| garbled(&e))?;
                 let error = header.flags & FLAG_STDERR != 0;
                 let sink = if error { &mut self.err } else { &mut self.out };
-                let (lost, fresh) = sink.take(offset, bytes);
-                if matches!(self.mode, Mode::Terminal { .. }) {
-                    self.modes.watch(fresh);
-                }
+                let lost = sink.take(offset, bytes);
                 if lost > 0 {
                     self.notice(&format!("{lost} bytes of output are no longer kept"));
                 }
@@ -343,7 +354,6 @@ impl<'a> Conversation<'a> {
             FrameType::Dump => {
                 let (offset, bytes) = wire::split_number(payload).map_err(|e| garbled(&e))?;
                 self.out.redraw(offset, bytes);
-                self.modes.watch(bytes);
                 Ok(None)
             }
         }
@@ -442,7 +452,7 @@ impl<'a> Conversation<'a> {
 
     /// Writes what is still to be written, then hands on how it ended.
     fn finish(&mut self, parting: Parting) -> Result<Parting, Failure> {
-        while self.out.pending() > 0 && self.out.write(io::stdout()) == Written::Some {
+        while self.out.pending() > 0 && self.write_out() == Written::Some {
             wait_writable(io::stdout());
         }
         while self.err.pending() > 0 && self.err.write(io::stderr()) == Written::Some {
@@ -478,8 +488,8 @@ impl<'a> Conversation<'a> {
             // The link is dropped next; a keeper that does not read now has a full queue of ours.
             self.link.flush();
         }
-        if matches!(self.mode, Mode::Terminal { .. }) {
-            let mut bytes = self.modes.undo();
+        if let Some(terminal) = self.terminal.take() {
+            let mut bytes = terminal.undo();
             if !matches!(parting, Ok(Parting::Exited { .. })) {
                 bytes.extend_from_slice(b"\r\n");
             }

@@ -29,7 +29,7 @@ impl Link {
         crate::startup::check_owner(&stream)?;
         stream.set_nonblocking(true)?;
         let mut link = Self { stream, received: Vec::new(), unsent: Vec::new(), ended: false };
-        let hello = Hello { version: wire::VERSION, program: env!("CARGO_PKG_VERSION").to_owned() };
+        let hello = Hello { version: wire::VERSION, program: sessile_model::version().to_owned() };
         link.put_json(FrameType::Hello, 0, &hello)?;
         Ok(link)
     }

@@ -12,6 +12,7 @@
 //! while no keeper runs waits there for the next one.
 
 mod conversation;
+mod guardian;
 mod input;
 mod link;
 mod modes;
@@ -32,6 +33,7 @@ use crate::failure::Failure;
 use crate::keys::DetachKey;
 use crate::selector::SessionSelector;
 use conversation::Conversation;
+pub use guardian::{SavedModes, guard};
 use signals::Signals;
 pub use terminal::size as terminal_size;
 
@@ -125,15 +127,13 @@ pub fn attach(target: &Target, mode: &Mode, until: Until) -> Result<Parting, Fai
         Mode::Follow { .. } => &[],
     };
     let signals = Signals::catch(caught).map_err(|e| Failure::system("catch signals", &e))?;
-    let raw = match mode {
-        Mode::Terminal { .. } => {
-            Some(terminal::RawMode::enter().map_err(|e| Failure::system("use the terminal", &e))?)
-        }
-        Mode::Streams { .. } | Mode::Follow { .. } => None,
-    };
+    // First, so that the keeper is at work while the terminal is prepared.
     let mut conversation = Conversation::begin(target, mode, until)?;
+    if matches!(mode, Mode::Terminal { .. }) {
+        let raw = terminal::RawMode::enter().map_err(|e| Failure::system("use the terminal", &e))?;
+        conversation.show_on(raw);
+    }
     let parting = conversation.run(signals);
     conversation.leave(&parting);
-    drop(raw);
     parting
 }

@@ -8,9 +8,11 @@ const MAX_SEQUENCE: usize = 64;
 const ON_BY_DEFAULT: [u16; 2] = [7, 25];
 /// The private modes that switch to the alternate screen.
 const ALTERNATE: [u16; 3] = [47, 1047, 1049];
+/// Changed private modes that are remembered beside those; no terminal knows nearly as many.
+const MAX_CHANGED: usize = 256;
 
 /// Follows control sequences through the output, wherever it is cut into pieces.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct TerminalModes {
     parser: Parser,
     /// Private modes that are not as they were.
@@ -23,9 +25,11 @@ pub struct TerminalModes {
     scroll_region: bool,
     cursor_style: bool,
     charset: bool,
+    /// What was changed stays so: see [`Self::at_worst`].
+    at_worst: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 enum Parser {
     #[default]
     Text,
@@ -38,6 +42,13 @@ enum Parser {
 }
 
 impl TerminalModes {
+    /// Everything that is changed now or at any moment of this output.
+    pub fn at_worst(&self, output: &[u8]) -> Self {
+        let mut worst = Self { at_worst: true, ..self.clone() };
+        worst.watch(output);
+        worst
+    }
+
     /// Takes note of output on its way to the terminal.
     pub fn watch(&mut self, output: &[u8]) {
         for &byte in output {
@@ -51,7 +62,7 @@ impl TerminalModes {
                     Parser::Text
                 }
                 (Parser::Charset, byte) => {
-                    self.charset = byte != b'B';
+                    self.charset = byte != b'B' || self.stays(self.charset);
                     Parser::Text
                 }
                 (Parser::Control(parameters), 0x40..=0x7e) => {
@@ -72,8 +83,8 @@ impl TerminalModes {
     fn escape(&mut self, byte: u8) {
         match byte {
             b'=' => self.keypad = true,
-            b'>' => self.keypad = false,
-            b'c' => *self = Self::default(),
+            b'>' => self.keypad = self.stays(self.keypad),
+            b'c' if !self.at_worst => *self = Self::default(),
             _ => {}
         }
     }
@@ -82,31 +93,34 @@ impl TerminalModes {
         match (parameters.first(), last) {
             (Some(b'?'), b'h' | b'l') => {
                 for mode in numbers(&parameters[1..]) {
-                    if ON_BY_DEFAULT.contains(&mode) == (last == b'h') {
+                    if ON_BY_DEFAULT.contains(&mode) != (last == b'h') {
+                        if self.changed.len() < MAX_CHANGED || ALTERNATE.contains(&mode) {
+                            self.changed.insert(mode);
+                        }
+                    } else if !self.at_worst {
                         self.changed.remove(&mode);
-                    } else {
-                        self.changed.insert(mode);
                     }
                 }
             }
             (Some(b'>'), b'u') => self.keyboard = self.keyboard.saturating_add(1),
-            (Some(b'<'), b'u') => {
+            (Some(b'<'), b'u') if !self.at_worst => {
                 let levels = numbers(&parameters[1..]).next().unwrap_or(1).max(1);
                 self.keyboard = self.keyboard.saturating_sub(levels);
             }
             (Some(b'>'), b'm') => {
                 let mut n = numbers(&parameters[1..]);
                 if n.next() == Some(4) {
-                    self.other_keys = n.next().unwrap_or(0) != 0;
+                    self.other_keys = n.next().unwrap_or(0) != 0 || self.stays(self.other_keys);
                 }
             }
             (_, b'r') if parameters.iter().all(|b| b.is_ascii_digit() || *b == b';') => {
-                self.scroll_region = !parameters.is_empty();
+                self.scroll_region = !parameters.is_empty() || self.stays(self.scroll_region);
             }
             (_, b'q') if parameters.last() == Some(&b' ') => {
-                self.cursor_style = numbers(&parameters[..parameters.len() - 1]).next().unwrap_or(0) != 0;
+                let style = numbers(&parameters[..parameters.len() - 1]).next().unwrap_or(0);
+                self.cursor_style = style != 0 || self.stays(self.cursor_style);
             }
-            (_, b'p') if parameters == b"!" => {
+            (_, b'p') if parameters == b"!" && !self.at_worst => {
                 let alternate = self.changed.iter().copied().filter(|m| ALTERNATE.contains(m)).collect();
                 *self = Self { changed: alternate, keyboard: self.keyboard, ..Self::default() };
             }
@@ -114,8 +128,13 @@ impl TerminalModes {
         }
     }
 
-    /// The bytes that give the terminal back as it was, and forgets the changes.
-    pub fn undo(&mut self) -> Vec<u8> {
+    /// Whether something that is changed stays so although output undoes it.
+    fn stays(&self, changed: bool) -> bool {
+        self.at_worst && changed
+    }
+
+    /// The bytes that give the terminal back as it was.
+    pub fn undo(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if !matches!(self.parser, Parser::Text) {
             // CAN ends a sequence that was cut off.
@@ -147,7 +166,6 @@ impl TerminalModes {
             out.extend_from_slice(b"\x1b(B");
         }
         out.extend_from_slice(b"\x1b[0m");
-        *self = Self::default();
         out
     }
 }
@@ -167,6 +185,10 @@ mod tests {
         output.iter().for_each(|b| bytewise.watch(&[*b]));
         let undo = modes.undo();
         assert_eq!(undo, bytewise.undo());
+        shown(undo)
+    }
+
+    fn shown(undo: Vec<u8>) -> String {
         String::from_utf8(undo).unwrap().replace('\x1b', "^")
     }
 
@@ -194,5 +216,19 @@ mod tests {
         long.extend(b"h\x1b[?2004h");
         assert_eq!(after(&long), "^[?2004l^[0m");
         assert_eq!(after(b"\x1b[?99999999h\x1b[?;;h\x1b[?\xffh"), "^[0m");
+        let many: String = (2..=60_000).map(|mode| format!("\x1b[?{mode}h")).collect();
+        let undo = after(many.as_bytes());
+        assert!(undo.len() < 2400 && undo.ends_with("^[?47l^[?1047l^[?1049l^[0m"), "{undo}");
+    }
+
+    #[test]
+    fn the_worst_is_what_any_moment_of_the_output_changed() {
+        let mut modes = TerminalModes::default();
+        modes.watch(b"\x1b[?1049h\x1b=");
+        let passing = b"\x1b[?25l\x1b[5 qx\x1b[0 q\x1b[?25h\x1b[?1049l\x1b>\x1bc\x1b[!p";
+        assert_eq!(shown(modes.at_worst(passing).undo()), "^>^[?25h^[?1049l^[0 q^[0m");
+        assert_eq!(shown(modes.undo()), "^>^[?1049l^[0m");
+        modes.watch(passing);
+        assert_eq!(shown(modes.undo()), "^[0m");
     }
 }

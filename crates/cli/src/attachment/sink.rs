@@ -39,7 +39,7 @@ impl Sink {
 
     /// Takes bytes that start at `offset`, without those that were taken before. Returns how
     /// many in between were lost.
-    pub fn take<'a>(&mut self, offset: u64, bytes: &'a [u8]) -> (u64, &'a [u8]) {
+    pub fn take(&mut self, offset: u64, bytes: &[u8]) -> u64 {
         let lost = offset.saturating_sub(self.received);
         let known = usize::try_from(self.received.saturating_sub(offset)).unwrap_or(usize::MAX);
         let fresh = bytes.get(known..).unwrap_or_default();
@@ -47,7 +47,7 @@ impl Sink {
         if !self.closed {
             self.pending.extend_from_slice(fresh);
         }
-        (lost, fresh)
+        lost
     }
 
     /// Takes bytes that draw the screen as of `offset`.
@@ -67,6 +67,11 @@ impl Sink {
         self.pending.len() - self.start
     }
 
+    /// The bytes that the next [`Self::write`] tries to write.
+    pub fn next_piece(&self) -> &[u8] {
+        &self.pending[self.start..self.pending.len().min(self.start + WRITE)]
+    }
+
     /// Whether nobody reads the stream any more.
     pub fn is_closed(&self) -> bool {
         self.closed
@@ -74,8 +79,7 @@ impl Sink {
 
     /// Writes what goes without blocking; call when the stream polls writable.
     pub fn write(&mut self, stream: impl AsFd) -> Written {
-        let end = self.pending.len().min(self.start + WRITE);
-        match rustix::io::write(stream, &self.pending[self.start..end]) {
+        match rustix::io::write(stream, self.next_piece()) {
             Ok(n) => self.start += n,
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(_) => {
@@ -112,11 +116,11 @@ mod tests {
     #[test]
     fn overlaps_are_taken_once_and_gaps_are_counted() {
         let mut sink = Sink::default();
-        assert_eq!(sink.take(0, b"abcd"), (0, &b"abcd"[..]));
-        assert_eq!(sink.take(2, b"cdef"), (0, &b"ef"[..]));
-        assert_eq!(sink.take(0, b"ab"), (0, &b""[..]));
-        assert_eq!(sink.take(9, b"jk"), (3, &b"jk"[..]));
-        assert_eq!((sink.received(), sink.pending()), (11, 8));
+        assert_eq!(sink.take(0, b"abcd"), 0);
+        assert_eq!(sink.take(2, b"cdef"), 0);
+        assert_eq!(sink.take(0, b"ab"), 0);
+        assert_eq!(sink.take(9, b"jk"), 3);
+        assert_eq!((sink.received(), sink.next_piece()), (11, &b"abcdefjk"[..]));
     }
 
     #[test]

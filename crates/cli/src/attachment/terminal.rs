@@ -7,13 +7,23 @@ use std::sync::{Mutex, Once, PoisonError};
 use rustix::termios::{OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use sessile_model::spec::WindowSize;
 
+use super::guardian::{Guardian, SavedModes};
+use super::modes::TerminalModes;
+use super::sink::{Sink, Written};
+use crate::failure::plain;
+use crate::output::say;
+
 /// The settings to give back. In one place for the whole process, so that a panic, which unwinds
 /// nothing in a release build, finds them too.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Standard input is a terminal in raw mode until this is dropped.
 #[derive(Debug)]
-pub struct RawMode(());
+pub struct RawMode {
+    /// What has been done to the terminal by what was written to it.
+    modes: TerminalModes,
+    guardian: Option<Guardian>,
+}
 
 impl RawMode {
     /// Makes standard input raw.
@@ -31,14 +41,47 @@ impl RawMode {
         });
         let stdin = io::stdin();
         let saved = tcgetattr(stdin.as_fd())?;
-        let mut raw = saved.clone();
-        raw.make_raw();
-        raw.special_codes[SpecialCodeIndex::VMIN] = 1;
-        raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+        // Before anything changes: there is no moment without a guardian.
+        let guardian = Guardian::post(SavedModes::of(&saved))
+            .inspect_err(|e| {
+                say(&format!("sessile: a killed client will leave this terminal raw: {}", plain(e)));
+            })
+            .ok();
+        let raw = raw(&saved);
         *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
         tcsetattr(stdin.as_fd(), OptionalActions::Now, &raw)?;
-        Ok(Self(()))
+        Ok(Self { modes: TerminalModes::default(), guardian })
     }
+
+    /// Writes a piece of output to the terminal, on standard output, as far as it takes it.
+    pub fn show(&mut self, output: &mut Sink) -> Written {
+        let piece = output.next_piece().to_vec();
+        // Told first: whatever of it is written before a kill can be undone.
+        if let Some(guardian) = &mut self.guardian {
+            guardian.tell(&self.modes.at_worst(&piece).undo());
+        }
+        let pending = output.pending();
+        let written = output.write(io::stdout());
+        self.modes.watch(&piece[..piece.len().min(pending - output.pending())]);
+        if let Some(guardian) = &mut self.guardian {
+            guardian.tell(&self.modes.undo());
+        }
+        written
+    }
+
+    /// The bytes that undo what output has done to the terminal.
+    pub fn undo(&self) -> Vec<u8> {
+        self.modes.undo()
+    }
+}
+
+/// The settings that raw mode makes of these.
+pub fn raw(settings: &Termios) -> Termios {
+    let mut raw = settings.clone();
+    raw.make_raw();
+    raw.special_codes[SpecialCodeIndex::VMIN] = 1;
+    raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+    raw
 }
 
 impl Drop for RawMode {

@@ -35,7 +35,7 @@ pub struct Args {
 enum Action {
     /// Check it, and print where it is and what it defines
     #[command(
-        after_help = "Examples:\n  sessile config check\n  SESSILE_CONFIG=new.toml sessile config check"
+        after_help = "Examples:\n  sessile config check\n  SESSILE_CONFIG=$PWD/new.toml sessile config check"
     )]
     Check,
 }

@@ -87,12 +87,15 @@ fn run(started: bool) -> Outcome {
         anchor_image: ANCHOR_IMAGE,
         keeper_image: KEEPER_IMAGE,
         gateway_image: GATEWAY_IMAGE,
-        version: env!("CARGO_PKG_VERSION"),
+        version: sessile_model::version(),
         listening: started.then_some(startup::announce as fn() -> std::io::Result<()>),
     };
     sessile_daemon::run(config).map_err(|e| {
+        if e.is_disk_full() {
+            return Failure::new(ProblemKind::Exhausted, causes(&e)).hint(startup::NO_ROOM);
+        }
         let kind = match e {
-            DaemonError::AlreadyRunning { .. } => ProblemKind::Conflict,
+            DaemonError::AlreadyRunning { .. } | DaemonError::Unresponsive { .. } => ProblemKind::Conflict,
             DaemonError::Path(_)
             | DaemonError::Lock(_)
             | DaemonError::Socket(_)
@@ -102,9 +105,36 @@ fn run(started: bool) -> Outcome {
             | DaemonError::Image(_)
             | DaemonError::System(_) => ProblemKind::Failed,
         };
-        Failure::new(kind, causes(&e))
+        let failure = Failure::new(kind, causes(&e));
+        match hint(&e, &folders.runtime) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     })?;
     Ok(Status::OK)
+}
+
+/// What to do about a daemon that stands in the way.
+fn hint(error: &DaemonError, own: &std::path::Path) -> Option<String> {
+    match error {
+        DaemonError::AlreadyRunning { runtime } if runtime != own => {
+            let runtime = runtime.display();
+            Some(format!("a state folder has one daemon: SESSILE_RUNTIME_DIR={runtime} reaches it"))
+        }
+        DaemonError::Unresponsive { pid: 0, .. } => {
+            Some("find and end the process `sessile daemon run`; sessions go on".to_owned())
+        }
+        DaemonError::Unresponsive { pid, .. } => Some(format!("kill -9 {pid}; sessions go on")),
+        DaemonError::AlreadyRunning { .. }
+        | DaemonError::Path(_)
+        | DaemonError::Lock(_)
+        | DaemonError::Socket(_)
+        | DaemonError::Key(_)
+        | DaemonError::Store(_)
+        | DaemonError::Ledger(_)
+        | DaemonError::Image(_)
+        | DaemonError::System(_) => None,
+    }
 }
 
 /// An error and what caused it, in one line.

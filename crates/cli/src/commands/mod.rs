@@ -12,6 +12,7 @@ mod end;
 mod exec;
 mod export;
 mod find;
+mod guard_terminal;
 mod list;
 mod man;
 mod net;
@@ -90,6 +91,8 @@ enum Command {
     Daemon(daemon::Args),
     Completions(completions::Args),
     Man(man::Args),
+    #[command(hide = true)]
+    GuardTerminal(guard_terminal::Args),
 }
 
 impl Program {
@@ -126,6 +129,7 @@ impl Program {
             Command::Daemon(args) => args.run(json),
             Command::Completions(args) => args.run(json),
             Command::Man(args) => args.run(json),
+            Command::GuardTerminal(args) => args.run(),
         }
     }
 }
@@ -142,7 +146,7 @@ mod tests {
 
     #[test]
     fn every_command_has_a_summary_and_examples() {
-        for command in Program::command().get_subcommands() {
+        for command in Program::command().get_subcommands().filter(|c| !c.is_hide_set()) {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Examples:\n"), "{}", command.get_name());

@@ -1,7 +1,9 @@
 //! Leaving and returning, on a real terminal.
 
-use crate::support::World;
+use rustix::process::Signal;
+
 use crate::support::processes;
+use crate::support::{TIME_LIMIT, World};
 
 const DETACH: &str = "\u{1c}";
 
@@ -53,6 +55,49 @@ for_root_and_user! {
         assert!(world.must(&["screen", "desk"]).contains("before-2"));
         world.must(&["type", "desk", "echo after-$((1 + 1))\n"]);
         world.must(&["wait", "desk", "--pattern", "after-2", "--timeout", "30s"]);
+    }
+
+    fn a_killed_client_leaves_the_terminal_as_it_was(world) {
+        shell(world, "desk");
+        let mut terminal = world.terminal_below_shell(&["attach", "desk"]);
+        terminal.expect("here> ");
+        let modes = r"\033[?1049h\033[?1000;1006h\033[?2004h\033[?25l\033[>1u";
+        terminal.send(&format!("printf '{modes}full%s' -screen\r"));
+        terminal.expect("full-screen");
+        assert!(!terminal.is_as_before());
+        let client = processes::of_command(world, "attach")[0];
+        let guardian = processes::of_command(world, "guard-terminal")[0];
+        let descriptors = |pid| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        assert!(std::path::Path::new(&format!("/proc/{}/fd/7", client.pid)).exists());
+        assert_eq!(descriptors(guardian.pid), 3, "it holds more than it needs");
+        processes::kill_group(client.pid);
+
+        terminal.expect("it ended with 137");
+        processes::eventually("the modes are back", || terminal.is_as_before().then_some(()));
+        terminal.expect_bytes(
+            b"\x1b[<1u\x1b[?25h\x1b[?1000l\x1b[?1006l\x1b[?2004l\x1b[?1049l\x1b[0m\r\r\n",
+        );
+        assert!(processes::wait_for_end(guardian.pid, TIME_LIMIT), "the guardian does not end");
+        assert_eq!(world.show("desk")["state"], "active");
+        terminal.send("\r");
+        assert_eq!(terminal.finish(), 0);
+    }
+
+    fn a_guardian_is_gone_with_its_client(world) {
+        shell(world, "desk");
+        let mut terminal = world.terminal(&["attach", "desk"]);
+        terminal.expect("here> ");
+        let guardians = processes::of_command(world, "guard-terminal");
+        let [guardian] = guardians[..] else { panic!("{guardians:?}") };
+        let environment = std::fs::read(format!("/proc/{}/environ", guardian.pid)).unwrap();
+        assert_eq!(environment, b"", "{}", String::from_utf8_lossy(&environment));
+        // One that is stopped holds nobody up.
+        processes::signal(guardian.pid, Signal::STOP);
+        terminal.send("echo on-$((1 + 1))\r");
+        terminal.expect("on-2");
+        terminal.send(DETACH);
+        assert_eq!(terminal.finish(), 0);
+        assert!(!std::path::Path::new(&format!("/proc/{}", guardian.pid)).exists(), "{}", guardian.line());
     }
 
     fn two_clients_see_the_same_and_a_watcher_cannot_type(world) {

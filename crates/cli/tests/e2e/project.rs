@@ -3,6 +3,16 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
+use crate::support::World;
+use crate::support::processes;
+
+/// Makes everything in the project the caller's.
+fn give_all(world: &World) {
+    let owner = format!("{0}:{0}", world.uid());
+    let done = std::process::Command::new("chown").args(["-R", &owner]).arg(world.project()).status();
+    assert!(world.is_root() || done.unwrap().success());
+}
+
 for_root_and_user! {
     fn files_stay_their_owners(world) {
         world.write("old.txt", "old\n");
@@ -26,27 +36,154 @@ for_root_and_user! {
 
     fn what_runs_on_the_host_later_is_protected(world) {
         world.write(".git/config", "[core]\n");
-        let script = "mkdir -p .git/hooks; echo x > .git/hooks/post-checkout; echo x > .git/config; echo x > .envrc; true";
+        let script = "mkdir -p .git/hooks; echo x > .git/hooks/post-checkout; echo x > .git/config; echo x > .envrc; \
+            mv .git gone; mv .git/hooks .git/h; mv .git/config .git/c; rm -rf .git/config .git/hooks .envrc; \
+            mkdir .git .git/hooks; mv x .envrc; ln -sf x .envrc; echo x > .git/index; true";
         world.sessile(&["run", "--", "sh", "-c", script]);
-        assert_eq!(fs::read_to_string(world.project().join(".git/config")).unwrap(), "[core]\n");
-        assert!(!world.project().join(".git/hooks/post-checkout").exists());
+        let read = |path: &str| fs::read_to_string(world.project().join(path)).unwrap();
+        assert_eq!(read(".git/config"), "[core]\n");
+        assert_eq!(read(".git/index"), "x\n", "git can be used inside");
+        for path in [".git/hooks", ".envrc", ".vscode", "gone"] {
+            assert!(!world.project().join(path).exists(), "{path} is there");
+        }
 
-        world.must(&["run", "--allow-hooks", "--", "sh", "-c", "echo y > .git/config"]);
-        assert_eq!(fs::read_to_string(world.project().join(".git/config")).unwrap(), "y\n");
+        world.must(&["run", "--allow-hooks", "--", "sh", "-c", "echo y > .git/config; echo y > .envrc"]);
+        assert_eq!(read(".git/config") + &read(".envrc"), "y\ny\n");
+    }
+
+    fn no_repository_is_made_in_the_project(world) {
+        let script = "mkdir -p .git/hooks; echo x > .git/config; rmdir .git; mv .git g; ln -s g .git; true";
+        world.sessile(&["run", "--", "sh", "-c", script]);
+        assert_eq!(fs::read_dir(world.project()).unwrap().count(), 0, "something was made or is left");
+    }
+
+    fn repositories_of_submodules_and_work_trees_are_protected(world) {
+        for (path, text) in [
+            (".git", "gitdir: .bare\n"),
+            (".bare/HEAD", "ref: refs/heads/main\n"),
+            (".bare/config", "[core]\n"),
+            (".bare/modules/sub/HEAD", "ref: refs/heads/main\n"),
+            (".bare/worktrees/tree/commondir", "../..\n"),
+        ] {
+            fs::create_dir_all(world.project().join(path).parent().unwrap()).unwrap();
+            world.write(path, text);
+        }
+        give_all(world);
+        let script = "for f in .git .bare/config .bare/hooks/x .bare/modules/sub/config .bare/modules/sub/hooks/x \
+            .bare/worktrees/tree/commondir; do echo evil > $f; done; \
+            mv .bare b; mv .bare/modules .bare/m; mv .bare/modules/sub .bare/modules/s; mv .bare/worktrees .bare/w; \
+            echo fine > .bare/modules/sub/index";
+        world.open("tree", &["sleep", "infinity"]);
+        world.must(&["exec", "tree", "--", "sh", "-c", script]);
+        let protected = &world.show("tree")["grants"][0]["protected"];
+        assert_eq!(
+            protected,
+            &serde_json::json!([
+                ".git", ".bare/hooks", ".bare/config", ".bare/worktrees/tree/commondir",
+                ".bare/modules/sub/hooks", ".bare/modules/sub/config", ".envrc", ".vscode", ".idea"
+            ])
+        );
+        world.must(&["end", "tree", "--grace", "0s"]);
+        let found = std::process::Command::new("grep").args(["-r", "evil", "."]).current_dir(world.project()).output();
+        assert_eq!(String::from_utf8_lossy(&found.unwrap().stdout), "");
+        assert!(world.project().join(".bare/modules/sub/index").exists());
+        for path in [".bare/hooks", ".bare/modules/sub/hooks", ".bare/modules/sub/config", "b", ".bare/m", ".bare/w", ".bare/modules/s"] {
+            assert!(!world.project().join(path).exists(), "{path} is there");
+        }
+    }
+
+    fn a_link_in_a_protected_place_is_refused(world) {
+        std::os::unix::fs::symlink("elsewhere", world.project().join(".envrc")).unwrap();
+        world.sessile(&["run", "--", "true"]).refused_with(69, &[".envrc", "link", "--allow-hooks"]);
+        world.must(&["run", "--allow-hooks", "--", "true"]);
+        assert_eq!(fs::read_dir(world.project()).unwrap().count(), 1, "something is left");
+    }
+
+    fn git_on_the_host_does_not_notice(world) {
+        // The project lies in a larger repository, whose git must go on as if nothing were there.
+        let above = world.folder().to_owned();
+        let git = |arguments: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            let git = git.args(["-c", "safe.directory=*"]).args(arguments).current_dir(world.project());
+            let output = git.env("HOME", world.home()).output().unwrap();
+            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        git(&["init", "-q", above.to_str().unwrap()]);
+        world.write("file", "text\n");
+        world.open("inner", &["sleep", "infinity"]);
+        assert!(world.project().join(".git").is_dir(), "nothing stands in for the repository");
+        assert_eq!(git(&["rev-parse", "--show-prefix"]), "project/\n");
+        assert_eq!(git(&["status", "--short", "--untracked-files=all", "."]), "?? file\n");
+        git(&["add", "."]);
+        assert_eq!(git(&["status", "--short", "--untracked-files=no"]), "A  file\n");
+        // Who makes a repository meanwhile keeps it.
+        git(&["init", "-q", "."]);
+        world.must(&["end", "inner", "--grace", "0s"]);
+        assert!(world.project().join(".git/HEAD").exists());
+        assert!(!world.project().join(".envrc").exists());
+    }
+
+    fn whoever_closes_a_session_removes_what_was_made(world) {
+        let stands = |path: &str| world.project().join(path).exists();
+        // The keeper that follows, the daemon alone, a daemon that knows only what it finds.
+        for (name, victims) in [("keeper", &["keeper"][..]), ("both", &["anchor", "keeper"]), ("all", &["daemon", "anchor", "keeper"])] {
+            let id = world.open(name, &["sleep", "infinity"]);
+            assert!(stands(".envrc") && stands(".git"), "{name}: nothing was made");
+            let daemon = processes::daemon_of(world).unwrap();
+            let cast = processes::casts(world)[&id];
+            for victim in victims {
+                let process = match *victim {
+                    "daemon" => Some(daemon),
+                    "anchor" => cast.anchor,
+                    _ => cast.keeper,
+                };
+                let process = process.unwrap();
+                // A keeper without its anchor may be done before it is killed.
+                if process.runs() {
+                    processes::kill_quietly(process.pid);
+                }
+            }
+            world.sessile(&["end", name, "--grace", "0s"]);
+            processes::eventually(&format!("what was made for {name} is gone"), || {
+                world.must(&["ls", "--json"]);
+                (fs::read_dir(world.project()).unwrap().count() == 0).then_some(())
+            });
+        }
+    }
+
+    fn a_keeper_that_dies_between_making_and_telling_leaves_nothing(world) {
+        let daemon = world.daemon_with("stop=places.held");
+        let opening = world.start(&["run", "--detach", "--name", "half", "--", "sleep", "infinity"], std::process::Stdio::null());
+        let keeper = processes::eventually("the keeper has made them", || {
+            let keeper = processes::casts(world).values().next()?.keeper?;
+            processes::is_stopped(keeper).then_some(keeper)
+        });
+        assert!(world.project().join(".envrc").exists());
+        processes::kill(keeper.pid);
+        drop(opening.finish());
+        world.sessile(&["end", "--all", "--grace", "0s"]);
+        processes::eventually("what was made is gone", || {
+            world.must(&["ls", "--json"]);
+            (fs::read_dir(world.project()).unwrap().count() == 0).then_some(())
+        });
+        world.must(&["daemon", "stop"]);
+        drop(daemon);
     }
 
     fn sessions_that_share_a_project_protect_it_to_the_last(world) {
         world.open("one", &["sleep", "infinity"]);
         world.open("two", &["sleep", "infinity"]);
         let protected = &world.show("two")["grants"][0]["protected"];
-        assert_eq!(protected, &serde_json::json!([".vscode", ".idea"]), "only what is there is said to be");
+        assert_eq!(protected, &serde_json::json!([".git", ".envrc", ".vscode", ".idea"]));
         let vscode = world.project().join(".vscode");
         assert!(vscode.is_dir(), "held while a session needs it");
         world.must(&["end", "one", "--grace", "0s"]);
-        world.sessile(&["exec", "two", "--", "sh", "-c", "mkdir .vscode; echo x > .vscode/tasks.json"]);
+        let script = "mkdir -p .vscode .git/hooks; echo x > .vscode/tasks.json; echo x > .git/config; echo x > .envrc";
+        world.sessile(&["exec", "two", "--", "sh", "-c", script]);
         assert!(!vscode.join("tasks.json").exists(), "the end of one session opened it to the other");
         world.must(&["end", "two", "--grace", "0s"]);
-        assert!(!vscode.exists(), "nothing is left of it");
+        assert_eq!(fs::read_dir(world.project()).unwrap().count(), 0, "nothing is left of it");
     }
 
     fn a_copy_comes_back_by_apply_only(world) {

@@ -21,7 +21,7 @@ use super::body::Word;
 use super::sessions::live;
 use super::{Refused, Shared};
 use crate::daemon::link_problem;
-use crate::keeper_link;
+use crate::{inside, keeper_link};
 
 /// Largest message that is taken from a client, in bytes.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -39,6 +39,7 @@ pub async fn attach(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refused> {
     let id = live(&daemon, &word).await?;
+    inside::findable(&daemon, id).await?;
     let upgrade = upgrade
         .map_err(|_| Problem::new(ProblemKind::BadRequest, "this path takes WebSocket connections only"))?;
     let keeper =

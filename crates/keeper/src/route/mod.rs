@@ -301,6 +301,8 @@ impl Keeper {
 
     /// The wipe's step: the gateway overwrites what it knows and ends.
     pub(crate) fn close_route(&mut self) -> WipeEvidence {
+        self.route.image = None;
+        let _ = self.seat.link.remove(IMAGE);
         if self.network() == capture::Network::Closed {
             return WipeEvidence::NoRoute;
         }
@@ -316,8 +318,6 @@ impl Keeper {
             }
             self.let_gateway_go();
         }
-        self.route.image = None;
-        let _ = self.seat.link.remove(IMAGE);
         WipeEvidence::RouteCut
     }
 

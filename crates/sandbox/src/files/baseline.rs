@@ -61,7 +61,7 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = String::deserialize(d)?;
         let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(D::Error::custom("a digest has 64 hexadecimal digits"));
         }
         for (i, byte) in bytes.iter_mut().enumerate() {
@@ -195,5 +195,7 @@ mod tests {
         let text = serde_json::to_string(&baseline).unwrap();
         assert_eq!(serde_json::from_str::<Baseline>(&text).unwrap(), baseline);
         assert!(text.contains(r#"[99,97,102,233]"#), "{text}");
+        let signs = text.replace(&"ab".repeat(32), &"+a".repeat(32));
+        assert!(serde_json::from_str::<Baseline>(&signs).is_err());
     }
 }

@@ -21,10 +21,12 @@ mod content;
 mod copy;
 mod diff;
 mod export;
+pub mod places;
 mod protected;
+mod repositories;
 mod stage;
 mod tree;
-mod unified;
+pub(crate) mod unified;
 
 #[cfg(test)]
 mod hostile_tests;

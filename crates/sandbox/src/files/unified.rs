@@ -21,15 +21,15 @@ const CONTEXT_LINES: usize = 3;
 
 /// One side of a changed file or link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Side {
+pub(crate) struct Side {
     /// `100644`, `100755` or `120000`.
-    pub(super) mode: &'static str,
-    pub(super) content: Content,
+    pub(crate) mode: &'static str,
+    pub(crate) content: Content,
 }
 
 /// What one side holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// Text, or a link's target.
     Text(String),
     /// Not shown, and why.
@@ -38,7 +38,7 @@ pub(super) enum Content {
 
 impl Content {
     /// Text if it is UTF-8 without NUL, as git tells text from binary files.
-    pub(super) fn from_bytes(bytes: Vec<u8>) -> Self {
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
             Ok(text) if !text.contains('\0') => Self::Text(text),
             Ok(_) | Err(_) => Self::Omitted("is binary"),
@@ -48,14 +48,14 @@ impl Content {
 
 /// A diff in the making.
 #[derive(Debug)]
-pub(super) struct Unified {
+pub(crate) struct Unified {
     text: String,
     left: usize,
     deadline: Instant,
 }
 
 impl Unified {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { text: String::new(), left: MAX_ALL, deadline: Instant::now() + ALL_TIME }
     }
 
@@ -64,12 +64,12 @@ impl Unified {
         self.left == 0
     }
 
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.text
     }
 
     /// Adds a path's change. A change of kind is a removal and an addition.
-    pub(super) fn add(&mut self, path: &str, old: Option<&Side>, new: Option<&Side>) {
+    pub(crate) fn add(&mut self, path: &str, old: Option<&Side>, new: Option<&Side>) {
         match (old, new) {
             (Some(a), Some(b)) if (a.mode == "120000") != (b.mode == "120000") => {
                 self.one(path, Some(a), None);

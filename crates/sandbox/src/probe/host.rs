@@ -118,7 +118,8 @@ pub fn quick(pid: u32) -> io::Result<Vec<(Property, String)>> {
     Ok(faults)
 }
 
-fn parse_status(text: &str) -> HostFacts {
+/// Reads what `/proc/PID/status` says of confinement.
+pub fn parse_status(text: &str) -> HostFacts {
     let mut facts = HostFacts { capabilities: 0, ..HostFacts::default() };
     for (key, value) in text.lines().filter_map(|l| l.split_once(':')) {
         let value = value.trim();
@@ -155,7 +156,7 @@ fn default_routes(v4: &str, v6: &str) -> Vec<String> {
 }
 
 /// Reads a line of mountinfo; see proc_pid_mountinfo(5).
-fn parse_mount(line: &str) -> Option<MountFact> {
+pub fn parse_mount(line: &str) -> Option<MountFact> {
     let (front, back) = line.split_once(" - ")?;
     let mut front = front.split(' ').skip(2);
     let (major, minor) = front.next()?.split_once(':')?;

@@ -8,7 +8,7 @@ use super::{FileId, ScrubError};
 
 /// One mapping of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     pub start: u64,
     pub end: u64,
     pub writable: bool,
@@ -40,7 +40,7 @@ pub(super) fn read(pid: Pid) -> Result<Vec<Mapping>, ScrubError> {
     Ok(text.split(|&b| b == b'\n').filter_map(parse).collect())
 }
 
-fn parse(line: &[u8]) -> Option<Mapping> {
+pub(crate) fn parse(line: &[u8]) -> Option<Mapping> {
     let line = String::from_utf8_lossy(line);
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;

@@ -12,7 +12,7 @@
 
 pub mod canary;
 mod extents;
-mod maps;
+pub(crate) mod maps;
 pub mod memory;
 pub mod open_files;
 mod pages;

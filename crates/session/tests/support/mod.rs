@@ -61,6 +61,12 @@ impl Life {
         life
     }
 
+    /// As a new keeper finds it.
+    #[allow(dead_code, reason = "not every test restores")]
+    pub fn restored(session: Session) -> Self {
+        Self { session, now: START, journal: Vec::new(), pending: VecDeque::new(), last: Vec::new() }
+    }
+
     /// Opened and active, with the main command running if there is one.
     pub fn active(opening: Opening) -> Self {
         let mut life = Self::open(opening);

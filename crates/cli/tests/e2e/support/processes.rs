@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 use super::{TIME_LIMIT, World};
 
@@ -70,6 +70,12 @@ pub fn kill_quietly(pid: u32) {
     if kill_process(number(pid), Signal::KILL).is_ok() {
         wait_for_end(pid, Duration::from_secs(5));
     }
+}
+
+/// Kills a process group of this test with SIGKILL and waits for its leader's end.
+pub fn kill_group(leader: u32) {
+    kill_process_group(number(leader), Signal::KILL).unwrap_or_else(|e| panic!("cannot kill {leader}: {e}"));
+    assert!(wait_for_end(leader, TIME_LIMIT), "{leader} does not die");
 }
 
 /// Sends a process of this test a signal.
@@ -151,6 +157,16 @@ pub fn daemon_of(world: &World) -> Option<Process> {
             && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)
     };
     all().into_keys().find(runs).and_then(Process::of)
+}
+
+/// The processes of a world whose command (their first argument) is this.
+pub fn of_command(world: &World, command: &str) -> Vec<Process> {
+    let program = world.folder().join("bin/sessile");
+    let is_such = |pid: &u32| {
+        arguments(*pid).get(1).is_some_and(|argument| argument == command)
+            && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)
+    };
+    all().into_keys().filter(is_such).filter_map(Process::of).collect()
 }
 
 /// Whether a process is stopped by a signal.

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::processes;
 use super::running::{TIME_LIMIT, code};
@@ -53,6 +53,10 @@ impl Terminal {
             .unwrap()
             .into();
         set_size(&master, 80, 24);
+        // Whoever writes beside the foreground is stopped, unless it knows how not to be.
+        let mut strict = tcgetattr(&master).unwrap();
+        strict.local_modes |= LocalModes::TOSTOP;
+        tcsetattr(&master, OptionalActions::Now, &strict).unwrap();
         let before = settings(&tcgetattr(&master).unwrap());
         let stream = || Stdio::from(slave.try_clone().unwrap());
         let child =
@@ -111,6 +115,20 @@ impl Terminal {
         }
     }
 
+    /// Waits until these very bytes have been shown.
+    #[track_caller]
+    pub fn expect_bytes(&self, bytes: &[u8]) {
+        processes::eventually("the terminal receives the bytes", || {
+            let shown = self.shown.bytes.lock().unwrap();
+            shown.bytes.windows(bytes.len()).any(|window| window == bytes).then_some(())
+        });
+    }
+
+    /// Whether the terminal's modes are what they were at first.
+    pub fn is_as_before(&self) -> bool {
+        settings(&tcgetattr(&self.master).unwrap()) == self.before
+    }
+
     /// Waits for the command's end and returns its code. The terminal must be as it was.
     #[track_caller]
     pub fn finish(mut self) -> i32 {
@@ -137,8 +155,12 @@ fn set_size(master: impl std::os::fd::AsFd, cols: u16, rows: u16) {
 /// The modes that a client changes and must put back.
 fn settings(termios: &Termios) -> String {
     format!(
-        "{:?} {:?} {:?} {:?}",
-        termios.input_modes, termios.output_modes, termios.control_modes, termios.local_modes
+        "{:?} {:?} {:?} {:?} {:?}",
+        termios.input_modes,
+        termios.output_modes,
+        termios.control_modes,
+        termios.local_modes,
+        termios.special_codes
     )
 }
 

@@ -28,6 +28,30 @@ pub struct World {
     caller: Caller,
 }
 
+/// A small file system in a world's state folder.
+pub struct SmallFolder(PathBuf);
+
+impl SmallFolder {
+    /// Uses up all of its room.
+    pub fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("ballast")).unwrap();
+        let error = std::iter::repeat_with(|| file.write_all(&[1; 4096])).find_map(Result::err).unwrap();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    /// Gives the room back.
+    pub fn empty(&self) {
+        fs::remove_file(self.0.join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallFolder {
+    fn drop(&mut self) {
+        // Lazily, in case a failed test left something running in it.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
 /// Runs a test's body as root, or says why not.
 pub fn as_root(body: fn(&World)) {
     match own_uid() {
@@ -122,6 +146,14 @@ impl World {
         self.folder().join("bin/sessile")
     }
 
+    /// Puts another program in the place of this world's, as an upgrade does.
+    pub fn install(&self, program: &[u8]) {
+        let next = self.folder().join("bin/next");
+        fs::write(&next, program).unwrap();
+        fs::set_permissions(&next, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(next, self.program()).unwrap();
+    }
+
     /// The user id as which commands run.
     pub fn uid(&self) -> u32 {
         match self.caller {
@@ -134,7 +166,22 @@ impl World {
         self.uid() == 0
     }
 
-    fn give_to_caller(&self, path: &Path) {
+    /// Mounts a tmpfs of this size over the state folder until the answer is dropped; `None` where
+    /// the tests may not mount.
+    pub fn small_state_folder(&self, size: &str) -> Option<SmallFolder> {
+        if own_uid() != 0 {
+            return None;
+        }
+        let options = format!("size={size},mode=700,uid={}", self.uid());
+        let state = self.state();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&state);
+        let mounted = mount.status().is_ok_and(|status| status.success());
+        mounted.then_some(SmallFolder(state))
+    }
+
+    /// Makes a file or folder the caller's.
+    pub fn give_to_caller(&self, path: &Path) {
         if let Caller::Other { uid, gid } = self.caller {
             chown(path, Some(uid), Some(gid)).unwrap();
         }
@@ -192,11 +239,34 @@ impl World {
         self.start(arguments, Stdio::null()).finish()
     }
 
+    /// The same with this variable set.
+    pub fn sessile_where(&self, variable: &str, value: &Path, arguments: &[&str]) -> Finished {
+        let mut command = self.command(arguments);
+        command.env(variable, value).stdin(Stdio::null());
+        Running::start(command).finish()
+    }
+
     /// Runs a command to its end with this input.
     pub fn sessile_with_input(&self, arguments: &[&str], input: &[u8]) -> Finished {
         let mut running = self.start(arguments, Stdio::piped());
         running.feed(input.to_vec());
         running.finish()
+    }
+
+    /// Runs a command that was put together by hand to its end, without input.
+    pub fn run(&self, mut command: Command) -> Finished {
+        command.stdin(Stdio::null());
+        Running::start(command).finish()
+    }
+
+    /// Removes the runtime folder with all that is in it, and makes an empty one in its place,
+    /// which the caller could not everywhere.
+    pub fn lose_runtime(&self) {
+        let path = self.runtime();
+        fs::remove_dir_all(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        self.give_to_caller(&path);
     }
 
     /// Starts a command with pipes for its output.
@@ -221,6 +291,16 @@ impl World {
     /// Starts a command on a terminal of 80 columns and 24 rows.
     pub fn terminal(&self, arguments: &[&str]) -> Terminal {
         Terminal::start(|starter| self.command_behind(starter, arguments))
+    }
+
+    /// The same below a shell that has the terminal back afterwards, prints `it ended with CODE`
+    /// and ends with the next line typed. The command inherits a descriptor, 7.
+    pub fn terminal_below_shell(&self, arguments: &[&str]) -> Terminal {
+        // With job control, the command is the terminal's foreground, in a group of its own.
+        let script = "exec 7</dev/null; set -m; \"$@\"; echo it ended with $?; read line";
+        Terminal::start(|starter| {
+            self.command_behind(&[starter, &["sh", "-c", script, "sh"]].concat(), arguments)
+        })
     }
 
     /// Runs a command that must succeed.

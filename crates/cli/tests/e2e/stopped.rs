@@ -1,0 +1,60 @@
+//! A keeper that is stopped: it answers nobody, and nobody waits for it for ever.
+
+use rustix::process::Signal;
+
+use crate::support::World;
+use crate::support::processes::{self, Process, is_stopped, part};
+
+/// Has the daemon lose patience soon.
+const ORDERS: &str = "silence=2000";
+
+fn stopped_keeper(world: &World, id: &str) -> Process {
+    let keeper = Process::of(part(world, "keeper", id).unwrap()).unwrap();
+    processes::signal(keeper.pid, Signal::STOP);
+    processes::eventually("the keeper is stopped", || is_stopped(keeper).then_some(()));
+    keeper
+}
+
+for_root_and_user! {
+    fn a_wait_with_a_timeout_ends(world) {
+        let id = world.open("stuck", &["sleep", "1000"]);
+        let keeper = stopped_keeper(world, &id);
+        // The test's own limit is what a wait that hangs would meet.
+        world.sessile(&["wait", "stuck", "--timeout", "1s"]).refused_with(124, &["in time"]);
+        assert!(is_stopped(keeper));
+        processes::signal(keeper.pid, Signal::CONT);
+        // Nothing came of it: the same keeper goes on.
+        world.sessile(&["wait", "stuck", "--timeout", "1s"]).ended_with(124);
+        assert_eq!(part(world, "keeper", &id), Some(keeper.pid));
+    }
+
+    fn an_end_replaces_it(world) {
+        let daemon = world.daemon_with(ORDERS);
+        let id = world.open("stuck", &["sleep", "1000"]);
+        let other = world.open("other", &["cat"]);
+        let others = processes::casts(world)[&other];
+        let app = Process::of(world.main_pid("stuck")).unwrap();
+        let keeper = stopped_keeper(world, &id);
+        // The directory needs no keeper.
+        let listed = world.json(&["ls", "--json"]);
+        assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+        assert_eq!(world.show("stuck")["state"], "active");
+        let end = world.start(&["end", "stuck", "--grace", "1s", "--json"], std::process::Stdio::null());
+        // Another session is served meanwhile.
+        world.must(&["type", "other", "undisturbed", "--key", "enter"]);
+        world.must(&["wait", "other", "--pattern", "undisturbed", "--timeout", "30s"]);
+        end.finish().succeeded();
+        assert!(!keeper.runs() && !app.runs());
+        let record = world.show(&id);
+        assert_eq!(record["state"], "closed", "{record}");
+        assert_eq!(record["outcome"]["kind"], "ended", "{record}");
+        let receipt = world.must(&["receipt", &id, "--verify"]);
+        assert!(!receipt.contains("FAILED"), "{receipt}");
+        // Nothing of the other one was touched.
+        let now = processes::casts(world)[&other];
+        assert_eq!((now.anchor, now.keeper), (others.anchor, others.keeper));
+        world.must(&["end", "other", "--grace", "0s"]);
+        world.must(&["daemon", "stop"]);
+        daemon.finish().succeeded();
+    }
+}
