@@ -15,6 +15,7 @@
 mod inside;
 mod listeners;
 mod netlink;
+mod nftables;
 mod routes;
 mod rules;
 
