@@ -87,7 +87,10 @@ impl Nested {
             cargo.args(["--features", "sessile-keeper/rehearsal"]);
         }
         clear_inherited(&mut cargo);
-        let flags = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
+        // Random numbers come by the system call: a gateway may not open `/dev/random`, to which a
+        // static program would turn otherwise.
+        let random = "--cfg=getrandom_backend=\"linux_getrandom\"";
+        let flags = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static", random];
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
         let output =
             cargo.output().map_err(|e| format!("cannot start cargo for the embedded programs: {e}"))?;

@@ -1,7 +1,7 @@
 //! Taking over a session from a predecessor that died: everything is with the anchor.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
@@ -11,7 +11,7 @@ use sessile_anchor::ring::Ring;
 use sessile_journal::log::{Log, OpenError};
 use sessile_model::ids::AppName;
 use sessile_model::state::{Component, Exit};
-use sessile_sandbox::capture::Listeners;
+use sessile_sandbox::capture::{Capture, Listeners};
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::processes;
 use sessile_sandbox::space::Space;
@@ -150,7 +150,7 @@ impl Keeper {
             next_io: 1,
             apps: app_names(store)
                 .into_iter()
-                .map(|name| AppFacts { name, pid: 0, next_task: 1, landlock_abi: 0 })
+                .map(|name| AppFacts { name, pid: 0, next_task: 1, landlock_abi: 0, explicit: false })
                 .collect(),
             tasks: Vec::new(),
         };
@@ -164,9 +164,10 @@ impl Keeper {
     /// and what starts them. All are the anchor's children.
     fn kill_strays(&self) {
         let own = rustix::process::getpid();
+        let gateway = self.route.process().and_then(pid_of);
         let Some(anchor) = rustix::process::getppid().filter(|_| !self.anchor_is_dead) else { return };
         for pid in processes::children(anchor.as_raw_pid().unsigned_abs()) {
-            let known = self.apps.values().any(|app| app.pid == pid);
+            let known = self.apps.values().any(|app| app.pid == pid) || gateway == Some(pid);
             let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
             if pid != own && !known {
                 // One that has ended meanwhile keeps its number until the anchor has let it go.
@@ -332,8 +333,11 @@ fn adopt_app(store: &mut Store, facts: &AppFacts) -> Option<App> {
         control: Control::from_fd(control),
         ptmx,
         netns,
+        capture: listeners.as_ref().map(|_| match facts.explicit {
+            true => Capture::Explicit,
+            false => Capture::Transparent,
+        }),
         listeners,
-        capture: None,
         next_task: facts.next_task,
         gone: false,
         landlock_abi: facts.landlock_abi,
@@ -381,8 +385,8 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
 }
 
 /// The process that a pidfd refers to, while it lives.
-fn pid_of(pidfd: &OwnedFd) -> Option<u32> {
-    let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(pidfd));
+fn pid_of(pidfd: impl AsRawFd) -> Option<u32> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
     let text = std::fs::read_to_string(path).ok()?;
     text.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|&pid| pid != 0)
 }

@@ -21,8 +21,7 @@ pub struct App {
     pub netns: Option<OwnedFd>,
     /// Where what it sends arrives, when it has a route.
     pub listeners: Option<Listeners>,
-    /// How its network is captured, when it has a route. Not known of an app that another keeper
-    /// launched.
+    /// How its network is captured, when it has a route.
     pub capture: Option<Capture>,
     /// Number of its next task.
     pub next_task: u32,

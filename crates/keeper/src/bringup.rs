@@ -13,7 +13,7 @@ use sessile_model::property::{Property, PropertyStatus};
 use sessile_model::spec::{EnvVar, Limits};
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::app::{AppPlan, LaunchError, launch};
-use sessile_sandbox::capture::Capture;
+use sessile_sandbox::capture::{self, Capture};
 use sessile_sandbox::cgroup::{Cgroup, CgroupError};
 use sessile_sandbox::probe::{self, HostFacts, ProbeInputs};
 use sessile_sandbox::space::{self, SpacePlan};
@@ -279,6 +279,7 @@ impl Keeper {
                 pid: launched.pid,
                 next_task: 1,
                 landlock_abi: launched.landlock_abi,
+                explicit: launched.capture == Some(Capture::Explicit),
             });
         }
         self.changed = true;
@@ -353,12 +354,15 @@ impl Keeper {
         };
         let Some(host) = &app.host else { return incomplete() };
         let storage_device = rustix::fs::fstat(&space.storage).map_or(0, |stat| stat.st_dev);
+        let wanted = property == Property::Routing && app.capture == Some(Capture::Transparent);
+        let netns = app.netns.as_ref().filter(|_| wanted);
+        let rules = netns.and_then(|netns| capture::look(space, netns.as_fd()).ok());
         let inputs = ProbeInputs {
             evidence: &app.evidence,
             host,
             identity: &plan::identity(key),
-            capture: None,
-            rules: None,
+            capture: app.capture,
+            rules,
             landlock_abi: app.landlock_abi,
             storage_device,
             storage_noswap: space.storage_noswap,
@@ -367,12 +371,6 @@ impl Keeper {
         let mut status = probe::verify(property, &inputs);
         if property == Property::Identity {
             status.evidence.extend(crate::route::sight(&facts.spec.network));
-        }
-        if property == Property::Routing && app.capture == Some(Capture::Explicit) {
-            status.evidence.push(
-                "nothing is redirected here: programs reach hosts by the proxy in their environment alone"
-                    .to_owned(),
-            );
         }
         status
     }

@@ -52,6 +52,9 @@ pub struct AppFacts {
     pub next_task: u32,
     /// The Landlock version it is confined by; 0 for none.
     pub landlock_abi: u8,
+    /// Nothing of what it sends is redirected: it reaches hosts by a proxy alone.
+    #[serde(default)]
+    pub explicit: bool,
 }
 
 /// One command.

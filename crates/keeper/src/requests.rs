@@ -243,6 +243,11 @@ impl Keeper {
                 offset: if offset == u64::MAX { 0 } else { offset },
             },
         );
+        for text in self.open_questions() {
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.tell(channel, &wire::Event::Notice { text });
+            }
+        }
         if replaced.is_none() {
             self.advance(Event::ClientAttached);
         }

@@ -12,7 +12,7 @@ use sessile_anchor::inherit;
 
 /// The socket to the keeper.
 const LINK: i32 = 3;
-/// Folders and files that are read: resolver, hosts, certificates. systemd and others keep what
+/// Folders that are read: resolver, hosts, certificates. systemd and others keep what
 /// `/etc/resolv.conf` links to below `/run`.
 const READ: [&str; 6] = [
     "/etc",

@@ -54,7 +54,7 @@ pub async fn serve(shared: &Shared, app: &AppName, names: &RefCell<Names>, strea
         Err(reached) => {
             let by = reached.to_string();
             shared.tell_refused(app, &host, meant.port(), &by);
-            return refuse(stream, &host, &by).await;
+            return refuse(stream, Vec::new(), &host, &by).await;
         }
     };
     let ended = Ended { shared, flow, problem: RefCell::new(Some("the app's sandbox is gone".to_owned())) };
@@ -92,7 +92,7 @@ async fn go_through(
         Err(by) => {
             shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
             shared.tell_refused(app, host, port, &by);
-            refuse(stream, host, &by).await;
+            refuse(stream, Vec::new(), host, &by).await;
             return Ok(());
         }
     };
@@ -108,12 +108,12 @@ async fn go_through(
     match introduce(shared, flow, host, &stream, &world).await {
         Ok(()) => relay::both_ways(shared, flow, &stream, &world).await.map_err(|e| e.to_string()),
         Err(Introduction::Failed(error)) => Err(error.to_string()),
-        Err(Introduction::Differs(said)) => {
+        Err(Introduction::Differs { said, first }) => {
             drop(world);
             let by = format!("it asked for {host} and then spoke to {said}");
             shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
             shared.tell_refused(app, host, port, &by);
-            refuse(stream, host, &by).await;
+            refuse(stream, first, host, &by).await;
             Ok(())
         }
     }
@@ -152,8 +152,10 @@ async fn decide(shared: &Shared, app: &AppName, host: &str, port: u16) -> Result
 }
 
 enum Introduction {
+    /// A socket failed, or a cap is reached.
     Failed(io::Error),
-    Differs(String),
+    /// They are meant for another host.
+    Differs { said: String, first: Vec<u8> },
 }
 
 /// Passes on the app's first bytes once it is clear that they are meant for the host that was
@@ -199,7 +201,7 @@ async fn introduce(
         Sight::Tls { name: None } | Sight::Unclear | Sight::Other => None,
     };
     if let Some(said) = said.filter(|said| said != host) {
-        return Err(Introduction::Differs(said));
+        return Err(Introduction::Differs { said, first });
     }
     write_all(world, &first).await.map_err(failed)?;
     shared
@@ -241,9 +243,8 @@ async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Refuses a connection in the language that the app speaks, where that is clear from its first
-/// bytes.
-async fn refuse(mut stream: TcpStream, host: &str, by: &str) {
-    let mut first = Vec::new();
+/// bytes, of which some may have been read.
+async fn refuse(mut stream: TcpStream, mut first: Vec<u8>, host: &str, by: &str) {
     let looking = async {
         while sight::look(&first) == Sight::Unclear {
             if stream.read_buf(&mut first).await? == 0 {

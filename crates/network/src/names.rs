@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Names remembered at once; the oldest gives way.
 const CAPACITY: u32 = 65_536;
 /// First fake IPv4 address. Those below it are the namespace's own.
-const FIRST_V4: u32 = u32::from_be_bytes([198, 18, 1, 0]);
+const FIRST_V4: u32 = u32::from_be_bytes([198, 18, 1, 1]);
 /// The prefix of fake IPv6 addresses; those with a zero before the last group are the namespace's
 /// own.
 const PREFIX_V6: [u16; 4] = [0xfdfe, 0xdcba, 0x5e55, 1];
@@ -27,7 +27,9 @@ impl Names {
     pub fn addresses(&mut self, name: &str) -> (Ipv4Addr, Ipv6Addr) {
         let number = self.numbers.get(name).copied().unwrap_or_else(|| self.add(name));
         let [p0, p1, p2, p3] = PREFIX_V6;
-        let (high, low) = ((number >> 16) as u16, number as u16);
+        // The first address of a network is every router's (RFC 4291, section 2.6.1).
+        let last = number + 1;
+        let (high, low) = ((last >> 16) as u16, last as u16);
         (Ipv4Addr::from(FIRST_V4 + number), Ipv6Addr::new(p0, p1, p2, p3, 0, 0, high, low))
     }
 
@@ -37,8 +39,8 @@ impl Names {
             IpAddr::V4(address) => u32::from(address).checked_sub(FIRST_V4)?,
             IpAddr::V6(address) => {
                 let [p0, p1, p2, p3, a, b, high, low] = address.segments();
-                let number = u32::from(high) << 16 | u32::from(low);
-                ([p0, p1, p2, p3] == PREFIX_V6 && (a, b) == (0, 0)).then_some(number)?
+                let last = u32::from(high) << 16 | u32::from(low);
+                ([p0, p1, p2, p3] == PREFIX_V6 && (a, b) == (0, 0)).then_some(last)?.checked_sub(1)?
             }
         };
         self.names.get(number as usize).map(String::as_str)

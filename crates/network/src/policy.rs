@@ -69,9 +69,11 @@ impl Policy {
                 Verdict::Deny => Decision::Deny { by: "answered: always".to_owned() },
             };
         }
-        let decided = match self.strongest(host, port) {
+        let strongest = self.strongest(host, port);
+        let is_named = strongest.is_some_and(|(_, target)| target.is_exact());
+        let decided = match strongest {
             Some((Effect::Allow, target)) => {
-                Decision::Allow { by: format!("allow {target}"), by_name: target.is_exact() }
+                Decision::Allow { by: format!("allow {target}"), by_name: is_named }
             }
             Some((Effect::Deny, target)) => Decision::Deny { by: format!("deny {target}") },
             Some((Effect::Ask, _)) => Decision::Ask,
@@ -80,7 +82,6 @@ impl Policy {
                 Unknown::Deny => Decision::Deny { by: "no rule allows it".to_owned() },
             },
         };
-        let is_named = matches!(decided, Decision::Allow { by_name: true, .. } | Decision::Deny { .. });
         match address.map(place) {
             // Nobody is asked about addresses that only a rule may open.
             Some(Place::Near | Place::Private) if !is_named => {

@@ -48,11 +48,11 @@ for_root_and_user! {
     }
 
     fn there_is_no_way_out(world) {
-        let interfaces = world.must(&["run", "--", "sh", "-c", "ls /sys/class/net 2>/dev/null || cut -d: -f1 /proc/net/dev | tail -n +3"]);
+        let interfaces = world.must(&["run", "--route", "none", "--", "sh", "-c", "ls /sys/class/net 2>/dev/null || cut -d: -f1 /proc/net/dev | tail -n +3"]);
         let names: Vec<_> = interfaces.split_whitespace().filter(|name| *name != "lo").collect();
         assert!(names.is_empty(), "{names:?}");
         let connect = "import socket\nsocket.create_connection(('192.0.2.1', 9), 1)";
-        assert_ne!(world.sessile(&["run", "--", "python3", "-c", connect]).code, 0);
+        assert_ne!(world.sessile(&["run", "--route", "none", "--", "python3", "-c", connect]).code, 0);
         for family in ["AF_VSOCK", "AF_PACKET"] {
             let open = format!("import socket\nsocket.socket(socket.{family}, socket.SOCK_STREAM)");
             assert_ne!(world.sessile(&["run", "--", "python3", "-c", &open]).code, 0, "{family}");

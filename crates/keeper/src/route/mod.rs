@@ -96,6 +96,11 @@ impl RouteState {
         Self { image: store.remove(IMAGE), gateway, ..Self::default() }
     }
 
+    /// The gateway's process.
+    pub(crate) fn process(&self) -> Option<BorrowedFd<'_>> {
+        self.gateway.as_ref().map(|gateway| gateway.process.as_fd())
+    }
+
     /// The link to watch.
     pub(crate) fn link(&self) -> Option<BorrowedFd<'_>> {
         self.gateway.as_ref().map(|gateway| gateway.link.as_fd())
@@ -242,10 +247,10 @@ impl Keeper {
             }
             Report::Asked { question, app, host, port } => {
                 let at = self.now;
-                let asked = Asked { app: app.clone(), host: host.clone(), port, at };
+                let asked = Asked { app, host, port, at };
+                let text = self.wording(question, &asked);
                 if self.route.questions.insert(question, asked).is_none() {
-                    let id = format!("{}-{question}", self.seat.id.short());
-                    self.notice(&format!("{app} wants {host}:{port} · sessile answer {id} allow|deny"));
+                    self.notice(&text);
                 }
             }
             Report::Settled { question, verdict, timed_out } => {
@@ -261,6 +266,18 @@ impl Keeper {
             Report::Flows { sequence, flows, last } => self.take_flows(sequence, flows, last),
             Report::Dial { sequence, app, port } => self.dial(sequence, &app, port),
         }
+    }
+
+    /// A question as everyone attached is told of it.
+    fn wording(&self, number: u32, asked: &Asked) -> String {
+        let Asked { app, host, port, .. } = asked;
+        let id = format!("{}-{number}", self.seat.id.short());
+        format!("{app} wants {host}:{port} · sessile answer {id} allow|deny")
+    }
+
+    /// What one who has just attached is to know.
+    pub(crate) fn open_questions(&self) -> Vec<String> {
+        self.route.questions.iter().map(|(number, asked)| self.wording(*number, asked)).collect()
     }
 
     /// Says a sentence to everyone attached.
