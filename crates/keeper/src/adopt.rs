@@ -1,7 +1,7 @@
 //! Taking over a session from a predecessor that died: everything is with the anchor.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
@@ -385,8 +385,8 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
 }
 
 /// The process that a pidfd refers to, while it lives.
-fn pid_of(pidfd: impl AsRawFd) -> Option<u32> {
-    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+fn pid_of(pidfd: impl AsFd) -> Option<u32> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd());
     let text = std::fs::read_to_string(path).ok()?;
     text.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|&pid| pid != 0)
 }

@@ -1,8 +1,9 @@
 //! What a successor must know, kept in memory files that the anchor holds.
 //!
-//! The checkpoint is written alternately into two halves, each with a sequence number, a length
-//! and a checksum over all of it, so that a keeper killed while writing leaves the other half whole. The input
-//! ledger is separate because it changes with every write to an app: one 24 byte row per client.
+//! The checkpoint is written alternately into two halves, each with a sequence number, a length and
+//! a checksum over all of it, so that a keeper killed while writing leaves the other half whole. The
+//! input ledger is separate because it changes with every write to an app: one 24 byte row per
+//! client.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +13,7 @@ use rustix::io::{pread, pwrite};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"SESSCKP2");
+const MAGIC: u64 = u64::from_le_bytes(*b"SESSCKP1");
 const HEADER: usize = 32;
 /// Largest checkpoint.
 const HALF: u64 = 4 << 20;

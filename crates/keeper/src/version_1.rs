@@ -23,13 +23,13 @@ fn file_with(parts: &[(u64, &[u8])]) -> OwnedFd {
     file
 }
 
-/// A half as version 1 writes it: `SESSCKP1`, sequence number, length, checksum, four zeros, and
-/// the document.
+/// A half as version 1 writes it: `SESSCKP1`, sequence number, length, checksum over these and the
+/// document, four zeros, and the document.
 fn half(sequence: u8, document: &str) -> Vec<u8> {
     let mut bytes = b"SESSCKP1".to_vec();
     bytes.extend([sequence, 0, 0, 0, 0, 0, 0, 0]);
     bytes.extend((document.len() as u64).to_le_bytes());
-    bytes.extend(crc32c::crc32c(document.as_bytes()).to_le_bytes());
+    bytes.extend(crc32c::crc32c(&[&bytes, document.as_bytes()].concat()).to_le_bytes());
     bytes.extend([0; 4]);
     bytes.extend(document.as_bytes());
     bytes

@@ -19,7 +19,7 @@ for_root_and_user! {
         world.must(&["run", "--", "true"]);
         disk.fill();
         // The daemon runs, and the session cannot be opened.
-        world.sessile(&["run", "--", "true"]).refused_with(EXHAUSTED, &["no room", "full", "free some space"]);
+        world.sessile(&["run", "--", "true"]).refused_with(EXHAUSTED, &["the session's log", "full", "free some space"]);
         disk.empty();
         world.must(&["run", "--", "true"]);
         world.must(&["daemon", "stop"]);

@@ -171,7 +171,7 @@ for_root_and_user! {
         let mut command = world.command(&["ls"]);
         command.env("SESSILE_RUNTIME_DIR", &elsewhere);
         let runtime = world.runtime();
-        world.run(command).refused_with(75, &["already runs in", &runtime.to_string_lossy(), "hint: "]);
+        world.run(command).refused_with(73, &["already runs in", &runtime.to_string_lossy(), "hint: "]);
         assert_eq!(daemon_of(world), Some(first));
         // Two at once: one stays, the other says so.
         world.must(&["daemon", "stop"]);
@@ -194,7 +194,7 @@ for_root_and_user! {
         processes::signal(first.pid, Signal::STOP);
         fs::remove_file(world.runtime().join("daemon.sock")).unwrap();
         let advice = format!("kill -9 {}", first.pid);
-        world.sessile(&["ls"]).refused_with(75, &["does not answer", &advice]);
+        world.sessile(&["ls"]).refused_with(73, &["does not answer", &advice]);
         kill(first.pid);
         assert_eq!(world.must(&["ls", "--json"]).trim(), "[]");
     }

@@ -9,7 +9,7 @@ use sessile_model::api::{
     Applied, Apply, Changes, Exec, ExecStarted, Export, Exported, Input, Output, Screen, Wait, Waited,
 };
 use sessile_model::wire::{Reply, Request};
-use sessile_model::{AppName, Problem, ProblemKind};
+use sessile_model::{AppName, Problem, ProblemKind, SessionId, State as SessionState};
 
 use super::body::{Body, Pairs, Word};
 use super::sessions::live;
@@ -17,6 +17,9 @@ use super::{Refused, Shared};
 use crate::daemon::Daemon;
 use crate::inside::ask;
 use crate::spec_check;
+
+/// How long a record may take to follow the answer that it is about, in milliseconds.
+const HEARING_MS: u32 = 1_000;
 
 /// Takes one kind of reply apart; any other is the keeper's mistake.
 macro_rules! only {
@@ -110,7 +113,10 @@ pub async fn wait(
     params(("s" = String, Path, description = "The session")),
     responses((status = 204, description = "Frozen"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn pause(State(daemon): Shared, Word(word): Word) -> Result<StatusCode, Refused> {
-    done(&daemon, &word, Request::Pause).await
+    let id = live(&daemon, &word).await?;
+    ask(&daemon, id, Request::Pause).await?;
+    heard(&daemon, id, SessionState::Active).await;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Thaws the session's apps.
@@ -118,7 +124,10 @@ pub async fn pause(State(daemon): Shared, Word(word): Word) -> Result<StatusCode
     params(("s" = String, Path, description = "The session")),
     responses((status = 204, description = "Thawed"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn resume(State(daemon): Shared, Word(word): Word) -> Result<StatusCode, Refused> {
-    done(&daemon, &word, Request::Resume).await
+    let id = live(&daemon, &word).await?;
+    ask(&daemon, id, Request::Resume).await?;
+    heard(&daemon, id, SessionState::Paused).await;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Marks the result of a lingering session as collected, which ends it.
@@ -159,6 +168,18 @@ pub async fn apply(
     Body(apply): Body<Apply>,
 ) -> Result<Json<Applied>, Refused> {
     only!(passed_on(&daemon, &word, Request::Apply(apply)).await?, Reply::Applied)
+}
+
+/// Waits until the directory has heard that a session left a state, as its keeper has just
+/// answered: the record comes on another connection, and whoever asks next must not be told of the
+/// state before.
+async fn heard(daemon: &Daemon, id: SessionId, left: SessionState) {
+    for _ in 0..HEARING_MS {
+        if daemon.directory.record(id).is_none_or(|record| record.state != left) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// A request about a live session's inside, passed on to its keeper.
