@@ -10,6 +10,7 @@ use sessile_model::problem::ProblemKind;
 use sessile_model::spec::Mount;
 
 use crate::failure::Failure;
+use crate::hosts::HostArgument;
 use crate::project::utf8;
 use crate::tools::{expanded, read_only};
 
@@ -33,6 +34,9 @@ pub struct Preset {
     /// What else it needs.
     #[serde(default)]
     pub install: Vec<String>,
+    /// Hosts it may reach.
+    #[serde(default)]
+    pub hosts: Vec<HostArgument>,
     /// Variables passed on when set.
     #[serde(default)]
     pub env: Vec<String>,

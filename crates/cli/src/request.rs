@@ -254,6 +254,17 @@ pub struct Request {
     pub notices: Vec<String>,
 }
 
+/// What tools and presets give, beside what is asked for by name.
+#[derive(Debug, Default)]
+struct Given {
+    mounts: Vec<Mount>,
+    /// Folders for PATH.
+    bins: Vec<String>,
+    env: Vec<EnvVar>,
+    hosts: Vec<HostArgument>,
+    notices: Vec<String>,
+}
+
 /// Puts a specification together from options, configuration and surroundings.
 ///
 /// # Errors
@@ -265,24 +276,21 @@ pub fn build(
     place: &Place,
 ) -> Result<Request, Failure> {
     let defaults = chosen_defaults(options, config)?;
-    let mut notices = Vec::new();
-    let mut mounts = Vec::new();
+    let mut given = Given::default();
     for mount in defaults.mount.iter().chain(&options.mount) {
-        mounts.push(mount.resolve(place)?);
+        given.mounts.push(mount.resolve(place)?);
     }
-    let mut bins = Vec::new();
-    let mut tool_env = Vec::new();
     if options.tools || defaults.tools == Some(true) {
         let found = tools::find(&tools::sets(&config.tools)?, &place.home)?;
-        mounts.extend(found.mounts);
-        bins.extend(found.bins);
-        tool_env = found.env;
+        given.mounts.extend(found.mounts);
+        given.bins.extend(found.bins);
+        given.env = found.env;
     }
-    let (command, preset) =
-        apply_preset(command, config, place, &mut mounts, &mut bins, &mut tool_env, &mut notices)?;
+    let (command, preset) = apply_preset(command, config, place, &mut given)?;
+    let Given { mounts, bins, env: mut tool_env, hosts, mut notices } = given;
     tool_env.extend(tools::path_variable(&bins));
     let env = environment::merged([tool_env, given_environment(options, &defaults, &mut notices)?]);
-    let network = chosen_network(options, &defaults, config)?;
+    let network = chosen_network(options, &defaults, &hosts, config)?;
     let mut labels = defaults.labels;
     labels.extend(options.labels.iter().map(|Label(k, v)| (k.clone(), v.clone())));
     let mut accept_weaker = defaults.accept_weaker;
@@ -354,6 +362,7 @@ fn chosen_project(
 fn chosen_network(
     options: &SessionOptions,
     defaults: &RunDefaults,
+    of_preset: &[HostArgument],
     config: &Config,
 ) -> Result<Network, Failure> {
     let lists = hosts::lists(&config.hosts)?;
@@ -363,7 +372,7 @@ fn chosen_network(
     };
     Ok(Network {
         route: options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default(),
-        allow: targets(&options.allow, &defaults.allow)?,
+        allow: targets(&[&options.allow, of_preset].concat(), &defaults.allow)?,
         ask: targets(&options.ask, &defaults.ask)?,
         deny: targets(&options.deny, &defaults.deny)?,
         unknown: match options.no_questions {
@@ -383,10 +392,7 @@ fn apply_preset(
     mut command: Vec<String>,
     config: &Config,
     place: &Place,
-    mounts: &mut Vec<Mount>,
-    bins: &mut Vec<String>,
-    env: &mut Vec<EnvVar>,
-    notices: &mut Vec<String>,
+    given: &mut Given,
 ) -> Result<(Vec<String>, Option<String>), Failure> {
     let Some(name) = command.first().cloned() else { return Ok((command, None)) };
     let presets = presets::presets(&config.presets)?;
@@ -397,14 +403,18 @@ fn apply_preset(
     for name in &preset.env {
         if let Ok(variable) = EnvArgument::Inherit(name.clone()).resolve() {
             granted.push(format!("the variable {name}"));
-            env.push(variable);
+            given.env.push(variable);
         }
     }
+    for target in hosts::resolve(&preset.hosts, &hosts::lists(&config.hosts)?)? {
+        granted.push(target.to_string());
+        given.hosts.push(HostArgument::Target(target));
+    }
     let granted = if granted.is_empty() { "nothing further".to_owned() } else { granted.join(", ") };
-    notices.push(format!("preset {name}: runs {}, granted {granted}", installed.program));
+    given.notices.push(format!("preset {name}: runs {}, granted {granted}", installed.program));
     command[0] = installed.program;
-    mounts.extend(installed.mounts);
-    bins.extend(installed.bins);
+    given.mounts.extend(installed.mounts);
+    given.bins.extend(installed.bins);
     Ok((command, Some(name)))
 }
 
@@ -571,7 +581,7 @@ mod tests {
             build(&SessionOptions::default(), vec!["claude".into(), "-p".into()], &Config::default(), &place)
                 .unwrap();
         let shown = request.notices.join("\n").replace(dir.path().to_str().unwrap(), "~");
-        insta::assert_snapshot!(shown, @"preset claude: runs ~/agent/bin/claude, granted ~/agent (read-only)");
+        insta::assert_snapshot!(shown, @"preset claude: runs ~/agent/bin/claude, granted ~/agent (read-only), api.anthropic.com:443");
         assert_eq!(request.spec.preset.as_deref(), Some("claude"));
         assert_eq!(request.spec.command[1..], ["-p"]);
         assert!(build(&SessionOptions::default(), vec!["codex".into()], &Config::default(), &place).is_err());

@@ -1,7 +1,7 @@
 //! Where a session's packets may go: its route, and rules by host name.
 
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

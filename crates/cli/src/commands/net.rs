@@ -175,6 +175,12 @@ mod tests {
             flow(3, None, "", true, None),
             flow(4, Some(Verdict::Allow), "answered", false, Some("no answer in time")),
         ];
-        insta::assert_snapshot!(shown(&flows));
+        insta::assert_snapshot!(shown(&flows), @r"
+        #  APP   HOST                 DECISION                       SENT   RECEIVED  RATE     STATE
+        1  main  api.example.com:443  allowed (allow *.example.com)  1 KiB  3 MiB     2 KiB/s  open
+        2  main  api.example.com:443  denied (no rule allows it)     1 KiB  3 MiB              ended
+        3  main  api.example.com:443  asked                          1 KiB  3 MiB     2 KiB/s  open
+        4  main  api.example.com:443  allowed (answered)             1 KiB  3 MiB              no answer in time
+        ");
     }
 }
