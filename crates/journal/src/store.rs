@@ -49,6 +49,13 @@ const MIGRATIONS: [&str; VERSION as usize] = ["
     ) STRICT, WITHOUT ROWID;
 "];
 
+/// Every column that is read or written.
+const COLUMNS: [&str; 3] = [
+    "SELECT id, short, name, state, closed, created, user, channel, chat, keep_record, slot, record FROM sessions",
+    "SELECT session, receipt FROM receipts",
+    "SELECT session, sequence, at, kind FROM entries",
+];
+
 /// The open database.
 #[derive(Debug)]
 pub struct Store {
@@ -130,6 +137,22 @@ pub enum StoreError {
     Database(#[source] rusqlite::Error),
 }
 
+impl StoreError {
+    /// Whether a database that gives this when it is opened is to be moved aside. What opening
+    /// says to SQLite is right, so an error in it is one of the database.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) | Self::Row(_) => true,
+            Self::Database(e) => match e.sqlite_error_code() {
+                Some(code) => matches!(code, ErrorCode::Unknown | ErrorCode::TypeMismatch),
+                // A column holds something of another type.
+                None => true,
+            },
+            Self::DiskFull | Self::Newer { .. } | Self::Taken | Self::MoveAside(_) => false,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(e: rusqlite::Error) -> Self {
         match e.sqlite_error_code() {
@@ -152,7 +175,8 @@ impl From<serde_json::Error> for StoreError {
 }
 
 impl Store {
-    /// Opens `FOLDER/journal.sqlite`, making it when absent. A damaged one is moved aside to
+    /// Opens `FOLDER/journal.sqlite`, making it when absent. A damaged one, or one with a row of an
+    /// open session that does not read, is moved aside to
     /// `journal.damaged-TIMESTAMP`; the second value then says so.
     ///
     /// # Errors
@@ -161,7 +185,7 @@ impl Store {
         let path = folder.join(FILE_NAME);
         match Self::open_checked(&path) {
             Ok(store) => Ok((store, None)),
-            Err(StoreError::Damaged(_)) => {
+            Err(error) if error.is_damage() => {
                 let aside = move_aside(folder, now).map_err(StoreError::MoveAside)?;
                 let mut store = Self::open_checked(&path)?;
                 let saved = salvage::carry_over(&aside, &mut store);
@@ -177,6 +201,7 @@ impl Store {
         }
     }
 
+    /// Opens a database that can be used: every row that the daemon cannot start without reads.
     fn open_checked(path: &Path) -> Result<Self, StoreError> {
         let mut db = Connection::open(path)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
@@ -202,7 +227,12 @@ impl Store {
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
         }
-        Ok(Self { db })
+        for columns in COLUMNS {
+            db.prepare(columns)?;
+        }
+        let store = Self { db };
+        store.not_closed()?;
+        Ok(store)
     }
 
     /// Runs several calls as one commit: all of them are on the disk when it returns, or none.
