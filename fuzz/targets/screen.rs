@@ -89,7 +89,7 @@ fn sieve(data: &[u8]) {
     draw.0.chunks(pieces).for_each(|piece| parser.advance(&mut whole, piece));
     for said in &mut whole.0 {
         if let Word::Control(params, intermediates, _) = said
-            && intermediates.is_empty()
+            && !matches!(intermediates.first(), Some(b'<'..=b'?'))
         {
             params.iter_mut().flatten().for_each(|number| *number = (*number).min(most));
         }
