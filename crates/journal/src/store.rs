@@ -4,6 +4,7 @@
 //! One connection, used by one thread. A database that cannot be trusted is moved aside, a new
 //! one takes its place, and every row that can still be read is carried over.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
@@ -203,6 +204,10 @@ impl Store {
 
     /// Opens a database that can be used: every row that the daemon cannot start without reads.
     fn open_checked(path: &Path) -> Result<Self, StoreError> {
+        if has_other_format(path) {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            return Err(StoreError::Damaged(rusqlite::Error::SqliteFailure(code, None)));
+        }
         let mut db = Connection::open(path)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
@@ -433,6 +438,14 @@ fn stored((record, keep_record, slot): Columns) -> Result<Stored, StoreError> {
 
 fn json(value: &impl Serialize) -> Result<String, StoreError> {
     Ok(serde_json::to_string(value)?)
+}
+
+/// Whether the header's format numbers are others than those of a rollback journal (1) and of WAL
+/// (2). SQLite takes such a file for one that may only be read, as if its mode forbade writing.
+fn has_other_format(path: &Path) -> bool {
+    let mut header = [0; 20];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header[18..].iter().any(|number| !(1..=2).contains(number))
 }
 
 /// Moves the database and its companions aside and returns the new path.

@@ -183,11 +183,11 @@ fn no_damage_keeps_the_journal_from_being_opened() {
         |sql: &'static str| move |path: &Path| Connection::open(path).unwrap().execute_batch(sql).unwrap();
     let file_format: Damage = |path| {
         let mut bytes = std::fs::read(path).unwrap();
-        bytes[19] = 9;
+        bytes[18] = 9;
         std::fs::write(path, bytes).unwrap();
     };
     let damages: [(&str, Box<dyn Fn(&Path)>, usize); 4] = [
-        ("format", Box::new(file_format), 0),
+        ("format", Box::new(file_format), 2),
         ("version", Box::new(statement("PRAGMA user_version = 0")), 2),
         ("column", Box::new(statement("ALTER TABLE entries RENAME COLUMN kind TO kinf")), 2),
         ("row", Box::new(statement("UPDATE sessions SET record = '{' || record WHERE slot = 1")), 1),
