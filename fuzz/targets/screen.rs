@@ -33,17 +33,19 @@ fn screen(data: &[u8]) {
     let mut draw = Draw(data);
     let mut model = ScreenModel::new(size(&mut draw), 0);
     let mut at = 0;
+    let mut resized = false;
     while !draw.is_empty() {
         let run = match draw.byte() {
             0 => {
                 let size = size(&mut draw);
                 model.resize(size);
+                resized = true;
                 assert_eq!(model.size(), size);
                 continue;
             }
             // A run many times over, as a flood has it.
             1 => {
-                let count = usize::from(draw.byte()) * 8;
+                let count = usize::from(draw.byte());
                 draw.run().repeat(count)
             }
             _ => draw.run().to_vec(),
@@ -52,10 +54,10 @@ fn screen(data: &[u8]) {
         at += run.len() as u64;
         assert_eq!(model.offset(), at, "every byte is accounted for");
     }
-    shown(&model);
+    shown(&model, resized);
 }
 
-fn shown(model: &ScreenModel) {
+fn shown(model: &ScreenModel, resized: bool) {
     let WindowSize { cols, rows } = model.size();
     let described = model.describe();
     assert_eq!((described.cols, described.rows), (cols, rows));
@@ -67,10 +69,13 @@ fn shown(model: &ScreenModel) {
     assert!(clean(&model.text()), "the text of a screen has no controls");
     let dump = model.dump();
     assert!(dump.len() <= (usize::from(cols) + 1) * usize::from(rows) * CELL + 8192, "{}", dump.len());
-    // Whoever attaches sees the same.
-    let mut again = ScreenModel::new(model.size(), 0);
-    again.feed(0, &dump);
-    assert_eq!(again.text(), model.text());
+    // Whoever attaches sees the same. A screen of one column has no place for a wide character, and
+    // one that became narrower may hold half of one.
+    if cols > 1 && !resized {
+        let mut again = ScreenModel::new(model.size(), 0);
+        again.feed(0, &dump);
+        assert_eq!(again.text(), model.text());
+    }
 }
 
 /// What passes the sieve is, to the parser, what went in, but for strings and numbers that are
@@ -89,7 +94,7 @@ fn sieve(data: &[u8]) {
     draw.0.chunks(pieces).for_each(|piece| parser.advance(&mut whole, piece));
     for said in &mut whole.0 {
         if let Word::Control(params, intermediates, _) = said
-            && intermediates.is_empty()
+            && !matches!(intermediates.first(), Some(b'<'..=b'?'))
         {
             params.iter_mut().flatten().for_each(|number| *number = (*number).min(most));
         }

@@ -27,11 +27,9 @@ fn specification(spec: Spec) {
     if let Some(size) = spec.terminal {
         assert!(size.clamped().is_valid());
     }
-    let shown = format!("{spec:?}");
-    for variable in &spec.env {
-        let value = format!("{:?}", variable.value);
-        assert!(value.len() < 10 || !shown.contains(&value), "a variable's value shows");
-    }
+    let mut blank = spec.clone();
+    blank.env.iter_mut().for_each(|variable| variable.value.clear());
+    assert_eq!(format!("{blank:?}"), format!("{spec:?}"), "a variable's value shows");
     // The daemon hands it on inside a request, which the keeper must be able to read.
     survives(&Request::Open(Box::new(Open { spec, subordinate_base: Some(1) })));
 }

@@ -153,7 +153,7 @@ fn fuzz(target: &'static Target, seconds: u32) -> Result<Vec<(&'static str, Path
         .arg(format!("-timeout={TIMEOUT_S}"))
         .arg(format!("-rss_limit_mb={MEMORY_MIB}"))
         .arg(format!("-artifact_prefix={}/", finds.display()))
-        .args(["-print_final_stats=1", "-verbosity=1"])
+        .args(["-print_final_stats=1", "-verbosity=0"])
         .args([&corpus, &seeds])
         .env(SEEDS, &seeds)
         .status()

@@ -4,6 +4,7 @@
 //! One connection, used by one thread. A database that cannot be trusted is moved aside, a new
 //! one takes its place, and every row that can still be read is carried over.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
@@ -49,6 +50,13 @@ const MIGRATIONS: [&str; VERSION as usize] = ["
         PRIMARY KEY (session, sequence)
     ) STRICT, WITHOUT ROWID;
 "];
+
+/// Every column that is read or written.
+const COLUMNS: [&str; 3] = [
+    "SELECT id, short, name, state, closed, created, user, channel, chat, keep_record, slot, record FROM sessions",
+    "SELECT session, receipt FROM receipts",
+    "SELECT session, sequence, at, kind FROM entries",
+];
 
 /// The open database.
 #[derive(Debug)]
@@ -131,6 +139,22 @@ pub enum StoreError {
     Database(#[source] rusqlite::Error),
 }
 
+impl StoreError {
+    /// Whether a database that gives this when it is opened is to be moved aside. What opening
+    /// says to SQLite is right, so an error in it is one of the database.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) | Self::Row(_) => true,
+            Self::Database(e) => match e.sqlite_error_code() {
+                Some(code) => matches!(code, ErrorCode::Unknown | ErrorCode::TypeMismatch),
+                // A column holds something of another type.
+                None => true,
+            },
+            Self::DiskFull | Self::Newer { .. } | Self::Taken | Self::MoveAside(_) => false,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(e: rusqlite::Error) -> Self {
         match e.sqlite_error_code() {
@@ -155,7 +179,8 @@ impl From<serde_json::Error> for StoreError {
 }
 
 impl Store {
-    /// Opens `FOLDER/journal.sqlite`, making it when absent. A damaged one is moved aside to
+    /// Opens `FOLDER/journal.sqlite`, making it when absent. A damaged one, or one with a row of an
+    /// open session that does not read, is moved aside to
     /// `journal.damaged-TIMESTAMP`; the second value then says so.
     ///
     /// # Errors
@@ -164,7 +189,7 @@ impl Store {
         let path = folder.join(FILE_NAME);
         match Self::open_checked(&path) {
             Ok(store) => Ok((store, None)),
-            Err(StoreError::Damaged(_)) => {
+            Err(error) if error.is_damage() => {
                 let aside = move_aside(folder, now).map_err(StoreError::MoveAside)?;
                 let mut store = Self::open_checked(&path)?;
                 let saved = salvage::carry_over(&aside, &mut store);
@@ -180,7 +205,12 @@ impl Store {
         }
     }
 
+    /// Opens a database that can be used: every row that the daemon cannot start without reads.
     fn open_checked(path: &Path) -> Result<Self, StoreError> {
+        if has_other_format(path) {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            return Err(StoreError::Damaged(rusqlite::Error::SqliteFailure(code, None)));
+        }
         let mut db = Connection::open(path)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
@@ -205,7 +235,12 @@ impl Store {
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
         }
-        Ok(Self { db })
+        for columns in COLUMNS {
+            db.prepare(columns)?;
+        }
+        let store = Self { db };
+        store.not_closed()?;
+        Ok(store)
     }
 
     /// Runs several calls as one commit: all of them are on the disk when it returns, or none.
@@ -406,6 +441,14 @@ fn stored((record, keep_record, slot): Columns) -> Result<Stored, StoreError> {
 
 fn json(value: &impl Serialize) -> Result<String, StoreError> {
     Ok(serde_json::to_string(value)?)
+}
+
+/// Whether the header's format numbers are others than those of a rollback journal (1) and of WAL
+/// (2). SQLite takes such a file for one that may only be read, as if its mode forbade writing.
+fn has_other_format(path: &Path) -> bool {
+    let mut header = [0; 20];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header[18..].iter().any(|number| !(1..=2).contains(number))
 }
 
 /// Moves the database and its companions aside and returns the new path.

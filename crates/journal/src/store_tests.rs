@@ -177,6 +177,36 @@ fn a_damaged_database_is_moved_aside_and_what_is_readable_is_carried_over() {
 }
 
 #[test]
+fn no_damage_keeps_the_journal_from_being_opened() {
+    type Damage = fn(&Path);
+    let statement =
+        |sql: &'static str| move |path: &Path| Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    let file_format: Damage = |path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[18] = 9;
+        std::fs::write(path, bytes).unwrap();
+    };
+    let damages: [(&str, Box<dyn Fn(&Path)>, usize); 4] = [
+        ("format", Box::new(file_format), 2),
+        ("version", Box::new(statement("PRAGMA user_version = 0")), 2),
+        ("column", Box::new(statement("ALTER TABLE entries RENAME COLUMN kind TO kinf")), 2),
+        ("row", Box::new(statement("UPDATE sessions SET record = '{' || record WHERE slot = 1")), 1),
+    ];
+    for (what, damage, kept) in damages {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = open(folder.path());
+        for n in [1, 2] {
+            store.put(&stored_as(n, None, State::Active)).unwrap();
+        }
+        drop(store);
+        damage(&folder.path().join(FILE_NAME));
+        let (store, notice) = Store::open(folder.path(), NOW).unwrap();
+        assert!(notice.is_some_and(|text| text.contains("moved aside")), "{what}");
+        assert_eq!(store.not_closed().unwrap().len(), kept, "{what}");
+    }
+}
+
+#[test]
 fn a_newer_database_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).db.pragma_update(None, "user_version", VERSION + 1).unwrap();

@@ -55,7 +55,7 @@ impl ScreenModel {
         // session goes on.
         let feed = || sieve.pass(bytes, rows.max(cols), |part| parser.process(part));
         if catch_unwind(AssertUnwindSafe(feed)).is_err() {
-            self.parser = fresh(self.size());
+            self.begin_anew(WindowSize { cols, rows });
         }
         self.offset = start + bytes.len() as u64;
     }
@@ -75,8 +75,14 @@ impl ScreenModel {
             parser.screen_mut().set_size(size.rows, size.cols);
         }));
         if outcome.is_err() {
-            self.parser = fresh(size);
+            self.begin_anew(size);
         }
+    }
+
+    /// After a panic neither the parser nor the sieve knows where in the bytes it is.
+    fn begin_anew(&mut self, size: WindowSize) {
+        self.parser = fresh(size);
+        self.sieve = Sieve::default();
     }
 
     /// The size.
@@ -151,6 +157,16 @@ mod tests {
         model.feed(0, &flood);
         model.feed(0, b"\x1b[Hhere");
         assert!(model.text().starts_with("here"), "{}", model.text());
+    }
+
+    #[test]
+    fn after_a_panic_of_the_parser_everything_begins_anew() {
+        let mut model = ScreenModel::new(WindowSize { cols: 1, rows: 1 }, 0);
+        // A wide character on a narrow screen is too much for the parser; what follows is begun.
+        model.feed(0, "\u{4f60}\x1b[6".as_bytes());
+        assert_eq!(format!("{:?}", model.sieve), format!("{:?}", Sieve::default()));
+        model.feed(6, b"x");
+        assert_eq!((model.text().as_str(), model.offset()), ("x", 7));
     }
 
     #[test]

@@ -241,6 +241,14 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_metadata_stay_what_they_are() {
+        let read = |json: &str| serde_json::from_str::<Spec>(json).unwrap();
+        let spec = read(r#"{"metadata":{"x":0.5011e+300}}"#);
+        assert_eq!(read(&serde_json::to_string(&spec).unwrap()), spec);
+        assert_eq!(spec.metadata["x"].as_f64(), Some(0.5011e300));
+    }
+
+    #[test]
     fn unknown_fields_are_refused() {
         assert!(serde_json::from_str::<Spec>(r#"{"comand":["sh"]}"#).is_err());
         assert!(serde_json::from_str::<Spec>(r#"{"command":["sh"]}"#).is_ok());
