@@ -158,6 +158,11 @@ fn answer<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, Failure> {
 
 fn refusal(status: u16, body: &[u8]) -> Failure {
     match serde_json::from_slice::<Problem>(body) {
+        // What this program says is of its own version; a daemon that runs on from before an update
+        // may not know it.
+        Ok(problem) if problem.detail.starts_with("the body is not what this path takes") => problem
+            .hint("if sessile was updated: `sessile daemon stop`; sessions go on, and the next command starts the new daemon")
+            .into(),
         Ok(problem) => problem.into(),
         Err(_) => {
             let text = String::from_utf8_lossy(body);
@@ -240,6 +245,10 @@ mod tests {
         let problem = Problem::new(ProblemKind::Conflict, "taken").hint("another");
         let Failure::Problem(got) = refusal(409, &serde_json::to_vec(&problem).unwrap()) else { panic!() };
         assert_eq!(*got, problem);
+        let older =
+            Problem::new(ProblemKind::BadRequest, "the body is not what this path takes: unknown field");
+        let Failure::Problem(got) = refusal(400, &serde_json::to_vec(&older).unwrap()) else { panic!() };
+        assert!(got.hint.unwrap().contains("daemon stop"));
         let Failure::Problem(got) = refusal(404, b"not here\nx") else { panic!() };
         assert_eq!(got.detail, "the daemon answered 404: not here");
     }

@@ -178,15 +178,15 @@ fn a_damaged_database_is_moved_aside_and_what_is_readable_is_carried_over() {
 
 #[test]
 fn no_damage_keeps_the_journal_from_being_opened() {
-    type Damage = fn(&Path);
+    type Damage = dyn Fn(&Path);
     let statement =
         |sql: &'static str| move |path: &Path| Connection::open(path).unwrap().execute_batch(sql).unwrap();
-    let file_format: Damage = |path| {
+    let file_format = |path: &Path| {
         let mut bytes = std::fs::read(path).unwrap();
         bytes[18] = 9;
         std::fs::write(path, bytes).unwrap();
     };
-    let damages: [(&str, Box<dyn Fn(&Path)>, usize); 4] = [
+    let damages: [(&str, Box<Damage>, usize); 4] = [
         ("format", Box::new(file_format), 2),
         ("version", Box::new(statement("PRAGMA user_version = 0")), 2),
         ("column", Box::new(statement("ALTER TABLE entries RENAME COLUMN kind TO kinf")), 2),
