@@ -1,6 +1,7 @@
 //! Which hosts a session may reach, as options and configuration name them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
@@ -8,6 +9,7 @@ use sessile_model::network::{InvalidNetwork, Target};
 use sessile_model::problem::ProblemKind;
 
 use crate::failure::Failure;
+use crate::registries;
 
 /// The lists that are built in.
 const BUILT_IN: &str = include_str!("../data/hosts.toml");
@@ -42,13 +44,15 @@ impl<'de> Deserialize<'de> for HostArgument {
 /// Lists of hosts by name.
 pub type Lists = BTreeMap<String, Vec<Target>>;
 
-/// The built-in lists with the caller's own; one of the same name replaces a built-in one.
+/// The built-in lists, those of package managers as the caller's are configured, and the caller's
+/// own; one of the same name replaces a built-in one.
 ///
 /// # Errors
 /// Never in a released program: the built-in data is checked by a test.
-pub fn lists(own: &Lists) -> Result<Lists, Failure> {
+pub fn lists(own: &Lists, home: &Path) -> Result<Lists, Failure> {
     let mut lists: Lists = toml::from_str(BUILT_IN)
         .map_err(|e| Failure::new(ProblemKind::Internal, format!("the built-in lists of hosts: {e}")))?;
+    registries::configured(&mut lists, home, |name| std::env::var(name).ok());
     lists.extend(own.clone());
     Ok(lists)
 }
@@ -79,10 +83,11 @@ mod tests {
 
     #[test]
     fn the_built_in_lists_are_valid_and_own_ones_replace_them() {
-        let all = lists(&Lists::new()).unwrap();
+        let nowhere = Path::new("/nonexistent");
+        let all = lists(&Lists::new(), nowhere).unwrap();
         assert!(all.contains_key("github") && all.values().all(|targets| !targets.is_empty()));
         let own = Lists::from([("github".to_owned(), vec!["git.example:443".parse().unwrap()])]);
-        let all = lists(&own).unwrap();
+        let all = lists(&own, nowhere).unwrap();
         let arguments = ["@github", "a.example"].map(|a| a.parse().unwrap());
         let shown: Vec<String> = resolve(&arguments, &all).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["git.example:443", "a.example"]);

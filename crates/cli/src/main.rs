@@ -21,6 +21,7 @@ mod keys;
 mod output;
 mod presets;
 mod project;
+mod registries;
 mod request;
 mod selector;
 mod startup;

@@ -290,7 +290,7 @@ pub fn build(
     let Given { mounts, bins, env: mut tool_env, hosts, mut notices } = given;
     tool_env.extend(tools::path_variable(&bins));
     let env = environment::merged([tool_env, given_environment(options, &defaults, &mut notices)?]);
-    let network = chosen_network(options, &defaults, &hosts, config)?;
+    let network = chosen_network(options, &defaults, &hosts, (config, place))?;
     let mut labels = defaults.labels;
     labels.extend(options.labels.iter().map(|Label(k, v)| (k.clone(), v.clone())));
     let mut accept_weaker = defaults.accept_weaker;
@@ -363,9 +363,9 @@ fn chosen_network(
     options: &SessionOptions,
     defaults: &RunDefaults,
     of_preset: &[HostArgument],
-    config: &Config,
+    (config, place): (&Config, &Place),
 ) -> Result<Network, Failure> {
-    let lists = hosts::lists(&config.hosts)?;
+    let lists = hosts::lists(&config.hosts, &place.home)?;
     let targets = |given: &[HostArgument], more: &[HostArgument]| {
         let all: Vec<HostArgument> = given.iter().chain(more).cloned().collect();
         hosts::resolve(&all, &lists)
@@ -406,7 +406,7 @@ fn apply_preset(
             given.env.push(variable);
         }
     }
-    for target in hosts::resolve(&preset.hosts, &hosts::lists(&config.hosts)?)? {
+    for target in hosts::resolve(&preset.hosts, &hosts::lists(&config.hosts, &place.home)?)? {
         granted.push(target.to_string());
         given.hosts.push(HostArgument::Target(target));
     }

@@ -1,5 +1,6 @@
 //! `net`: where a session's packets go.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sessile_model::api::{Flow, Traffic, Verdict};
@@ -134,7 +135,8 @@ fn row(flow: &Flow) -> Vec<String> {
 
 fn lists(json: bool) -> Outcome {
     let config = config::load(&startup::config_file()?)?;
-    let lists = hosts::lists(&config.hosts)?;
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let lists = hosts::lists(&config.hosts, &home)?;
     if json {
         print_json(&lists)?;
     } else {
