@@ -271,6 +271,7 @@ async fn introduce(daemon: &Daemon, id: SessionId) -> Result<Introduced, LinkErr
                 | Reply::Changes(_)
                 | Reply::Questions(_)
                 | Reply::Traffic(_)
+                | Reply::Cookies(_)
                 | Reply::Published(_)
                 | Reply::Applied(_) => return Ok(Introduced::Unopened),
             },

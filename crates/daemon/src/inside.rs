@@ -179,8 +179,8 @@ struct Nature {
 fn nature(request: &Request) -> Nature {
     let (prompt, repeatable) = match request {
         Request::Show { .. } | Request::Screen { .. } | Request::Output { .. } => (true, true),
-        Request::Questions | Request::Traffic => (true, true),
-        Request::Answer { .. } | Request::Publish(_) => (true, false),
+        Request::Questions | Request::Traffic | Request::Cookies => (true, true),
+        Request::Answer { .. } | Request::Publish(_) | Request::KeepCookies(_) => (true, false),
         Request::Diff => (false, true),
         Request::Pause | Request::Resume | Request::Resize(_) => (true, true),
         Request::End { .. } | Request::Collect | Request::Wait(_) => (false, true),

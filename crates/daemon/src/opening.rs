@@ -150,6 +150,7 @@ async fn hand_over(
         | Reply::Changes(_)
         | Reply::Questions(_)
         | Reply::Traffic(_)
+        | Reply::Cookies(_)
         | Reply::Published(_)
         | Reply::Applied(_) => {
             Err(Problem::new(ProblemKind::Failed, "the session ended while it was opened"))

@@ -21,6 +21,7 @@ use sessile_vault::secret::SecretMemory;
 
 use crate::app::App;
 use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
+use crate::cookies;
 use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
 use crate::keeper::Keeper;
 use crate::listening;
@@ -110,6 +111,7 @@ impl Keeper {
             self.seat.listener = listener;
         }
         self.baseline_file = store.remove("baseline");
+        self.cookies = store.remove(cookies::NAME).and_then(|file| cookies::Kept::adopt(file).ok());
         self.cgroup = Cgroup::reopen(self.seat.id);
         match snapshot {
             Some((checkpoint, snapshot)) => {

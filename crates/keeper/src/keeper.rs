@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::bringup::failed;
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
 use crate::client::{Client, ClientId};
+use crate::cookies::Kept;
 use crate::facts::Facts;
 use crate::listening::Place;
 use crate::route::RouteState;
@@ -52,6 +53,8 @@ pub struct Keeper {
     pub(crate) ledger: Option<InputLedger>,
     pub(crate) root_key: Option<RootKey>,
     pub(crate) environment: Option<SecretMemory>,
+    /// The session's cookies, once there are some.
+    pub(crate) cookies: Option<Kept>,
     /// What a copied project was when it was copied.
     pub(crate) baseline_file: Option<OwnedFd>,
     pub(crate) notify: Option<OwnedFd>,
@@ -107,6 +110,7 @@ impl Keeper {
             ledger: None,
             root_key: None,
             environment: None,
+            cookies: None,
             baseline_file: None,
             notify: None,
             cgroup: None,

@@ -19,6 +19,7 @@ mod app;
 mod bringup;
 mod checkpoint;
 mod client;
+mod cookies;
 mod facts;
 mod keeper;
 mod listening;

@@ -161,6 +161,15 @@ impl Keeper {
                 Some(traffic) => Reply::Traffic(traffic).into(),
                 None => Answer::Later,
             }),
+            Request::Cookies => {
+                self.admit(&Ask::Diff)?;
+                Ok(Reply::Cookies(self.cookies()).into())
+            }
+            Request::KeepCookies(document) => {
+                self.admit(&Ask::Export)?;
+                self.keep_cookies(document)?;
+                Ok(Reply::Done.into())
+            }
             Request::Publish(publish) => {
                 self.admit(&Ask::Exec)?;
                 self.publish_port(&publish).map(|published| Reply::Published(published).into())

@@ -301,6 +301,7 @@ impl Keeper {
             self.checkpoint.take().map(|c| overwrite_file(c.fd())),
             self.ledger.take().map(|l| overwrite_file(l.fd())),
             self.baseline_file.take().map(|b| overwrite_file(b.as_fd())),
+            self.cookies.take().map(|c| overwrite_file(c.fd())),
         ];
         for outcome in files.into_iter().flatten() {
             match outcome {
@@ -311,7 +312,7 @@ impl Keeper {
                 Err(error) => return WipeEvidence::Failed { why: error.to_string() },
             }
         }
-        for name in ["checkpoint", "ledger", "baseline"] {
+        for name in ["checkpoint", "ledger", "baseline", crate::cookies::NAME] {
             let _ = self.seat.link.remove(name);
         }
         let ios: Vec<u32> = self

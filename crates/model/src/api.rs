@@ -1,6 +1,7 @@
 //! Bodies of the REST API. The daemon passes those about a session's inside on to its keeper.
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use crate::ids::{AppName, SessionId};
 use crate::quantity::{ByteSize, Millis, Timestamp};
@@ -333,6 +334,29 @@ pub struct Traffic {
     pub flows: Vec<Flow>,
     /// Packets that the rules in the apps' namespaces refused: what is neither TCP nor DNS.
     pub refused_packets: u64,
+}
+
+/// `/v1/sessions/{id}/cookies`: a session's cookies, as one document.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Cookies {
+    /// Counts changes. Whoever writes must name the version that was read.
+    pub version: u64,
+    /// The jar as `sessile-jar` saves it, in JSON; empty when there is none.
+    pub jar: String,
+}
+
+impl std::fmt::Debug for Cookies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cookies").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Cookies {
+    fn drop(&mut self) {
+        self.jar.zeroize();
+    }
 }
 
 /// `POST /v1/sessions/{id}/ports`: publishes an app's port on the host's loopback.

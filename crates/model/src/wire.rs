@@ -279,6 +279,10 @@ pub enum Request {
     },
     /// The session's traffic.
     Traffic,
+    /// The session's cookies.
+    Cookies,
+    /// Replaces them.
+    KeepCookies(api::Cookies),
     /// Publishes an app's port on the host's loopback.
     Publish(api::Publish),
     /// Marks the result of a lingering session as collected, which ends it.
@@ -352,6 +356,8 @@ pub enum Reply {
     Questions(Vec<api::Question>),
     /// The traffic.
     Traffic(api::Traffic),
+    /// The cookies.
+    Cookies(api::Cookies),
     /// Where a port is published.
     Published(api::Published),
     /// It was refused or failed.

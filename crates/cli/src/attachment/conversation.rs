@@ -394,6 +394,7 @@ impl<'a> Conversation<'a> {
             | Reply::Changes(_)
             | Reply::Questions(_)
             | Reply::Traffic(_)
+            | Reply::Cookies(_)
             | Reply::Published(_)
             | Reply::Applied(_) => Ok(None),
         }

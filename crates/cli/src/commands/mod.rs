@@ -5,6 +5,7 @@ mod apply;
 mod attach;
 mod completions;
 mod config_check;
+mod cookies;
 mod daemon;
 mod diff;
 mod doctor;
@@ -81,6 +82,7 @@ enum Command {
     Questions(questions::Args),
     Answer(answer::Args),
     Port(port::Args),
+    Cookies(cookies::Args),
     Pause(pause::Args),
     Resume(resume::Args),
     End(end::Args),
@@ -119,6 +121,7 @@ impl Program {
             Command::Questions(args) => args.run(json),
             Command::Answer(args) => args.run(json),
             Command::Port(args) => args.run(json),
+            Command::Cookies(args) => args.run(json),
             Command::Pause(args) => args.run(json),
             Command::Resume(args) => args.run(json),
             Command::End(args) => args.run(json),

@@ -204,4 +204,26 @@ for_root_and_user! {
         assert!(!receipt.is_empty());
         serving.join().unwrap();
     }
+
+    fn cookies_are_kept_for_the_session_and_no_longer(world) {
+        world.must(&["run", "--detach", "--name", "jar", "--", "sleep", "infinity"]);
+        let set = ["cookies", "jar", "set", "app.example.com", "sid", "--from", "-", "--secure"];
+        world.sessile_with_input(&set, b"hush-hush\n").ended_with(0);
+        let netscape = ".example.org\tTRUE\t/\tFALSE\t0\tlang\ten\nbroken line\n";
+        let imported = world.sessile_with_input(&["cookies", "jar", "import", "-"], netscape.as_bytes());
+        assert!(imported.err.contains("entry 2 was not taken") && imported.err.contains("1 added"), "{}", imported.err);
+        let listed = world.must(&["cookies", "jar", "list"]);
+        assert!(listed.contains("sid") && listed.contains(".example.org") && !listed.contains("hush"), "{listed}");
+        // Another keeper has them too.
+        let id = world.show("jar")["id"].as_str().unwrap().to_owned();
+        processes::kill(processes::part(world, "keeper", &id).unwrap());
+        let exported = world.must(&["cookies", "jar", "export", "--format", "storage-state"]);
+        assert!(exported.contains("hush-hush") && exported.contains("lang"), "{exported}");
+        world.sessile(&["cookies", "jar", "delete"]).refused_with(64, &["--all"]);
+        world.must(&["cookies", "jar", "delete", "--domain", "example.com"]);
+        let left = world.json(&["cookies", "jar", "list", "--json"]);
+        assert_eq!(left.as_array().unwrap().len(), 1);
+        world.must(&["end", "jar", "--grace", "0s"]);
+        world.sessile(&["cookies", "jar", "list"]).ended_with(66);
+    }
 }

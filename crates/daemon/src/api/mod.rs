@@ -85,6 +85,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/questions", get(network::questions))
         .route("/net", get(network::traffic))
         .route("/ports", post(network::publish))
+        .route("/cookies", get(network::cookies).post(network::keep_cookies))
         .route("/attach", get(attach::attach));
     Router::new()
         .route("/v1/daemon", get(status::daemon))
@@ -155,6 +156,8 @@ async fn no_such_method() -> Refused {
         network::answer,
         network::traffic,
         network::publish,
+        network::cookies,
+        network::keep_cookies,
         attach::attach,
     ),
     components(schemas(Problem, sessile_model::receipt::Receipt))
@@ -188,7 +191,7 @@ mod tests {
         let description: serde_json::Value = serde_json::from_str(&openapi()).unwrap();
         let operations: usize =
             description["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
-        assert_eq!(operations, 26);
+        assert_eq!(operations, 28);
         assert!(description["components"]["schemas"]["SessionRecord"].is_object());
     }
 

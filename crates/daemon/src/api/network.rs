@@ -2,7 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use sessile_model::api::{Answer, Publish, Published, Question, Traffic};
+use axum::http::StatusCode;
+use sessile_model::api::{Answer, Cookies, Publish, Published, Question, Traffic};
 use sessile_model::wire::{Reply, Request};
 use sessile_model::{Problem, ProblemKind};
 
@@ -76,4 +77,25 @@ pub async fn publish(
     Body(publish): Body<Publish>,
 ) -> Result<Json<Published>, Refused> {
     only!(passed_on(&daemon, &word, Request::Publish(publish)).await?, Reply::Published)
+}
+
+/// A session's cookies.
+#[utoipa::path(get, path = "/v1/sessions/{s}/cookies", tag = "network", operation_id = "cookies",
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 200, body = Cookies), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn cookies(State(daemon): Shared, Word(word): Word) -> Result<Json<Cookies>, Refused> {
+    only!(passed_on(&daemon, &word, Request::Cookies).await?, Reply::Cookies)
+}
+
+/// Replaces a session's cookies, unless somebody else did meanwhile.
+#[utoipa::path(post, path = "/v1/sessions/{s}/cookies", tag = "network", operation_id = "keep_cookies", request_body = Cookies,
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 204, description = "Kept"), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn keep_cookies(
+    State(daemon): Shared,
+    Word(word): Word,
+    Body(cookies): Body<Cookies>,
+) -> Result<StatusCode, Refused> {
+    passed_on(&daemon, &word, Request::KeepCookies(cookies)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
