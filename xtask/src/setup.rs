@@ -27,8 +27,10 @@ struct Need {
     package: &'static str,
 }
 
-const TESTS_NEED: [Need; 5] = [
+const TESTS_NEED: [Need; 7] = [
+    Need { program: "curl", package: "curl" },
     Need { program: "git", package: "git" },
+    Need { program: "nft", package: "nftables" },
     Need { program: "openssl", package: "openssl" },
     Need { program: "python3", package: "python3" },
     Need { program: "setpriv", package: "util-linux" },

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sessile_model::record::Grant;
 use sessile_model::spec::{Access, EnvVar, Spec};
 use sessile_sandbox::app::{BindMount, Identity, ProjectMount};
+use sessile_sandbox::capture::Capture;
 use sessile_vault::keys::{Purpose, RootKey};
 
 /// The host name that every session shows: the same for all, so that it tells none apart.
@@ -86,8 +87,24 @@ pub fn granted_paths(spec: &Spec) -> Vec<String> {
     project.chain(spec.mounts.iter().map(|mount| mount.target.clone())).collect()
 }
 
-/// A command's whole environment: the synthetic one, then the session's, then its own.
-pub fn environment(spec: &Spec, session: &[EnvVar], own: &[EnvVar], terminal: bool) -> Vec<String> {
+/// Variables by which programs find their proxy, where what they send is not redirected to it.
+/// Each is set in both cases: programs differ in which they read.
+const PROXY: [(&str, &str); 4] = [
+    ("ALL_PROXY", "socks5h://127.0.0.1:1012"),
+    ("HTTPS_PROXY", "http://127.0.0.1:1012"),
+    ("HTTP_PROXY", "http://127.0.0.1:1012"),
+    ("NO_PROXY", "localhost,127.0.0.1,::1"),
+];
+
+/// A command's whole environment: the synthetic one, then the session's, then its own. With a
+/// proxy where the app's network is captured by naming one.
+pub fn environment(
+    spec: &Spec,
+    session: &[EnvVar],
+    own: &[EnvVar],
+    terminal: bool,
+    capture: Option<Capture>,
+) -> Vec<String> {
     let mut all: Vec<(String, String)> = vec![
         ("PATH".into(), "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin".into()),
         ("HOME".into(), HOME.into()),
@@ -103,6 +120,12 @@ pub fn environment(spec: &Spec, session: &[EnvVar], own: &[EnvVar], terminal: bo
     if terminal {
         let term = spec.term.clone().unwrap_or_else(|| "xterm-256color".into());
         all.push(("TERM".into(), term));
+    }
+    if capture == Some(Capture::Explicit) {
+        let both = |(name, value): (&str, &str)| {
+            [(name.to_owned(), value.to_owned()), (name.to_lowercase(), value.to_owned())]
+        };
+        all.extend(PROXY.into_iter().flat_map(both));
     }
     for variable in session.iter().chain(own) {
         match all.iter_mut().find(|(name, _)| *name == variable.name) {
@@ -125,10 +148,22 @@ mod tests {
     fn a_commands_own_environment_wins_over_the_sessions() {
         let session = [variable("PATH", "/s"), variable("A", "1")];
         let own = [variable("A", "2")];
-        let env = environment(&Spec::default(), &session, &own, false);
+        let env = environment(&Spec::default(), &session, &own, false, None);
         assert!(env.contains(&"PATH=/s".to_owned()) && env.contains(&"A=2".to_owned()));
         assert_eq!(env.iter().filter(|v| v.starts_with("A=")).count(), 1);
         assert!(!env.iter().any(|v| v.starts_with("TERM=")));
+    }
+
+    #[test]
+    fn a_proxy_is_named_where_nothing_is_redirected_and_at_the_port_that_listens() {
+        let at = |capture| environment(&Spec::default(), &[], &[], false, capture);
+        assert!(!at(Some(Capture::Transparent)).iter().any(|v| v.to_lowercase().contains("proxy")));
+        let env = at(Some(Capture::Explicit));
+        let place = format!("http://127.0.0.1:{}", sessile_sandbox::capture::TCP_PORT);
+        assert!(
+            env.contains(&format!("HTTPS_PROXY={place}")) && env.contains(&format!("http_proxy={place}"))
+        );
+        assert_eq!(env.iter().filter(|v| v.to_lowercase().contains("proxy=")).count(), 8);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Only in builds with the feature `rehearsal`, which release builds do not have. The daemon hands
 //! `SESSILE_DEBUG` down; `stop=POINT` makes the keeper stop itself (`SIGSTOP`) before the point,
-//! `skip=POINT` makes it leave the point's work out. Points are `bringup.STEP`, `places.held`, `start.main`,
+//! `skip=POINT` makes it leave the point's work out, `capture=explicit` has it open sessions as
+//! where nf_tables is missing. Points are `bringup.STEP`, `places.held`, `start.main`,
 //! `start.noted`, `pause.freeze`, `pause.thaw`, `wipe.STEP`, `finish.sign`, `finish.leave` and
 //! `finish.gone`, when nothing is left of a keeper but its process; `POINT@NAME` is meant for the
 //! session of that name alone; several are separated by commas. A keeper stops once at each point,
@@ -24,20 +25,30 @@ static PAST: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 /// Whether the work of this point is to be done. Stops first where a test asked for it.
 #[cfg(feature = "rehearsal")]
 pub fn proceed(session: Option<&str>, area: &str, step: &str) -> bool {
-    let orders = std::env::var("SESSILE_DEBUG").unwrap_or_default();
     let point = format!("{area}.{step}");
-    let ordered = |wanted: &str| {
-        orders.split(',').filter_map(|order| order.split_once('=')).any(|(order, place)| {
-            let (place, name) = place.split_once('@').map_or((place, None), |(p, n)| (p, Some(n)));
-            order == wanted && place == point && (name.is_none() || name == session)
-        })
-    };
+    let ordered = |wanted: &str| chooses(session, wanted, &point);
     let is_first = || PAST.lock().is_ok_and(|mut past| past.insert(point.clone()));
     if ordered("stop") && !GOES_ON.load(Ordering::Relaxed) && is_first() {
         // A keeper that cannot stop itself would only make its test fail.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
     }
     !ordered("skip")
+}
+
+/// Whether a test gave this order.
+#[cfg(feature = "rehearsal")]
+pub fn chooses(session: Option<&str>, wanted: &str, wanted_place: &str) -> bool {
+    let orders = std::env::var("SESSILE_DEBUG").unwrap_or_default();
+    orders.split(',').filter_map(|order| order.split_once('=')).any(|(order, place)| {
+        let (place, name) = place.split_once('@').map_or((place, None), |(p, n)| (p, Some(n)));
+        order == wanted && place == wanted_place && (name.is_none() || name == session)
+    })
+}
+
+/// Whether a test gave this order: never.
+#[cfg(not(feature = "rehearsal"))]
+pub const fn chooses(_session: Option<&str>, _wanted: &str, _place: &str) -> bool {
+    false
 }
 
 /// Whether the work of this point is to be done: always.

@@ -182,7 +182,9 @@ impl Keeper {
         facts.next_io += 2;
         let variables = self.variables();
         let facts = self.facts()?;
-        let env = plan::environment(&facts.spec, &variables, launch.env, launch.terminal.is_some());
+        let capture = self.apps.get(&launch.app).and_then(|app| app.capture);
+        let terminal = launch.terminal.is_some();
+        let env = plan::environment(&facts.spec, &variables, launch.env, terminal, capture);
         let cwd = plan::working_folder(&facts.spec);
         let command = Command { argv: launch.argv, env: &env, cwd: &cwd };
         let number = self.apps.get(&launch.app).ok_or_else(missing)?.next_task;

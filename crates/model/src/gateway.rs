@@ -34,6 +34,9 @@ pub enum Order {
     App {
         /// Its name.
         name: AppName,
+        /// Nothing is redirected to its listeners: it speaks to them as to a proxy.
+        #[serde(default)]
+        explicit: bool,
     },
     /// Answer a question.
     Answer {

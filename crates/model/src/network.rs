@@ -179,8 +179,13 @@ pub fn host_name(text: &str) -> Option<String> {
             && !label.ends_with('-')
     };
     let valid = !name.is_empty() && name.len() <= MAX_HOST && name.split('.').all(label);
-    // A name whose last label is a number would be read as an address by some programs (WHATWG URL).
-    let number = name.rsplit('.').next().is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit()));
+    // A name whose last label is a number, also one in base 16, would be read as an address by some
+    // programs (WHATWG URL).
+    let is_number = |l: &str| match l.strip_prefix("0x").or_else(|| l.strip_prefix("0X")) {
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => l.bytes().all(|b| b.is_ascii_digit()),
+    };
+    let number = name.rsplit('.').next().is_some_and(is_number);
     (valid && !number).then(|| name.to_ascii_lowercase())
 }
 

@@ -18,6 +18,7 @@ use crate::flows::Way;
 use crate::gateway::{Shared, now};
 use crate::names::{Names, is_fake};
 use crate::policy::Decision;
+use crate::proxy::{self, Manner, Wanted};
 use crate::relay;
 use crate::sight::{self, Sight};
 
@@ -30,35 +31,62 @@ const FIRST_WORDS: Duration = Duration::from_secs(60);
 /// A TLS alert, fatal, access_denied (RFC 8446, section 6).
 const TLS_DENIED: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 49];
 
-/// Serves a connection that the app made to anywhere.
+/// Serves a connection that the app made to anywhere and that was redirected here.
 pub async fn serve(shared: &Shared, app: &AppName, names: &RefCell<Names>, stream: TcpStream) {
     let Some(meant) = original_destination(&stream) else {
         // It came to this listener itself, not to anywhere.
         return reset(stream);
     };
-    if meant.port() == 53 {
-        return answer_dns(stream, names).await;
+    let (host, port) = (meant.ip().to_string(), meant.port());
+    let wanted = Wanted { host, port, manner: Manner::Redirected, first: Vec::new() };
+    serve_wanted(shared, app, names, wanted, stream).await;
+}
+
+/// Serves a connection that the app made to this listener, as to a proxy.
+pub async fn serve_as_proxy(shared: &Shared, app: &AppName, names: &RefCell<Names>, mut stream: TcpStream) {
+    match timeout(FIRST_WORDS, proxy::hear(&mut stream)).await {
+        Ok(Ok(Some(wanted))) => serve_wanted(shared, app, names, wanted, stream).await,
+        // It has been told what there was to say.
+        Ok(Ok(None)) => drop(stream),
+        Ok(Err(_)) | Err(_) => reset(stream),
     }
-    let address = unmapped(meant.ip());
-    let named = names.borrow().name(address).map(str::to_owned);
-    let host = match named {
-        Some(name) => name,
-        // An address that was made up for a name that is forgotten leads nowhere.
-        None if is_fake(address) => return reset(stream),
-        None => address.to_string(),
+}
+
+async fn serve_wanted(
+    shared: &Shared,
+    app: &AppName,
+    names: &RefCell<Names>,
+    wanted: Wanted,
+    mut stream: TcpStream,
+) {
+    let Wanted { host, port, manner, first } = wanted;
+    if port == 53 {
+        if stream.write_all(manner.reached()).await.is_ok() {
+            answer_dns(stream, names).await;
+        }
+        return;
+    }
+    let host = match host.parse().map(unmapped) {
+        Err(_) => host,
+        Ok(address) => match names.borrow().name(address) {
+            Some(name) => name.to_owned(),
+            // An address that was made up for a name that is forgotten leads nowhere.
+            None if is_fake(address) => return reset(stream),
+            None => address.to_string(),
+        },
     };
-    let began =
-        shared.flows.borrow_mut().begin(app.clone(), host.clone(), meant.port(), (now(), Instant::now()));
+    let began = shared.flows.borrow_mut().begin(app.clone(), host.clone(), port, (now(), Instant::now()));
     let flow = match began {
         Ok(flow) => flow,
         Err(reached) => {
             let by = reached.to_string();
-            shared.tell_refused(app, &host, meant.port(), &by);
-            return refuse(stream, Vec::new(), &host, &by).await;
+            shared.tell_refused(app, &host, port, &by);
+            return refuse(stream, manner, first, &host, &by).await;
         }
     };
     let ended = Ended { shared, flow, problem: RefCell::new(Some("the app's sandbox is gone".to_owned())) };
-    let outcome = go_through(shared, app, flow, &host, meant.port(), stream).await;
+    let wanted = Wanted { host, port, manner, first };
+    let outcome = go_through(shared, app, flow, wanted, stream).await;
     *ended.problem.borrow_mut() = outcome.err();
 }
 
@@ -79,10 +107,11 @@ async fn go_through(
     shared: &Shared,
     app: &AppName,
     flow: u64,
-    host: &str,
-    port: u16,
-    stream: TcpStream,
+    wanted: Wanted,
+    mut stream: TcpStream,
 ) -> Result<(), String> {
+    let Wanted { host, port, manner, first } = wanted;
+    let host = host.as_str();
     let decided = decide(shared, app, host, port).await;
     let by_name = match decided {
         Ok((by, by_name)) => {
@@ -92,20 +121,24 @@ async fn go_through(
         Err(by) => {
             shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
             shared.tell_refused(app, host, port, &by);
-            refuse(stream, Vec::new(), host, &by).await;
+            refuse(stream, manner, first, host, &by).await;
             return Ok(());
         }
     };
     let world = match shared.route.connect(host, port, by_name).await {
         Ok(world) => world,
         Err(error) => {
-            reset(stream);
+            match manner.failed(host) {
+                Some(words) => say_farewell(stream, &words).await,
+                None => reset(stream),
+            }
             return Err(error.to_string());
         }
     };
+    stream.write_all(manner.reached()).await.map_err(|e| e.to_string())?;
     // Neither end waits for more to send.
     let _ = (stream.set_nodelay(true), world.set_nodelay(true));
-    match introduce(shared, flow, host, &stream, &world).await {
+    match introduce(shared, flow, host, first, &stream, &world).await {
         Ok(()) => relay::both_ways(shared, flow, &stream, &world).await.map_err(|e| e.to_string()),
         Err(Introduction::Failed(error)) => Err(error.to_string()),
         Err(Introduction::Differs { said, first }) => {
@@ -113,7 +146,8 @@ async fn go_through(
             let by = format!("it asked for {host} and then spoke to {said}");
             shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
             shared.tell_refused(app, host, port, &by);
-            refuse(stream, first, host, &by).await;
+            // What the app hears now comes from where it wanted to go.
+            refuse(stream, Manner::Redirected, first, host, &by).await;
             Ok(())
         }
     }
@@ -164,14 +198,14 @@ async fn introduce(
     shared: &Shared,
     flow: u64,
     host: &str,
+    mut first: Vec<u8>,
     app: &TcpStream,
     world: &TcpStream,
 ) -> Result<(), Introduction> {
     let failed = |e: io::Error| Introduction::Failed(e);
-    let mut first = Vec::new();
     let patience = tokio::time::sleep(FIRST_WORDS);
     tokio::pin!(patience);
-    loop {
+    while sight::look(&first) == Sight::Unclear {
         tokio::select! {
             biased;
             ready = app.readable() => {
@@ -181,9 +215,6 @@ async fn introduce(
                     Ok(_) => {}
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
                     Err(e) => return Err(failed(e)),
-                }
-                if sight::look(&first) != Sight::Unclear {
-                    break;
                 }
             }
             ready = world.readable(), if first.is_empty() => {
@@ -242,9 +273,12 @@ async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses a connection in the language that the app speaks, where that is clear from its first
-/// bytes, of which some may have been read.
-async fn refuse(mut stream: TcpStream, mut first: Vec<u8>, host: &str, by: &str) {
+/// Refuses a connection in the language that the app speaks, where that is clear from how it asked
+/// or from its first bytes, of which some may have been read.
+async fn refuse(mut stream: TcpStream, manner: Manner, mut first: Vec<u8>, host: &str, by: &str) {
+    if let Some(words) = manner.refused(host, by) {
+        return say_farewell(stream, &words).await;
+    }
     let looking = async {
         while sight::look(&first) == Sight::Unclear {
             if stream.read_buf(&mut first).await? == 0 {
@@ -254,24 +288,17 @@ async fn refuse(mut stream: TcpStream, mut first: Vec<u8>, host: &str, by: &str)
         io::Result::Ok(())
     };
     let _ = timeout(LAST_WORDS, looking).await;
-    let words = match sight::look(&first) {
-        Sight::Tls { .. } => TLS_DENIED.to_vec(),
-        Sight::Http { .. } => {
-            let text = format!(
-                "This session may not reach {host} ({by}). Do not retry: ask the person who runs the \
-                 session to allow it.\n"
-            );
-            format!(
-                "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-                 Connection: close\r\n\r\n{text}",
-                text.len()
-            )
-            .into_bytes()
-        }
-        Sight::Unclear | Sight::Other => return reset(stream),
-    };
+    match sight::look(&first) {
+        Sight::Tls { .. } => say_farewell(stream, &TLS_DENIED).await,
+        Sight::Http { .. } => say_farewell(stream, &proxy::http_refusal(host, by)).await,
+        Sight::Unclear | Sight::Other => reset(stream),
+    }
+}
+
+/// Says a last word and ends the connection.
+async fn say_farewell(mut stream: TcpStream, words: &[u8]) {
     let farewell = async {
-        stream.write_all(&words).await?;
+        stream.write_all(words).await?;
         stream.shutdown().await?;
         // What the app still sends is read, or its system would throw the answer away.
         let mut rest = [0; 4096];

@@ -129,8 +129,8 @@ pub async fn serve(link: Link) -> io::Result<()> {
         };
         match order {
             Order::Begin { .. } => tell_again(&shared),
-            Order::App { name } => {
-                if let Ok(served) = serve_app(&shared, &name, fds) {
+            Order::App { name, explicit } => {
+                if let Ok(served) = serve_app(&shared, &name, explicit, fds) {
                     apps.insert(name, served);
                 }
             }
@@ -202,7 +202,7 @@ fn tell_flows(shared: &Shared, sequence: u32) {
     }
 }
 
-fn serve_app(shared: &Rc<Shared>, app: &AppName, fds: Vec<OwnedFd>) -> io::Result<Served> {
+fn serve_app(shared: &Rc<Shared>, app: &AppName, explicit: bool, fds: Vec<OwnedFd>) -> io::Result<Served> {
     let [tcp4, tcp6, dns4, dns6] =
         <[OwnedFd; 4]>::try_from(fds).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let names = Rc::new(RefCell::new(Names::default()));
@@ -214,7 +214,12 @@ fn serve_app(shared: &Rc<Shared>, app: &AppName, fds: Vec<OwnedFd>) -> io::Resul
         let (shared, app, names) = (Rc::clone(shared), app.clone(), Rc::clone(&names));
         let accepting = accept(listener, move |stream| {
             let (shared, app, names) = (Rc::clone(&shared), app.clone(), Rc::clone(&names));
-            spawn_local(async move { connection::serve(&shared, &app, &names, stream).await })
+            spawn_local(async move {
+                match explicit {
+                    true => connection::serve_as_proxy(&shared, &app, &names, stream).await,
+                    false => connection::serve(&shared, &app, &names, stream).await,
+                }
+            })
         });
         tasks.push(spawn_local(accepting).abort_handle());
     }

@@ -23,6 +23,7 @@ pub mod gateway;
 pub mod link;
 pub mod names;
 pub mod policy;
+pub mod proxy;
 pub mod questions;
 mod relay;
 pub mod route;

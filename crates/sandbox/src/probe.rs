@@ -144,9 +144,15 @@ fn routing(inside: &Inside<'_>, inputs: &ProbeInputs<'_>, found: &mut Findings) 
         format!("network interfaces: {interfaces} inside, {outside} outside"),
     );
     let routes = inside.get("routes").copied().unwrap_or("unknown");
+    let no_routes = |found: &mut Findings| {
+        found.expect(routes == "0", "there are no routes", format!("routes inside: {routes}"));
+    };
     match inputs.capture {
-        None | Some(Capture::Explicit) => {
-            found.expect(routes == "0", "there are no routes", format!("routes inside: {routes}"));
+        None => no_routes(found),
+        Some(Capture::Explicit) => {
+            no_routes(found);
+            let place = "nothing is redirected: programs that use the proxy they are given reach hosts";
+            found.good.push(place.to_owned());
         }
         Some(Capture::Transparent) => captured(routes, inputs, found),
     }

@@ -19,6 +19,7 @@ mod full;
 mod hostile;
 mod kill_loop;
 mod kill_random;
+mod leaks;
 mod network;
 mod oracle;
 mod project;

@@ -34,13 +34,31 @@ fn echo(visitors: usize) -> (u16, JoinHandle<()>) {
     (port, serving)
 }
 
+/// An HTTP server on the host's loopback that answers every request with `hi`, as often as that.
+fn answers_hi(requests: usize) -> (u16, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || {
+        for _ in 0..requests {
+            let (stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(&stream).lines();
+            let head: Vec<_> = lines.by_ref().map_while(Result::ok).take_while(|l| !l.is_empty()).collect();
+            assert!(head[0].starts_with("GET / HTTP"), "{head:?}");
+            (&stream)
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nhi\n")
+                .unwrap();
+        }
+    });
+    (port, serving)
+}
+
 /// A script that reads the greeting of a host.
-fn greet(host: &str, port: u16) -> String {
+pub fn greet(host: &str, port: u16) -> String {
     format!("exec 3<>/dev/tcp/{host}/{port} && read -r line <&3 && echo \"$line\"")
 }
 
 /// The gateway of a session, while it runs.
-fn gateway(world: &World, session: &str) -> Option<u32> {
+pub fn gateway(world: &World, session: &str) -> Option<u32> {
     let anchor = processes::part(world, "anchor", session)?;
     processes::tree(anchor).into_iter().find(|p| p.line().starts_with("sessile-gateway")).map(|p| p.pid)
 }
@@ -225,5 +243,42 @@ for_root_and_user! {
         assert_eq!(left.as_array().unwrap().len(), 1);
         world.must(&["end", "jar", "--grace", "0s"]);
         world.sessile(&["cookies", "jar", "list"]).ended_with(66);
+    }
+
+    fn where_nothing_can_be_redirected_a_proxy_is_the_way(world) {
+        let (port, serving) = answers_hi(5);
+        let daemon = world.daemon_with("capture=explicit");
+        let rule = format!("host.sessile:{port}");
+        let from = format!("http://{rule}/");
+        world.must(&["run", "--detach", "--name", "proxied", "--no-questions", "--allow", &rule, "--", "sleep", "infinity"]);
+        let curl = |arguments: &[&str]| {
+            let all = ["exec", "proxied", "--", "curl", "-sS", "--max-time", "30"];
+            world.sessile(&[&all[..], arguments].concat())
+        };
+        // As the environment says, then each language by name.
+        assert_eq!(curl(&[&from]).succeeded(), "hi\n");
+        for proxy in ["socks5h://127.0.0.1:1012", "socks5h://[::1]:1012", "http://127.0.0.1:1012", "http://[::1]:1012"] {
+            assert_eq!(curl(&["--proxytunnel", "--proxy", proxy, &from]).succeeded(), "hi\n", "{proxy}");
+        }
+        serving.join().unwrap();
+        assert!(curl(&["http://elsewhere.example/"]).text().contains("Do not retry"));
+        let refused = curl(&["https://elsewhere.example/"]);
+        assert!(refused.code != 0 && refused.err.contains("403"), "{}", refused.err);
+        for to in ["elsewhere.example", "127.0.0.1", "169.254.169.254", "[::1]"] {
+            let url = format!("http://{to}:{port}/");
+            assert_ne!(curl(&["--noproxy", "", "--proxy", "socks5h://127.0.0.1:1012", &url]).code, 0, "{to}");
+        }
+        // Past the proxy there is nothing at all.
+        for to in ["192.0.2.1", "host.sessile", "[2001:db8::1]"] {
+            assert_ne!(curl(&["--noproxy", "*", &format!("http://{to}:{port}/")]).code, 0, "{to}");
+        }
+        let record = world.show("proxied");
+        let routing = record["properties"]["routing"]["evidence"].to_string();
+        assert!(routing.contains("nothing is redirected") && routing.contains("there are no routes"), "{routing}");
+        let flows = world.json(&["net", "proxied", "--json"])["flows"].as_array().unwrap().len();
+        assert!(flows >= 9, "{flows}");
+        world.must(&["end", "proxied", "--grace", "0s"]);
+        world.must(&["daemon", "stop"]);
+        daemon.finish().ended_with(0);
     }
 }

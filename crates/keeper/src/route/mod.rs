@@ -24,13 +24,14 @@ use sessile_model::record::Grant;
 use sessile_model::state::Component;
 use sessile_model::wire::{Event as Told, Reply};
 use sessile_model::{Problem, ProblemKind};
-use sessile_sandbox::capture::{self, Listeners};
+use sessile_sandbox::capture::{self, Capture, Listeners};
 use sessile_sandbox::service::{self, ServicePlan};
 use sessile_session::Event;
 
 use crate::bringup::failed;
 use crate::client::ClientId;
 use crate::keeper::Keeper;
+use crate::rehearsal;
 
 /// Gateways that are started within [`WINDOW`] before the route is given up.
 const STARTS: usize = 5;
@@ -129,7 +130,13 @@ impl Keeper {
     pub(crate) fn network(&self) -> capture::Network {
         match self.facts.as_ref().map(|facts| &facts.spec.network.route) {
             None | Some(Route::None) => capture::Network::Closed,
-            Some(Route::Direct | Route::Tor | Route::Socks5 { .. }) => capture::Network::Captured,
+            Some(Route::Direct | Route::Tor | Route::Socks5 { .. }) => {
+                let name = self.facts.as_ref().and_then(|facts| facts.spec.name.as_ref());
+                match rehearsal::chooses(name.map(|name| name.as_str()), "capture", "explicit") {
+                    true => capture::Network::Explicit,
+                    false => capture::Network::Captured,
+                }
+            }
         }
     }
 
@@ -206,11 +213,11 @@ impl Keeper {
 
     /// Hands an app's listeners to the gateway, if it runs.
     pub(crate) fn order_app(&self, name: &AppName) -> Result<(), Problem> {
-        let Some(Listeners { tcp, dns }) = self.apps.get(name).and_then(|app| app.listeners.as_ref()) else {
-            return Ok(());
-        };
+        let Some(app) = self.apps.get(name) else { return Ok(()) };
+        let Some(Listeners { tcp, dns }) = &app.listeners else { return Ok(()) };
         let fds = [&tcp[0], &tcp[1], &dns[0], &dns[1]].map(AsFd::as_fd);
-        self.order(&Order::App { name: name.clone() }, &fds)
+        let explicit = app.capture == Some(Capture::Explicit);
+        self.order(&Order::App { name: name.clone(), explicit }, &fds)
     }
 
     fn order_publish(&self, app: &AppName, port: u16) -> Result<(), Problem> {
