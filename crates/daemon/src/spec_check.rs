@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path};
 
+use sessile_anchor::control::MAX_STRINGS;
 use sessile_model::network::{MAX_RULES, Network, Route};
 use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::{EnvVar, Limits};
@@ -68,6 +69,12 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
 pub fn arguments(command: &[String], env: &[EnvVar]) -> Result<(), Problem> {
     if command.first().is_some_and(String::is_empty) {
         return Err(bad("the command's name is empty"));
+    }
+    for (what, count) in [("arguments", command.len()), ("environment variables", env.len())] {
+        if count > MAX_STRINGS {
+            return Err(bad(format!("{count} {what}, at most {MAX_STRINGS} fit"))
+                .hint("pass them through a file or standard input"));
+        }
     }
     let mut total = 0;
     for argument in command {

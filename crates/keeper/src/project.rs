@@ -1,5 +1,6 @@
 //! A copied project's way in and back, and exports.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -199,8 +200,16 @@ fn places_problem(error: &PlacesError) -> Problem {
             Problem::new(ProblemKind::Unsupported, causes(error))
                 .hint("`--project DIR:copy` works on a copy; `--allow-hooks` leaves everything writable")
         }
+        PlacesError::System { source, .. } if is_refusal(source.kind()) => {
+            Problem::new(ProblemKind::Denied, format!("this project cannot be written: {}", causes(error)))
+                .hint("`--project DIR:ro` reads it, `--project DIR:copy` works on a copy")
+        }
         PlacesError::System { .. } => failed("a protected path", error),
     }
+}
+
+fn is_refusal(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 fn copy_kind(error: &CopyError) -> ProblemKind {

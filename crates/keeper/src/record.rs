@@ -4,6 +4,7 @@ use rustix::fs::fstatvfs;
 use sessile_model::Problem;
 use sessile_model::quantity::ByteSize;
 use sessile_model::record::{SessionRecord, Usage};
+use sessile_model::spec::Limits;
 use sessile_model::state::State;
 
 use crate::keeper::Keeper;
@@ -37,7 +38,7 @@ impl Keeper {
             grants: facts.grants.clone(),
             properties: machine.properties().clone(),
             claim_level: facts.claim_level,
-            limits: spec.limits,
+            limits: in_force(spec.limits),
             usage: self.usage(),
         })
     }
@@ -79,5 +80,15 @@ impl Keeper {
                 **screen = crate::screen::ScreenModel::new(screen.size(), output.ring.head());
             }
         }
+    }
+}
+
+/// Caps with the defaults of those that were not asked for.
+fn in_force(limits: Limits) -> Limits {
+    Limits {
+        pids: limits.pids.or(Some(Limits::DEFAULT_PIDS)),
+        storage: limits.storage.or(Some(Limits::DEFAULT_STORAGE)),
+        storage_inodes: limits.storage_inodes.or(Some(Limits::DEFAULT_STORAGE_INODES)),
+        ..limits
     }
 }

@@ -53,6 +53,9 @@ impl FromStr for Property {
     }
 }
 
+/// How a line of evidence begins that names the path of a grant.
+pub const GRANTED_PATH: &str = "named link: granted ";
+
 /// What the last probe of one property found.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -99,6 +102,17 @@ impl Properties {
             Property::Sandbox => &mut self.sandbox,
             Property::Amnesia => &mut self.amnesia,
         } = status;
+    }
+
+    /// The same without the paths of grants.
+    #[must_use]
+    pub fn without_paths(mut self) -> Self {
+        for status in [&mut self.routing, &mut self.identity, &mut self.sandbox, &mut self.amnesia] {
+            for line in status.evidence.iter_mut().filter(|line| line.starts_with(GRANTED_PATH)) {
+                *line = format!("{GRANTED_PATH}(path not kept)");
+            }
+        }
+        self
     }
 
     /// Whether all four hold.

@@ -204,6 +204,7 @@ impl SessionRecord {
             app.argv.clear();
         }
         self.grants = self.grants.into_iter().map(Grant::without_paths).collect();
+        self.properties = self.properties.without_paths();
         self
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use sessile_model::property::GRANTED_PATH;
 use sessile_model::{Property, PropertyStatus};
 
 use crate::app::Identity;
@@ -206,7 +207,7 @@ fn identity_property(inside: &Inside<'_>, inputs: &ProbeInputs<'_>, found: &mut 
         }
     }
     found.good.extend(identity::links().map(|link| format!("named link: {link}")));
-    found.good.extend(inputs.grants.iter().map(|grant| format!("named link: granted {grant}")));
+    found.good.extend(inputs.grants.iter().map(|grant| format!("{GRANTED_PATH}{grant}")));
 }
 
 /// Entries that /home must have: the user's, and those that lead to granted folders.

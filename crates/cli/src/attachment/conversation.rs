@@ -466,6 +466,9 @@ impl<'a> Conversation<'a> {
             self.confirm_last(FLAG_STDERR, offset);
         }
         if self.out.is_closed() && !matches!(self.mode, Mode::Terminal { .. }) {
+            if let Some(error) = self.out.failure() {
+                return Err(Failure::system("write the output", &error));
+            }
             return Ok(Parting::Unread);
         }
         Ok(parting)

@@ -20,6 +20,7 @@ pub struct Sink {
     /// Offset up to which the keeper was told.
     confirmed: u64,
     closed: bool,
+    failure: Option<Errno>,
 }
 
 /// What became of an attempt to write.
@@ -77,12 +78,18 @@ impl Sink {
         self.closed
     }
 
+    /// Why the stream could not be written, where it is not that nobody reads it any more.
+    pub fn failure(&self) -> Option<std::io::Error> {
+        self.failure.map(std::io::Error::from)
+    }
+
     /// Writes what goes without blocking; call when the stream polls writable.
     pub fn write(&mut self, stream: impl AsFd) -> Written {
         match rustix::io::write(stream, self.next_piece()) {
             Ok(n) => self.start += n,
             Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(_) => {
+            Err(errno) => {
+                self.failure = (errno != Errno::PIPE).then_some(errno);
                 self.closed = true;
                 self.start = self.pending.len();
             }

@@ -103,6 +103,31 @@ for_root_and_user! {
         world.sessile(&["screen", "brief"]).ended_with(66);
     }
 
+    fn a_full_disk_behind_the_output_is_said(world) {
+        let mut command = world.command(&["run", "--", "sh", "-c", "seq 100000"]);
+        command.stdin(Stdio::null()).stdout(std::fs::File::create("/dev/full").unwrap());
+        command.stderr(Stdio::piped());
+        let finished = command.output().unwrap();
+        let said = String::from_utf8_lossy(&finished.stderr);
+        assert_eq!(finished.status.code(), Some(71), "{said}");
+        assert!(said.contains("write the output"), "{said}");
+    }
+
+    fn nothing_of_the_project_is_in_the_state_after_the_end(world) {
+        world.must(&["run", "--", "true"]);
+        let path = world.project();
+        let path = path.to_str().unwrap();
+        assert!(!world.must(&["ls", "--all", "--json"]).contains(path));
+        world.must(&["daemon", "stop"]);
+        for entry in std::fs::read_dir(world.state()).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                let bytes = std::fs::read(entry.path()).unwrap();
+                let found = bytes.windows(path.len()).any(|window| window == path.as_bytes());
+                assert!(!found, "{} holds the project's path", entry.path().display());
+            }
+        }
+    }
+
     fn keep_keeps_it(world) {
         world.must(&["run", "--keep", "--name", "kept", "--", "true"]);
         assert_eq!(world.show("kept")["state"], "active");
