@@ -118,6 +118,8 @@ impl Anchor {
                 }
             }
         }
+        // Before anything else is opened, which could land where nothing was handed down.
+        let gateway = inherit::take(GATEWAY_IMAGE);
         let listener = inherit::take(LISTENER)?;
         sys::set_nonblocking(listener.as_fd())?;
         self.listener.set(listener);
@@ -127,7 +129,7 @@ impl Anchor {
             arguments,
             environment,
         )?;
-        if let (Ok(image), Some(name)) = (inherit::take(GATEWAY_IMAGE), Name::new(GATEWAY_NAME)) {
+        if let (Ok(image), Some(name)) = (gateway, Name::new(GATEWAY_NAME)) {
             self.store.put(&name, image);
         }
         // Without a keeper the anchor is still of use: the daemon can have another one started.
