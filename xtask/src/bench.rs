@@ -8,7 +8,9 @@ mod house;
 mod measure;
 mod peers;
 mod processes;
+mod route;
 mod session;
+mod traffic;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -25,6 +27,18 @@ pub enum Name {
         #[arg(long, default_value_t = 100)]
         sessions: usize,
     },
+    /// The way of a session's packets, beside a pair of veth devices and slirp4netns.
+    Route {
+        /// Rounds of each contender.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// One end of a measured connection.
+    #[command(hide = true)]
+    Traffic {
+        #[command(subcommand)]
+        end: traffic::End,
+    },
 }
 
 /// Measures and prints.
@@ -34,5 +48,7 @@ pub enum Name {
 pub fn run(name: Name) -> Result<()> {
     match name {
         Name::Session { rounds, sessions } => session::run(rounds, sessions),
+        Name::Route { rounds } => route::run(rounds),
+        Name::Traffic { end } => traffic::run(end),
     }
 }

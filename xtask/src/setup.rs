@@ -41,11 +41,15 @@ const SLOW_NEEDS: [Need; 3] = [
     Need { program: "ldd", package: "libc-bin" },
     Need { program: "dpkg-deb", package: "dpkg" },
 ];
-const BENCH_NEEDS: [Need; 4] = [
+const BENCH_NEEDS: [Need; 8] = [
     Need { program: "bwrap", package: "bubblewrap" },
     Need { program: "runc", package: "runc" },
     Need { program: "tmux", package: "tmux" },
     Need { program: "dtach", package: "dtach" },
+    Need { program: "slirp4netns", package: "slirp4netns" },
+    Need { program: "ip", package: "iproute2" },
+    Need { program: "unshare", package: "util-linux" },
+    Need { program: "nsenter", package: "util-linux" },
 ];
 
 /// Installs what is missing. Says nothing when nothing is.

@@ -339,6 +339,7 @@ fn adopt_app(store: &mut Store, facts: &AppFacts) -> Option<App> {
             true => Capture::Explicit,
             false => Capture::Transparent,
         }),
+        watch: None,
         listeners,
         next_task: facts.next_task,
         gone: false,

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use sessile_anchor::control::Control;
-use sessile_sandbox::capture::{Capture, Listeners};
+use sessile_sandbox::capture::{Capture, Listeners, Watch};
 use sessile_sandbox::probe::HostFacts;
 
 /// A sandbox: its first process and what reaches into it.
@@ -23,6 +23,8 @@ pub struct App {
     pub listeners: Option<Listeners>,
     /// How its network is captured, when it has a route.
     pub capture: Option<Capture>,
+    /// The rules that capture it, once they were looked at.
+    pub watch: Option<Watch>,
     /// Number of its next task.
     pub next_task: u32,
     /// Its init is gone, and everything in it.

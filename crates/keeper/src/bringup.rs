@@ -13,7 +13,7 @@ use sessile_model::property::{Property, PropertyStatus};
 use sessile_model::spec::{EnvVar, Limits};
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::app::{AppPlan, LaunchError, launch};
-use sessile_sandbox::capture::{self, Capture};
+use sessile_sandbox::capture::{Capture, Rules, Watch};
 use sessile_sandbox::cgroup::{Cgroup, CgroupError};
 use sessile_sandbox::probe::{self, HostFacts, ProbeInputs};
 use sessile_sandbox::space::{self, SpacePlan};
@@ -265,6 +265,7 @@ impl Keeper {
                 netns: Some(launched.netns),
                 listeners: launched.listeners,
                 capture: launched.capture,
+                watch: None,
                 next_task: 1,
                 gone: false,
                 landlock_abi: launched.landlock_abi,
@@ -320,14 +321,32 @@ impl Keeper {
     }
 
     /// The cheap look: what was found in full stays true unless this says otherwise.
-    fn look_again(&self, name: &AppName, property: Property, known: &PropertyStatus) -> PropertyStatus {
+    fn look_again(&mut self, name: &AppName, property: Property, known: &PropertyStatus) -> PropertyStatus {
         let Some(app) = self.apps.get(name) else { return known.clone() };
-        match probe::quick(app.pid) {
+        let (pid, has_rules) = (app.pid, app.capture == Some(Capture::Transparent));
+        match probe::quick(pid) {
             Ok(faults) => match faults.into_iter().find(|(at_fault, _)| *at_fault == property) {
-                Some((_, why)) => broken(format!("{name}: {why}")),
-                None => known.clone(),
+                Some((_, why)) => return broken(format!("{name}: {why}")),
+                None if property != Property::Routing || !has_rules => return known.clone(),
+                None => {}
             },
-            Err(error) => broken(format!("{name} cannot be looked at: {error}")),
+            Err(error) => return broken(format!("{name} cannot be looked at: {error}")),
+        }
+        match self.look_at_rules(name) {
+            Some(rules) if rules.are_complete() => known.clone(),
+            Some(_) | None => broken(format!("{name}: its network's rules were changed from outside")),
+        }
+    }
+
+    /// What answers of the rules in an app's network namespace.
+    fn look_at_rules(&mut self, name: &AppName) -> Option<Rules> {
+        let (app, space) = (self.apps.get_mut(name)?, self.space.as_ref()?);
+        match &mut app.watch {
+            Some(watch) => watch.look_again().ok(),
+            None => {
+                let watch = Watch::begin(space, app.netns.as_ref()?.as_fd()).ok()?;
+                Some(app.watch.insert(watch).rules())
+            }
         }
     }
 
@@ -347,6 +366,9 @@ impl Keeper {
                 Err(error) => return broken(format!("{name} cannot be looked at: {error}")),
             }
         }
+        let transparent = app.capture == Some(Capture::Transparent);
+        let wanted = property == Property::Routing && transparent;
+        let rules = if wanted { self.look_at_rules(name) } else { None };
         let (Some(app), Some(space), Some(key), Some(facts)) =
             (self.apps.get(name), &self.space, &self.root_key, &self.facts)
         else {
@@ -354,9 +376,6 @@ impl Keeper {
         };
         let Some(host) = &app.host else { return incomplete() };
         let storage_device = rustix::fs::fstat(&space.storage).map_or(0, |stat| stat.st_dev);
-        let wanted = property == Property::Routing && app.capture == Some(Capture::Transparent);
-        let netns = app.netns.as_ref().filter(|_| wanted);
-        let rules = netns.and_then(|netns| capture::look(space, netns.as_fd()).ok());
         let inputs = ProbeInputs {
             evidence: &app.evidence,
             host,

@@ -23,6 +23,7 @@ use crate::link::Link;
 use crate::names::Names;
 use crate::policy::Policy;
 use crate::questions::Questions;
+use crate::relay::Pipes;
 use crate::route::Route;
 
 /// Reports that wait for the keeper at most; further ones are dropped.
@@ -41,6 +42,8 @@ pub struct Shared {
     pub questions: RefCell<Questions>,
     /// The way out.
     pub route: Route,
+    /// What connections borrow to move bytes.
+    pub pipes: Pipes,
     reports: mpsc::Sender<Report>,
     told: RefCell<HashSet<(AppName, String, u16, String)>>,
     dials: RefCell<HashMap<u32, oneshot::Sender<Option<OwnedFd>>>>,
@@ -108,6 +111,7 @@ pub async fn serve(link: Link) -> io::Result<()> {
         policy: RefCell::new(Policy::new(network)),
         questions: RefCell::default(),
         route,
+        pipes: Pipes::default(),
         reports,
         told: RefCell::default(),
         dials: RefCell::default(),

@@ -199,13 +199,55 @@ fn read<T>(
     netns: BorrowedFd<'_>,
     question: fn(&OwnedFd) -> Result<T, Errno>,
 ) -> Result<T, LookError> {
+    question(&netlink_in(space, netns)?).map_err(look_error)
+}
+
+fn netlink_in(space: &Space, netns: BorrowedFd<'_>) -> Result<OwnedFd, LookError> {
     let kind =
         inside::Kind { family: libc::AF_NETLINK, kind: libc::SOCK_RAW, protocol: libc::NETLINK_NETFILTER };
-    let socket = inside::socket(space, netns, kind).map_err(|e| LookError::Enter(e.into()))?;
-    question(&socket).map_err(|errno| match errno {
+    inside::socket(space, netns, kind).map_err(|e| LookError::Enter(e.into()))
+}
+
+fn look_error(errno: Errno) -> LookError {
+    match errno {
         Errno::NOENT => LookError::NoRules,
         errno => LookError::Ask(errno.into()),
-    })
+    }
+}
+
+/// The rules in an app's network namespace, looked at again and again through one socket.
+#[derive(Debug)]
+pub struct Watch {
+    socket: OwnedFd,
+    found: Rules,
+}
+
+impl Watch {
+    /// Looks for the first time. Forks a short helper.
+    ///
+    /// # Errors
+    /// See [`LookError`].
+    pub fn begin(space: &Space, netns: BorrowedFd<'_>) -> Result<Self, LookError> {
+        let socket = netlink_in(space, netns)?;
+        let found = rules::look(&socket).map_err(look_error)?;
+        Ok(Self { socket, found })
+    }
+
+    /// What was found last.
+    pub fn rules(&self) -> Rules {
+        self.found
+    }
+
+    /// Looks again: one question, as long as nothing has changed.
+    ///
+    /// # Errors
+    /// See [`LookError`].
+    pub fn look_again(&mut self) -> Result<Rules, LookError> {
+        if rules::generation(&self.socket).map_err(look_error)? != self.found.generation {
+            self.found = rules::look(&self.socket).map_err(look_error)?;
+        }
+        Ok(self.found)
+    }
 }
 
 /// Connects to a port inside an app's network namespace, at a loopback address. Forks a short

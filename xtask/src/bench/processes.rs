@@ -33,6 +33,17 @@ pub fn part(part: &str, session: &str, runtime: &Path) -> Result<u32> {
         .with_context(|| format!("no {part} of {session} runs"))
 }
 
+/// The gateway of a session.
+///
+/// # Errors
+/// When none runs.
+pub fn gateway(session: &str, runtime: &Path) -> Result<u32> {
+    let anchor = part("anchor", session, runtime)?;
+    let is_it = |pid: u32| arguments(pid).first().is_some_and(|name| name == "sessile-gateway");
+    let children = all().into_iter().filter(|&(_, parent)| parent == anchor);
+    children.map(|(pid, _)| pid).find(|&pid| is_it(pid)).context("no gateway runs")
+}
+
 /// What all sessions below a runtime folder hold. An anchor's children are its keeper and the
 /// inits; what is below an init is an app.
 ///
@@ -108,6 +119,14 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
 /// When it does not say.
 pub fn available_bytes() -> Result<u64> {
     kibibytes(&fs::read_to_string("/proc/meminfo")?, "MemAvailable:").context("no MemAvailable")
+}
+
+/// Bytes that the kernel uses for objects of its own.
+///
+/// # Errors
+/// When it does not say.
+pub fn slab_bytes() -> Result<u64> {
+    kibibytes(&fs::read_to_string("/proc/meminfo")?, "Slab:").context("no Slab")
 }
 
 fn kibibytes(text: &str, key: &str) -> Option<u64> {

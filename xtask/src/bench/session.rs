@@ -33,7 +33,11 @@ pub fn run(rounds: usize, sessions: usize) -> Result<()> {
     Ok(())
 }
 
-fn build() -> Result<PathBuf> {
+/// The program as users have it.
+///
+/// # Errors
+/// When it does not build.
+pub fn build() -> Result<PathBuf> {
     command::run(command::cargo().args(["build", "--release", "--locked", "--bin", "sessile"]))?;
     Ok(target_folder()?.join("release/sessile"))
 }

@@ -18,7 +18,7 @@ const NETWORKS: [&str; 3] = ["203.0.113.0/24", "2001:db8:5e55::/48", "127.77.0.0
 const ATTEMPTS: usize = 400;
 
 /// Looks at every packet of this network namespace.
-struct Sniffer {
+pub struct Sniffer {
     child: Child,
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
@@ -27,7 +27,7 @@ struct Sniffer {
 impl Sniffer {
     /// Starts, and shows that it sees a packet by its marker and one by where it goes. `None` where
     /// this user may not look at packets.
-    fn begin(marker: &str) -> Option<Self> {
+    pub fn begin(marker: &str) -> Option<Self> {
         if !rustix::process::getuid().is_root() {
             skip("looking at packets needs root");
             return None;
@@ -54,7 +54,7 @@ impl Sniffer {
     }
 
     /// What it saw since, apart from what shows that it sees.
-    fn end(mut self) -> Vec<String> {
+    pub fn end(mut self) -> Vec<String> {
         drop(self.input);
         let rest: Vec<_> = self.lines.map(Result::unwrap).collect();
         assert!(self.child.wait().unwrap().success());

@@ -15,6 +15,7 @@ mod continuity;
 mod directory;
 mod documents;
 mod exit_codes;
+mod faults;
 mod full;
 mod hostile;
 mod kill_loop;

@@ -38,6 +38,8 @@ const STARTS: usize = 5;
 const WINDOW: Millis = Millis(60_000);
 /// How long a gateway may take to end by itself.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// How long a gateway may take to send its flows.
+const FLOWS_TIME: Millis = Millis(3_000);
 /// Most characters of a reason that are journaled.
 const MAX_WHY: usize = 500;
 /// How far the gateway's user id is from the first of the session's.
@@ -84,6 +86,7 @@ struct Asked {
 struct Viewer {
     client: ClientId,
     channel: u16,
+    at: Timestamp,
     flows: Vec<Flow>,
 }
 
@@ -397,8 +400,22 @@ impl Keeper {
         self.route.last_sequence += 1;
         let sequence = self.route.last_sequence;
         self.order(&Order::Flows { sequence }, &[])?;
-        self.route.viewers.insert(sequence, Viewer { client, channel, flows: Vec::new() });
+        let at = self.now;
+        self.route.viewers.insert(sequence, Viewer { client, channel, at, flows: Vec::new() });
         Ok(None)
+    }
+
+    /// Tells those who have waited for flows too long that the gateway does not answer.
+    pub(crate) fn give_up_on_flows(&mut self) {
+        let now = self.now;
+        let late = self.route.viewers.extract_if(.., |_, viewer| now.since(viewer.at) > FLOWS_TIME);
+        let late: Vec<Viewer> = late.map(|(_, viewer)| viewer).collect();
+        for viewer in late {
+            let problem = Problem::new(ProblemKind::Failed, "the session's gateway does not answer").hint(
+                "is it stopped? What goes through it waits too; `sessile end` ends it with its session",
+            );
+            self.reply(viewer.client, viewer.channel, &Reply::Problem(problem));
+        }
     }
 
     fn take_flows(&mut self, sequence: u32, flows: Vec<Flow>, last: bool) {

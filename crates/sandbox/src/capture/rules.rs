@@ -225,8 +225,8 @@ pub(super) fn refused(socket: &OwnedFd) -> Result<Refused, Errno> {
     }
 }
 
-/// What answers of the rules.
-pub(super) fn look(socket: &OwnedFd) -> Result<Rules, Errno> {
+/// A number that changes with every change of the rules.
+pub(super) fn generation(socket: &OwnedFd) -> Result<u32, Errno> {
     let mut question = Messages::default();
     add(&mut question, abi::GET_GENERATION, 0, |_| {});
     let mut generation = 0;
@@ -235,6 +235,12 @@ pub(super) fn look(socket: &OwnedFd) -> Result<Rules, Errno> {
         generation = id.map_or(0, u32::from_be_bytes);
         Ok(())
     })?;
+    Ok(generation)
+}
+
+/// What answers of the rules.
+pub(super) fn look(socket: &OwnedFd) -> Result<Rules, Errno> {
+    let generation = generation(socket)?;
     let count = |message: u8, table: u16| {
         let mut question = Messages::default();
         add(&mut question, message, DUMP, |_| {});
