@@ -24,6 +24,10 @@ pub(crate) enum ExchangeError {
     Socket(io::Error),
 }
 
+/// Requests that are sent before the first answer is taken: their answers fit the socket's buffer
+/// several times over, so that neither end has to wait for the other to read.
+const AHEAD: usize = 32;
+
 /// Sends a request and waits for the reply with its sequence, passing over late answers to
 /// earlier requests.
 pub(crate) fn ask(
@@ -33,6 +37,48 @@ pub(crate) fn ask(
     patience: Duration,
 ) -> Result<(Reply, Option<OwnedFd>), ExchangeError> {
     let until = Instant::now() + patience;
+    send(socket, request, fds, until)?;
+    answer(socket, request, until)
+}
+
+/// Sends requests, each with its descriptor, before it waits for their answers. They are carried
+/// out in this order; the first that is refused is the error, and those behind it are carried out
+/// all the same.
+pub(crate) fn ask_all(
+    socket: BorrowedFd<'_>,
+    requests: &[(Request, Option<BorrowedFd<'_>>)],
+    patience: Duration,
+) -> Result<(), ExchangeError> {
+    let until = Instant::now() + patience;
+    let mut outcome = Ok(());
+    for some in requests.chunks(AHEAD) {
+        for (request, fd) in some {
+            send(socket, request, fd.as_slice(), until)?;
+        }
+        for (request, _) in some {
+            match answer(socket, request, until) {
+                Ok(_) => {}
+                Err(refused @ (ExchangeError::Refused(_) | ExchangeError::System(_))) => {
+                    outcome = outcome.and(Err(refused));
+                }
+                Err(
+                    lost @ (ExchangeError::Gone
+                    | ExchangeError::Silent
+                    | ExchangeError::Garbled
+                    | ExchangeError::Socket(_)),
+                ) => return Err(lost),
+            }
+        }
+    }
+    outcome
+}
+
+fn send(
+    socket: BorrowedFd<'_>,
+    request: &Request,
+    fds: &[BorrowedFd<'_>],
+    until: Instant,
+) -> Result<(), ExchangeError> {
     let packet = request.encode();
     while let Err(error) = fds::send(socket, &packet, fds, libc::MSG_DONTWAIT) {
         if error.kind() != io::ErrorKind::WouldBlock {
@@ -40,14 +86,24 @@ pub(crate) fn ask(
         }
         wait(socket, libc::POLLOUT, until)?;
     }
+    Ok(())
+}
+
+fn answer(
+    socket: BorrowedFd<'_>,
+    request: &Request,
+    until: Instant,
+) -> Result<(Reply, Option<OwnedFd>), ExchangeError> {
     // Room for what later versions may add behind this one's reply.
     let mut packet = [0; 4 * REPLY_LEN];
     loop {
-        wait(socket, libc::POLLIN, until)?;
         let (len, mut fds) = match fds::recv_with_fds(socket, &mut packet, fds::NO_WAIT) {
             Ok((0, _)) => return Err(ExchangeError::Gone),
             Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(socket, libc::POLLIN, until)?;
+                continue;
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(ExchangeError::Garbled),
             Err(error) => return Err(socket_error(error)),
         };

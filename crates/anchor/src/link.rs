@@ -39,6 +39,29 @@ pub enum LinkError {
     Socket(#[source] io::Error),
 }
 
+/// One operation among several that [`Link::carry_out`] sends together.
+#[derive(Clone, Copy, Debug)]
+pub enum Order<'a> {
+    /// As [`Link::put`].
+    Put {
+        /// The descriptor's name.
+        name: &'a str,
+        /// The descriptor.
+        fd: BorrowedFd<'a>,
+    },
+    /// As [`Link::pump`].
+    Pump {
+        /// The pump's number.
+        id: u32,
+        /// Name of the stored descriptor to read from.
+        source: &'a str,
+        /// Name of the stored ring.
+        ring: &'a str,
+        /// Name of the stored eventfd to ring.
+        notify: &'a str,
+    },
+}
+
 /// The link. Operations are synchronous; each waits at most 5 s for its answer.
 #[derive(Debug)]
 pub struct Link {
@@ -72,9 +95,7 @@ impl Link {
     /// # Errors
     /// [`LinkError`]; `Refused(StoreFull)` at 512 entries.
     pub fn put(&self, name: &str, fd: impl AsFd) -> Result<(), LinkError> {
-        let mut request = self.request(Operation::Put);
-        request.names[0] = checked(name)?;
-        self.ask(request, &[fd.as_fd()]).map(drop)
+        self.carry_out(&[Order::Put { name, fd: fd.as_fd() }])
     }
 
     /// Closes a stored descriptor. Pumps that use it go on.
@@ -106,16 +127,40 @@ impl Link {
         }
     }
 
+    /// Carries out several operations in this order, and waits once for all answers. One that is
+    /// refused does not hold up those behind it; the first refusal is returned.
+    ///
+    /// # Errors
+    /// [`LinkError`], as of the single operations. A bad name is found before anything is sent.
+    pub fn carry_out(&self, orders: &[Order<'_>]) -> Result<(), LinkError> {
+        let requests: Vec<_> =
+            orders.iter().map(|order| self.request_of(order)).collect::<Result<_, LinkError>>()?;
+        exchange::ask_all(self.socket.as_fd(), &requests, PATIENCE).map_err(LinkError::from)
+    }
+
+    fn request_of<'a>(&self, order: &Order<'a>) -> Result<(Request, Option<BorrowedFd<'a>>), LinkError> {
+        Ok(match *order {
+            Order::Put { name, fd } => {
+                let mut request = self.request(Operation::Put);
+                request.names[0] = checked(name)?;
+                (request, Some(fd))
+            }
+            Order::Pump { id, source, ring, notify } => {
+                let mut request = self.request(Operation::Pump);
+                request.id = id;
+                request.names = [checked(source)?, checked(ring)?, checked(notify)?];
+                (request, None)
+            }
+        })
+    }
+
     /// Starts pumping bytes from one stored descriptor into a stored ring, ringing a stored
     /// eventfd. The source becomes nonblocking for all who share its open file.
     ///
     /// # Errors
     /// [`LinkError`]; `Refused` with `NotFound`, `BadRing`, `PumpExists` or `PumpsFull`.
     pub fn pump(&self, id: u32, source: &str, ring: &str, notify: &str) -> Result<(), LinkError> {
-        let mut request = self.request(Operation::Pump);
-        request.id = id;
-        request.names = [checked(source)?, checked(ring)?, checked(notify)?];
-        self.ask(request, &[]).map(drop)
+        self.carry_out(&[Order::Pump { id, source, ring, notify }])
     }
 
     /// Stops pumping. Bytes that the source still holds stay there.

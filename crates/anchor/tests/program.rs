@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use sessile_anchor::fds;
-use sessile_anchor::link::LinkError;
+use sessile_anchor::link::{LinkError, Order};
 use sessile_anchor::protocol::{Code, MAX_ENTRIES, MAX_PUMPS, Operation, REPLY_LEN, Reply, Request};
 use sessile_anchor::ring::Ring;
 use sessile_anchor::supervisor::{self, SupervisorError};
@@ -147,6 +147,29 @@ fn the_store_keeps_what_it_is_given() {
     assert_eq!(list.len(), MAX_ENTRIES);
     let seventh = list.iter().find(|(name, _)| name == "entry/7").unwrap();
     assert_eq!(inode(&seventh.1), inode(&b));
+}
+
+#[test]
+fn operations_that_are_sent_together_are_all_answered() {
+    let (_stage, keeper) = Stage::new();
+    let (a, b): (OwnedFd, OwnedFd) = (eventfd().into(), tempfile::tempfile().unwrap().into());
+    let names: Vec<String> = (0..200).map(|i| format!("entry/{i}")).collect();
+    let put = |name| Order::Put { name, fd: a.as_fd() };
+    let mut orders: Vec<_> = names.iter().map(|name| put(name)).collect();
+    orders.push(Order::Put { name: "entry/0", fd: b.as_fd() });
+    keeper.link.carry_out(&orders).unwrap();
+    let list = keeper.link.list().unwrap();
+    assert_eq!(list.iter().map(|(name, _)| name).collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
+    assert_eq!(inode(&list[0].1), inode(&b), "they are carried out in their order");
+
+    // One that is refused is told, and takes no other with it.
+    let pump = Order::Pump { id: 1, source: "entry/1", ring: "nothing", notify: "entry/2" };
+    let some = [put("before"), pump, put("behind")];
+    assert!(matches!(keeper.link.carry_out(&some), Err(LinkError::Refused(Code::NotFound))));
+    assert!(matches!(keeper.link.carry_out(&[put("never"), put("")]), Err(LinkError::BadName(_))));
+    let list = keeper.link.list().unwrap();
+    assert_eq!(list[200..].iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["before", "behind"]);
+    keeper.link.version().unwrap();
 }
 
 #[test]

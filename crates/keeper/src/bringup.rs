@@ -2,12 +2,12 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use sessile_anchor::control::Control;
-use sessile_anchor::link::LinkError;
+use sessile_anchor::link::{LinkError, Order};
 use sessile_model::ids::AppName;
 use sessile_model::property::{Property, PropertyStatus};
 use sessile_model::spec::{EnvVar, Limits};
@@ -101,6 +101,17 @@ impl Keeper {
     /// Hands a descriptor to the anchor under a name.
     pub(crate) fn keep(&self, name: &str, fd: &impl AsFd) -> Result<(), LinkError> {
         self.seat.link.put(name, fd)
+    }
+
+    /// Hands several descriptors to the anchor and waits for it once.
+    pub(crate) fn keep_all(&self, entries: &[(&str, BorrowedFd<'_>)]) -> Result<(), Problem> {
+        let orders: Vec<_> = entries.iter().map(|&(name, fd)| Order::Put { name, fd }).collect();
+        self.carry_out_all(&orders)
+    }
+
+    /// Has the anchor carry out several operations and waits for it once.
+    pub(crate) fn carry_out_all(&self, orders: &[Order<'_>]) -> Result<(), Problem> {
+        self.seat.link.carry_out(orders).map_err(|e| failed("the anchor", &e))
     }
 
     fn preflight(&self) -> Result<(), Problem> {
@@ -199,15 +210,17 @@ impl Keeper {
             | space::SpaceError::Mount { .. }
             | space::SpaceError::Assembly(_) => failed("session storage", &error),
         })?;
-        for (name, fd) in [("userns", &space.userns), ("mntns", &space.mntns), ("storage", &space.storage)] {
-            self.keep(name, fd).map_err(|e| failed("the anchor", &e))?;
-        }
+        let notify = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|e| failed("the notification descriptor", &e))?;
+        self.keep_all(&[
+            ("userns", space.userns.as_fd()),
+            ("mntns", space.mntns.as_fd()),
+            ("storage", space.storage.as_fd()),
+            ("notify", notify.as_fd()),
+        ])?;
         if let Some(facts) = &mut self.facts {
             facts.storage_noswap = space.storage_noswap;
         }
-        let notify = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|e| failed("the notification descriptor", &e))?;
-        self.keep("notify", &notify).map_err(|e| failed("the anchor", &e))?;
         self.notify = Some(notify);
         self.space = Some(space);
         self.copy_project()
@@ -250,9 +263,10 @@ impl Keeper {
             let fds = [&l.tcp[0], &l.tcp[1], &l.dns[0], &l.dns[1]].map(AsFd::as_fd);
             crate::route::LISTENERS.into_iter().zip(fds)
         });
-        for (part, fd) in parts.into_iter().chain(listeners) {
-            self.keep(&format!("app/{name}/{part}"), &fd).map_err(|e| failed("the anchor", &e))?;
-        }
+        let parts: Vec<_> =
+            parts.into_iter().chain(listeners).map(|(part, fd)| (format!("app/{name}/{part}"), fd)).collect();
+        let parts: Vec<_> = parts.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();
+        self.keep_all(&parts)?;
         let mut control = Control::from_fd(launched.control);
         control.wait_ready(READY).map_err(|e| failed("the sandbox's first process", &e))?;
         self.apps.insert(

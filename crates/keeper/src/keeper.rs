@@ -1,7 +1,7 @@
 //! The keeper's state, and the carrying out of what the machine asks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -165,8 +165,7 @@ impl Keeper {
         .map_err(|e| failed("there is no room for the session's receipt", &e))?;
         let checkpoint = Checkpoint::create().map_err(|e| failed("no memory for the checkpoint", &e))?;
         let ledger = InputLedger::create().map_err(|e| failed("no memory for the input ledger", &e))?;
-        self.keep("checkpoint", &checkpoint.fd()).map_err(|e| failed("the anchor", &e))?;
-        self.keep("ledger", &ledger.fd()).map_err(|e| failed("the anchor", &e))?;
+        self.keep_all(&[("checkpoint", checkpoint.fd().as_fd()), ("ledger", ledger.fd().as_fd())])?;
         self.checkpoint = Some(checkpoint);
         self.ledger = Some(ledger);
         let variables = std::mem::take(&mut open.spec.env);

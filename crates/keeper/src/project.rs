@@ -75,17 +75,18 @@ impl Keeper {
     /// anchor; what was made is noted in the runtime folder, where the daemon finds it when both
     /// are gone.
     pub(crate) fn hold_places(&mut self) -> Result<(), Problem> {
-        let Some(facts) = &mut self.facts else { return Ok(()) };
+        let Some(facts) = &self.facts else { return Ok(()) };
         if !plan::is_protected(&facts.spec) {
             return Ok(());
         }
         let Some(project) = &facts.spec.project else { return Ok(()) };
         let note = self.seat.runtime.join(PLACES);
         let places = places::hold(Path::new(&project.path), &note).map_err(|e| places_problem(&e))?;
-        for (index, lock) in places.held.iter().enumerate() {
-            self.seat.link.put(&format!("place/{index}"), lock).map_err(|e| failed("the anchor", &e))?;
-        }
-        for grant in &mut facts.grants {
+        let names: Vec<_> = (0..places.held.len()).map(|index| format!("place/{index}")).collect();
+        let locks: Vec<_> =
+            names.iter().zip(&places.held).map(|(name, lock)| (name.as_str(), lock.as_fd())).collect();
+        self.keep_all(&locks)?;
+        for grant in self.facts.iter_mut().flat_map(|facts| &mut facts.grants) {
             if let Grant::Project { protected, .. } = grant {
                 protected.clone_from(&places.protected);
             }

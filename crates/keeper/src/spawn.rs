@@ -7,6 +7,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use sessile_anchor::control::{Command, ControlEvent, Scope, Started, Stdio};
+use sessile_anchor::link::Order;
 use sessile_anchor::ring::Ring;
 use sessile_model::api::Exec;
 use sessile_model::ids::AppName;
@@ -192,8 +193,7 @@ impl Keeper {
         let (streams, inner, stream_facts) = match launch.terminal {
             Some(size) => {
                 let (master, slave) = self.open_terminal(&launch.app, size)?;
-                let output = self.pump(first_io, &master, ring_size)?;
-                self.keep(&format!("io/{first_io}/sink"), &master).map_err(|e| failed("the anchor", &e))?;
+                let [output] = self.pump([(first_io, &master)], ring_size, &master)?;
                 let screen = Box::new(ScreenModel::new(size, 0));
                 let streams = Streams::Terminal { master, output, screen };
                 (streams, Inner::Terminal(slave), StreamFacts::Terminal { io: first_io, size })
@@ -202,10 +202,9 @@ impl Keeper {
                 let (input, sink) = pipe()?;
                 let (source, out) = pipe()?;
                 let (error_source, err) = pipe()?;
-                let output = self.pump(first_io, &source, ring_size)?;
-                let error_output = self.pump(first_io + 1, &error_source, ring_size)?;
                 set_nonblocking(&sink)?;
-                self.keep(&format!("io/{first_io}/sink"), &sink).map_err(|e| failed("the anchor", &e))?;
+                let sources = [(first_io, &source), (first_io + 1, &error_source)];
+                let [output, error_output] = self.pump(sources, ring_size, &sink)?;
                 if launch.hold {
                     output.ring.set_floor(Some(0));
                     error_output.ring.set_floor(Some(0));
@@ -303,15 +302,35 @@ impl Keeper {
         Ok((master, slave))
     }
 
-    /// Has the anchor pump a source into a new ring.
-    fn pump(&self, io: u32, source: &OwnedFd, size: u64) -> Result<Output, Problem> {
-        let (ring, file) = Ring::create(size).map_err(|e| failed("memory for the output", &e))?;
-        let (source_name, ring_name) = (format!("io/{io}/source"), format!("io/{io}/ring"));
-        self.keep(&source_name, source)
-            .and_then(|()| self.keep(&ring_name, &file))
-            .and_then(|()| self.seat.link.pump(io, &source_name, &ring_name, "notify"))
-            .map_err(|e| failed("the anchor", &e))?;
-        Ok(Output { io, ring })
+    /// Has the anchor pump each source into a new ring, and keep the sink of the first. The numbers
+    /// are those of the sources.
+    fn pump<const N: usize>(
+        &self,
+        sources: [(u32, &OwnedFd); N],
+        size: u64,
+        sink: &OwnedFd,
+    ) -> Result<[Output; N], Problem> {
+        let mut outputs = Vec::with_capacity(N);
+        let mut files = Vec::with_capacity(N);
+        let mut names = Vec::with_capacity(N);
+        for (io, _) in sources {
+            let (ring, file) = Ring::create(size).map_err(|e| failed("memory for the output", &e))?;
+            outputs.push(Output { io, ring });
+            files.push(file);
+            names.push(["source", "ring", "sink"].map(|part| format!("io/{io}/{part}")));
+        }
+        let mut orders = Vec::with_capacity(3 * N + 1);
+        for (((id, fd), file), [source, ring, _]) in sources.into_iter().zip(&files).zip(&names) {
+            orders.push(Order::Put { name: source, fd: fd.as_fd() });
+            orders.push(Order::Put { name: ring, fd: file.as_fd() });
+            orders.push(Order::Pump { id, source, ring, notify: "notify" });
+        }
+        if let Some([_, _, name]) = names.first() {
+            orders.push(Order::Put { name, fd: sink.as_fd() });
+        }
+        self.carry_out_all(&orders)?;
+        // As many as there are sources.
+        outputs.try_into().map_err(|_| Problem::new(ProblemKind::Internal, "an output without a ring"))
     }
 
     /// The host's process id of a process inside.

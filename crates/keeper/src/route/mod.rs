@@ -193,9 +193,9 @@ impl Keeper {
             user,
         };
         let (_, process) = service::start(&plan).map_err(|e| failed("the gateway", &e))?;
-        let kept = self.keep(LINK, &ours).and_then(|()| self.keep(PROCESS, &process));
+        let kept = self.keep_all(&[(LINK, ours.as_fd()), (PROCESS, process.as_fd())]);
         self.route.gateway = Some(Gateway { link: ours, process });
-        kept.map_err(|e| failed("the anchor", &e))?;
+        kept?;
         let network = Box::new(self.facts()?.spec.network.clone());
         self.order(&Order::Begin { version: VERSION, network }, &[])?;
         let apps: Vec<AppName> = self.apps.keys().cloned().collect();
