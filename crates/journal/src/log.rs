@@ -22,6 +22,8 @@ pub const MAX_LEN: u64 = 256 << 20;
 #[derive(Debug)]
 pub struct Log {
     file: File,
+    /// Its folder, until a sync has made its name there lasting.
+    folder: Option<OwnedFd>,
     len: u64,
     next_sequence: u64,
     buffer: Vec<u8>,
@@ -92,8 +94,8 @@ pub enum AppendError {
 }
 
 impl Log {
-    /// Opens `FOLDER/log`, making it when absent; the new name is synced with its folder. A torn
-    /// tail is cut off. A damaged log is moved aside to `log.damaged-N`, and its intact beginning
+    /// Opens `FOLDER/log`, making it when absent; a new one is durable with the first [`Log::sync`],
+    /// and not before. A torn tail is cut off. A damaged log is moved aside to `log.damaged-N`, and its intact beginning
     /// becomes the new log.
     ///
     /// # Errors
@@ -104,15 +106,10 @@ impl Log {
         Self::open_at(dir)
     }
 
-    /// [`Log::open`] in an open folder.
-    ///
-    /// # Errors
-    /// As [`Log::open`].
-    pub fn open_at<T: DeserializeOwned>(dir: impl AsFd) -> Result<Opened<T>, OpenError> {
-        let dir = dir.as_fd();
+    fn open_at<T: DeserializeOwned>(dir: OwnedFd) -> Result<Opened<T>, OpenError> {
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd =
-            rustix::fs::openat(dir, FILE_NAME, flags, Mode::RUSR | Mode::WUSR).map_err(failed("opened"))?;
+            rustix::fs::openat(&dir, FILE_NAME, flags, Mode::RUSR | Mode::WUSR).map_err(failed("opened"))?;
         let mut file = File::from(fd);
         let bytes = read_all(&mut file)?;
         let scan = frame::scan(&bytes);
@@ -139,11 +136,11 @@ impl Log {
         }
         if len == 0 {
             file.write_all(&frame::preamble()).map_err(|source| OpenError::Io { doing: "begun", source })?;
-            rustix::fs::fdatasync(&file).map_err(failed("synced"))?;
-            rustix::fs::fsync(dir).map_err(failed("synced with its folder"))?;
             len = frame::PREAMBLE_LEN as u64;
         }
-        let log = Self { file, len, next_sequence: scan.next_sequence(), buffer: Vec::new() };
+        // A predecessor may have ended before its first sync.
+        let folder = Some(dir);
+        let log = Self { file, folder, len, next_sequence: scan.next_sequence(), buffer: Vec::new() };
         Ok(Opened { log, entries, notice })
     }
 
@@ -182,12 +179,18 @@ impl Log {
         Ok(sequence)
     }
 
-    /// Makes everything appended so far durable (`fdatasync`).
+    /// Makes everything appended so far durable (`fdatasync`), the first time with the log's name
+    /// in its folder.
     ///
     /// # Errors
     /// When the system could not write it; what was appended since the last sync may be lost.
     pub fn sync(&mut self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(&self.file)?)
+        rustix::fs::fdatasync(&self.file)?;
+        if let Some(folder) = &self.folder {
+            rustix::fs::fsync(folder)?;
+            self.folder = None;
+        }
+        Ok(())
     }
 
     /// Entries ever appended to it.
@@ -300,6 +303,18 @@ mod tests {
         assert_eq!(opened.entries.iter().map(|e| e.0).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(opened.log.append(&entry(3)).unwrap(), 4);
         assert_eq!(read::<Kind>(folder.path()).unwrap().0.len(), 4);
+    }
+
+    #[test]
+    fn the_first_sync_makes_the_name_lasting_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open::<Kind>(folder.path()).unwrap().log;
+        log.append(&entry(0)).unwrap();
+        assert!(log.folder.is_some());
+        log.sync().unwrap();
+        assert!(log.folder.is_none());
+        // Whoever opened it before may have died before it synced anything.
+        assert!(Log::open::<Kind>(folder.path()).unwrap().log.folder.is_some());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Taking over a session from a predecessor that died: everything is with the anchor.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -90,6 +91,11 @@ impl Keeper {
         };
         let mut store: Store = held.into_iter().collect();
         self.route = RouteState::adopt(&mut store);
+        let log = self.seat.state.join(sessile_journal::log::FILE_NAME);
+        let has_log = !matches!(log.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
+        if !has_log && !store.contains_key("checkpoint") {
+            return;
+        }
         let entries = match Log::open::<Entry>(&self.seat.state) {
             Ok(opened) => {
                 self.log = Some(opened.log);
