@@ -91,36 +91,50 @@ pub fn hold(project: &Path, note: &Path) -> Result<Places, PlacesError> {
             errno => PlacesError::System { path, source: errno.into() },
         }
     };
+    let put = |noted: &Note| {
+        write(note, noted).map_err(|source| PlacesError::System { path: String::new(), source })
+    };
     let folder = openat(CWD, project, FOLDER, Mode::empty()).map_err(at(""))?;
     let mut noted = read(note).unwrap_or_else(|| Note { project: project.to_owned(), made: Vec::new() });
     let mut places = Places { protected: Vec::new(), held: Vec::new() };
+    let mut found = Vec::new();
     for place in wanted(&folder, project).map_err(at(".git"))? {
-        let found = kind_of(&folder, &place.path).map_err(at(&place.path))?;
-        let is_noted = noted.made.contains(&place);
-        if found.is_none() && !is_noted {
+        let is_there = kind_of(&folder, &place.path).map_err(at(&place.path))?.is_some();
+        found.push((place, is_there));
+    }
+    let mut known = noted.made.len();
+    for (place, is_there) in &found {
+        if !is_there && !noted.made.contains(place) {
             noted.made.push(place.clone());
-            write(note, &noted).map_err(|source| PlacesError::System { path: place.path.clone(), source })?;
         }
-        match hold_one(&folder, &place, found.is_none() || is_noted) {
+    }
+    // Once for all of them, and before any is made.
+    if noted.made.len() > known {
+        put(&noted)?;
+        known = noted.made.len();
+    }
+    let outcome = found.into_iter().try_for_each(|(place, is_there)| {
+        let is_noted = noted.made.contains(&place);
+        match hold_one(&folder, &place, is_noted) {
             Ok(Some(lock)) => {
                 places.held.push(lock);
-                if !noted.made.contains(&place) {
+                if !is_noted {
                     noted.made.push(place.clone());
-                    write(note, &noted)
-                        .map_err(|source| PlacesError::System { path: place.path.clone(), source })?;
                 }
             }
             Ok(None) => {}
             // Where nobody may write, nothing has to be protected.
-            Err(Errno::ROFS | Errno::ACCESS) if found.is_none() => {
-                noted.made.retain(|made| *made != place);
-                continue;
-            }
+            Err(Errno::ROFS | Errno::ACCESS) if !is_there => return Ok(()),
             Err(errno) => return Err(at(&place.path)(errno)),
         }
         places.protected.push(place.path);
+        Ok(())
+    });
+    // What others made and left while this session held it is this session's to remove.
+    if noted.made.len() > known {
+        put(&noted)?;
     }
-    Ok(places)
+    outcome.map(|()| places)
 }
 
 /// Removes what [`hold`] made and nobody has put to use, unless another session holds it, and the
@@ -367,8 +381,17 @@ mod tests {
         let first = scene.hold("one");
         let again = scene.hold("one");
         assert_eq!(again.held.len(), 4);
+        assert_eq!(read(&scene.note("one")).unwrap().made.len(), 4);
         drop((first, again));
         assert_eq!(release(&scene.note("one")), 4);
+        assert_eq!(scene.names(), [""; 0]);
+    }
+
+    #[test]
+    fn nothing_is_made_that_is_not_noted() {
+        let scene = Scene::new();
+        let refused = hold(&scene.path(""), &scene.top.path().join("no/such/folder/one"));
+        assert!(matches!(refused, Err(PlacesError::System { .. })));
         assert_eq!(scene.names(), [""; 0]);
     }
 
@@ -378,5 +401,6 @@ mod tests {
         std::os::unix::fs::symlink("elsewhere", scene.path(".envrc")).unwrap();
         let refused = hold(&scene.path(""), &scene.note("one"));
         assert!(matches!(refused, Err(PlacesError::Link { path }) if path == ".envrc"));
+        assert_eq!(scene.names(), [".envrc"], "what is refused is found before anything is made");
     }
 }
