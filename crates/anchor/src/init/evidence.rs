@@ -6,7 +6,9 @@
 
 use std::ffi::CStr;
 use std::fmt::{self, Write as _};
+use std::mem::size_of;
 use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::control::{Kind, MAX_PACKET};
 
@@ -15,53 +17,60 @@ use super::tries;
 
 /// How long the child may take, in milliseconds.
 const GATHERING_MS: u32 = 8_000;
+/// How long one that was killed may take to end, in milliseconds.
+const FAREWELL_MS: u32 = 500;
 
 /// Gathers the evidence and sends it. An error number when it cannot be gathered.
 pub(super) fn send(control: i32, sequence: u32) -> Result<(), i32> {
     let mut packet = Pages::new()?;
+    packet.put(&(Kind::Evidence as u32).to_le_bytes());
+    packet.put(&sequence.to_le_bytes());
+    packet.publish();
     let (read_end, write_end) = sys::pipe()?;
     let child = sys::fork();
     if child == Ok(0) {
         sys::default_signals();
-        gather(&mut Text::new(write_end));
+        gather(&mut Text { pages: packet });
         sys::exit(0);
     }
     sys::close(write_end);
     let sent = child.map(|child| {
-        packet.put(&(Kind::Evidence as u32).to_le_bytes());
-        packet.put(&sequence.to_le_bytes());
-        let mut patience = Patience::of_ms(GATHERING_MS);
-        while !packet.room().is_empty() {
-            match sys::read_in_time(read_end, packet.room(), &mut patience) {
-                Some(0) => break,
-                Some(n) => packet.length += n,
-                None => {
-                    packet.put(b"gathering=timed out\n");
-                    break;
-                }
-            }
-        }
-        // It has ended, or hangs, or says more than fits.
+        // Nothing is written into the pipe: that nobody holds its other end says that all is there.
+        let ends = |ms| sys::read_in_time(read_end, &mut [0], &mut Patience::of_ms(ms)).is_some();
+        let has_ended = ends(GATHERING_MS);
+        // It has ended, or hangs.
         sys::kill(child, libc::SIGKILL);
+        if !has_ended {
+            // What the kernel still holds does not come back to write.
+            ends(FAREWELL_MS);
+        }
+        packet.take_published();
+        if !has_ended {
+            packet.put(b"gathering=timed out\n");
+        }
         sys::send_bytes_in_time(control, packet.bytes());
     });
     sys::close(read_end);
     sent
 }
 
-/// A packet in pages of its own, which are given back.
+/// A packet in pages of its own, which are given back. A child shares them: what it publishes is
+/// there at once, whatever becomes of it. The page behind the packet holds the length published.
 struct Pages {
     address: *mut u8,
     length: usize,
 }
+
+/// Bytes that are mapped.
+const MAPPED: usize = MAX_PACKET + size_of::<AtomicU32>();
 
 impl Pages {
     fn new() -> Result<Self, i32> {
         // SAFETY: fresh anonymous memory, zeroed by the kernel.
         let address = unsafe {
             let protection = libc::PROT_READ | libc::PROT_WRITE;
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            libc::mmap(ptr::null_mut(), MAX_PACKET, protection, flags, -1, 0)
+            let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+            libc::mmap(ptr::null_mut(), MAPPED, protection, flags, -1, 0)
         };
         if address == libc::MAP_FAILED {
             return Err(sys::errno());
@@ -69,58 +78,55 @@ impl Pages {
         Ok(Self { address: address.cast(), length: 0 })
     }
 
+    fn published(&self) -> &AtomicU32 {
+        // SAFETY: within the pages and aligned, since the packet's size is a multiple of four; it
+        // is used as this type alone, by both processes.
+        unsafe { &*self.address.add(MAX_PACKET).cast() }
+    }
+
+    /// Lets the other process see what was put so far. It is not changed any more.
+    fn publish(&self) {
+        self.published().store(self.length as u32, Ordering::Release);
+    }
+
+    /// Goes on behind what the other process has published.
+    fn take_published(&mut self) {
+        self.length = (self.published().load(Ordering::Acquire) as usize).min(MAX_PACKET);
+    }
+
     fn bytes(&self) -> &[u8] {
-        // SAFETY: the pages live as long as `self`, and the length is within them.
+        // SAFETY: the pages live as long as `self`, the length is within them, and the other
+        // process writes only behind what it has published.
         unsafe { std::slice::from_raw_parts(self.address, self.length) }
     }
 
-    fn room(&mut self) -> &mut [u8] {
-        // SAFETY: as in `bytes`; the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.address.add(self.length), MAX_PACKET - self.length) }
-    }
-
+    /// Appends what fits.
     fn put(&mut self, bytes: &[u8]) {
-        if let Some(room) = self.room().get_mut(..bytes.len()) {
-            room.copy_from_slice(bytes);
-            self.length += bytes.len();
-        }
+        let count = bytes.len().min(MAX_PACKET - self.length);
+        // SAFETY: so many bytes fit behind the length, where nobody else reads or writes.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.address.add(self.length), count) };
+        self.length += count;
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: the pages were mapped with this size and are not used after.
-        unsafe { libc::munmap(self.address.cast(), MAX_PACKET) };
+        unsafe { libc::munmap(self.address.cast(), MAPPED) };
     }
 }
 
-/// Text that goes to init line by line, so that what is known by the time something hangs arrives.
+/// Text that init sees line by line, so that what is known by the time something hangs arrives.
 pub(super) struct Text {
-    pipe: i32,
-    bytes: [u8; 512],
-    length: usize,
+    pages: Pages,
 }
 
 impl Text {
-    fn new(pipe: i32) -> Self {
-        Self { pipe, bytes: [0; 512], length: 0 }
-    }
-
     fn put(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            if let Some(slot) = self.bytes.get_mut(self.length) {
-                *slot = byte;
-                self.length += 1;
-            }
-            if byte == b'\n' || self.length == self.bytes.len() {
-                self.flush();
-            }
+        self.pages.put(bytes);
+        if bytes.ends_with(b"\n") {
+            self.pages.publish();
         }
-    }
-
-    fn flush(&mut self) {
-        sys::write(self.pipe, self.bytes.get(..self.length).unwrap_or_default());
-        self.length = 0;
     }
 }
 
