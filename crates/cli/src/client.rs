@@ -1,6 +1,9 @@
 //! The daemon's REST API over its unix socket.
 
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -12,12 +15,20 @@ use serde::de::DeserializeOwned;
 use sessile_model::problem::{Problem, ProblemKind};
 
 use crate::failure::{Failure, plain};
-use crate::startup;
+use crate::startup::{self, Reached};
 
 /// A running daemon of the caller's own.
 #[derive(Clone, Debug)]
 pub struct Daemon {
     socket: PathBuf,
+    /// The connection by which it was found, for the first request.
+    first: Arc<Mutex<Option<UnixStream>>>,
+}
+
+impl From<Reached> for Daemon {
+    fn from(reached: Reached) -> Self {
+        Self { socket: reached.socket, first: Arc::new(Mutex::new(Some(reached.stream))) }
+    }
 }
 
 impl Daemon {
@@ -26,8 +37,7 @@ impl Daemon {
     /// # Errors
     /// When it cannot be started, when the socket belongs to someone else, or inside a session.
     pub fn reach() -> Result<Self, Failure> {
-        let socket = startup::ensure()?;
-        Ok(Self { socket })
+        startup::ensure().map(Self::from)
     }
 
     /// The caller's daemon; `None` when it does not run.
@@ -35,7 +45,7 @@ impl Daemon {
     /// # Errors
     /// When the socket belongs to someone else, or inside a session.
     pub fn find() -> Result<Option<Self>, Failure> {
-        Ok(startup::running()?.map(|socket| Self { socket }))
+        Ok(startup::running()?.map(Self::from))
     }
 
     /// `GET`.
@@ -90,12 +100,22 @@ impl Daemon {
             match self.send_once(method.clone(), path, body.clone()).await {
                 Err(Sent::Lost(_)) if left > 0 => {
                     left -= 1;
-                    startup::ensure()?;
+                    let reached = startup::ensure()?;
+                    if let Ok(mut first) = self.first.lock() {
+                        *first = Some(reached.stream);
+                    }
                 }
                 Err(Sent::Lost(failure) | Sent::Refused(failure)) => return Err(failure),
                 Ok(answer) => return Ok(answer),
             }
         }
+    }
+
+    async fn connect(&self) -> io::Result<tokio::net::UnixStream> {
+        let first = self.first.lock().ok().and_then(|mut first| first.take());
+        let Some(stream) = first else { return tokio::net::UnixStream::connect(&self.socket).await };
+        stream.set_nonblocking(true)?;
+        tokio::net::UnixStream::from_std(stream)
     }
 
     async fn send_once<T: DeserializeOwned>(
@@ -104,7 +124,7 @@ impl Daemon {
         path: &str,
         body: Bytes,
     ) -> Result<T, Sent> {
-        let stream = tokio::net::UnixStream::connect(&self.socket).await.map_err(|e| gone(&plain(&e)))?;
+        let stream = self.connect().await.map_err(|e| gone(&plain(&e)))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| gone(&e.to_string()))?;

@@ -84,41 +84,49 @@ fn refuse_nested() -> Result<(), Failure> {
     }
 }
 
-/// The socket of the running daemon; `None` when none runs.
+/// A daemon of the caller's own that listens.
+#[derive(Debug)]
+pub struct Reached {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// A connection to it.
+    pub stream: UnixStream,
+}
+
+/// The running daemon; `None` when none runs.
 ///
 /// # Errors
 /// Inside a session, and when the socket is someone else's.
-pub fn running() -> Result<Option<PathBuf>, Failure> {
+pub fn running() -> Result<Option<Reached>, Failure> {
     refuse_nested()?;
-    let socket = folders()?.socket();
-    Ok(if answers(&socket)? { Some(socket) } else { None })
+    connect(&folders()?.socket())
 }
 
-/// The socket of the daemon, started if need be.
+/// The daemon, started if need be.
 ///
 /// # Errors
 /// As [`running`], and when the daemon does not start; the reason is its own.
-pub fn ensure() -> Result<PathBuf, Failure> {
+pub fn ensure() -> Result<Reached, Failure> {
     refuse_nested()?;
     let folders = folders()?;
     let socket = folders.socket();
-    if answers(&socket)? {
-        return Ok(socket);
+    if let Some(reached) = connect(&socket)? {
+        return Ok(reached);
     }
     folders.prepare().map_err(|e| unusable(&e))?;
     // Held while starting, so that of two first commands the second finds the first one's daemon.
-    let lock = start_lock(&folders).map_err(|e| Failure::system("lock the daemon's start", &e))?;
-    if !answers(&socket)? {
-        let started = start();
-        if !answers(&socket)? {
-            // One that lost the race against a daemon started by hand is no failure; this is.
-            started?;
-            return Err(Failure::new(ProblemKind::Failed, "the daemon started but does not listen")
-                .hint("`sessile daemon run` in a terminal shows what it says"));
-        }
+    let _lock = start_lock(&folders).map_err(|e| Failure::system("lock the daemon's start", &e))?;
+    if let Some(reached) = connect(&socket)? {
+        return Ok(reached);
     }
-    drop(lock);
-    Ok(socket)
+    let started = start();
+    if let Some(reached) = connect(&socket)? {
+        return Ok(reached);
+    }
+    // One that lost the race against a daemon started by hand is no failure; this is.
+    started?;
+    Err(Failure::new(ProblemKind::Failed, "the daemon started but does not listen")
+        .hint("`sessile daemon run` in a terminal shows what it says"))
 }
 
 fn start_lock(folders: &Folders) -> io::Result<impl Sized> {
@@ -133,15 +141,15 @@ fn start_lock(folders: &Folders) -> io::Result<impl Sized> {
     }
 }
 
-/// Whether a daemon of the caller's own listens.
-fn answers(socket: &Path) -> Result<bool, Failure> {
+/// Connects to a daemon of the caller's own; `None` when none listens.
+fn connect(socket: &Path) -> Result<Option<Reached>, Failure> {
     match UnixStream::connect(socket) {
         Ok(stream) => match check_owner(&stream) {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(Some(Reached { socket: socket.to_owned(), stream })),
             Err(e) => Err(Failure::new(ProblemKind::Denied, format!("{}: {}", socket.display(), plain(&e)))),
         },
         // Nothing there, or the socket of a daemon that is gone.
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(false),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
         Err(e) => Err(Failure::system(format!("connect to {}", socket.display()), &e)),
     }
 }
