@@ -15,6 +15,10 @@ pub const HOST_NAME: &str = "host.sessile";
 const MAX_HOST: usize = 253;
 /// Most rules of a session.
 pub const MAX_RULES: usize = 4096;
+/// Most policies of a session.
+pub const MAX_POLICIES: usize = 1000;
+/// Most bytes of a session's policies.
+pub const MAX_POLICY_BYTES: usize = 256 << 10;
 
 /// The way by which a session's packets leave.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -256,8 +260,23 @@ pub struct Network {
     pub deny: Vec<Target>,
     /// All other hosts.
     pub unknown: Unknown,
+    /// Policies in Cedar, beside these rules: what one forbids no rule and no answer allows; where
+    /// both speak, the stricter counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyText>,
     /// Caps on the session's traffic.
     pub limits: NetworkLimits,
+}
+
+/// A file of policies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PolicyText {
+    /// The file's name, without its folder; decisions and errors are told by it.
+    pub name: String,
+    /// What stands in it.
+    pub text: String,
 }
 
 /// Caps on a session's traffic. `None` is the documented default.

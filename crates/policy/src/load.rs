@@ -1,0 +1,304 @@
+//! From texts to policies.
+
+use std::fmt;
+
+use cedar_policy::{
+    ActionConstraint, Effect, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator,
+};
+use miette::Diagnostic;
+use serde_json::Value;
+use sessile_model::network::{MAX_POLICIES, MAX_POLICY_BYTES, PolicyText};
+
+use crate::{SCHEMA, bounds};
+
+/// What is known only of a request that can be seen.
+const SEEN: [&str; 2] = ["method", "path"];
+
+/// Something wrong with a policy, or doubtful.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// The text's name.
+    pub name: String,
+    /// Line and column, from 1, where that is known.
+    pub place: Option<(usize, usize)>,
+    /// What is wrong, and what to do where that is known.
+    pub what: String,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.name, self.what),
+            None => write!(f, "{}: {}", self.name, self.what),
+        }
+    }
+}
+
+/// Policies that were checked against the schema.
+#[derive(Debug, Default)]
+pub struct Policies {
+    /// All of them; an id is what a decision is reported by.
+    pub(crate) all: PolicySet,
+    /// For requests that cannot be seen: the same without the conditions that look at them.
+    pub(crate) hidden: PolicySet,
+}
+
+impl Policies {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.all.num_of_policies()
+    }
+}
+
+/// Reads and checks policies. The second part of the answer is doubtful, not wrong: a policy that
+/// never applies, for instance.
+///
+/// # Errors
+/// All that is wrong: what is no Cedar, what the schema does not know, annotations other than `@id`,
+/// `@description` and `@decision("ask")`, and `permit` about requests alone.
+pub fn load(texts: &[PolicyText]) -> Result<(Policies, Vec<Flaw>), Vec<Flaw>> {
+    let bytes: usize = texts.iter().map(|t| t.text.len()).sum();
+    if bytes > MAX_POLICY_BYTES {
+        let what = format!("the policies have {bytes} bytes, at most {MAX_POLICY_BYTES} are taken");
+        return Err(vec![flaw(&texts[0], None, what)]);
+    }
+    let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|e| internal(&e))?;
+    let validator = Validator::new(schema);
+    let mut policies = Policies::default();
+    let (mut wrong, mut doubtful) = (Vec::new(), Vec::new());
+    for text in texts {
+        if let Err((offset, what)) = bounds::check(&text.text) {
+            wrong.push(flaw(text, place(text, offset), what));
+            continue;
+        }
+        let set = match text.text.parse::<PolicySet>() {
+            Ok(set) => set,
+            Err(errors) => {
+                wrong.extend(errors.iter().map(|e| diagnosed(text, e)));
+                continue;
+            }
+        };
+        wrong.extend(set.templates().map(|_| {
+            let what = "`?principal` and `?resource` are for templates, which nothing fills in here";
+            flaw(text, None, what.to_owned())
+        }));
+        let checked = validator.validate(&set, ValidationMode::Strict);
+        wrong.extend(checked.validation_errors().map(|e| diagnosed(text, e)));
+        doubtful.extend(checked.validation_warnings().map(|w| diagnosed(text, w)));
+        for policy in numbered(&set) {
+            match named(text, policy) {
+                Ok(policy) => {
+                    let taken = policies.add(&policy);
+                    wrong.extend(taken.err().map(|what| flaw(text, None, what)));
+                }
+                Err(flaw) => wrong.push(flaw),
+            }
+        }
+    }
+    if policies.len() > MAX_POLICIES {
+        let what = format!("{} policies, at most {MAX_POLICIES} are taken", policies.len());
+        wrong.push(flaw(&texts[0], None, what));
+    }
+    if wrong.is_empty() { Ok((policies, doubtful)) } else { Err(wrong) }
+}
+
+/// A text's policies in their order there, with their numbers from 1.
+fn numbered(set: &PolicySet) -> Vec<(usize, &Policy)> {
+    let number = |id: &PolicyId| id.to_string().strip_prefix("policy").and_then(|n| n.parse::<usize>().ok());
+    let mut all: Vec<_> = set.policies().map(|p| (number(p.id()).unwrap_or_default() + 1, p)).collect();
+    all.sort_by_key(|(number, _)| *number);
+    all
+}
+
+/// A policy under the name by which decisions are reported: its `@id`, else its text's name and its
+/// number there.
+fn named(text: &PolicyText, (number, policy): (usize, &Policy)) -> Result<Policy, Flaw> {
+    let own = format!("{} policy {number}", text.name);
+    let id = policy.annotation("id").filter(|id| !id.is_empty()).map_or_else(|| own.clone(), str::to_owned);
+    let wrong = |what: String| Err(flaw(text, None, format!("policy {number}: {what}")));
+    if id.len() > 128 || id.chars().any(char::is_control) {
+        return wrong("its @id is longer than 128 bytes or not printable".to_owned());
+    }
+    for (key, value) in policy.annotations() {
+        match (key, value) {
+            ("id" | "description", _) => {}
+            ("decision", "ask") if policy.effect() == Effect::Permit => {}
+            ("decision", "ask") => {
+                return wrong(
+                    "@decision(\"ask\") goes with permit: what is forbidden is not asked about".to_owned(),
+                );
+            }
+            ("decision", other) => {
+                return wrong(format!("@decision({other:?}) is not known; write @decision(\"ask\")"));
+            }
+            (other, _) => {
+                return wrong(format!(
+                    "the annotation @{other} is not known (known: @id, @description, @decision)"
+                ));
+            }
+        }
+    }
+    let about_requests = match policy.action_constraint() {
+        ActionConstraint::Any => false,
+        ActionConstraint::Eq(action) => is_request(&action),
+        ActionConstraint::In(actions) => !actions.is_empty() && actions.iter().all(is_request),
+    };
+    if about_requests && policy.effect() == Effect::Permit {
+        return wrong(
+            "a permit about requests changes nothing, since what is not forbidden is sent; write \
+             `forbid (…) unless { … };`"
+                .to_owned(),
+        );
+    }
+    Ok(policy.new_id(PolicyId::new(id)))
+}
+
+fn is_request(action: &EntityUid) -> bool {
+    action.id().unescaped() == "request"
+}
+
+impl Policies {
+    fn add(&mut self, policy: &Policy) -> Result<(), String> {
+        let twice = || format!("two policies are called {:?}; an @id is for one", policy.id().to_string());
+        self.all.add(policy.clone()).map_err(|_| twice())?;
+        let blind = blinded(policy).map_err(|e| format!("{}: {e}", policy.id()))?;
+        self.hidden.add(blind).map_err(|_| twice())
+    }
+}
+
+/// The policy without the conditions that look at a request.
+fn blinded(policy: &Policy) -> Result<Policy, String> {
+    if policy.effect() == Effect::Permit {
+        return Ok(policy.clone());
+    }
+    let mut json = policy.to_json().map_err(|e| e.to_string())?;
+    if let Some(Value::Array(conditions)) = json.get_mut("conditions") {
+        conditions.retain(|condition| !looks_at_request(condition));
+    }
+    Policy::from_json(Some(policy.id().clone()), json).map_err(|e| e.to_string())
+}
+
+fn looks_at_request(part: &Value) -> bool {
+    match part {
+        Value::Object(fields) => fields.iter().any(|(key, value)| {
+            let is_attribute = key == "attr" && value.as_str().is_some_and(|v| SEEN.contains(&v));
+            is_attribute || looks_at_request(value)
+        }),
+        Value::Array(parts) => parts.iter().any(looks_at_request),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+fn flaw(text: &PolicyText, place: Option<(usize, usize)>, what: String) -> Flaw {
+    Flaw { name: text.name.clone(), place, what }
+}
+
+fn internal(error: &impl fmt::Display) -> Vec<Flaw> {
+    vec![Flaw { name: "schema".to_owned(), place: None, what: error.to_string() }]
+}
+
+/// What Cedar found, with its place.
+fn diagnosed(text: &PolicyText, found: &(impl Diagnostic + ?Sized)) -> Flaw {
+    let offset = found.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
+    let place = offset.and_then(|offset| place(text, offset));
+    let mut what = found.to_string();
+    // A validator's messages begin with an id that is only a number there.
+    if let Some((_, rest)) = what.split_once("`, ").filter(|(id, _)| id.starts_with("for policy `")) {
+        what = rest.to_owned();
+    }
+    if let Some(help) = found.help() {
+        what = format!("{what} ({help})");
+    }
+    flaw(text, place, what)
+}
+
+/// Line and column of an offset in bytes.
+fn place(text: &PolicyText, offset: usize) -> Option<(usize, usize)> {
+    let before = text.text.get(..offset)?;
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Some((line, column))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> PolicyText {
+        PolicyText { name: "work.cedar".to_owned(), text: text.to_owned() }
+    }
+
+    fn said(policy: &str) -> String {
+        let flaws = load(&[text(policy)]).unwrap_err();
+        flaws.iter().map(Flaw::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        for (policy, expected) in [
+            ("permit (principal, action, resource)\nwhen { contex.port == 1 };", "work.cedar:2:8: "),
+            ("permit (principal, action, resource)", "work.cedar:1:"),
+            ("\n\nallow (principal, action, resource);", "work.cedar:3:1: "),
+            (
+                "permit (principal, action == Action::\"connect\", resource) when { context.method == \"GET\" };",
+                "work.cedar:1:66: ",
+            ),
+            ("permit (principal == User::\"me\", action, resource);", "User"),
+            ("permit (principal, action == Action::\"delete\", resource);", "delete"),
+            (
+                "permit (principal, action == Action::\"connect\", resource) when { context.port == \"1\" };",
+                ":1:",
+            ),
+            ("@aks permit (principal, action, resource);", "the annotation @aks is not known"),
+            (
+                "@decision(\"reject\") forbid (principal, action, resource);",
+                "@decision(\"reject\") is not known",
+            ),
+            ("@decision(\"ask\") forbid (principal, action, resource);", "goes with permit"),
+            ("permit (principal, action == Action::\"request\", resource);", "changes nothing"),
+            ("permit (principal == ?principal, action, resource);", "templates"),
+            (
+                "@id(\"a\") permit (principal, action, resource); @id(\"a\") forbid (principal, action, resource);",
+                "two policies",
+            ),
+        ] {
+            let said = said(policy);
+            assert!(said.contains(expected), "{policy}\n{said}");
+        }
+    }
+
+    #[test]
+    fn what_never_applies_is_doubtful() {
+        let policy = "permit (principal, action == Action::\"connect\", resource) when { false };";
+        let (policies, doubtful) = load(&[text(policy)]).unwrap();
+        assert_eq!(policies.len(), 1);
+        assert_eq!(doubtful.len(), 1, "{doubtful:?}");
+    }
+
+    #[test]
+    fn no_text_brings_it_down() {
+        let policy = |when: &str| format!("permit (principal, action, resource) when {{ {when} }};");
+        let nested =
+            |n: usize, open: &str, close: &str| policy(&format!("{}true{}", open.repeat(n), close.repeat(n)));
+        let mut all = Vec::new();
+        for n in [20, 180, 50_000] {
+            all.extend([nested(n, "(", ")"), nested(n, "[", "]"), nested(n, "!", ""), nested(n, "if ", "")]);
+            all.push(policy(&vec!["true"; n].join(" && ")));
+            all.push(policy(&format!("context.port{} == 1", " - 1".repeat(n))));
+            all.push(policy(&format!("context{}", ".port".repeat(n))));
+            all.push(policy(&format!("true {}", "in true ".repeat(n))));
+        }
+        for policy in all {
+            // Refused or taken, in bounded time and stack.
+            if let Ok((policies, _)) = load(&[text(&policy)]) {
+                let _ = policies.connection("main", "a.example", 443);
+            }
+        }
+        assert!(said(&" ".repeat(MAX_POLICY_BYTES + 1)).contains("at most"));
+    }
+}
