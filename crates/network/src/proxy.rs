@@ -90,7 +90,7 @@ pub async fn hear(stream: &mut TcpStream) -> io::Result<Option<Wanted>> {
     }
     let mut bytes = vec![first];
     loop {
-        match request(&bytes) {
+        match heard(&bytes) {
             Heard::Wanted(wanted) => return Ok(Some(wanted)),
             Heard::More => {}
             Heard::Wrong => {
@@ -155,7 +155,7 @@ async fn hear_socks(stream: &mut TcpStream) -> io::Result<Option<Wanted>> {
 
 /// What the first bytes of a connection ask for.
 #[derive(Debug, PartialEq, Eq)]
-enum Heard {
+pub enum Heard {
     /// This.
     Wanted(Wanted),
     /// More bytes are needed to tell.
@@ -164,7 +164,8 @@ enum Heard {
     Wrong,
 }
 
-fn request(bytes: &[u8]) -> Heard {
+/// What a connection to an HTTP proxy asks for, by its first bytes.
+pub fn heard(bytes: &[u8]) -> Heard {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let length = match request.parse(bytes) {
@@ -202,7 +203,8 @@ fn authority(text: &str, default: Option<u16>) -> Option<(String, u16)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']')?;
-            (host, after.strip_prefix(':'))
+            let port = after.strip_prefix(':');
+            (after.is_empty() || port.is_some()).then_some((host, port))?
         }
         None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
     };
@@ -258,7 +260,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     fn wanted(text: &str) -> Option<Wanted> {
-        match request(text.as_bytes()) {
+        match heard(text.as_bytes()) {
             Heard::Wanted(wanted) => Some(wanted),
             Heard::More | Heard::Wrong => None,
         }
@@ -270,13 +272,20 @@ mod tests {
         assert_eq!((said.host.as_str(), said.port, said.manner), ("a.example", 443, Manner::Connect));
         assert_eq!(said.first, b"\x16\x03");
         assert_eq!(wanted("CONNECT [::1]:443 HTTP/1.1\r\n\r\n").unwrap().host, "::1");
-        for wrong in
-            ["a.example", "a.example:0", "a.example:+1", "me@a.example:1", "localhost:1", "a:1", ":1"]
-        {
+        for wrong in [
+            "a.example",
+            "[::1]443",
+            "a.example:0",
+            "a.example:+1",
+            "me@a.example:1",
+            "localhost:1",
+            "a:1",
+            ":1",
+        ] {
             let text = format!("CONNECT {wrong} HTTP/1.1\r\n\r\n");
-            assert_eq!(request(text.as_bytes()), Heard::Wrong, "{wrong}");
+            assert_eq!(heard(text.as_bytes()), Heard::Wrong, "{wrong}");
         }
-        assert_eq!(request(b"CONNECT a.example:443 HTTP/1.1\r\n"), Heard::More);
+        assert_eq!(heard(b"CONNECT a.example:443 HTTP/1.1\r\n"), Heard::More);
     }
 
     #[test]
@@ -295,12 +304,12 @@ mod tests {
         assert!(said.first.starts_with(b"GET /?y HTTP/1.1\r\n") && said.port == 80);
         for wrong in ["/x", "https://a.example/", "http://localhost/", "http://a.example:x/", "*"] {
             let text = format!("GET {wrong} HTTP/1.1\r\nHost: a.example\r\n\r\n");
-            assert_eq!(request(text.as_bytes()), Heard::Wrong, "{wrong}");
+            assert_eq!(heard(text.as_bytes()), Heard::Wrong, "{wrong}");
         }
     }
 
     /// What is heard of an app that says this, and what it is told.
-    async fn heard(said: &[u8]) -> (Option<Wanted>, Vec<u8>) {
+    async fn heard_of(said: &[u8]) -> (Option<Wanted>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut app = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -321,7 +330,7 @@ mod tests {
             (b"\x05\x01\x00\x05\x01\x00\x03\x09192.0.2.1\x00\x50", "192.0.2.1", 80),
             (b"\x05\x01\x00\x05\x01\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x50", "::1", 80),
         ] {
-            let (wanted, told) = heard(said).await;
+            let (wanted, told) = heard_of(said).await;
             let expected = Wanted { host: host.into(), port, manner: Manner::Socks, first: Vec::new() };
             assert_eq!((wanted, told), (Some(expected), vec![5, 0]));
         }
@@ -332,9 +341,9 @@ mod tests {
             (b"\x05\x01\x00\x05\x01\x00\x03\x09localhost\x00\x50", b"\x05\x00\x05\x04\0\x01\0\0\0\0\0\0"),
             (b"\x05\x01\x00\x05\x01", b"\x05\x00"),
         ] {
-            assert_eq!(heard(said).await, (None, told.to_vec()));
+            assert_eq!(heard_of(said).await, (None, told.to_vec()));
         }
-        let (wanted, told) = heard(b"hello proxy\r\n\r\n").await;
+        let (wanted, told) = heard_of(b"hello proxy\r\n\r\n").await;
         assert!(wanted.is_none() && told.starts_with(b"HTTP/1.1 400"));
     }
 
@@ -357,7 +366,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_are_heard_or_not(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = request(&bytes);
+            let _ = heard(&bytes);
         }
     }
 }
