@@ -11,12 +11,16 @@ mod config;
 mod environment;
 #[path = "../../crates/cli/src/failure.rs"]
 mod failure;
+#[path = "../../crates/cli/src/hosts.rs"]
+mod hosts;
 #[path = "../../crates/cli/src/keys.rs"]
 mod keys;
 #[path = "../../crates/cli/src/presets.rs"]
 mod presets;
 #[path = "../../crates/cli/src/project.rs"]
 mod project;
+#[path = "../../crates/cli/src/registries.rs"]
+mod registries;
 #[path = "../../crates/cli/src/request.rs"]
 mod request;
 #[path = "../../crates/cli/src/tools.rs"]

@@ -36,10 +36,11 @@ struct Target {
     max_len: u32,
 }
 
-const TARGETS: [Target; 11] = [
+const TARGETS: [Target; 12] = [
     Target { name: "anchor", max_len: 512 },
     Target { name: "checkpoint", max_len: 512 },
     Target { name: "database", max_len: 256 },
+    Target { name: "http", max_len: 1024 },
     Target { name: "log", max_len: 4096 },
     Target { name: "proc", max_len: 2048 },
     Target { name: "project", max_len: 2048 },

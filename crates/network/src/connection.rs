@@ -16,6 +16,8 @@ use tokio::time::timeout;
 use crate::dns;
 use crate::flows::Way;
 use crate::gateway::{Shared, now};
+use crate::http::visit::{self, Stopped, Visit, differs};
+use crate::http::{farewell, not_allowed};
 use crate::names::{Names, is_fake};
 use crate::policy::Decision;
 use crate::proxy::{self, Manner, Wanted};
@@ -129,7 +131,7 @@ async fn go_through(
         Ok(world) => world,
         Err(error) => {
             match manner.failed(host) {
-                Some(words) => say_farewell(stream, &words).await,
+                Some(words) => farewell(stream, &words).await,
                 None => reset(stream),
             }
             return Err(error.to_string());
@@ -139,18 +141,41 @@ async fn go_through(
     // Neither end waits for more to send.
     let _ = (stream.set_nodelay(true), world.set_nodelay(true));
     match introduce(shared, flow, host, first, &stream, &world).await {
-        Ok(()) => relay::both_ways(shared, flow, &stream, &world).await.map_err(|e| e.to_string()),
-        Err(Introduction::Failed(error)) => Err(error.to_string()),
-        Err(Introduction::Differs { said, first }) => {
+        Ok(Introduced::Relay) => {
+            relay::both_ways(shared, flow, &stream, &world).await.map_err(|e| e.to_string())
+        }
+        Ok(Introduced::Http { first }) => {
+            let visit = Visit { flows: &shared.flows, flow, host, scheme: "http", brokered: &[] };
+            ended(shared, app, flow, (host, port), visit::serve(&visit, stream, world, first).await)
+        }
+        Ok(Introduced::Differs { said, first }) => {
             drop(world);
-            let by = format!("it asked for {host} and then spoke to {said}");
+            let by = differs(host, &said);
             shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
             shared.tell_refused(app, host, port, &by);
             // What the app hears now comes from where it wanted to go.
             refuse(stream, Manner::Redirected, first, host, &by).await;
             Ok(())
         }
+        Err(error) => Err(error.to_string()),
     }
+}
+
+/// Enters how a connection with requests ended.
+fn ended(
+    shared: &Shared,
+    app: &AppName,
+    flow: u64,
+    (host, port): (&str, u16),
+    outcome: Result<(), Stopped>,
+) -> Result<(), String> {
+    if let Err(Stopped::OtherHost { said }) = &outcome {
+        let by = differs(host, said);
+        shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
+        shared.tell_refused(app, host, port, &by);
+        return Ok(());
+    }
+    outcome.map_err(|e| e.to_string())
 }
 
 /// What decides, and whether by the host's own name; or what refuses.
@@ -185,9 +210,11 @@ async fn decide(shared: &Shared, app: &AppName, host: &str, port: u16) -> Result
     }
 }
 
-enum Introduction {
-    /// A socket failed, or a cap is reached.
-    Failed(io::Error),
+enum Introduced {
+    /// The first bytes were passed on; the rest follows unseen.
+    Relay,
+    /// They begin a request. Nothing of it was passed on.
+    Http { first: Vec<u8> },
     /// They are meant for another host.
     Differs { said: String, first: Vec<u8> },
 }
@@ -201,45 +228,45 @@ async fn introduce(
     mut first: Vec<u8>,
     app: &TcpStream,
     world: &TcpStream,
-) -> Result<(), Introduction> {
-    let failed = |e: io::Error| Introduction::Failed(e);
+) -> io::Result<Introduced> {
     let patience = tokio::time::sleep(FIRST_WORDS);
     tokio::pin!(patience);
     while sight::look(&first) == Sight::Unclear {
         tokio::select! {
             biased;
             ready = app.readable() => {
-                ready.map_err(failed)?;
+                ready?;
                 match app.try_read_buf(&mut first) {
                     Ok(0) => break,
                     Ok(_) => {}
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
-                    Err(e) => return Err(failed(e)),
+                    Err(e) => return Err(e),
                 }
             }
             ready = world.readable(), if first.is_empty() => {
-                ready.map_err(failed)?;
-                if !pass_on(shared, flow, world, app).await.map_err(failed)? {
+                ready?;
+                if !pass_on(shared, flow, world, app).await? {
                     break;
                 }
             }
             () = &mut patience, if !first.is_empty() => break,
         }
     }
-    let said = match sight::look(&first) {
-        Sight::Tls { name: Some(name) } => Some(name.to_ascii_lowercase()),
-        Sight::Http { host } => Some(host.unwrap_or_else(|| "nobody by name".to_owned())),
-        Sight::Tls { name: None } | Sight::Unclear | Sight::Other => None,
-    };
-    if let Some(said) = said.filter(|said| said != host) {
-        return Err(Introduction::Differs { said, first });
+    match sight::look(&first) {
+        Sight::Tls { name: Some(name) } if !name.eq_ignore_ascii_case(host) => {
+            return Ok(Introduced::Differs { said: name.to_ascii_lowercase(), first });
+        }
+        Sight::Http => return Ok(Introduced::Http { first }),
+        // What never becomes clear might yet become what would be refused.
+        Sight::Unclear if !first.is_empty() => {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "its first words were never finished"));
+        }
+        Sight::Tls { .. } | Sight::Unclear | Sight::Other => {}
     }
-    write_all(world, &first).await.map_err(failed)?;
-    shared
-        .flows
-        .borrow_mut()
-        .count(flow, Way::Out, first.len() as u64, Instant::now())
-        .map_err(|e| failed(io::Error::other(e)))
+    write_all(world, &first).await?;
+    let count = first.len() as u64;
+    let counted = shared.flows.borrow_mut().count(flow, Way::Out, count, Instant::now());
+    counted.map_err(io::Error::other).map(|()| Introduced::Relay)
 }
 
 /// Passes on what the world says now. False at its end.
@@ -277,7 +304,7 @@ async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 /// or from its first bytes, of which some may have been read.
 async fn refuse(mut stream: TcpStream, manner: Manner, mut first: Vec<u8>, host: &str, by: &str) {
     if let Some(words) = manner.refused(host, by) {
-        return say_farewell(stream, &words).await;
+        return farewell(stream, &words).await;
     }
     let looking = async {
         while sight::look(&first) == Sight::Unclear {
@@ -288,24 +315,12 @@ async fn refuse(mut stream: TcpStream, manner: Manner, mut first: Vec<u8>, host:
         io::Result::Ok(())
     };
     let _ = timeout(LAST_WORDS, looking).await;
-    match sight::look(&first) {
-        Sight::Tls { .. } => say_farewell(stream, &TLS_DENIED).await,
-        Sight::Http { .. } => say_farewell(stream, &proxy::http_refusal(host, by)).await,
-        Sight::Unclear | Sight::Other => reset(stream),
-    }
-}
-
-/// Says a last word and ends the connection.
-async fn say_farewell(mut stream: TcpStream, words: &[u8]) {
-    let farewell = async {
-        stream.write_all(words).await?;
-        stream.shutdown().await?;
-        // What the app still sends is read, or its system would throw the answer away.
-        let mut rest = [0; 4096];
-        while stream.read(&mut rest).await? > 0 {}
-        io::Result::Ok(())
+    let words = match sight::look(&first) {
+        Sight::Tls { .. } => TLS_DENIED.to_vec(),
+        Sight::Http => not_allowed(host, by),
+        Sight::Unclear | Sight::Other => return reset(stream),
     };
-    let _ = timeout(LAST_WORDS, farewell).await;
+    farewell(stream, &words).await;
 }
 
 /// Ends a connection at once.

@@ -20,6 +20,7 @@ mod connection;
 pub mod dns;
 pub mod flows;
 pub mod gateway;
+pub mod http;
 pub mod link;
 pub mod names;
 pub mod policy;
@@ -27,6 +28,7 @@ pub mod proxy;
 pub mod questions;
 mod relay;
 pub mod route;
+pub mod secret;
 pub mod sight;
 
 use std::io;

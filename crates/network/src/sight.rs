@@ -1,12 +1,11 @@
 //! What a connection's first bytes say of the host they are meant for.
 
 use rustls::server::Acceptor;
-use sessile_model::network::host_name;
 
 /// Most bytes looked at: a ClientHello with post-quantum key shares and tickets fits.
 pub const MOST: usize = 32 << 10;
-/// Most header lines of a request that are looked at.
-const MAX_HEADERS: usize = 128;
+/// Most bytes of a method.
+const MAX_METHOD: usize = 32;
 
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +17,8 @@ pub enum Sight {
         /// The name.
         name: Option<String>,
     },
-    /// HTTP/1, with the host that the request is for (RFC 9112, section 3.2).
-    Http {
-        /// The name or address, without a port; `None` when none is said.
-        host: Option<String>,
-    },
+    /// HTTP/1, in order or not.
+    Http,
     /// Neither, or broken.
     Other,
 }
@@ -33,8 +29,7 @@ pub fn look(bytes: &[u8]) -> Sight {
         None => Sight::Unclear,
         // A TLS record of type handshake (RFC 8446, section 5.1).
         Some(0x16) => look_at_tls(bytes),
-        Some(first) if first.is_ascii_uppercase() => look_at_http(bytes),
-        Some(_) => Sight::Other,
+        Some(_) => look_at_http(bytes),
     }
 }
 
@@ -53,34 +48,31 @@ fn look_at_tls(bytes: &[u8]) -> Sight {
     }
 }
 
+/// A request, if its first line says so; whether the rest is sound is for who reads it. What some
+/// servers put up with (empty lines before it, tabs, a bare LF) does not make it anything else.
 fn look_at_http(bytes: &[u8]) -> Sight {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(bytes) {
-        Ok(httparse::Status::Complete(_)) => {
-            let mut named = request.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("host"));
-            let host = named.next().and_then(|h| std::str::from_utf8(h.value).ok());
-            if named.next().is_some() {
-                return Sight::Http { host: None };
-            }
-            // The absolute form wins over the header (RFC 9112, section 3.2.2).
-            let target = request.path.and_then(|path| path.strip_prefix("http://"));
-            let authority = target.map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
-            Sight::Http { host: authority.or(host).and_then(host_of) }
+    let begin = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
+    let bytes = bytes.get(begin..).unwrap_or_default();
+    let end = bytes.iter().position(|b| *b == b'\n');
+    let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+    let method = line.iter().position(|b| !is_token(*b)).unwrap_or(line.len());
+    let text = line.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\t' | b'\r'));
+    let behind = line.get(method).is_none_or(|b| matches!(b, b' ' | b'\t'));
+    match end {
+        None if text && behind && method <= MAX_METHOD && line.len() < MOST => Sight::Unclear,
+        None => Sight::Other,
+        Some(_) => {
+            let line = line.trim_ascii_end();
+            let last = line.rsplit(|b| matches!(b, b' ' | b'\t')).next().unwrap_or_default();
+            let version = last.get(..7).is_some_and(|v| v.eq_ignore_ascii_case(b"HTTP/1."));
+            if method > 0 && version && last.len() < line.len() { Sight::Http } else { Sight::Other }
         }
-        Ok(httparse::Status::Partial) if bytes.len() < MOST => Sight::Unclear,
-        Ok(httparse::Status::Partial) | Err(_) => Sight::Other,
     }
 }
 
-/// The host of an authority, as rules have it.
-fn host_of(authority: &str) -> Option<String> {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next()?,
-        None => authority.split(':').next()?,
-    };
-    let address = host.parse::<std::net::IpAddr>().ok().map(|a| a.to_string());
-    address.or_else(|| host_name(host))
+/// Bytes of a method (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -118,22 +110,18 @@ mod tests {
     }
 
     #[test]
-    fn a_request_says_the_host() {
-        let host = |h: &str| Sight::Http { host: Some(h.into()) };
-        assert_eq!(http("GET / HTTP/1.1\r\nHost: A.Example:80\r\n\r\n"), host("a.example"));
-        assert_eq!(http("GET / HTTP/1.1\r\nhost: [2001:db8::1]:80\r\n\r\n"), host("2001:db8::1"));
-        assert_eq!(http("GET http://b.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n"), host("b.example"));
-        for unsaid in [
-            "GET / HTTP/1.0\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
-        ] {
-            assert_eq!(http(unsaid), Sight::Http { host: None }, "{unsaid}");
+    fn a_request_is_seen_by_its_first_line() {
+        for request in
+            ["GET / HTTP/1.1\r\n", "get / HTTP/1.1\r\n", "\r\n\nGET / HTTP/1.1\n", "X-Y\t/\thttp/1.0 \r\n"]
+        {
+            assert_eq!(http(request), Sight::Http, "{request:?}");
+            for cut in 0..request.trim_end().len() {
+                assert_eq!(http(&request[..cut]), Sight::Unclear, "{request:?} {cut}");
+            }
         }
-        assert_eq!(http("GET / HTTP/1.1\r\nHost: a"), Sight::Unclear);
-        assert_eq!(http("SSH-2.0-x\r\n"), Sight::Other);
-        assert_eq!(look(b"\x00"), Sight::Other);
-        assert_eq!(look(b""), Sight::Unclear);
+        for other in ["SSH-2.0-x\r\n", "PRI * HTTP/2.0\r\n", "HTTP/1.1\r\n", "EHLO a\r\n", "a\0", "\0"] {
+            assert_eq!(http(other), Sight::Other, "{other:?}");
+        }
     }
 
     proptest! {

@@ -1,0 +1,124 @@
+//! Whole connections between an app and a host, over pipes in memory.
+
+use sessile_model::network::NetworkLimits;
+use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
+
+use super::*;
+
+struct Talk {
+    /// What the host was sent.
+    asked: String,
+    /// What the app was answered.
+    answered: String,
+    outcome: Result<(), Stopped>,
+}
+
+/// An app that says all this at once, and a host that says that at once.
+async fn talk(says: &str, host_says: &str, brokered: &[Brokered<'_>]) -> Talk {
+    let (app, mut app_end) = duplex(1 << 20);
+    let (world, mut world_end) = duplex(1 << 20);
+    world_end.write_all(host_says.as_bytes()).await.unwrap();
+    world_end.shutdown().await.unwrap();
+    let flows = RefCell::new(Flows::new(NetworkLimits::default()));
+    let visit = Visit { flows: &flows, flow: 0, host: "a.example", scheme: "http", brokered };
+    // The app has said all it has to say.
+    let mut answered = String::new();
+    let outcome = {
+        let reading = async {
+            app_end.shutdown().await.unwrap();
+            app_end.read_to_string(&mut answered).await.unwrap();
+        };
+        tokio::join!(serve(&visit, app, world, says.as_bytes().to_vec()), reading).0
+    };
+    Talk { asked: all(world_end).await, answered, outcome }
+}
+
+async fn all(mut from: DuplexStream) -> String {
+    let mut text = String::new();
+    from.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn get(path: &str, host: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn every_request_of_a_connection_is_judged() {
+    let says = [get("/1", "a.example"), get("/2", "a.example"), get("/3", "b.example")].concat();
+    let talk = talk(&says, &OK.repeat(3), &[]).await;
+    assert_eq!(talk.asked, [get("/1", "a.example"), get("/2", "a.example")].concat());
+    assert!(talk.answered.starts_with(&OK.repeat(2)), "{}", talk.answered);
+    assert!(talk.answered.contains("403 Forbidden") && talk.answered.contains("spoke to b.example"));
+    assert!(matches!(talk.outcome, Err(Stopped::OtherHost { .. })), "{:?}", talk.outcome);
+}
+
+#[tokio::test]
+async fn a_request_in_the_shadow_of_another_does_not_reach_the_host() {
+    let hidden = get("/hidden", "b.example");
+    for lines in [
+        format!("Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{hidden}", hidden.len()),
+        format!("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n{hidden}"),
+        format!("Transfer-Encoding: chunked\r\n\r\n0\n\n{hidden}"),
+        format!("Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"),
+        format!("Content-Length: 0\r\n\r\n{hidden}"),
+        format!("\r\n\r\n\r\n{hidden}"),
+    ] {
+        let says = format!("POST /x HTTP/1.1\r\nHost: a.example\r\n{lines}");
+        let talk = talk(&says, &OK.repeat(3), &[]).await;
+        assert!(!talk.asked.contains("hidden"), "{says:?} became {:?}", talk.asked);
+        assert!(talk.outcome.is_err(), "{says:?}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_pass_whole_and_chunks_are_made_anew() {
+    let says = "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n\
+                5;x=y\r\nhello\r\n0\r\nX-T: secret\r\n\r\n";
+    let answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                  3\r\nabc\r\n0\r\n\r\n";
+    let talk = talk(says, answer, &[]).await;
+    assert!(talk.asked.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n"), "{}", talk.asked);
+    assert_eq!(talk.answered, answer);
+    talk.outcome.unwrap();
+}
+
+#[tokio::test]
+async fn a_credential_goes_out_and_does_not_come_back() {
+    let secret = Secret::new(b"Bearer s3cret".to_vec());
+    let brokered = [Brokered { header: "Authorization", value: &secret }];
+    let says = "GET / HTTP/1.1\r\nHost: a.example\r\nauthorization: mine\r\nAUTHORIZATION: two\r\n\r\n";
+    let answer = "HTTP/1.1 200 OK\r\nAuthorization: Bearer s3cret\r\nX-Echo: got s3cret\r\n\
+                  X-All: Bearer s3cret\r\nContent-Length: 0\r\n\r\n";
+    let talk = talk(&says.repeat(2), &answer.repeat(2), &brokered).await;
+    assert_eq!(talk.asked.matches("Authorization: Bearer s3cret\r\n").count(), 2, "{}", talk.asked);
+    assert!(!talk.asked.contains("mine") && !talk.asked.contains("two"));
+    assert!(!talk.answered.contains("s3cret") && talk.answered.contains("X-Echo: got -\r\n"));
+    let trace = "TRACE / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let talk = super::tests::talk(trace, OK, &brokered).await;
+    assert!(talk.answered.contains("400 Bad Request") && talk.asked.is_empty(), "{}", talk.answered);
+}
+
+#[tokio::test]
+async fn a_websocket_becomes_a_relay() {
+    let says = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nraw\0";
+    let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x01back";
+    let upgraded = talk(says, answer, &[]).await;
+    assert!(upgraded.asked.ends_with("\r\n\r\nraw\0"), "{:?}", upgraded.asked);
+    assert!(upgraded.answered.ends_with("\r\n\r\n\x01back"), "{:?}", upgraded.answered);
+    // Nobody asked for it.
+    let talk = talk(&get("/", "a.example"), answer, &[]).await;
+    assert!(talk.answered.contains("502 Bad Gateway"), "{}", talk.answered);
+}
+
+#[tokio::test]
+async fn a_response_that_might_be_read_in_two_ways_is_not_passed_on() {
+    let both = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok";
+    for answer in [both, "HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "ICY 200 OK\r\n\r\n"] {
+        let talk = talk(&get("/", "a.example"), answer, &[]).await;
+        assert!(talk.answered.contains("502 Bad Gateway"), "{answer}: {}", talk.answered);
+        assert!(matches!(talk.outcome, Err(Stopped::Response(_))));
+    }
+}
