@@ -73,6 +73,8 @@ fn evidence(text: &str) {
         storage_device: 1,
         storage_noswap: true,
         grants: &[],
+        capture: None,
+        rules: None,
     };
     for property in Property::ALL {
         let status = verify(property, &inputs);

@@ -15,6 +15,8 @@ mod failure;
 mod hosts;
 #[path = "../../crates/cli/src/keys.rs"]
 mod keys;
+#[path = "../../crates/cli/src/policies.rs"]
+mod policies;
 #[path = "../../crates/cli/src/presets.rs"]
 mod presets;
 #[path = "../../crates/cli/src/project.rs"]

@@ -30,5 +30,10 @@ pub fn run() -> Result<()> {
         "-D",
         "warnings",
     ]))?;
+    // A workspace of its own, which nothing else builds.
+    match fuzz::compiler() {
+        true => command::run(fuzz::cargo("check").args(["--bins", "--locked"]))?,
+        false => eprintln!("skipped: the fuzz targets, which need a C++ compiler"),
+    }
     test::run(&[])
 }

@@ -36,12 +36,13 @@ struct Target {
     max_len: u32,
 }
 
-const TARGETS: [Target; 12] = [
+const TARGETS: [Target; 13] = [
     Target { name: "anchor", max_len: 512 },
     Target { name: "checkpoint", max_len: 512 },
     Target { name: "database", max_len: 256 },
     Target { name: "http", max_len: 1024 },
     Target { name: "log", max_len: 4096 },
+    Target { name: "policy", max_len: 512 },
     Target { name: "proc", max_len: 2048 },
     Target { name: "project", max_len: 2048 },
     Target { name: "receipt", max_len: 4096 },
@@ -113,8 +114,13 @@ pub fn cargo(subcommand: &str) -> Command {
     cargo
 }
 
+/// Whether there is what builds libFuzzer.
+pub fn compiler() -> bool {
+    std::env::var_os("CXX").is_some() || command::find("c++").is_some()
+}
+
 fn build(targets: &[&Target]) -> Result<()> {
-    if std::env::var_os("CXX").is_none() && command::find("c++").is_none() {
+    if !compiler() {
         bail!(
             "missing: a C++ compiler, which builds libFuzzer. On Debian: apt-get install g++. \
              One that is not called c++ is named by CXX."

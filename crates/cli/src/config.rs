@@ -62,6 +62,8 @@ pub struct RunDefaults {
     pub ask: Vec<HostArgument>,
     /// See `--deny`, added to those of the command line.
     pub deny: Vec<HostArgument>,
+    /// See `--policy`, read before those of the command line.
+    pub policy: Vec<PathBuf>,
     /// What becomes of hosts that no rule names: `"ask"` or `"deny"`.
     pub unknown: Option<Unknown>,
     /// Names of variables to pass on where they are set.
@@ -148,6 +150,8 @@ impl RunDefaults {
         mount.extend(self.mount);
         let mut env_file = base.env_file;
         env_file.extend(self.env_file);
+        let mut policy = base.policy;
+        policy.extend(self.policy);
         Self {
             project: self.project.or(base.project),
             allow_hooks: self.allow_hooks.or(base.allow_hooks),
@@ -160,6 +164,7 @@ impl RunDefaults {
             mount,
             env: joined(base.env, self.env),
             env_file,
+            policy,
             memory: self.memory.or(base.memory),
             cpu: self.cpu.or(base.cpu),
             pids: self.pids.or(base.pids),

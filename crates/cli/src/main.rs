@@ -19,6 +19,7 @@ mod failure;
 mod hosts;
 mod keys;
 mod output;
+mod policies;
 mod presets;
 mod project;
 mod registries;

@@ -17,9 +17,9 @@ use crate::config::{Config, ProjectDefault, RunDefaults};
 use crate::environment::{self, EnvArgument};
 use crate::failure::Failure;
 use crate::hosts::{self, HostArgument};
-use crate::presets;
 use crate::project::{ProjectArgument, Surroundings, utf8};
 use crate::tools;
+use crate::{policies, presets};
 
 /// What a session is to be, as `run` takes it.
 #[derive(Clone, Debug, Default, Args)]
@@ -79,6 +79,9 @@ pub struct SessionOptions {
     /// A host it may not reach
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
     pub deny: Vec<HostArgument>,
+    /// A file of policies in Cedar (see `sessile policy --help`)
+    #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
+    pub policy: Vec<PathBuf>,
     /// Deny hosts that no rule names, instead of asking
     #[arg(long, help_heading = "What it may reach")]
     pub no_questions: bool,
@@ -290,7 +293,11 @@ pub fn build(
     let Given { mounts, bins, env: mut tool_env, hosts, mut notices } = given;
     tool_env.extend(tools::path_variable(&bins));
     let env = environment::merged([tool_env, given_environment(options, &defaults, &mut notices)?]);
-    let network = chosen_network(options, &defaults, &hosts, (config, place))?;
+    let mut network = chosen_network(options, &defaults, &hosts, (config, place))?;
+    let files: Vec<PathBuf> = defaults.policy.iter().chain(&options.policy).cloned().collect();
+    let (policies, doubtful) = policies::read(&files, &place.folder, &place.home)?;
+    network.policies = policies;
+    notices.extend(doubtful);
     let mut labels = defaults.labels;
     labels.extend(options.labels.iter().map(|Label(k, v)| (k.clone(), v.clone())));
     let mut accept_weaker = defaults.accept_weaker;
@@ -384,6 +391,7 @@ fn chosen_network(
             bytes: options.net_bytes,
             rate: options.net_rate,
         },
+        policies: Vec::new(),
     })
 }
 

@@ -40,6 +40,11 @@ pub fn folders() -> Result<Folders, Failure> {
     Folders::of_process().map_err(|e| unusable(&e))
 }
 
+/// The caller's home, where the environment names one.
+pub fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from)
+}
+
 /// The configuration file's path.
 ///
 /// # Errors

@@ -118,6 +118,10 @@ fn network(network: &Network) -> Result<(), Problem> {
     if network.limits.connections == Some(0) {
         return Err(bad("no connections at all: that is the route none"));
     }
+    if let Err(flaws) = sessile_policy::load(&network.policies) {
+        let all: Vec<String> = flaws.iter().map(ToString::to_string).collect();
+        return Err(bad(all.join("\n")).hint("`sessile policy schema` shows what policies may speak of"));
+    }
     match network.route {
         Route::Tor => Err(Problem::new(ProblemKind::Unsupported, "the route tor is not there yet")
             .hint("socks5://127.0.0.1:9050 goes by a tor that runs already")),

@@ -55,6 +55,7 @@ impl Keeper {
                 | Grant::Env { .. }
                 | Grant::Export { .. }
                 | Grant::Host { .. }
+                | Grant::Policy { .. }
                 | Grant::Port { .. }
                 | Grant::Applied { .. } => None,
             });

@@ -1,7 +1,9 @@
 //! Messages between a keeper and its session's gateway.
 //!
 //! A SEQPACKET socket; every packet is one JSON message of at most [`MAX_PACKET`] bytes, an
-//! [`Order`] from the keeper or a [`Report`] from the gateway. The keeper's end is kept by the
+//! [`Order`] from the keeper or a [`Report`] from the gateway. A longer order lies in a memory file
+//! of at most [`MAX_ORDER`] bytes, which comes along as the only descriptor of a packet
+//! [`ENCLOSED`]; such an order has no further descriptors. The keeper's end is kept by the
 //! anchor, so the gateway goes on while a keeper is replaced. Receivers ignore messages that they
 //! do not know. Version [`VERSION`].
 
@@ -15,6 +17,10 @@ use crate::network::Network;
 pub const VERSION: u32 = 1;
 /// Largest packet.
 pub const MAX_PACKET: usize = 64 << 10;
+/// A packet whose message lies in the memory file that comes along.
+pub const ENCLOSED: &[u8] = b"@";
+/// Largest order, in a memory file.
+pub const MAX_ORDER: usize = 4 << 20;
 /// Most flows in one [`Report::Flows`].
 pub const FLOWS_PER_PACKET: usize = 64;
 

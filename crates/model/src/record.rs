@@ -124,6 +124,12 @@ pub enum Grant {
         /// to be kept.
         target: Option<String>,
     },
+    /// A file of policies that decide where it may go.
+    Policy {
+        /// The file's name, without its folder; dropped at the close unless the record was to be
+        /// kept.
+        name: Option<String>,
+    },
     /// A port of an app that is published on the host's loopback.
     Port {
         /// The app.
@@ -155,6 +161,7 @@ impl Grant {
             Self::Mount { writable, .. } => Self::Mount { source: None, target: None, writable },
             Self::Tools { .. } => Self::Tools { path: None },
             Self::Host { .. } => Self::Host { target: None },
+            Self::Policy { .. } => Self::Policy { name: None },
             kept @ (Self::Env { .. } | Self::Port { .. } | Self::Export { .. } | Self::Applied { .. }) => {
                 kept
             }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::dns;
 use crate::flows::Way;
 use crate::gateway::{Shared, now};
-use crate::http::visit::{self, Stopped, Visit, differs};
+use crate::http::visit::{self, Judge, Stopped, Visit, differs};
 use crate::http::{farewell, not_allowed};
 use crate::names::{Names, is_fake};
 use crate::policy::Decision;
@@ -140,17 +140,17 @@ async fn go_through(
     stream.write_all(manner.reached()).await.map_err(|e| e.to_string())?;
     // Neither end waits for more to send.
     let _ = (stream.set_nodelay(true), world.set_nodelay(true));
-    match introduce(shared, flow, host, first, &stream, &world).await {
+    match introduce(shared, (app, flow, host, port), first, &stream, &world).await {
         Ok(Introduced::Relay) => {
             relay::both_ways(shared, flow, &stream, &world).await.map_err(|e| e.to_string())
         }
         Ok(Introduced::Http { first }) => {
-            let visit = Visit { flows: &shared.flows, flow, host, scheme: "http", brokered: &[] };
+            let judge = Judge { policy: &shared.policy, app, port };
+            let visit = Visit { flows: &shared.flows, flow, host, scheme: "http", brokered: &[], judge };
             ended(shared, app, flow, (host, port), visit::serve(&visit, stream, world, first).await)
         }
-        Ok(Introduced::Differs { said, first }) => {
+        Ok(Introduced::Refused { by, first }) => {
             drop(world);
-            let by = differs(host, &said);
             shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
             shared.tell_refused(app, host, port, &by);
             // What the app hears now comes from where it wanted to go.
@@ -175,12 +175,16 @@ fn ended(
         shared.tell_refused(app, host, port, &by);
         return Ok(());
     }
+    if let Err(Stopped::Forbidden { by }) = &outcome {
+        // The connection was allowed, and others of its requests may have been.
+        shared.tell_refused(app, host, port, by);
+    }
     outcome.map_err(|e| e.to_string())
 }
 
 /// What decides, and whether by the host's own name; or what refuses.
 async fn decide(shared: &Shared, app: &AppName, host: &str, port: u16) -> Result<(String, bool), String> {
-    match shared.policy.borrow().decide(host, port) {
+    match shared.policy.borrow().decide(app, host, port) {
         Decision::Allow { by, by_name } => return Ok((by, by_name)),
         Decision::Deny { by } => return Err(by),
         Decision::Ask => {}
@@ -215,16 +219,15 @@ enum Introduced {
     Relay,
     /// They begin a request. Nothing of it was passed on.
     Http { first: Vec<u8> },
-    /// They are meant for another host.
-    Differs { said: String, first: Vec<u8> },
+    /// They are meant for another host, or hide what a policy would look at.
+    Refused { by: String, first: Vec<u8> },
 }
 
 /// Passes on the app's first bytes once it is clear that they are meant for the host that was
 /// asked for. What the host says before is passed on meanwhile: in some protocols it speaks first.
 async fn introduce(
     shared: &Shared,
-    flow: u64,
-    host: &str,
+    (of, flow, host, port): (&AppName, u64, &str, u16),
     mut first: Vec<u8>,
     app: &TcpStream,
     world: &TcpStream,
@@ -252,9 +255,10 @@ async fn introduce(
             () = &mut patience, if !first.is_empty() => break,
         }
     }
-    match sight::look(&first) {
+    let sight = sight::look(&first);
+    match &sight {
         Sight::Tls { name: Some(name) } if !name.eq_ignore_ascii_case(host) => {
-            return Ok(Introduced::Differs { said: name.to_ascii_lowercase(), first });
+            return Ok(Introduced::Refused { by: differs(host, &name.to_ascii_lowercase()), first });
         }
         Sight::Http => return Ok(Introduced::Http { first }),
         // What never becomes clear might yet become what would be refused.
@@ -262,6 +266,13 @@ async fn introduce(
             return Err(io::Error::new(io::ErrorKind::TimedOut, "its first words were never finished"));
         }
         Sight::Tls { .. } | Sight::Unclear | Sight::Other => {}
+    }
+    let tls = matches!(sight, Sight::Tls { .. });
+    if let Some(by) = shared.policy.borrow().forbids_unseen(of, host, port, tls) {
+        return Ok(Introduced::Refused {
+            by: format!("{by} is about requests, and these cannot be seen"),
+            first,
+        });
     }
     write_all(world, &first).await?;
     let count = first.len() as u64;

@@ -105,10 +105,18 @@ pub async fn serve(link: Link) -> io::Result<()> {
             return Err(io::Error::other(cause));
         }
     };
+    let limits = network.limits;
+    let policy = match Policy::new(network) {
+        Ok(policy) => policy,
+        Err(cause) => {
+            link.tell(&Report::Failed { cause: cause.clone() }).await;
+            return Err(io::Error::other(cause));
+        }
+    };
     let (reports, mut outgoing) = mpsc::channel(REPORTS);
     let shared = Rc::new(Shared {
-        flows: RefCell::new(Flows::new(network.limits)),
-        policy: RefCell::new(Policy::new(network)),
+        flows: RefCell::new(Flows::new(limits)),
+        policy: RefCell::new(policy),
         questions: RefCell::default(),
         route,
         pipes: Pipes::default(),

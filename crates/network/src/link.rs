@@ -1,13 +1,15 @@
 //! The gateway's end of the socket to its keeper.
 
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags, recvmsg, sendmsg,
 };
-use sessile_model::gateway::{MAX_PACKET, Order, Report};
+use sessile_model::gateway::{ENCLOSED, MAX_ORDER, MAX_PACKET, Order, Report};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
@@ -41,8 +43,15 @@ impl Link {
             if length == 0 {
                 return Ok(None);
             }
+            let packet = bytes.get(..length).unwrap_or_default();
+            if packet == ENCLOSED {
+                match fds.into_iter().next().map(enclosed).transpose()? {
+                    Some(Ok(order)) => return Ok(Some((order, Vec::new()))),
+                    Some(Err(_)) | None => continue,
+                }
+            }
             // What does not parse comes from a later version, or is a mistake of ours: not obeyed.
-            if let Ok(order) = serde_json::from_slice(bytes.get(..length).unwrap_or_default()) {
+            if let Ok(order) = serde_json::from_slice(packet) {
                 return Ok(Some((order, fds)));
             }
         }
@@ -60,6 +69,15 @@ impl Link {
         let sent = self.0.async_io(Interest::WRITABLE, send);
         let _ = tokio::time::timeout(std::time::Duration::from_millis(200), sent).await;
     }
+}
+
+/// An order that lies in a memory file.
+fn enclosed(file: OwnedFd) -> io::Result<serde_json::Result<Order>> {
+    let file = File::from(file);
+    let length = file.metadata()?.len().min(MAX_ORDER as u64);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(MAX_ORDER)];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(serde_json::from_slice(&bytes))
 }
 
 fn receive(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use sessile_model::AppName;
 use sessile_model::api::Verdict;
 use sessile_model::network::{HOST_NAME, HostPattern, Network, Target, Unknown};
+use sessile_policy::{Opinion, Policies, Request};
 
 use crate::addresses::{Place, place};
 
@@ -28,7 +30,18 @@ pub enum Decision {
     Ask,
 }
 
-/// A session's rules, and what was answered for good.
+/// What a rule or a policy says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Said {
+    effect: Effect,
+    by: String,
+    by_name: bool,
+}
+
+/// A session's rules and policies, and what was answered for good.
+///
+/// What a policy forbids is denied, whatever else is said. Where a policy and a rule are both about
+/// a connection the stricter counts; where one of them is, it.
 ///
 /// Of the rules that are about a host and port the most specific decides: one host before hosts
 /// below a name, a longer name before a shorter one, a port before none. Among equals `deny` wins
@@ -36,13 +49,14 @@ pub enum Decision {
 #[derive(Debug, Default)]
 pub struct Policy {
     rules: Network,
+    policies: Policies,
     answered: HashMap<(String, u16), Verdict>,
 }
 
 /// The order among rules that are about the same connection.
 type Weight = (u8, usize, bool, u8);
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Effect {
     Allow = 0,
     Ask = 1,
@@ -50,9 +64,15 @@ enum Effect {
 }
 
 impl Policy {
-    /// These rules.
-    pub fn new(rules: Network) -> Self {
-        Self { rules, answered: HashMap::new() }
+    /// These rules and policies.
+    ///
+    /// # Errors
+    /// What is wrong with a policy.
+    pub fn new(mut rules: Network) -> Result<Self, String> {
+        let texts = std::mem::take(&mut rules.policies);
+        let (policies, _) = sessile_policy::load(&texts)
+            .map_err(|flaws| flaws.first().map(ToString::to_string).unwrap_or_default())?;
+        Ok(Self { rules, policies, answered: HashMap::new() })
     }
 
     /// Remembers an answer for the rest of the session.
@@ -60,29 +80,37 @@ impl Policy {
         self.answered.insert((host.to_owned(), port), verdict);
     }
 
-    /// What is to become of a connection to a host: a name in lower case, or an address.
-    pub fn decide(&self, host: &str, port: u16) -> Decision {
-        let address: Option<IpAddr> = host.parse().ok();
+    /// What is to become of a connection of an app to a host: a name in lower case, or an address.
+    pub fn decide(&self, app: &AppName, host: &str, port: u16) -> Decision {
+        let opinion = match self.policies.connection(app.as_str(), host, port) {
+            Opinion::Deny { by } => return Decision::Deny { by },
+            Opinion::Silent => None,
+            Opinion::Allow { by, by_name } => Some(Said { effect: Effect::Allow, by, by_name }),
+            Opinion::Ask { by, by_name } => Some(Said { effect: Effect::Ask, by, by_name }),
+        };
         if let Some(verdict) = self.answered.get(&(host.to_owned(), port)) {
             return match verdict {
                 Verdict::Allow => Decision::Allow { by: "answered: always".to_owned(), by_name: true },
                 Verdict::Deny => Decision::Deny { by: "answered: always".to_owned() },
             };
         }
-        let strongest = self.strongest(host, port);
-        let is_named = strongest.is_some_and(|(_, target)| target.is_exact());
-        let decided = match strongest {
-            Some((Effect::Allow, target)) => {
-                Decision::Allow { by: format!("allow {target}"), by_name: is_named }
-            }
-            Some((Effect::Deny, target)) => Decision::Deny { by: format!("deny {target}") },
-            Some((Effect::Ask, _)) => Decision::Ask,
+        let rule = self.strongest(host, port).map(|(effect, target)| Said {
+            effect,
+            by: format!("{} {target}", effect.word()),
+            by_name: target.is_exact(),
+        });
+        let is_named = [&opinion, &rule].into_iter().flatten().any(|said| said.by_name);
+        // Among equals the rule, which is nearer at hand.
+        let decided = match opinion.into_iter().chain(rule).max_by_key(|said| said.effect) {
+            Some(Said { effect: Effect::Allow, by, .. }) => Decision::Allow { by, by_name: is_named },
+            Some(Said { effect: Effect::Deny, by, .. }) => Decision::Deny { by },
+            Some(Said { effect: Effect::Ask, .. }) => Decision::Ask,
             None => match self.rules.unknown {
                 Unknown::Ask => Decision::Ask,
                 Unknown::Deny => Decision::Deny { by: "no rule allows it".to_owned() },
             },
         };
-        match address.map(place) {
+        match host.parse::<IpAddr>().ok().map(place) {
             // Nobody is asked about addresses that only a rule may open.
             Some(Place::Near | Place::Private) if !is_named => {
                 Decision::Deny { by: "private addresses need a rule that names them".to_owned() }
@@ -92,6 +120,16 @@ impl Policy {
             },
             Some(_) | None => decided,
         }
+    }
+
+    /// The policy that forbids a request over a connection that may be made.
+    pub fn forbids(&self, app: &AppName, host: &str, port: u16, request: Request<'_>) -> Option<String> {
+        denied(self.policies.request(app.as_str(), host, port, request))
+    }
+
+    /// The policy that would have to look at requests which cannot be seen.
+    pub fn forbids_unseen(&self, app: &AppName, host: &str, port: u16, tls: bool) -> Option<String> {
+        denied(self.policies.unseen(app.as_str(), host, port, tls))
     }
 
     fn strongest(&self, host: &str, port: u16) -> Option<(Effect, &Target)> {
@@ -107,6 +145,23 @@ impl Policy {
     }
 }
 
+impl Effect {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+fn denied(opinion: Opinion) -> Option<String> {
+    match opinion {
+        Opinion::Deny { by } => Some(by),
+        Opinion::Silent | Opinion::Allow { .. } | Opinion::Ask { .. } => None,
+    }
+}
+
 fn weight(effect: Effect, target: &Target) -> Weight {
     let (kind, length) = match &target.host {
         HostPattern::Any => (0, 0),
@@ -119,6 +174,7 @@ fn weight(effect: Effect, target: &Target) -> Weight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sessile_model::network::PolicyText;
 
     fn policy(allow: &[&str], ask: &[&str], deny: &[&str], unknown: Unknown) -> Policy {
         let targets = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect();
@@ -129,10 +185,11 @@ mod tests {
             unknown,
             ..Network::default()
         })
+        .unwrap()
     }
 
     fn said(policy: &Policy, host: &str, port: u16) -> String {
-        match policy.decide(host, port) {
+        match policy.decide(&AppName::main(), host, port) {
             Decision::Allow { by, by_name } => format!("{by} {by_name}"),
             Decision::Deny { by } => by,
             Decision::Ask => "ask".to_owned(),
@@ -194,5 +251,43 @@ mod tests {
         assert_eq!(said(&p, "a.example", 443), "answered: always true");
         assert_eq!(said(&p, "a.example", 80), "ask");
         assert_eq!(said(&p, "b.example", 443), "answered: always");
+    }
+
+    #[test]
+    fn where_rules_and_policies_both_speak_the_stricter_counts() {
+        let text = r#"
+            @id("no") forbid (principal, action, resource in Host::"bad.example");
+            @id("yes") permit (principal, action, resource in Host::"good.example");
+            @id("ask") @decision("ask") permit (principal, action, resource in Host::"new.example");
+            @id("lan") permit (principal, action, resource == Host::"10.0.0.5");
+            @id("net") permit (principal, action, resource)
+            when { resource has address && resource.address.isInRange(ip("10.0.0.0/8")) };
+        "#;
+        let targets = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect();
+        let mut p = Policy::new(Network {
+            allow: targets(&["a.bad.example", "a.new.example", "mine.example"]),
+            ask: targets(&["ask.good.example"]),
+            deny: targets(&["deny.good.example", "deny.new.example"]),
+            unknown: Unknown::Deny,
+            policies: vec![PolicyText { name: "work.cedar".into(), text: text.into() }],
+            ..Network::default()
+        })
+        .unwrap();
+        p.remember("x.bad.example", 1, Verdict::Allow);
+        for (host, expected) in [
+            ("a.bad.example", "policy no"),
+            ("x.bad.example", "policy no"),
+            ("good.example", "policy yes false"),
+            ("ask.good.example", "ask"),
+            ("deny.good.example", "deny deny.good.example"),
+            ("a.new.example", "ask"),
+            ("deny.new.example", "deny deny.new.example"),
+            ("mine.example", "allow mine.example true"),
+            ("else.example", "no rule allows it"),
+            ("10.0.0.5", "policy lan true"),
+            ("10.0.0.6", "private addresses need a rule that names them"),
+        ] {
+            assert_eq!(said(&p, host, 1), expected, "{host}");
+        }
     }
 }

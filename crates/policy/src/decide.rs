@@ -1,7 +1,7 @@
 //! What policies say of a connection or a request.
 
+use core::net::IpAddr;
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use cedar_policy::{
     Authorizer, Context, Decision, Effect, Entities, Entity, EntityId, EntityUid, PolicyId, PolicySet,

@@ -1,11 +1,13 @@
 //! `config`: the configuration file.
 
+use std::path::Path;
+
 use clap::Subcommand;
 
 use crate::config;
 use crate::failure::{Outcome, Status};
 use crate::output::{print, print_json, table};
-use crate::{presets, startup, tools};
+use crate::{policies, presets, startup, tools};
 
 /// Look at the configuration file
 #[derive(Debug, clap::Args)]
@@ -19,6 +21,7 @@ A config.toml, every part of it optional:
   tools = true
   project = \"rw\"              # rw, ro, copy or none
   env = [\"LANG\"]              # passed on where set
+  policy = [\"~/work.cedar\"]  # see `sessile policy --help`
   [profiles.risky]            # chosen by `run --profile risky`
   project = \"copy\"
   [presets.mytool]            # chosen by `run -- mytool`
@@ -49,11 +52,21 @@ impl Args {
         let presets: Vec<String> = presets::presets(&config.presets)?.into_keys().collect();
         let sets: Vec<String> = tools::sets(&config.tools)?.into_keys().collect();
         let profiles: Vec<String> = config.profiles.keys().map(ToString::to_string).collect();
+        let home = startup::home().unwrap_or_default();
+        let mut policy_files = Vec::new();
+        for run in std::iter::once(&config.run).chain(config.profiles.values()) {
+            let files = [&config.run.policy[..], &run.policy].concat();
+            for warning in policies::read(&files, Path::new(""), &home)?.1 {
+                eprintln!("sessile: {warning}");
+            }
+            policy_files.extend(run.policy.iter().map(|p| p.display().to_string()));
+        }
         let detach_key = config.detach_key.unwrap_or_default();
         if json {
             print_json(&serde_json::json!({
                 "path": path, "exists": path.exists(), "detach_key": detach_key.name(),
                 "profiles": profiles, "presets": presets, "tools": sets,
+                "policies": policy_files,
             }))?;
             return Ok(Status::OK);
         }
@@ -65,6 +78,7 @@ impl Args {
             ["profiles", &listed(&profiles)],
             ["presets", &listed(&presets)],
             ["tools", &listed(&sets)],
+            ["policies", &listed(&policy_files)],
         ];
         print(&table(&rows.map(|r| r.map(str::to_owned).to_vec())))?;
         Ok(Status::OK)

@@ -19,6 +19,7 @@ mod man;
 mod net;
 mod parting;
 mod pause;
+mod policy;
 mod port;
 mod questions;
 mod receipt;
@@ -79,6 +80,7 @@ enum Command {
     Diff(diff::Args),
     Apply(apply::Args),
     Net(net::Args),
+    Policy(policy::Args),
     Questions(questions::Args),
     Answer(answer::Args),
     Port(port::Args),
@@ -118,6 +120,7 @@ impl Program {
             Command::Diff(args) => args.run(json),
             Command::Apply(args) => args.run(json),
             Command::Net(args) => args.run(json),
+            Command::Policy(args) => args.run(json),
             Command::Questions(args) => args.run(json),
             Command::Answer(args) => args.run(json),
             Command::Port(args) => args.run(json),

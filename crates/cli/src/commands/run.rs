@@ -122,7 +122,7 @@ fn here(config: PathBuf) -> Result<Place, Failure> {
     let folder = std::env::current_dir().map_err(|e| Failure::system("use the current folder", &e))?;
     let folders = startup::folders()?;
     let surroundings = Surroundings::of_caller(vec![folders.runtime, folders.state, config]);
-    let home = std::env::var_os("HOME").map(PathBuf::from).or_else(|| surroundings.homes.first().cloned());
+    let home = startup::home().or_else(|| surroundings.homes.first().cloned());
     Ok(Place {
         folder,
         home: home.unwrap_or_else(|| PathBuf::from("/nonexistent")),

@@ -94,6 +94,7 @@ fn project(record: &SessionRecord) -> String {
         | Grant::Tools { .. }
         | Grant::Env { .. }
         | Grant::Host { .. }
+        | Grant::Policy { .. }
         | Grant::Port { .. }
         | Grant::Export { .. }
         | Grant::Applied { .. } => None,
@@ -216,6 +217,8 @@ fn grant_line(grant: &Grant) -> String {
         Grant::Env { name } => format!("variable {}", printable(name)),
         Grant::Host { target: Some(target) } => format!("host {}", printable(target)),
         Grant::Host { target: None } => "host (not kept)".to_owned(),
+        Grant::Policy { name: Some(name) } => format!("policies {}", printable(name)),
+        Grant::Policy { name: None } => "policies (not kept)".to_owned(),
         Grant::Port { app, port, local } => format!("port {port} of {app} at 127.0.0.1:{local}"),
         Grant::Export { bytes } => format!("export of {bytes}"),
         Grant::Applied { files } => format!("applied changes of {files} files"),

@@ -23,6 +23,7 @@ mod kill_random;
 mod leaks;
 mod network;
 mod oracle;
+mod policies;
 mod project;
 mod run;
 mod sealed;

@@ -64,7 +64,7 @@ pub fn gateway(world: &World, session: &str) -> Option<u32> {
 }
 
 /// The id of the first question that is asked.
-fn question(world: &World) -> String {
+pub fn question(world: &World) -> String {
     processes::eventually("a question is asked", || {
         let asked = world.json(&["questions", "--json"]);
         asked.as_array().unwrap().first().map(|q| q["id"].as_str().unwrap().to_owned())

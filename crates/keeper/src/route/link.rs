@@ -1,15 +1,17 @@
 //! The keeper's end of the socket to its gateway.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use sessile_model::gateway::{MAX_PACKET, Order, Report};
+use sessile_model::gateway::{ENCLOSED, MAX_ORDER, MAX_PACKET, Order, Report};
 
 /// A pair of ends: the keeper's and the gateway's.
 ///
@@ -19,22 +21,33 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
-/// Sends an order with at most four descriptors. Never waits.
+/// Sends an order with at most four descriptors, a long one with none. Never waits.
 ///
 /// # Errors
 /// When the gateway is gone or takes nothing any more.
 pub fn send(socket: impl AsFd, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let bytes = serde_json::to_vec(order).map_err(|_| Errno::INVAL)?;
     if bytes.len() > MAX_PACKET {
-        return Err(Errno::MSGSIZE);
+        if bytes.len() > MAX_ORDER || !fds.is_empty() {
+            return Err(Errno::MSGSIZE);
+        }
+        let enclosed = memfd_create(c"order", MemfdFlags::CLOEXEC)?;
+        File::from(enclosed.try_clone().map_err(|_| Errno::MFILE)?)
+            .write_all(&bytes)
+            .map_err(|_| Errno::NOMEM)?;
+        return send_packet(socket, ENCLOSED, &[enclosed.as_fd()]);
     }
+    send_packet(socket, &bytes, fds)
+}
+
+fn send_packet(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(Errno::NOBUFS);
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags).map(drop)
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags).map(drop)
 }
 
 /// The next report, if one waits. Never waits.

@@ -114,8 +114,9 @@ impl RouteState {
 /// What the rules give, as the record shows it.
 pub fn grants(network: &Network) -> impl Iterator<Item = Grant> {
     let routed = network.route != Route::None;
-    let targets = network.allow.iter().filter(move |_| routed);
-    targets.map(|target| Grant::Host { target: Some(target.to_string()) })
+    let hosts = network.allow.iter().map(|target| Grant::Host { target: Some(target.to_string()) });
+    let policies = network.policies.iter().map(|policy| Grant::Policy { name: Some(policy.name.clone()) });
+    hosts.chain(policies).filter(move |_| routed)
 }
 
 /// What a route shows of this host, for the record.

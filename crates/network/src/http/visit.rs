@@ -12,6 +12,7 @@ use std::io;
 use std::pin::pin;
 use std::time::Instant;
 
+use sessile_model::AppName;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 
@@ -21,6 +22,7 @@ use super::head::{BadHead, Framing, Request, Response};
 use super::inlet::{HeadError, Inlet};
 use super::inspection::{self, Exchange, Verdict};
 use crate::flows::{Flows, Way};
+use crate::policy::Policy;
 use crate::secret::Secret;
 
 /// A header that is set on every request, and that its app never sees.
@@ -30,6 +32,17 @@ pub struct Brokered<'a> {
     pub header: &'a str,
     /// Its value, a secret.
     pub value: &'a Secret,
+}
+
+/// Who says which requests may be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge<'a> {
+    /// The session's rules and policies.
+    pub policy: &'a RefCell<Policy>,
+    /// The app that sends.
+    pub app: &'a AppName,
+    /// The port that it sends to.
+    pub port: u16,
 }
 
 /// What a connection is for.
@@ -45,6 +58,8 @@ pub struct Visit<'a> {
     pub scheme: &'a str,
     /// What is set on each request.
     pub brokered: &'a [Brokered<'a>],
+    /// Who judges each request.
+    pub judge: Judge<'a>,
 }
 
 /// Why a connection ended early.
@@ -55,6 +70,12 @@ pub enum Stopped {
     OtherHost {
         /// The host that it named.
         said: String,
+    },
+    /// A policy forbids a request.
+    #[error("a request was refused by {by}")]
+    Forbidden {
+        /// The policy.
+        by: String,
     },
     /// The app's request is refused.
     #[error("a request was refused: {0}")]
@@ -84,6 +105,13 @@ impl Stopped {
     fn words(&self, host: &str) -> Option<Vec<u8>> {
         match self {
             Self::OtherHost { said } => Some(not_allowed(said, &differs(host, said))),
+            Self::Forbidden { by } => {
+                let text = format!(
+                    "This session may not send this request to {host} ({by}). Do not retry: ask the person who \
+                     runs the session to allow it."
+                );
+                Some(refusal("403 Forbidden", &text))
+            }
             Self::Request(_) | Self::RequestBody(_) => Some(refusal(
                 "400 Bad Request",
                 &format!("The session's gateway does not pass this on: {self}."),
@@ -199,6 +227,12 @@ where
 fn judged(visit: &Visit<'_>, mut request: Request) -> Result<Request, Stopped> {
     if request.host != visit.host {
         return Err(Stopped::OtherHost { said: request.host });
+    }
+    let Judge { policy, app, port } = visit.judge;
+    let (method, target) = (request.method.as_str(), request.target.as_str());
+    let asked = sessile_policy::Request { method, target, tls: visit.scheme == "https" };
+    if let Some(by) = policy.borrow().forbids(app, visit.host, port, asked) {
+        return Err(Stopped::Forbidden { by });
     }
     for Brokered { header, value } in visit.brokered {
         // TRACE sends back what it was sent.

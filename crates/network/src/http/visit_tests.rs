@@ -1,6 +1,6 @@
 //! Whole connections between an app and a host, over pipes in memory.
 
-use sessile_model::network::NetworkLimits;
+use sessile_model::network::{Network, NetworkLimits, PolicyText};
 use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
 
 use super::*;
@@ -15,12 +15,20 @@ struct Talk {
 
 /// An app that says all this at once, and a host that says that at once.
 async fn talk(says: &str, host_says: &str, brokered: &[Brokered<'_>]) -> Talk {
+    talk_under("", says, host_says, brokered).await
+}
+
+/// The same under a policy.
+async fn talk_under(policy: &str, says: &str, host_says: &str, brokered: &[Brokered<'_>]) -> Talk {
+    let text = PolicyText { name: "work.cedar".to_owned(), text: policy.to_owned() };
+    let policy = RefCell::new(Policy::new(Network { policies: vec![text], ..Network::default() }).unwrap());
+    let judge = Judge { policy: &policy, app: &AppName::main(), port: 80 };
     let (app, mut app_end) = duplex(1 << 20);
     let (world, mut world_end) = duplex(1 << 20);
     world_end.write_all(host_says.as_bytes()).await.unwrap();
     world_end.shutdown().await.unwrap();
     let flows = RefCell::new(Flows::new(NetworkLimits::default()));
-    let visit = Visit { flows: &flows, flow: 0, host: "a.example", scheme: "http", brokered };
+    let visit = Visit { flows: &flows, flow: 0, host: "a.example", scheme: "http", brokered, judge };
     // The app has said all it has to say.
     let mut answered = String::new();
     let outcome = {
@@ -121,4 +129,21 @@ async fn a_response_that_might_be_read_in_two_ways_is_not_passed_on() {
         assert!(talk.answered.contains("502 Bad Gateway"), "{answer}: {}", talk.answered);
         assert!(matches!(talk.outcome, Err(Stopped::Response(_))));
     }
+}
+
+#[tokio::test]
+async fn a_policy_looks_at_each_request() {
+    let policy = r#"@id("reads") forbid (principal, action == Action::"request", resource == Host::"a.example")
+        unless { context.method == "GET" && context.path like "/v1/*" };"#;
+    let says = format!("{}{}", get("/v1/a", "a.example"), get("/v1/../b", "a.example"));
+    let talked = talk_under(policy, &says, OK, &[]).await;
+    assert_eq!(talked.asked, get("/v1/a", "a.example"));
+    assert!(
+        matches!(&talked.outcome, Err(Stopped::Forbidden { by }) if by == "policy reads"),
+        "{:?}",
+        talked.outcome
+    );
+    let answered = talked.answered;
+    assert!(answered.starts_with(OK), "{answered}");
+    assert!(answered.contains("403 Forbidden") && answered.contains("(policy reads)"), "{answered}");
 }

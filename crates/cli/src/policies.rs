@@ -1,0 +1,55 @@
+//! Policy files, read where the command line or the configuration names them.
+
+use std::path::{Path, PathBuf};
+
+use sessile_model::network::{MAX_POLICY_BYTES, PolicyText};
+use sessile_model::problem::ProblemKind;
+
+use crate::failure::Failure;
+use crate::tools;
+
+/// Reads files, each once, and checks them together. The second part of the answer are warnings.
+/// `~/` is the caller's home; other relative paths begin at the folder.
+///
+/// # Errors
+/// The first file that cannot be read, or all that is wrong with what they say.
+pub fn read(
+    files: &[PathBuf],
+    folder: &Path,
+    home: &Path,
+) -> Result<(Vec<PolicyText>, Vec<String>), Failure> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for file in files {
+        let path = folder.join(tools::expanded(&file.to_string_lossy(), home));
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    let texts = paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?;
+    match sessile_policy::load(&texts) {
+        Ok((_, doubtful)) => {
+            let warnings = doubtful.iter().map(|flaw| format!("warning: {flaw}")).collect();
+            Ok((texts, warnings))
+        }
+        Err(flaws) => {
+            let all: Vec<String> = flaws.iter().map(ToString::to_string).collect();
+            Err(Failure::new(ProblemKind::BadRequest, all.join("\n")).hint(
+                "`sessile policy schema` shows what policies may speak of, `sessile policy --help` examples",
+            ))
+        }
+    }
+}
+
+fn text(path: &Path) -> Result<PolicyText, Failure> {
+    let shown = path.display();
+    let size = std::fs::metadata(path).map_err(|e| Failure::system(format!("read {shown}"), &e))?.len();
+    if size > MAX_POLICY_BYTES as u64 {
+        let detail = format!("{shown} has {size} bytes, at most {MAX_POLICY_BYTES} are taken");
+        return Err(Failure::new(ProblemKind::BadRequest, detail));
+    }
+    let bytes = std::fs::read(path).map_err(|e| Failure::system(format!("read {shown}"), &e))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::new(ProblemKind::BadRequest, format!("{shown} is not valid UTF-8")))?;
+    let name = path.file_name().map_or_else(|| shown.to_string(), |n| n.to_string_lossy().into_owned());
+    Ok(PolicyText { name, text })
+}
