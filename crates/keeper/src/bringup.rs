@@ -279,7 +279,7 @@ impl Keeper {
                 netns: Some(launched.netns),
                 listeners: launched.listeners,
                 capture: launched.capture,
-                watch: None,
+                watch: launched.watch,
                 next_task: 1,
                 gone: false,
                 landlock_abi: launched.landlock_abi,
@@ -355,13 +355,10 @@ impl Keeper {
     /// What answers of the rules in an app's network namespace.
     fn look_at_rules(&mut self, name: &AppName) -> Option<Rules> {
         let (app, space) = (self.apps.get_mut(name)?, self.space.as_ref()?);
-        match &mut app.watch {
-            Some(watch) => watch.look_again().ok(),
-            None => {
-                let watch = Watch::begin(space, app.netns.as_ref()?.as_fd()).ok()?;
-                Some(app.watch.insert(watch).rules())
-            }
+        if app.watch.is_none() {
+            app.watch = Some(Watch::begin(space, app.netns.as_ref()?.as_fd()).ok()?);
         }
+        app.watch.as_mut()?.look().ok()
     }
 
     /// The whole look, from inside and outside.

@@ -25,7 +25,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use sessile_model::AppName;
 use thiserror::Error;
 
-use crate::capture::{Capture, Listeners, Network};
+use crate::capture::{Capture, Listeners, Network, Watch};
 use crate::cgroup::Cgroup;
 use crate::launcher;
 use crate::space::{INNER_ID, Space};
@@ -141,6 +141,8 @@ pub struct LaunchedApp {
     pub capture: Option<Capture>,
     /// Where what it sends arrives, bound and listening; `None` where it is [`Network::Closed`].
     pub listeners: Option<Listeners>,
+    /// Sees whether its rules stay; `None` where there are none.
+    pub watch: Option<Watch>,
     /// The Landlock version that is enforced; 0 for none.
     pub landlock_abi: u8,
 }
@@ -380,7 +382,7 @@ struct Handed {
     landlock_abi: u8,
     /// The multiplexer, the network namespace, the root folder.
     places: [OwnedFd; 3],
-    captured: Option<(Capture, Listeners)>,
+    captured: Option<(Capture, Listeners, Option<Watch>)>,
 }
 
 impl Handed {
@@ -388,12 +390,18 @@ impl Handed {
     fn new(landlock_abi: u8, capture: u8, mut fds: Vec<OwnedFd>) -> Option<Self> {
         let sockets = fds.split_off(fds.len().min(3));
         let places = fds.try_into().ok()?;
-        let captured = match (Capture::from_code(capture), <[OwnedFd; 4]>::try_from(sockets)) {
-            (Some(capture), Ok([tcp, tcp_v6, dns, dns_v6])) => {
-                Some((capture, Listeners { tcp: [tcp, tcp_v6], dns: [dns, dns_v6] }))
+        let mut sockets = sockets.into_iter();
+        let listeners = <[OwnedFd; 4]>::try_from(sockets.by_ref().take(4).collect::<Vec<_>>());
+        let rules = sockets.next();
+        let captured = match (Capture::from_code(capture), listeners) {
+            (Some(capture), Ok([tcp, tcp_v6, dns, dns_v6]))
+                if rules.is_some() == (capture == Capture::Transparent) =>
+            {
+                let listeners = Listeners { tcp: [tcp, tcp_v6], dns: [dns, dns_v6] };
+                Some((capture, listeners, rules.map(Watch::through)))
             }
             (None, Err(none)) if none.is_empty() => None,
-            (None, _) | (Some(_), Err(_)) => return None,
+            (None | Some(_), _) => return None,
         };
         Some(Self { landlock_abi, places, captured })
     }
@@ -429,8 +437,11 @@ fn collect(reports: &OwnedFd, control: OwnedFd) -> Result<LaunchedApp, LaunchErr
     match (failed, launched, handed) {
         (None, Some((pid, init)), Some(handed)) => {
             let Handed { landlock_abi, places: [ptmx, netns, root], captured } = handed;
-            let (capture, listeners) = captured.unzip();
-            Ok(LaunchedApp { pid, init, control, ptmx, netns, root, capture, listeners, landlock_abi })
+            let (capture, listeners, watch) = match captured {
+                Some((capture, listeners, watch)) => (Some(capture), Some(listeners), watch),
+                None => (None, None, None),
+            };
+            Ok(LaunchedApp { pid, init, control, ptmx, netns, root, capture, listeners, watch, landlock_abi })
         }
         (failed, launched, _) => {
             if let Some((_, init)) = launched {

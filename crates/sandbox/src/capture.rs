@@ -133,6 +133,8 @@ pub enum LookError {
 pub(crate) struct Prepared {
     pub capture: Capture,
     pub listeners: Listeners,
+    /// Where the rules were sent and answer; none where there are none.
+    pub rules: Option<OwnedFd>,
 }
 
 /// Makes listeners, rules, addresses and routes in the process's own network namespace, in which
@@ -145,15 +147,17 @@ pub(crate) fn prepare(network: Network) -> Result<Option<Prepared>, Fault> {
         Network::Explicit => Capture::Explicit,
     };
     let (listeners, has_v6) = listeners::make().on(step, "listeners")?;
-    let redirected = wanted == Capture::Transparent
-        && netlink::open(libc::NETLINK_NETFILTER).and_then(|socket| rules::install(&socket)).is_ok();
-    if !redirected {
-        return Ok(Some(Prepared { capture: Capture::Explicit, listeners }));
-    }
+    let install = || {
+        let socket = netlink::open(libc::NETLINK_NETFILTER)?;
+        rules::install(&socket).map(|()| socket)
+    };
+    let Some(rules) = (wanted == Capture::Transparent).then(install).and_then(Result::ok) else {
+        return Ok(Some(Prepared { capture: Capture::Explicit, listeners, rules: None }));
+    };
     netlink::open(libc::NETLINK_ROUTE)
         .and_then(|socket| routes::install(&socket, has_v6))
         .on(step, "routes")?;
-    Ok(Some(Prepared { capture: Capture::Transparent, listeners }))
+    Ok(Some(Prepared { capture: Capture::Transparent, listeners, rules: Some(rules) }))
 }
 
 /// Captures one connection in a fresh network namespace and looks whether it arrives as it must.
@@ -219,34 +223,34 @@ fn look_error(errno: Errno) -> LookError {
 #[derive(Debug)]
 pub struct Watch {
     socket: OwnedFd,
-    found: Rules,
+    found: Option<Rules>,
 }
 
 impl Watch {
-    /// Looks for the first time. Forks a short helper.
+    /// Through the socket by which the rules were made.
+    pub(crate) fn through(socket: OwnedFd) -> Self {
+        Self { socket, found: None }
+    }
+
+    /// Of an app that another keeper launched. Forks a short helper.
     ///
     /// # Errors
     /// See [`LookError`].
     pub fn begin(space: &Space, netns: BorrowedFd<'_>) -> Result<Self, LookError> {
-        let socket = netlink_in(space, netns)?;
-        let found = rules::look(&socket).map_err(look_error)?;
-        Ok(Self { socket, found })
+        netlink_in(space, netns).map(Self::through)
     }
 
-    /// What was found last.
-    pub fn rules(&self) -> Rules {
-        self.found
-    }
-
-    /// Looks again: one question, as long as nothing has changed.
+    /// Looks: one question, as long as nothing has changed.
     ///
     /// # Errors
     /// See [`LookError`].
-    pub fn look_again(&mut self) -> Result<Rules, LookError> {
-        if rules::generation(&self.socket).map_err(look_error)? != self.found.generation {
-            self.found = rules::look(&self.socket).map_err(look_error)?;
+    pub fn look(&mut self) -> Result<Rules, LookError> {
+        match self.found {
+            Some(found) if rules::generation(&self.socket).map_err(look_error)? == found.generation => {
+                Ok(found)
+            }
+            Some(_) | None => Ok(*self.found.insert(rules::look(&self.socket).map_err(look_error)?)),
         }
-        Ok(self.found)
     }
 }
 

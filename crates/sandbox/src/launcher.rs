@@ -126,8 +126,8 @@ fn hand_over(report: BorrowedFd<'_>, captured: Option<Prepared>) -> Result<(), F
     let root = open("/", path | OFlags::DIRECTORY)?;
     let message = [b'C', confine::landlock_abi(), Capture::code(captured.as_ref().map(|c| c.capture))];
     let mut fds = vec![ptmx.as_fd(), netns.as_fd(), root.as_fd()];
-    if let Some(Prepared { listeners, .. }) = &captured {
-        fds.extend(listeners.tcp.iter().chain(&listeners.dns).map(AsFd::as_fd));
+    if let Some(Prepared { listeners, rules, .. }) = &captured {
+        fds.extend(listeners.tcp.iter().chain(&listeners.dns).chain(rules).map(AsFd::as_fd));
     }
     sys::send(report, &message, &fds).at(Step::Handover)
 }
