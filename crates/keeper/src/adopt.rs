@@ -388,7 +388,7 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
 }
 
 /// Whether the process of a pidfd has ended.
-fn has_ended(pidfd: &OwnedFd) -> bool {
+pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1))
 }

@@ -12,11 +12,13 @@ use sessile_model::{AppName, Problem, ProblemKind};
 use sessile_sandbox::app::ProjectMount;
 use sessile_sandbox::files::places::{self, PlacesError};
 use sessile_sandbox::files::{self, ApplyError, Baseline, CopyCap, CopyError, ExportError};
+use sessile_sandbox::wipe::overwrite_file;
 use sessile_session::Event;
 
+use crate::adopt::has_ended;
 use crate::bringup::{causes, failed};
 use crate::keeper::Keeper;
-use crate::plan;
+use crate::{plan, rehearsal};
 
 /// The copy's folder on session storage.
 const COPY: &str = "project";
@@ -115,12 +117,37 @@ impl Keeper {
 
     /// Writes a copied project's changes back.
     pub(crate) fn apply(&mut self, apply: &api::Apply) -> Result<api::Applied, Problem> {
-        let (original, copy, baseline) = self.both_sides()?;
+        let (original, copy, mut baseline) = self.both_sides()?;
         let allow_hooks = self.facts()?.spec.project.as_ref().is_some_and(|p| p.allow_hooks);
-        let applied = files::apply(original.as_fd(), copy.as_fd(), &baseline, apply, allow_hooks)
-            .map_err(|e| Problem::new(apply_kind(&e), causes(&e)))?;
+        let mut applied = files::apply(original.as_fd(), copy.as_fd(), &mut baseline, apply, allow_hooks)
+            .map_err(|e| apply_problem(&e))?;
+        // Who dies here leaves a baseline that is older than the original: what was written is then
+        // found to be done, and what the session makes of it later is refused as a conflict.
+        let name = self.facts()?.spec.name.clone();
+        if rehearsal::proceed(name.as_ref().map(|name| name.as_str()), "apply", "remember") {
+            self.replace_baseline(&baseline, &mut applied);
+        }
         self.grant(Grant::Applied { files: applied.files });
         Ok(applied)
+    }
+
+    /// Puts another baseline in the place of the one there is, and overwrites that one.
+    fn replace_baseline(&mut self, baseline: &Baseline, applied: &mut api::Applied) {
+        let before = self.baseline_file.take();
+        match self.remember_baseline(baseline) {
+            Ok(()) => {
+                if let Some(before) = before {
+                    let _ = overwrite_file(before.as_fd());
+                }
+            }
+            Err(problem) => {
+                self.baseline_file = before;
+                applied.skipped.push(format!(
+                    "what was applied is still listed as changed, since it could not be noted ({})",
+                    problem.detail
+                ));
+            }
+        }
     }
 
     /// Copies something of an app's out.
@@ -131,19 +158,50 @@ impl Keeper {
             return Err(bad("the destination is not an absolute path"));
         }
         let name = export.app.clone().unwrap_or_else(AppName::main);
-        let space = self
-            .space
-            .as_ref()
-            .filter(|_| self.apps.contains_key(&name))
-            .ok_or_else(|| Problem::new(ProblemKind::NotFound, format!("no app named {name}")))?;
-        // On storage and not through the app's eyes: what it mounted from outside is outside.
+        if !self.apps.contains_key(&name) {
+            let detail = format!("no app named {name}");
+            return Err(Problem::new(ProblemKind::NotFound, detail).hint("`sessile show` lists the apps"));
+        }
         let path = Path::new(plan::HOME).join(&export.path);
-        let root = openat(&space.storage, format!("apps/{name}"), FOLDER | OFlags::NOFOLLOW, Mode::empty())
-            .map_err(|e| failed("the app's files", &e))?;
-        let exported = files::export(root.as_fd(), &path, &destination, None)
-            .map_err(|e| Problem::new(export_kind(&e), causes(&e)))?;
+        let seen = self.root_of(&name);
+        let (root, path) = match &seen {
+            Some(root) => (root.try_clone().map_err(|e| failed("the app's files", &e))?, path),
+            None => self.left_of(&name, path)?,
+        };
+        let exported = files::export(root.as_fd(), &path, &destination, None).map_err(|e| {
+            let problem = Problem::new(export_kind(&e), causes(&e));
+            match (&e, &seen) {
+                (ExportError::NotFound { .. }, None) => {
+                    problem.hint("the app has ended: only what it wrote can be taken out")
+                }
+                _ => problem,
+            }
+        })?;
         self.grant(Grant::Export { bytes: exported.bytes });
         Ok(exported)
+    }
+
+    /// The root folder of an app that runs, with all that it sees. It is held no longer than needed,
+    /// since it keeps mounts alive.
+    fn root_of(&self, name: &AppName) -> Option<OwnedFd> {
+        let app = self.apps.get(name).filter(|app| !app.gone)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(CWD, format!("/proc/{}/root", app.pid), flags, Mode::empty()).ok()?;
+        // While its process lives, its number is nobody else's.
+        (!has_ended(&app.init)).then_some(root)
+    }
+
+    /// Where a path of an app that has ended lies on session storage.
+    fn left_of(&self, name: &AppName, path: PathBuf) -> Result<(OwnedFd, PathBuf), Problem> {
+        let gone = || Problem::new(ProblemKind::Conflict, "the session's storage is gone");
+        let storage = &self.space.as_ref().ok_or_else(gone)?.storage;
+        let project = copied(&self.facts()?.spec);
+        let (folder, path) = match project.as_ref().and_then(|project| path.strip_prefix(project).ok()) {
+            Some(rest) => (COPY.to_owned(), rest.to_owned()),
+            None => (format!("apps/{name}"), path),
+        };
+        let root = openat(storage, folder, FOLDER | OFlags::NOFOLLOW, Mode::empty());
+        Ok((root.map_err(|e| failed("the app's files", &e))?, path))
     }
 
     /// Notes that something left the session, in the record and the journal.
@@ -237,17 +295,23 @@ fn export_kind(error: &ExportError) -> ProblemKind {
     }
 }
 
-fn apply_kind(error: &ApplyError) -> ProblemKind {
-    match error {
+fn apply_problem(error: &ApplyError) -> Problem {
+    let kind = match error {
         ApplyError::NotChanged { .. } => ProblemKind::NotFound,
         ApplyError::ChangedSinceShown | ApplyError::Conflicts { .. } | ApplyError::Raced { .. } => {
             ProblemKind::Conflict
         }
         ApplyError::Full { .. } => ProblemKind::Exhausted,
+        ApplyError::Protected { .. } => {
+            return Problem::new(ProblemKind::Denied, causes(error)).hint(
+                "look at it, then take it out with `sessile export`; sessions opened with --allow-hooks apply it",
+            );
+        }
         ApplyError::Changes(_) | ApplyError::Original { .. } | ApplyError::Midway { .. } => {
             ProblemKind::Failed
         }
-    }
+    };
+    Problem::new(kind, causes(error))
 }
 
 /// The project's path, where the session works on a copy of it.

@@ -78,7 +78,7 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 /// Folders at the top of the host that are shown whole, or as the links they are.
-const SYSTEM: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt"];
+pub(crate) const SYSTEM: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt"];
 
 /// Device nodes of the host that are shown.
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];

@@ -18,7 +18,9 @@ use crate::selector::SessionSelector;
   sessile apply amber src/main.rs          only this path
   sessile apply amber --yes                without asking, for scripts
 
-Paths that changed outside meanwhile stop it, unless --force.")]
+Paths that changed outside since the last apply (or the copy) stop it, unless --force. What git,
+direnv and editors take commands from is left as it was; exit code 77 when it was named, 66 for a path
+that has no changes.")]
 pub struct Args {
     /// The session
     session: SessionSelector,
@@ -42,8 +44,19 @@ impl Args {
         }
         let daemon = Daemon::reach()?;
         let mut changes: api::Changes = daemon.get(&self.session.path("/diff"))?;
-        if !self.paths.is_empty() {
-            let wanted = |path: &str| self.paths.iter().any(|p| is_under(path, p));
+        let mut paths: Vec<String> = self.paths.iter().map(|path| plain(path)).collect();
+        if paths.iter().any(|path| path == ".") {
+            paths.clear();
+        }
+        for path in &paths {
+            if !changes.entries.iter().any(|e| is_under(&e.path, path)) {
+                let detail = format!("{} is not among the changes", printable(path));
+                let list = format!("`sessile diff {} --names` lists them", self.session);
+                return Err(Failure::new(ProblemKind::NotFound, detail).hint(list));
+            }
+        }
+        if !paths.is_empty() {
+            let wanted = |path: &str| paths.iter().any(|p| is_under(path, p));
             changes.entries.retain(|e| wanted(&e.path));
             changes.conflicts.retain(|p| wanted(p));
         }
@@ -58,7 +71,6 @@ impl Args {
             say("nothing was changed");
             return Ok(Status(1));
         }
-        let paths = changes.entries.iter().map(|e| e.path.clone()).collect();
         let apply = api::Apply {
             paths,
             force: self.force,
@@ -75,8 +87,16 @@ impl Args {
     }
 }
 
+/// A path as changes name it: `./a//b/` is `a/b`, and `.` is all of them.
+fn plain(path: &str) -> String {
+    if path.is_empty() || path.starts_with('/') {
+        return path.to_owned();
+    }
+    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
+    if names.is_empty() { ".".to_owned() } else { names.join("/") }
+}
+
 fn is_under(path: &str, folder: &str) -> bool {
-    let folder = folder.trim_end_matches('/');
     path == folder || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
@@ -95,7 +115,9 @@ mod tests {
 
     #[test]
     fn folders_stand_for_what_is_in_them() {
-        assert!(is_under("src/a.rs", "src") && is_under("src/a.rs", "src/") && is_under("src", "src"));
+        let under = |path: &str, folder: &str| is_under(path, &plain(folder));
+        assert!(under("src/a.rs", "src") && under("src/a.rs", "./src//") && under("src", "src"));
+        assert_eq!((plain("./"), plain(""), plain("/src")), (".".into(), "".into(), "/src".into()));
         assert!(!is_under("src2/a.rs", "src") && !is_under("a", "a/b"));
     }
 }

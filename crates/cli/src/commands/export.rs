@@ -17,8 +17,9 @@ use crate::selector::SessionSelector;
   sessile export amber report.pdf .        from the app's home, into the current folder
   sessile export amber /tmp/build ./build
 
-An export is noted in the session's record and receipt. Links are not followed out of the session;
-what is left out is listed. The destination must not exist.")]
+Whatever the app sees can be exported: what it wrote, its copy of the project, what is mounted, the
+system. An export is noted in the session's record and receipt. No link is followed, but /bin and its
+like; what is left out is listed. The destination must not exist.")]
 pub struct Args {
     /// The session
     session: SessionSelector,

@@ -186,45 +186,6 @@ for_root_and_user! {
         assert_eq!(fs::read_dir(world.project()).unwrap().count(), 0, "nothing is left of it");
     }
 
-    fn a_copy_comes_back_by_apply_only(world) {
-        world.write("kept", "kept\n");
-        world.write("changed", "one\n");
-        world.write("removed", "gone\n");
-        let script = "echo two > changed; echo new > added; rm removed";
-        world.must(&["run", "--keep", "--name", "copy", "--project", ".:copy", "--", "sh", "-c", script]);
-        let read = |path: &str| fs::read_to_string(world.project().join(path)).ok();
-        assert_eq!(read("changed").as_deref(), Some("one\n"));
-        assert_eq!(read("added"), None);
-
-        let changes = world.json(&["diff", "copy", "--json"]);
-        let entries: Vec<_> = changes["entries"].as_array().unwrap().iter().map(|c| (&c["path"], &c["change"])).collect();
-        assert_eq!(
-            serde_json::to_value(entries).unwrap(),
-            serde_json::json!([["added", "added"], ["changed", "modified"], ["removed", "removed"]])
-        );
-        assert!(world.must(&["diff", "copy"]).contains("+two"));
-
-        world.must(&["apply", "copy", "--yes"]);
-        assert_eq!(read("changed").as_deref(), Some("two\n"));
-        assert_eq!(read("added").as_deref(), Some("new\n"));
-        assert_eq!(read("removed"), None);
-        assert_eq!(read("kept").as_deref(), Some("kept\n"));
-    }
-
-    fn an_export_is_explicit_and_follows_no_link_out(world) {
-        let script = "mkdir out; echo inside > out/file; ln -s /etc/passwd out/link; sleep infinity";
-        world.open("exporter", &["sh", "-c", &format!("cd; {script}")]);
-        crate::support::processes::eventually("the files are there", || {
-            let finished = world.sessile(&["exec", "exporter", "--", "sh", "-c", "test -L ~/out/link"]);
-            (finished.code == 0).then_some(())
-        });
-        let target = world.home().join("exported");
-        world.must(&["export", "exporter", "out", target.to_str().unwrap()]);
-        assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "inside\n");
-        let link = fs::symlink_metadata(target.join("link"));
-        assert!(link.is_err(), "a link that leads out was exported");
-    }
-
     fn folders_that_give_too_much_are_refused(world) {
         let home = world.home().to_string_lossy().into_owned();
         let state = world.state().to_string_lossy().into_owned();

@@ -1,6 +1,6 @@
 //! Writing a session's changes back to the project they were copied from.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
@@ -10,10 +10,10 @@ use thiserror::Error;
 
 use super::baseline::{Baseline, Kind};
 use super::beneath::{FOLDER, Meta, Parents, link_stays_within, look, meta, open};
-use super::changes::{ChangesError, Delta, State, at_or_above, changes};
+use super::changes::{ChangesError, Delta, Standing, State, at_or_above, changes};
 use super::protected::{is_in_a_repository, is_protected, names_a_repository};
 use super::stage::{Owner, Stage, StageError, same_target};
-use super::tree::{LeftOut, Omissions, is_at_or_below, list, shown};
+use super::tree::{LeftOut, Omissions, list, shown};
 
 /// Entries that a folder may hold that is replaced by a file.
 const MAX_REPLACED: u64 = 1_000_000;
@@ -29,6 +29,12 @@ pub enum ApplyError {
     NotChanged {
         /// The path.
         path: String,
+    },
+    /// Of a chosen path everything is protected.
+    #[error("{} can make the host run commands, and is not written back", list_of(paths))]
+    Protected {
+        /// The paths.
+        paths: Vec<String>,
     },
     /// The session changed more after its changes were shown.
     #[error("the session changed files after its changes were shown: look again, or pause it first")]
@@ -93,7 +99,10 @@ fn failed(path: &[u8], error: StageError) -> ApplyError {
     }
 }
 
-/// Writes the chosen changes of `copy` back to `original`, all of them or none.
+/// Writes the chosen changes of `copy` back to `original`, all of them or none. From then on
+/// `baseline` has what both sides agree on: it is no change any more, and only what is done to it
+/// in the original after this is a change from outside. A caller that dies before it has stored the
+/// baseline loses nothing: what was written back is then found to be done.
 ///
 /// New content is written aside first and then exchanged for the old. Replaced files keep their
 /// owner and mode but for the executable bit; new ones belong to their folder's owner. Left out,
@@ -105,7 +114,7 @@ fn failed(path: &[u8], error: StageError) -> ApplyError {
 pub fn apply(
     original: BorrowedFd<'_>,
     copy: BorrowedFd<'_>,
-    baseline: &Baseline,
+    baseline: &mut Baseline,
     request: &api::Apply,
     allow_hooks: bool,
 ) -> Result<api::Applied, ApplyError> {
@@ -113,7 +122,7 @@ pub fn apply(
     if request.seen.as_ref().is_some_and(|seen| *seen != deltas.seen()) {
         return Err(ApplyError::ChangedSinceShown);
     }
-    let chosen = choose(&deltas.list, &request.paths)?;
+    let chosen = choose(&deltas.list, &request.paths, allow_hooks)?;
     let conflicts: Vec<String> = chosen
         .iter()
         .filter(|delta| delta.standing.is_conflict() && refusal(delta, allow_hooks).is_none())
@@ -125,28 +134,46 @@ pub fn apply(
     let mut plan =
         Plan { original, copies: Parents::new(copy), left: Omissions::default(), acts: Acts::default() };
     plan.decide(&chosen, allow_hooks)?;
-    let files = plan.carry_out()?;
-    Ok(api::Applied { files, skipped: plan.left.sentences() })
+    let done = plan.carry_out()?;
+    for delta in &chosen {
+        if done.contains(&delta.path) || matches!(delta.standing, Standing::Done(_)) {
+            baseline.set(&delta.path, delta.new.map(|new| new.as_agreed()));
+        }
+    }
+    Ok(api::Applied { files: done.len() as u64, skipped: plan.left.sentences() })
 }
 
 /// The changes at or below the chosen paths, and the folders that they need.
-fn choose<'d>(all: &'d [Delta], paths: &[String]) -> Result<Vec<&'d Delta>, ApplyError> {
+fn choose<'d>(all: &'d [Delta], paths: &[String], allow_hooks: bool) -> Result<Vec<&'d Delta>, ApplyError> {
     if paths.is_empty() {
         return Ok(all.iter().collect());
     }
+    // Only text can be asked for, so an escaped name never matches another one.
     let wanted: Vec<&[u8]> = paths.iter().map(|p| p.trim_end_matches('/').as_bytes()).collect();
-    for path in &wanted {
-        // Only text can be asked for, so an escaped name never matches another one.
-        if path.is_empty() || !all.iter().any(|delta| is_at_or_below(&delta.path, path)) {
-            return Err(ApplyError::NotChanged { path: shown(path) });
+    // Whether there is anything at or below a path that may be written, once there is anything.
+    let mut found: HashMap<&[u8], Option<bool>> = wanted.iter().map(|path| (*path, None)).collect();
+    let needed: HashSet<&[u8]> = wanted.iter().flat_map(|path| at_or_above(path).skip(1)).collect();
+    let mut chosen = Vec::new();
+    for delta in all {
+        let allowed = refusal(delta, allow_hooks) != Some(LeftOut::Protected);
+        let mut is_wanted = false;
+        for path in at_or_above(&delta.path) {
+            if let Some(any) = found.get_mut(path) {
+                *any = Some(any.unwrap_or(false) || allowed);
+                is_wanted = true;
+            }
+        }
+        let is_folder = delta.new.is_some_and(|new| new.meta.kind == Kind::Folder);
+        if is_wanted || is_folder && needed.contains(&delta.path[..]) {
+            chosen.push(delta);
         }
     }
-    let is_folder = |delta: &Delta| delta.new.is_some_and(|new| new.meta.kind == Kind::Folder);
-    let chosen = |delta: &&Delta| {
-        let above = |path: &&[u8]| is_folder(delta) && is_at_or_below(path, &delta.path);
-        wanted.iter().any(|path| is_at_or_below(&delta.path, path) || above(path))
-    };
-    Ok(all.iter().filter(chosen).collect())
+    if let Some(path) = wanted.iter().find(|path| found.get(*path) == Some(&None)) {
+        return Err(ApplyError::NotChanged { path: shown(path) });
+    }
+    let refused = wanted.iter().filter(|path| found.get(*path) == Some(&Some(false)));
+    let refused: Vec<String> = refused.map(|path| shown(path)).collect();
+    if refused.is_empty() { Ok(chosen) } else { Err(ApplyError::Protected { paths: refused }) }
 }
 
 /// Why a change is never applied, whatever the original is.
@@ -192,10 +219,10 @@ impl Plan<'_> {
                 self.left.add(&delta.path, why);
                 continue;
             }
-            if matches!(delta.standing, super::changes::Standing::Done(_)) {
+            if matches!(delta.standing, Standing::Done(_)) {
                 continue;
             }
-            if delta.standing == super::changes::Standing::Blocked {
+            if delta.standing == Standing::Blocked {
                 self.left.add(&delta.path, LeftOut::Blocked);
                 continue;
             }
@@ -317,18 +344,18 @@ impl Plan<'_> {
         passes_on.then_some(Owner(folder.owner.0, folder.owner.1))
     }
 
-    /// Does it all, or takes it back. Says how many changes were made.
-    fn carry_out(&mut self) -> Result<u64, ApplyError> {
+    /// Does it all, or takes it back. Says which paths were changed.
+    fn carry_out(&mut self) -> Result<HashSet<Vec<u8>>, ApplyError> {
         let acts = std::mem::take(&mut self.acts);
         if acts.takes.is_empty() && acts.removes.is_empty() && acts.makes.is_empty() && acts.writes.is_empty()
         {
-            return Ok(0);
+            return Ok(HashSet::new());
         }
         let mut stage = Stage::new(self.original).map_err(|errno| failed(b".", errno.into()))?;
         match self.carry_out_on(&mut stage, &acts) {
-            Ok(files) => {
+            Ok(done) => {
                 stage.finish();
-                Ok(files)
+                Ok(done)
             }
             Err((path, error)) => {
                 let source = failed(&path, error);
@@ -342,7 +369,11 @@ impl Plan<'_> {
         }
     }
 
-    fn carry_out_on(&mut self, stage: &mut Stage<'_>, acts: &Acts) -> Result<u64, (Vec<u8>, StageError)> {
+    fn carry_out_on(
+        &mut self,
+        stage: &mut Stage<'_>,
+        acts: &Acts,
+    ) -> Result<HashSet<Vec<u8>>, (Vec<u8>, StageError)> {
         let at = |path: &[u8]| {
             let path = path.to_vec();
             move |error: StageError| (path, error)
@@ -378,7 +409,7 @@ impl Plan<'_> {
             stage.install(slot, &write.path, write.was.as_ref()).map_err(at(&write.path))?;
             done.insert(&write.path);
         }
-        Ok(done.len() as u64)
+        Ok(done.into_iter().map(<[u8]>::to_vec).collect())
     }
 
     fn write_aside(&mut self, stage: &mut Stage<'_>, write: &Write) -> Result<String, StageError> {

@@ -15,7 +15,23 @@ fn run(
     baseline: &Baseline,
     request: &api::Apply,
 ) -> Result<api::Applied, ApplyError> {
+    run_on(from, to, &mut baseline.clone(), request)
+}
+
+/// The same, and the baseline follows.
+fn run_on(
+    from: &Path,
+    to: &Path,
+    baseline: &mut Baseline,
+    request: &api::Apply,
+) -> Result<api::Applied, ApplyError> {
     apply(folder_fd(from).as_fd(), folder_fd(to).as_fd(), baseline, request, false)
+}
+
+/// What is listed as changed.
+fn changed(from: &Path, to: &Path, baseline: &Baseline) -> Vec<String> {
+    let diff = super::super::diff(folder_fd(from).as_fd(), folder_fd(to).as_fd(), baseline).unwrap();
+    diff.entries.into_iter().map(|entry| entry.path).collect()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -56,6 +72,94 @@ fn turns_the_original_into_the_copy() {
     assert!(applied.files >= 14, "{applied:?}");
     let again = run(from.path(), to.path(), &baseline, &request(&[], false)).unwrap();
     assert_eq!(again.files, 0);
+}
+
+#[test]
+fn what_was_applied_is_the_next_comparison() {
+    let (from, to) = pair();
+    for name in ["edited", "gone", "folder becomes file/x", "file becomes folder", "script"] {
+        write(from.path(), name, "1");
+    }
+    symlink("edited", from.path().join("link")).unwrap();
+    let mut baseline = copied(from.path(), to.path());
+    write(to.path(), "edited", "2");
+    write(to.path(), "new/one", "2");
+    std::fs::remove_file(to.path().join("gone")).unwrap();
+    std::fs::remove_dir_all(to.path().join("folder becomes file")).unwrap();
+    write(to.path(), "folder becomes file", "2");
+    std::fs::remove_file(to.path().join("file becomes folder")).unwrap();
+    write(to.path(), "file becomes folder/x", "2");
+    std::fs::remove_file(to.path().join("link")).unwrap();
+    symlink("new/one", to.path().join("link")).unwrap();
+    chmod(&to.path().join("script"), 0o755);
+    run_on(from.path(), to.path(), &mut baseline, &request(&[], false)).unwrap();
+    assert_eq!(changed(from.path(), to.path(), &baseline), [""; 0]);
+    // What the baseline says is written down and read again between two of them.
+    let text = serde_json::to_string(&baseline).unwrap();
+    let mut baseline: Baseline = serde_json::from_str(&text).unwrap();
+
+    write(to.path(), "edited", "3");
+    std::fs::remove_file(to.path().join("folder becomes file")).unwrap();
+    write(to.path(), "folder becomes file/x", "3");
+    std::fs::remove_dir_all(to.path().join("file becomes folder")).unwrap();
+    write(to.path(), "file becomes folder", "3");
+    write(to.path(), "gone", "3");
+    std::fs::remove_dir_all(to.path().join("new")).unwrap();
+    std::fs::remove_file(to.path().join("link")).unwrap();
+    chmod(&to.path().join("script"), 0o644);
+    run_on(from.path(), to.path(), &mut baseline, &request(&[], false)).unwrap();
+    assert_eq!(snapshot(from.path()), snapshot(to.path()));
+    assert_eq!(changed(from.path(), to.path(), &baseline), [""; 0]);
+
+    // Both sides go on: what was changed outside since then is a conflict, and only that.
+    for name in ["edited", "gone", "script"] {
+        write(to.path(), name, "4");
+    }
+    write(from.path(), "edited", "outside");
+    let error = run_on(from.path(), to.path(), &mut baseline, &request(&[], false)).unwrap_err();
+    assert_eq!(error, ApplyError::Conflicts { paths: vec!["edited".into()] });
+    run_on(from.path(), to.path(), &mut baseline, &request(&["gone"], false)).unwrap();
+    assert_eq!(changed(from.path(), to.path(), &baseline), ["edited", "script"]);
+    // A caller that died before it had stored the baseline finds it done, or is refused.
+    run(from.path(), to.path(), &baseline, &request(&["script"], false)).unwrap();
+    assert_eq!(run(from.path(), to.path(), &baseline, &request(&["script"], false)).unwrap().files, 0);
+    write(to.path(), "script", "5");
+    let error = run_on(from.path(), to.path(), &mut baseline, &request(&["script"], false)).unwrap_err();
+    assert_eq!(error, ApplyError::Conflicts { paths: vec!["script".into()] });
+    // Overwriting makes them agree again.
+    run_on(from.path(), to.path(), &mut baseline, &request(&[], true)).unwrap();
+    assert_eq!(changed(from.path(), to.path(), &baseline), [""; 0]);
+    assert_eq!(snapshot(from.path()), snapshot(to.path()));
+}
+
+#[test]
+fn what_is_left_out_stays_a_change() {
+    let (from, to) = pair();
+    write(from.path(), "kept/x", "1");
+    let mut baseline = copied(from.path(), to.path());
+    write(to.path(), ".envrc", "evil");
+    symlink("/etc/passwd", to.path().join("leads out")).unwrap();
+    std::fs::write(to.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9")), "x").unwrap();
+    std::fs::remove_dir_all(to.path().join("kept")).unwrap();
+    write(from.path(), "kept/outside", "1");
+    let applied = run_on(from.path(), to.path(), &mut baseline, &request(&[], false)).unwrap();
+    assert_eq!((applied.files, applied.skipped.len()), (1, 4), "{applied:?}");
+    assert_eq!(changed(from.path(), to.path(), &baseline), [".envrc", "caf\\xE9", "kept", "leads out"]);
+    let error =
+        run_on(from.path(), to.path(), &mut baseline, &request(&["kept/outside"], false)).unwrap_err();
+    assert_eq!(error, ApplyError::NotChanged { path: "kept/outside".into() });
+}
+
+#[test]
+fn ten_thousand_files_can_be_named_one_by_one() {
+    let (from, to) = pair();
+    let mut baseline = copied(from.path(), to.path());
+    let names: Vec<String> = (0..10_000).map(|i| format!("{}/{i}", i % 100)).collect();
+    names.iter().for_each(|name| write(to.path(), name, name));
+    let all = api::Apply { paths: names, force: false, seen: None };
+    let applied = run_on(from.path(), to.path(), &mut baseline, &all).unwrap();
+    assert_eq!(applied.files, 10_100);
+    assert_eq!(changed(from.path(), to.path(), &baseline), [""; 0]);
 }
 
 #[test]
@@ -105,7 +209,10 @@ fn what_could_run_commands_or_lead_out_is_left_out() {
     assert_eq!(applied.skipped.len(), 12, "{applied:?}");
 
     let (all, fd) = (request(&[".envrc"], false), folder_fd(from.path()));
-    let applied = apply(fd.as_fd(), folder_fd(to.path()).as_fd(), &baseline, &all, true).unwrap();
+    let mut baseline = baseline;
+    let refused = run(from.path(), to.path(), &baseline, &all).unwrap_err();
+    assert_eq!(refused, ApplyError::Protected { paths: vec![".envrc".into()] });
+    let applied = apply(fd.as_fd(), folder_fd(to.path()).as_fd(), &mut baseline, &all, true).unwrap();
     assert_eq!((applied.files, applied.skipped.len()), (1, 0));
 }
 

@@ -71,7 +71,12 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// One path as it was copied.
+impl Stamp {
+    /// Proves nothing: no inode was last changed then.
+    pub(super) const UNKNOWN: Self = Self { inode: 0, ctime_ns: i64::MAX };
+}
+
+/// One path as it was copied, or as it was when it was last written back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Original {
     /// What it was.
@@ -112,6 +117,14 @@ impl Baseline {
     /// Whether an empty folder was copied.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
+    }
+
+    /// What original and copy have in common at a path from now on; `None`: nothing is there.
+    pub(super) fn set(&mut self, path: &[u8], agreed: Option<Original>) {
+        match agreed {
+            Some(agreed) => drop(self.paths.insert(path.to_vec(), agreed)),
+            None => drop(self.paths.remove(path)),
+        }
     }
 }
 

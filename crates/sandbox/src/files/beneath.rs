@@ -19,14 +19,22 @@ pub(super) const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(
 /// Flags for a folder that is only a place to look up names in.
 pub(super) const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 /// Flags for a file that is going to be read; never blocks on a FIFO or a lease.
-const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+pub(super) const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-fn resolve() -> ResolveFlags {
-    ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV
-}
+const BELOW: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// Opens `path` below `root`; the empty path is the root itself.
 pub(super) fn open(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    walk(root, path, flags, BELOW | ResolveFlags::NO_XDEV)
+}
+
+/// The same, onto what is mounted below `root` too: for a root whose mounts are ours.
+pub(super) fn open_across(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    walk(root, path, flags, BELOW)
+}
+
+fn walk(root: BorrowedFd<'_>, path: &[u8], flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     // NO_SYMLINKS covers the last name too; with O_NOFOLLOW beside it, the kernel would say
     // "not a folder" of a link instead of "a link".
     let flags = flags | OFlags::CLOEXEC;
@@ -36,11 +44,11 @@ pub(super) fn open(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<O
         let base = held.as_ref().map_or(root, AsFd::as_fd);
         if rest.len() <= CHUNK {
             let last = if rest.is_empty() { b"." } else { rest };
-            return openat2(base, last, flags, Mode::empty(), resolve());
+            return openat2(base, last, flags, Mode::empty(), resolve);
         }
         let cut = rest[..CHUNK].iter().rposition(|b| *b == b'/').ok_or(Errno::NAMETOOLONG)?;
         let place = PLACE | OFlags::CLOEXEC;
-        let next = openat2(base, &rest[..cut], place, Mode::empty(), resolve())?;
+        let next = openat2(base, &rest[..cut], place, Mode::empty(), resolve)?;
         rest = &rest[cut + 1..];
         held = Some(next);
     }

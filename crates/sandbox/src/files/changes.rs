@@ -28,6 +28,20 @@ impl State {
         is_executable(self.meta.mode)
     }
 
+    /// This state of the copy as what the original has too. The original's inode is not known; its
+    /// content is compared.
+    pub(super) fn as_agreed(&self) -> Original {
+        Original {
+            kind: self.meta.kind,
+            mode: self.meta.mode & 0o777,
+            size: self.meta.size,
+            mtime_ns: self.meta.mtime_ns,
+            stamp: Stamp::UNKNOWN,
+            copy: self.meta.stamp,
+            digest: self.digest,
+        }
+    }
+
     /// Whether both are the same to a project: kind, content and executable bit.
     fn same_as(&self, other: &Self) -> bool {
         self.alike(other.meta.kind, other.meta.mode, other.digest)

@@ -4,17 +4,22 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, chownat, mkdirat, openat, symlinkat, unlinkat};
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, PROC_SUPER_MAGIC, Uid, chownat, fstatfs, mkdirat, openat, symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 use sessile_model::api;
 use sessile_model::quantity::ByteSize;
 use thiserror::Error;
 
 use super::baseline::Kind;
-use super::beneath::{FOLDER, Meta, PLACE, Parents, link_stays_within, look, open, open_file};
+use super::beneath::{
+    FILE, FOLDER, Meta, PLACE, Parents, link_stays_within, meta, open, open_across, open_file,
+};
 use super::content::{ContentError, copy_file, read_target};
 use super::copy::set_owner;
 use super::tree::{LeftOut, ListError, Listing, Node, Omissions, list, shown};
+use crate::root::SYSTEM;
 
 /// Files, folders and links that one export may hold.
 const MAX_ENTRIES: u64 = 2_000_000;
@@ -100,7 +105,9 @@ pub enum ExportError {
 
 /// Copies the file or folder `path` below `root` to the new path `destination` on the host.
 ///
-/// `path` is relative to `root` (a leading `/` is ignored). Files become 0644, or 0755 where they
+/// `path` is relative to `root` (a leading `/` is ignored), and may lie in what is mounted below it.
+/// No link is followed but those at its top that an app's root has for the system's folders, such as
+/// `/bin`. Files become 0644, or 0755 where they
 /// are executable, under the process's umask and never wider than they were. Links inside an
 /// exported folder stay links when they can only lead to places inside it. With `owner`,
 /// everything gets that user and group.
@@ -113,7 +120,7 @@ pub fn export(
     destination: &Path,
     owner: Option<(u32, u32)>,
 ) -> Result<api::Exported, ExportError> {
-    let inside = inside(path)?;
+    let inside = past_system_link(root, inside(path)?);
     let source = Source::find(root, &inside)?;
     let (parent, name) = parent_of(destination)?;
     let mut exporting = Exporting { owner, files: 0, bytes: 0, left: Omissions::default(), made: Vec::new() };
@@ -147,6 +154,27 @@ fn inside(path: &Path) -> Result<Vec<u8>, ExportError> {
     Ok(names.join(&b'/'))
 }
 
+/// The path with what a link of the system's at the top of the root stands for (`bin`: `usr/bin`). An
+/// app can change none of them.
+fn past_system_link(root: BorrowedFd<'_>, path: Vec<u8>) -> Vec<u8> {
+    let first = path.split(|b| *b == b'/').next().unwrap_or_default();
+    if !SYSTEM.iter().any(|name| name.as_bytes() == first) {
+        return path;
+    }
+    match read_target(root, first) {
+        Ok(target) => {
+            let target = target.strip_prefix(b"/").unwrap_or(&target);
+            [target, &path[first.len()..]].concat()
+        }
+        Err(_) => path,
+    }
+}
+
+/// A path inside as the user knows it.
+fn inner(path: &[u8]) -> String {
+    format!("/{}", shown(path))
+}
+
 /// The folder that the destination goes into, and its name there.
 fn parent_of(destination: &Path) -> Result<(OwnedFd, Vec<u8>), ExportError> {
     let bad = || ExportError::BadDestination { path: shown(destination.as_os_str().as_bytes()) };
@@ -176,31 +204,34 @@ enum Source {
 impl Source {
     fn find(root: BorrowedFd<'_>, path: &[u8]) -> Result<Self, ExportError> {
         let refused = |errno| {
-            let path = shown(path);
+            let path = inner(path);
             match errno {
                 Errno::NOENT | Errno::NOTDIR => ExportError::NotFound { path },
                 Errno::LOOP => ExportError::Link { path },
-                Errno::XDEV => ExportError::NotAFile { path, why: LeftOut::OtherFileSystem },
                 source => ExportError::Source { path, source },
             }
         };
-        if path.is_empty() {
-            let fd = open(root, b"", FOLDER).map_err(refused)?;
-            let meta = super::beneath::meta(fd.as_fd()).map_err(refused)?;
-            return Ok(Self::Folder(fd, meta));
+        let left_out = |why| ExportError::NotAFile { path: inner(path), why };
+        // Looking first keeps devices closed that do something when they are opened.
+        let place = open_across(root, path, OFlags::PATH).map_err(refused)?;
+        let found = meta(place.as_fd()).map_err(refused)?;
+        if fstatfs(&place).map_err(refused)?.f_type == PROC_SUPER_MAGIC {
+            return Err(left_out(LeftOut::MadeUp));
         }
-        let mut parents = Parents::new(root);
-        let (dir, name) = parents.of(path).map_err(refused)?;
-        let found = look(dir, name).map_err(refused)?;
         match found.kind {
-            Kind::Link => Err(ExportError::Link { path: shown(path) }),
-            Kind::Folder => Ok(Self::Folder(open(dir, name, FOLDER).map_err(refused)?, found)),
-            Kind::File | Kind::Fifo | Kind::Socket | Kind::Device => {
-                let why = LeftOut::from_kind(found.kind).unwrap_or(LeftOut::Raced);
-                match open_file(dir, name).map_err(refused)? {
-                    Some((file, meta)) => Ok(Self::File(file, meta)),
-                    None => Err(ExportError::NotAFile { path: shown(path), why }),
+            Kind::Folder => Ok(Self::Folder(open(place.as_fd(), b"", FOLDER).map_err(refused)?, found)),
+            Kind::File => {
+                let file = open_across(root, path, FILE).map_err(refused)?;
+                let opened = meta(file.as_fd()).map_err(refused)?;
+                match opened.kind {
+                    Kind::File => Ok(Self::File(file, opened)),
+                    Kind::Folder | Kind::Link | Kind::Fifo | Kind::Socket | Kind::Device => {
+                        Err(left_out(LeftOut::Raced))
+                    }
                 }
+            }
+            Kind::Link | Kind::Fifo | Kind::Socket | Kind::Device => {
+                Err(left_out(LeftOut::from_kind(found.kind).unwrap_or(LeftOut::Raced)))
             }
         }
     }
@@ -236,16 +267,16 @@ impl Exporting {
     ) -> Result<(), ExportError> {
         match source {
             Source::File(file, meta) => {
-                let written = self.file((file.as_fd(), &meta), (parent, name), path, b"")?;
+                let written = self.file((file.as_fd(), &meta), (parent, name), name, b"")?;
                 match self.left.0.pop() {
-                    Some((_, why)) if !written => Err(ExportError::NotAFile { path: shown(path), why }),
+                    Some((_, why)) if !written => Err(ExportError::NotAFile { path: inner(path), why }),
                     Some(_) | None => Ok(()),
                 }
             }
             Source::Folder(folder, meta) => {
                 let Listing { nodes, omitted } = list(folder.as_fd(), MAX_ENTRIES).map_err(|e| match e {
                     ListError::TooMany(max) => ExportError::TooManyFiles { max },
-                    ListError::Root(source) => ExportError::Source { path: shown(path), source },
+                    ListError::Root(source) => ExportError::Source { path: inner(path), source },
                 })?;
                 self.left = omitted;
                 self.folder(&meta, (parent, name), b"")?;

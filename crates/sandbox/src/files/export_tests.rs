@@ -58,6 +58,40 @@ fn refuses_with_a_reason() {
 }
 
 #[test]
+fn paths_are_named_as_an_app_knows_them() {
+    let (root, host) = pair();
+    write(root.path(), "usr/bin/tool", "tool");
+    write(root.path(), "home/f", "x");
+    symlink("usr/bin", root.path().join("bin")).unwrap();
+    symlink("bin", root.path().join("usr/sbin")).unwrap();
+    let to = |name: &str| host.path().join(name);
+    assert_eq!(run(root.path(), "/bin/tool", &to("tool")).unwrap().files, 1);
+    assert_eq!(std::fs::read_to_string(to("tool")).unwrap(), "tool");
+    assert_eq!(run(root.path(), "/bin", &to("bin")).unwrap().files, 1);
+    // Only the system's own links at the top are followed, and none of them twice.
+    for (path, why) in
+        [("/usr/sbin/tool", "/usr/sbin/tool is a link"), ("home/no", "/home/no does not exist")]
+    {
+        let error = run(root.path(), path, &to("x")).unwrap_err().to_string();
+        assert!(error.starts_with(why), "{error}");
+    }
+    std::fs::remove_file(root.path().join("bin")).unwrap();
+    symlink("../../etc", root.path().join("bin")).unwrap();
+    let error = run(root.path(), "/bin/passwd", &to("x")).unwrap_err();
+    assert!(matches!(error, ExportError::Source { source: Errno::XDEV, .. }), "{error}");
+}
+
+#[test]
+fn what_is_mounted_can_be_exported_and_what_the_kernel_makes_up_is_refused() {
+    let host = tempfile::tempdir().unwrap();
+    let error = run(Path::new("/"), "/proc/version", &host.path().join("x")).unwrap_err();
+    assert!(matches!(error, ExportError::NotAFile { why: LeftOut::MadeUp, .. }), "{error}");
+    // Something is mounted at /dev on every machine.
+    let error = run(Path::new("/"), "/dev/null", &host.path().join("x")).unwrap_err();
+    assert!(matches!(error, ExportError::NotAFile { why: LeftOut::Special("device"), .. }), "{error}");
+}
+
+#[test]
 fn a_full_destination_is_said_and_left_empty() {
     in_a_small_tmpfs("export_full", |small| {
         let root = tempfile::tempdir().unwrap();

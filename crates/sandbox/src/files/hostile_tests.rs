@@ -124,7 +124,7 @@ fn links_swapped_in_never_lead_diff_and_apply_out() {
         let changes = diff(original.as_fd(), copy.as_fd(), &baseline).unwrap();
         assert!(!changes.unified.contains(SECRET));
         let everything = Apply { force: true, ..Apply::default() };
-        let _ = apply(original.as_fd(), copy.as_fd(), &baseline, &everything, true);
+        let _ = apply(original.as_fd(), copy.as_fd(), &mut baseline.clone(), &everything, true);
         assert_nowhere(from.path());
     });
     drop(swaps);
@@ -150,7 +150,7 @@ fn links_swapped_into_the_original_never_lead_apply_out() {
     repeatedly(&swaps, |round| {
         write(to.path(), "folder/file", &format!("new {round}"));
         let everything = Apply { force: true, ..Apply::default() };
-        let _ = apply(original.as_fd(), copy.as_fd(), &baseline, &everything, true);
+        let _ = apply(original.as_fd(), copy.as_fd(), &mut baseline.clone(), &everything, true);
         assert_eq!(snapshot(outside.path()), before);
     });
     drop(swaps);
@@ -205,7 +205,8 @@ fn two_thousand_levels_are_carried_over() {
     let start = Instant::now();
     let empty = copied(&from.path().join("x"), &from.path().join("x"));
     let applied =
-        apply(folder_fd(from.path()).as_fd(), copy.as_fd(), &empty, &Apply::default(), false).unwrap();
+        apply(folder_fd(from.path()).as_fd(), copy.as_fd(), &mut empty.clone(), &Apply::default(), false)
+            .unwrap();
     assert_eq!(applied.files, 2001);
     // A walk from the root for every level of every level would take half a minute.
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
@@ -239,7 +240,8 @@ fn ten_thousand_files_take_seconds() {
     let (original, copy) = (folder_fd(from.path()), folder_fd(to.path()));
     let changes = diff(original.as_fd(), copy.as_fd(), &baseline).unwrap();
     let diffing = start.elapsed() - copying;
-    let applied = apply(original.as_fd(), copy.as_fd(), &baseline, &Apply::default(), false).unwrap();
+    let applied =
+        apply(original.as_fd(), copy.as_fd(), &mut baseline.clone(), &Apply::default(), false).unwrap();
     eprintln!("copy {copying:?}, diff {diffing:?}, apply {:?}", start.elapsed() - copying - diffing);
     assert_eq!((changes.entries.len(), applied.files), (1000, 1000));
     assert!(start.elapsed() < Duration::from_secs(60));
@@ -264,7 +266,7 @@ fn fifos_and_huge_sparse_files_do_not_hang_anything() {
     assert_eq!(changes.notices.len(), 5, "{:?}", changes.notices);
     assert!(changes.notices.iter().all(|notice| !notice.contains('\n')));
     assert_eq!(changes.unified, "# huge is larger than 4 MiB: not shown as text\n");
-    apply(original.as_fd(), copy.as_fd(), &baseline, &Apply::default(), false).unwrap();
+    apply(original.as_fd(), copy.as_fd(), &mut baseline.clone(), &Apply::default(), false).unwrap();
     let host = tempfile::tempdir().unwrap();
     export(copy.as_fd(), Path::new(""), &host.path().join("out"), None).unwrap();
     assert!(start.elapsed() < Duration::from_secs(20));
@@ -308,7 +310,8 @@ fn a_user_is_told_what_cannot_be_read_or_written() {
     chmod(&from.path().join("unreadable"), 0o600);
     let before = snapshot(from.path());
     let copy = folder_fd(to.path());
-    let error = apply(source.as_fd(), copy.as_fd(), &baseline, &Apply::default(), false).unwrap_err();
+    let error =
+        apply(source.as_fd(), copy.as_fd(), &mut baseline.clone(), &Apply::default(), false).unwrap_err();
     assert!(error.to_string().contains("locked/file"), "{error}");
     assert_eq!(snapshot(from.path()), before);
     chmod(&from.path().join("locked"), 0o755);

@@ -22,6 +22,9 @@ pub enum LeftOut {
     /// Neither a file nor a folder nor a link.
     #[error("is a {0}, not a file")]
     Special(&'static str),
+    /// The kernel makes up what it holds.
+    #[error("is made up by the kernel as it is read: `sessile exec` reads it")]
+    MadeUp,
     /// The system refuses to read it.
     #[error("cannot be read ({0})")]
     Unreadable(Errno),
