@@ -1,11 +1,10 @@
 //! The two processes between the keeper and init.
 
-use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::io::Errno;
 use rustix::process::{Gid, Uid, chdir};
 
 use crate::app::{AppPlan, Grant};
@@ -113,8 +112,9 @@ fn become_init(order: Order<'_>) -> Result<Never, Fault> {
     if sys::poll_one(&plan.anchor, Duration::ZERO).at(Step::Parent)? {
         return Err(Errno::SRCH).at(Step::Parent);
     }
-    let image = arrange(plan.image, order.control, order.filter).at(Step::Descriptors)?;
-    Err(execute(&image)).at(Step::Exec)
+    // The report socket closes at the execution: its end is what tells the caller.
+    let image = sys::arrange(plan.image, &[order.control, order.filter]).at(Step::Descriptors)?;
+    Err(sys::execute(image.as_fd(), c"init")).at(Step::Exec)
 }
 
 /// Sends what only a process inside can open.
@@ -130,48 +130,4 @@ fn hand_over(report: BorrowedFd<'_>, captured: Option<Prepared>) -> Result<(), F
         fds.extend(listeners.tcp.iter().chain(&listeners.dns).chain(rules).map(AsFd::as_fd));
     }
     sys::send(report, &message, &fds).at(Step::Handover)
-}
-
-/// Puts `/dev/null` at 0 to 2, control at 3 and filter at 4, and lets everything else close at
-/// the execution, the report socket among it: its end is what tells the caller.
-fn arrange(image: BorrowedFd<'_>, control: BorrowedFd<'_>, filter: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    // First out of the way of the places they are put in.
-    let image = fcntl_dupfd_cloexec(image, 10)?;
-    let control = fcntl_dupfd_cloexec(control, 10)?;
-    let filter = fcntl_dupfd_cloexec(filter, 10)?;
-    let null = openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    let null = fcntl_dupfd_cloexec(null, 10)?;
-    for (from, to) in [(&null, 0), (&null, 1), (&null, 2), (&control, 3), (&filter, 4)] {
-        // SAFETY: replaces descriptors of a process that is about to become another program;
-        // nothing here uses the old ones again.
-        let rc = unsafe { libc::dup2(from.as_raw_fd(), to) };
-        if rc < 0 {
-            return Err(sys::last_errno());
-        }
-    }
-    // SAFETY: marks descriptors; closes none.
-    let rc = unsafe { libc::syscall(libc::SYS_close_range, 5u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if rc != 0 {
-        return Err(sys::last_errno());
-    }
-    fcntl_setfd(&image, FdFlags::CLOEXEC)?;
-    Ok(image)
-}
-
-fn execute(image: &OwnedFd) -> Errno {
-    let name: &CStr = c"init";
-    let arguments = [name.as_ptr(), std::ptr::null()];
-    let environment: [*const libc::c_char; 1] = [std::ptr::null()];
-    // SAFETY: both arrays end in null and outlive the call, which returns on failure only.
-    unsafe {
-        libc::syscall(
-            libc::SYS_execveat,
-            image.as_raw_fd(),
-            c"".as_ptr(),
-            arguments.as_ptr(),
-            environment.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        )
-    };
-    sys::last_errno()
 }

@@ -2,11 +2,10 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::sys::{self, Forked};
@@ -57,38 +56,6 @@ fn become_service(plan: &ServicePlan<'_>) -> Result<(), Errno> {
     if sys::poll_one(&plan.anchor, Duration::ZERO)? {
         return Err(Errno::SRCH);
     }
-    let image = fcntl_dupfd_cloexec(plan.image, 10)?;
-    let socket = fcntl_dupfd_cloexec(plan.socket, 10)?;
-    let null = openat(CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    let null = fcntl_dupfd_cloexec(null, 10)?;
-    for (from, to) in [(&null, 0), (&null, 1), (&null, 2), (&socket, 3)] {
-        // SAFETY: replaces descriptors of a process that is about to become another program;
-        // nothing here uses the old ones again.
-        if unsafe { libc::dup2(from.as_raw_fd(), to) } < 0 {
-            return Err(sys::last_errno());
-        }
-    }
-    // SAFETY: marks descriptors; closes none.
-    let rc = unsafe { libc::syscall(libc::SYS_close_range, 4u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if rc != 0 {
-        return Err(sys::last_errno());
-    }
-    Err(execute(plan.name, image.as_fd()))
-}
-
-fn execute(name: &CStr, image: BorrowedFd<'_>) -> Errno {
-    let arguments = [name.as_ptr(), std::ptr::null()];
-    let environment: [*const libc::c_char; 1] = [std::ptr::null()];
-    // SAFETY: both arrays end in null and outlive the call, which returns on failure only.
-    unsafe {
-        libc::syscall(
-            libc::SYS_execveat,
-            image.as_raw_fd(),
-            c"".as_ptr(),
-            arguments.as_ptr(),
-            environment.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        )
-    };
-    sys::last_errno()
+    let image = sys::arrange(plan.image, &[plan.socket])?;
+    Err(sys::execute(image.as_fd(), plan.name))
 }

@@ -1,18 +1,67 @@
 //! System calls that neither rustix nor the standard library wraps, and messages between a
 //! launcher and its caller.
 
+use std::ffi::CStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+
+/// First descriptor that [`arrange`] takes out of the way of the places it fills.
+const ASIDE: RawFd = 10;
+
+/// Puts `/dev/null` at descriptors 0 to 2 and the given ones from 3 on, and lets everything else
+/// close when the image is executed, which is returned at a descriptor behind them. Only for a
+/// process that is about to become another program: its own descriptors are replaced.
+pub(crate) fn arrange(image: BorrowedFd<'_>, given: &[BorrowedFd<'_>]) -> Result<OwnedFd, Errno> {
+    // First out of the way of the places they are put in.
+    let image = fcntl_dupfd_cloexec(image, ASIDE)?;
+    let null = openat(CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let null = fcntl_dupfd_cloexec(null, ASIDE)?;
+    let mut next = 0;
+    let mut put = |fd: &OwnedFd| {
+        // SAFETY: replaces descriptors of a process that is about to become another program;
+        // nothing here uses the old ones again.
+        let put = unsafe { libc::dup2(fd.as_raw_fd(), next) };
+        next += 1;
+        if put < 0 { Err(last_errno()) } else { Ok(()) }
+    };
+    let given: Vec<OwnedFd> =
+        given.iter().map(|fd| fcntl_dupfd_cloexec(fd, ASIDE)).collect::<Result<_, _>>()?;
+    [&null, &null, &null].into_iter().chain(&given).try_for_each(&mut put)?;
+    let (first, last) = (libc::c_uint::try_from(next).unwrap_or_default(), u32::MAX);
+    // SAFETY: marks descriptors; closes none.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+    if rc == 0 { Ok(image) } else { Err(last_errno()) }
+}
+
+/// Becomes the program of an image, with its name as the only argument and no environment. Returns
+/// on failure only.
+pub(crate) fn execute(image: BorrowedFd<'_>, name: &CStr) -> Errno {
+    let arguments = [name.as_ptr(), std::ptr::null()];
+    let environment: [*const libc::c_char; 1] = [std::ptr::null()];
+    // SAFETY: both arrays end in null and outlive the call, which returns on failure only.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            image.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    last_errno()
+}
 
 pub(crate) const ATTR_RDONLY: u64 = 0x1;
 pub(crate) const ATTR_NOSUID: u64 = 0x2;
