@@ -3,9 +3,9 @@
 //! Features are tried, not guessed from the kernel's version, wherever trying leaves no trace.
 
 mod attempt;
+mod folders;
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -16,8 +16,7 @@ use crate::cgroup::{Controller, Layout};
 use crate::confine;
 use crate::wipe;
 
-/// `TMPFS_MAGIC` of `linux/magic.h`.
-const TMPFS_MAGIC: i64 = 0x0102_1994;
+pub use folders::Folders;
 
 /// How far the machine gives a feature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,18 +69,20 @@ fn weaker(what: &str) -> Gives {
     Gives::Weaker { what: what.to_owned() }
 }
 
-/// Looks at this machine as this user, with `folder` as the project.
-pub fn survey(folder: &Path) -> Vec<Finding> {
+/// Looks at this machine as this user, with `project` as the project; `folders` are where sockets and
+/// records go, or why there are none.
+pub fn survey(project: &Path, folders: Result<&Folders, &str>) -> Vec<Finding> {
     let root = rustix::process::geteuid().is_root();
     let mut findings = vec![namespaces(root), network_namespace(root), network_capture()];
-    findings.extend([uts_namespace(), idmapped_mounts(root, folder)]);
+    findings.extend([uts_namespace(), idmapped_mounts(root, project)]);
     findings.extend([no_new_privs(), seccomp()]);
     findings.extend(landlock());
     findings.extend(cgroups());
     findings.extend(calls());
     findings.extend([storage(root), swap(), secret_memory(), locked_memory()]);
     findings.extend([overwriting(), page_scan(), freed_memory()]);
-    findings.extend([core_dumps(), runtime_folder(root), lingering(root)]);
+    findings.extend([core_dumps(), lingering(root)]);
+    findings.extend(folders::folders(folders));
     findings.sort_by_key(|f| f.property);
     findings
 }
@@ -451,42 +452,6 @@ fn core_dumps() -> Finding {
     Finding::full(property, feature, format!("go to {pattern}; apps have RLIMIT_CORE 1, which prevents it"))
 }
 
-fn is_tmpfs(path: &Path) -> io::Result<bool> {
-    Ok(rustix::fs::statfs(path)?.f_type == TMPFS_MAGIC)
-}
-
-fn runtime_folder(root: bool) -> Finding {
-    let (property, feature) = (Property::Amnesia, "runtime folder");
-    let variable = std::env::var_os("XDG_RUNTIME_DIR").filter(|v| !v.is_empty()).map(PathBuf::from);
-    let folder = if root { Some(PathBuf::from("/run")) } else { variable };
-    let Some(folder) = folder else {
-        return Finding::new(
-            property,
-            feature,
-            weaker("sockets are under /tmp; sessions are not found again when it is cleaned"),
-            "XDG_RUNTIME_DIR is not set",
-            Some("log in by ssh or a login manager instead of su, or set SESSILE_RUNTIME_DIR"),
-        );
-    };
-    match is_tmpfs(&folder) {
-        Ok(true) => Finding::full(property, feature, format!("{} is a tmpfs", folder.display())),
-        Ok(false) => Finding::new(
-            property,
-            feature,
-            weaker("names of sessions' sockets are on a disk; their storage is not"),
-            format!("{} is not a tmpfs", folder.display()),
-            Some("mount a tmpfs there, or set SESSILE_RUNTIME_DIR to a folder on one"),
-        ),
-        Err(why) => Finding::new(
-            property,
-            feature,
-            Gives::Missing,
-            format!("{} cannot be used: {why}", folder.display()),
-            Some("set SESSILE_RUNTIME_DIR to a folder of your own on a tmpfs"),
-        ),
-    }
-}
-
 fn lingering(root: bool) -> Finding {
     let (property, feature) = (Property::Amnesia, "lingering");
     if root || !Path::new("/run/systemd/system").exists() {
@@ -521,7 +486,7 @@ mod tests {
 
     #[test]
     fn every_property_rests_on_something_and_what_lacks_says_how_to_mend_it() {
-        let findings = survey(Path::new("."));
+        let findings = survey(Path::new("."), Err("no home folder"));
         for property in Property::ALL {
             assert!(findings.iter().any(|f| f.property == property), "{property}");
         }

@@ -1,10 +1,11 @@
 //! `doctor`: what this machine gives.
 
 use sessile_model::property::Property;
-use sessile_sandbox::survey::{Finding, Gives, claim_level, survey};
+use sessile_sandbox::survey::{Finding, Folders, Gives, claim_level, survey};
 
 use crate::failure::{Failure, Outcome, Status};
 use crate::output::{print, print_json, printable};
+use crate::startup;
 
 /// Explain, property by property, what this machine gives, and what mends the rest
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,12 @@ impl Args {
     /// Looks, and prints what was found.
     pub fn run(self, json: bool) -> Outcome {
         let folder = std::env::current_dir().map_err(|e| Failure::system("use the current folder", &e))?;
-        let findings = survey(&folder);
+        let folders = startup::folders().map(|f| Folders { runtime: f.runtime, state: f.state });
+        let folders = folders.map_err(|failure| match failure {
+            Failure::Problem(problem) => problem.detail,
+            Failure::ClosedPipe => String::new(),
+        });
+        let findings = survey(&folder, folders.as_ref().map_err(String::as_str));
         let (level, residue) = claim_level();
         let missing = findings.iter().any(|f| f.gives == Gives::Missing);
         if json {

@@ -108,5 +108,14 @@ for_root_and_user! {
         for property in ["routing", "identity", "sandbox", "amnesia"] {
             assert!(finished.text().to_lowercase().contains(property), "{}", finished.text());
         }
+        // Of the folders that are used, not of others.
+        for folder in [world.runtime(), world.state()] {
+            assert!(finished.text().contains(folder.to_str().unwrap()), "{}", finished.text());
+        }
+        let below_a_file = world.write("file", "").join("state");
+        let finished = world.sessile_where("SESSILE_STATE_DIR", &below_a_file, &["doctor"]);
+        finished.ended_with(1);
+        let missing = format!("MISSING  state folder ({} cannot be used", below_a_file.display());
+        assert!(finished.text().contains(&missing), "{}", finished.text());
     }
 }
