@@ -30,6 +30,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(300);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long an app may take over its first whole request or ClientHello.
 const FIRST_WORDS: Duration = Duration::from_secs(60);
+/// Bytes of the host that are passed on at once before the app has spoken.
+const MOST_AT_ONCE: usize = 16 << 10;
 /// A TLS alert, fatal, access_denied (RFC 8446, section 6).
 const TLS_DENIED: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 49];
 
@@ -282,16 +284,21 @@ async fn introduce(
 
 /// Passes on what the world says now. False at its end.
 async fn pass_on(shared: &Shared, flow: u64, world: &TcpStream, app: &TcpStream) -> io::Result<bool> {
-    let mut bytes = vec![0u8; 16 << 10];
+    let most = shared.flows.borrow().chunk().unwrap_or(MOST_AT_ONCE).min(MOST_AT_ONCE);
+    let mut bytes = vec![0u8; most];
     match world.try_read(&mut bytes) {
         Ok(0) => Ok(false),
         Ok(count) => {
             write_all(app, bytes.get(..count).unwrap_or_default()).await?;
-            shared
-                .flows
-                .borrow_mut()
-                .count(flow, Way::In, count as u64, Instant::now())
-                .map_err(io::Error::other)?;
+            let now = Instant::now();
+            let (counted, delay) = {
+                let mut flows = shared.flows.borrow_mut();
+                (flows.count(flow, Way::In, count as u64, now), flows.delay(count as u64, now))
+            };
+            counted.map_err(io::Error::other)?;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
             Ok(true)
         }
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(true),
