@@ -19,18 +19,24 @@ const CHUNK: usize = 64 << 10;
 
 /// Type text or keys into an app; needs no terminal
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    override_usage = "sessile type [OPTIONS] <SESSION> <TEXT>
+       sessile type [OPTIONS] <SESSION> [TEXT] --key <KEYS>",
+    after_help = "Examples:
   sessile type amber 'git status' --key enter
   sessile type amber --key ctrl-c,up,enter
   sessile type amber - < script            from standard input
+  sessile type amber -- --version          text that begins with a dash
 
 Text comes first, then keys. Keys: enter, tab, esc, space, backspace, up, down, left, right, home,
-end, pageup, pagedown, insert, delete, f1 to f12, ctrl-X, alt-X, comma, or a character.")]
+end, pageup, pagedown, insert, delete, f1 to f12, ctrl-X, alt-X, comma, or a character."
+)]
 #[group(required = true, multiple = true, args = ["text", "key"])]
 pub struct Args {
     /// The session
     session: SessionSelector,
     /// The text; `-` reads standard input
+    #[arg(allow_negative_numbers = true)]
     text: Option<String>,
     /// Keys by name, separated by commas
     #[arg(long, short = 'k', value_name = "KEYS")]
