@@ -71,7 +71,7 @@ fn seeds() -> Vec<Vec<u8>> {
         Request::Attach(Attach { size: Some(WindowSize::default()), client: 7, ..Attach::default() }),
         Request::Resize(WindowSize { cols: 100, rows: 30 }),
         Request::Signal { signal: 15 },
-        Request::Output { app: Some(sessile_model::AppName::main()), since: Some(1), max: None },
+        Request::Output { app: Some(sessile_model::AppName::main()), since: Some(1), max: None, keep: false },
         Request::End { grace: Some(Millis(5)), by: EndedBy::Operator },
         Request::Open(Box::new(wire::Open { spec: sessile_model::Spec::default(), subordinate_base: None })),
     ] {

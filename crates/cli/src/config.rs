@@ -18,8 +18,8 @@ use thiserror::Error;
 use crate::failure::{Failure, plain};
 use crate::hosts::{HostArgument, Lists};
 use crate::keys::DetachKey;
+use crate::options::{Cpu, MountArgument};
 use crate::presets::Preset;
-use crate::request::{Cpu, MountArgument};
 use crate::tools::ToolSet;
 
 /// The whole file. An empty one is the same as none.
@@ -56,6 +56,8 @@ pub struct RunDefaults {
     pub mount: Vec<MountArgument>,
     /// See `--route`.
     pub route: Option<Route>,
+    /// See `--route-credentials`.
+    pub route_credentials: Option<PathBuf>,
     /// See `--allow`, added to those of the command line.
     pub allow: Vec<HostArgument>,
     /// See `--ask`, added to those of the command line.
@@ -66,6 +68,8 @@ pub struct RunDefaults {
     pub policy: Vec<PathBuf>,
     /// What becomes of hosts that no rule names: `"ask"` or `"deny"`.
     pub unknown: Option<Unknown>,
+    /// See `--on-question`.
+    pub on_question: Option<String>,
     /// Names of variables to pass on where they are set.
     pub env: Vec<String>,
     /// Environment files, read before those of the command line.
@@ -157,10 +161,12 @@ impl RunDefaults {
             allow_hooks: self.allow_hooks.or(base.allow_hooks),
             tools: self.tools.or(base.tools),
             route: self.route.or(base.route),
+            route_credentials: self.route_credentials.or(base.route_credentials),
             allow: self.allow.into_iter().chain(base.allow).collect(),
             ask: self.ask.into_iter().chain(base.ask).collect(),
             deny: self.deny.into_iter().chain(base.deny).collect(),
             unknown: self.unknown.or(base.unknown),
+            on_question: self.on_question.or(base.on_question),
             mount,
             env: joined(base.env, self.env),
             env_file,

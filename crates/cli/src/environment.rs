@@ -115,6 +115,15 @@ fn unquoted(value: &str) -> &str {
 /// # Errors
 /// When it cannot be read or has a line that is not `KEY=VALUE`.
 pub fn read_file(path: &Path) -> Result<(Vec<EnvVar>, Option<String>), Failure> {
+    let (text, warning) = read_secret(path)?;
+    Ok((variables(&text, &path.display().to_string())?, warning))
+}
+
+/// Reads a file that may hold a secret. `Some` text beside it warns that others may read it.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_secret(path: &Path) -> Result<(Zeroizing<String>, Option<String>), Failure> {
     let doing = format!("read {}", path.display());
     let file = File::open(path).map_err(|e| Failure::system(&doing, &e))?;
     let mode = file.metadata().map_err(|e| Failure::system(&doing, &e))?.mode();
@@ -129,10 +138,11 @@ pub fn read_file(path: &Path) -> Result<(Vec<EnvVar>, Option<String>), Failure> 
 /// # Errors
 /// As [`read_file`].
 pub fn read_stdin() -> Result<Vec<EnvVar>, Failure> {
-    read(std::io::stdin().lock(), "standard input")
+    let name = "standard input";
+    variables(&read(std::io::stdin().lock(), name)?, name)
 }
 
-fn read(source: impl std::io::Read, name: &str) -> Result<Vec<EnvVar>, Failure> {
+fn read(source: impl std::io::Read, name: &str) -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::new());
     source
         .take(MAX_FILE + 1)
@@ -141,8 +151,12 @@ fn read(source: impl std::io::Read, name: &str) -> Result<Vec<EnvVar>, Failure> 
     if text.len() as u64 > MAX_FILE {
         return Err(Failure::new(ProblemKind::BadRequest, format!("{name} is larger than 1 MiB")));
     }
+    Ok(text)
+}
+
+fn variables(text: &str, name: &str) -> Result<Vec<EnvVar>, Failure> {
     // The line itself is not shown: it may hold a secret.
-    parse(&text).map_err(|(line, why)| {
+    parse(text).map_err(|(line, why)| {
         Failure::new(ProblemKind::BadRequest, format!("{name}:{line}: {}", safe(&why)))
     })
 }
@@ -190,7 +204,8 @@ mod tests {
 
     #[test]
     fn errors_do_not_show_the_line() {
-        let Err(Failure::Problem(problem)) = read(&b"A=1\nhunter2 x=1"[..], "f") else { panic!() };
+        let text = read(&b"A=1\nhunter2 x=1"[..], "f").unwrap();
+        let Err(Failure::Problem(problem)) = variables(&text, "f") else { panic!() };
         assert_eq!(problem.detail, "f:2: the name before `=` is not a variable's name");
     }
 

@@ -18,6 +18,7 @@ mod environment;
 mod failure;
 mod hosts;
 mod keys;
+mod options;
 mod output;
 mod policies;
 mod presets;
@@ -90,10 +91,10 @@ fn misuse(text: &str) -> Problem {
     let (detail, rest) = text.split_once("\n\n").unwrap_or((text, ""));
     let detail = detail.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let hints = rest.lines().map(|l| l.trim().trim_start_matches("tip: "));
-    let hint = hints
-        .filter(|l| !l.is_empty() && !l.starts_with("For more information"))
-        .collect::<Vec<_>>()
-        .join("; ");
+    // Few commands take something that begins with a dash as a value; those have it in their examples.
+    let is_noise =
+        |l: &str| l.is_empty() || l.starts_with("For more information") || l.starts_with("to pass '");
+    let hint = hints.filter(|l| !is_noise(l)).collect::<Vec<_>>().join("; ");
     let problem = Problem::new(ProblemKind::BadRequest, detail);
     if hint.is_empty() { problem } else { problem.hint(hint) }
 }
@@ -113,7 +114,7 @@ mod tests {
         let error = Program::try_parse_from(["sessile", "run", "--memry", "2G"]).unwrap_err();
         insta::assert_snapshot!(render(&misuse(&error.render().to_string()), false), @r"
         sessile: error: unexpected argument '--memry' found
-        hint: a similar argument exists: '--memory'; to pass '--memry' as a value, use '-- --memry'; Usage: sessile run --memory <SIZE> [CMD]...
+        hint: a similar argument exists: '--memory'; Usage: sessile run --memory <SIZE> [CMD]...
         ");
         let error = Program::try_parse_from(["sessile", "run", "--memory", "lots"]).unwrap_err();
         insta::assert_snapshot!(render(&misuse(&error.render().to_string()), false), @"sessile: error: invalid value 'lots' for '--memory <SIZE>': not a size (examples: 4096, 512K, 64M, 2G)");

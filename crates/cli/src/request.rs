@@ -1,239 +1,21 @@
 //! From the command line and the configuration to a specification.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 
-use clap::Args;
-use sessile_model::ids::{ProfileName, SessionName};
-use sessile_model::network::{Network, NetworkLimits, Route, Unknown};
+use sessile_model::network::{Credentials, InvalidNetwork, Network, NetworkLimits, Route, Unknown};
 use sessile_model::problem::ProblemKind;
-use sessile_model::property::Property;
-use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::{Access, EnvVar, Limits, Mount, Project, Spec};
-use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::config::{Config, ProjectDefault, RunDefaults};
 use crate::environment::{self, EnvArgument};
 use crate::failure::Failure;
 use crate::hosts::{self, HostArgument};
-use crate::project::{ProjectArgument, Surroundings, utf8};
+use crate::options::{Label, Metadata, SessionOptions};
+use crate::project::Surroundings;
 use crate::tools;
 use crate::{policies, presets};
-
-/// What a session is to be, as `run` takes it.
-#[derive(Clone, Debug, Default, Args)]
-pub struct SessionOptions {
-    /// Its name; one is invented otherwise
-    #[arg(long, short = 'n', value_name = "NAME")]
-    pub name: Option<SessionName>,
-    /// Take defaults from [profiles.NAME] in config.toml
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<ProfileName>,
-    /// Keep the session when its command exits
-    #[arg(long)]
-    pub keep: bool,
-    /// Keep name, labels, metadata, command and paths in the record after the end
-    #[arg(long)]
-    pub keep_record: bool,
-
-    /// The folder to work on [default: the current folder, rw]
-    #[arg(
-        long,
-        value_name = "DIR[:ro|:rw|:copy]",
-        conflicts_with = "no_project",
-        help_heading = "What it may see"
-    )]
-    pub project: Option<ProjectArgument>,
-    /// Give it no project folder
-    #[arg(long, help_heading = "What it may see")]
-    pub no_project: bool,
-    /// Leave .git/hooks, .git/config, .envrc, .vscode and .idea of the project writable
-    #[arg(long, help_heading = "What it may see")]
-    pub allow_hooks: bool,
-    /// Show a further host path, read-only unless :rw
-    #[arg(long, value_name = "SRC[:DST][:ro|:rw]", help_heading = "What it may see")]
-    pub mount: Vec<MountArgument>,
-    /// Show your own tools (~/.cargo, ~/.rustup, ~/.nvm, ~/.local/bin, …) read-only
-    #[arg(long, help_heading = "What it may see")]
-    pub tools: bool,
-    /// Pass on a variable of yours, or (visible to every user of this machine) set one
-    #[arg(long, short = 'e', value_name = "K[=V]", help_heading = "What it may see")]
-    pub env: Vec<EnvArgument>,
-    /// Read KEY=VALUE lines from a file
-    #[arg(long, value_name = "FILE", help_heading = "What it may see")]
-    pub env_file: Vec<PathBuf>,
-    /// Read KEY=VALUE lines from standard input
-    #[arg(long, help_heading = "What it may see")]
-    pub env_stdin: bool,
-
-    /// Its way out: none, direct, or socks5://HOST:PORT [default: direct]
-    #[arg(long, value_name = "ROUTE", help_heading = "What it may reach")]
-    pub route: Option<Route>,
-    /// A host it may reach: api.example.com:443, '*.example.org', 192.0.2.1, or a list such as @github
-    #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
-    pub allow: Vec<HostArgument>,
-    /// A host about which you are asked
-    #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
-    pub ask: Vec<HostArgument>,
-    /// A host it may not reach
-    #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
-    pub deny: Vec<HostArgument>,
-    /// A file of policies in Cedar (see `sessile policy --help`)
-    #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
-    pub policy: Vec<PathBuf>,
-    /// Deny hosts that no rule names, instead of asking
-    #[arg(long, help_heading = "What it may reach")]
-    pub no_questions: bool,
-    /// Connections at once [default: 1024]
-    #[arg(long, value_name = "NUMBER", help_heading = "What it may reach")]
-    pub net_connections: Option<u32>,
-    /// Bytes in all, both ways, such as 500M
-    #[arg(long, value_name = "SIZE", help_heading = "What it may reach")]
-    pub net_bytes: Option<ByteSize>,
-    /// Bytes in a second, both ways, such as 2M
-    #[arg(long, value_name = "SIZE", help_heading = "What it may reach")]
-    pub net_rate: Option<ByteSize>,
-
-    /// Memory of all its programs and its storage, such as 2G
-    #[arg(long, value_name = "SIZE", help_heading = "What it may use")]
-    pub memory: Option<ByteSize>,
-    /// Processors, such as 1.5 (or 150%)
-    #[arg(long, value_name = "NUMBER", help_heading = "What it may use")]
-    pub cpu: Option<Cpu>,
-    /// Processes and threads at once [default: 4096]
-    #[arg(long, value_name = "NUMBER", help_heading = "What it may use")]
-    pub pids: Option<u32>,
-    /// Storage of its own [default: 2G]
-    #[arg(long, value_name = "SIZE", help_heading = "What it may use")]
-    pub storage: Option<ByteSize>,
-    /// Files and folders in its storage [default: 262144]
-    #[arg(long, value_name = "NUMBER", help_heading = "What it may use")]
-    pub storage_inodes: Option<u64>,
-    /// End it this long after it opened, such as 8h
-    #[arg(long, value_name = "TIME", help_heading = "What it may use")]
-    pub ttl: Option<Millis>,
-    /// End it after this long without input, output or a client
-    #[arg(long, value_name = "TIME", help_heading = "What it may use")]
-    pub idle_timeout: Option<Millis>,
-    /// How long results wait when the command exits unwatched [default: 24h]
-    #[arg(long, value_name = "TIME", help_heading = "What it may use")]
-    pub linger: Option<Millis>,
-
-    /// Whose it is, in your own terms
-    #[arg(long, value_name = "TEXT", help_heading = "How to find it")]
-    pub user: Option<String>,
-    /// Its channel, in your own terms
-    #[arg(long, value_name = "TEXT", help_heading = "How to find it")]
-    pub channel: Option<String>,
-    /// Its chat, in your own terms
-    #[arg(long, value_name = "TEXT", help_heading = "How to find it")]
-    pub chat: Option<String>,
-    /// A label
-    #[arg(long = "label", short = 'l', value_name = "K=V", help_heading = "How to find it")]
-    pub labels: Vec<Label>,
-    /// Data of your own, as JSON (or plain text)
-    #[arg(long, value_name = "K=JSON", help_heading = "How to find it")]
-    pub metadata: Vec<Metadata>,
-
-    /// Open it although this property is weaker here than defined (routing, identity, sandbox, amnesia)
-    #[arg(long, value_name = "PROPERTY")]
-    pub accept_weaker: Vec<Property>,
-}
-
-/// Processor time in hundredths of one processor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cpu(pub u32);
-
-/// `SRC[:DST][:ro|:rw]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MountArgument {
-    source: PathBuf,
-    target: Option<PathBuf>,
-    writable: bool,
-}
-
-/// `K=V`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Label(pub String, pub String);
-
-/// `K=JSON`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Metadata(String, serde_json::Value);
-
-/// Why a text is not an option's value.
-#[derive(Debug, Error, PartialEq, Eq, Clone, Copy)]
-pub enum InvalidOption {
-    /// Not a number of processors.
-    #[error("not a number of processors (examples: 2, 0.5, 150%)")]
-    Cpu,
-    /// Not a mount.
-    #[error("not a mount (examples: /data, ~/notes:/notes, /data:/data:rw)")]
-    Mount,
-    /// Not a pair.
-    #[error("expected KEY=VALUE")]
-    Pair,
-}
-
-impl FromStr for Cpu {
-    type Err = InvalidOption;
-
-    fn from_str(text: &str) -> Result<Self, InvalidOption> {
-        let (number, factor) = match text.strip_suffix('%') {
-            Some(number) => (number, 1.0),
-            None => (text, 100.0),
-        };
-        let number: f64 = number.trim().parse().map_err(|_| InvalidOption::Cpu)?;
-        let percent = (number * factor).round();
-        if (1.0..=1_000_000.0).contains(&percent) {
-            Ok(Self(percent as u32))
-        } else {
-            Err(InvalidOption::Cpu)
-        }
-    }
-}
-
-impl FromStr for MountArgument {
-    type Err = InvalidOption;
-
-    fn from_str(text: &str) -> Result<Self, InvalidOption> {
-        let (paths, writable) = match text.rsplit_once(':') {
-            Some((paths, "rw")) => (paths, true),
-            Some((paths, "ro")) => (paths, false),
-            _ => (text, false),
-        };
-        let (source, target) = match paths.split_once(':') {
-            Some((source, target)) => (source, Some(target)),
-            None => (paths, None),
-        };
-        let is_target = |t: &str| t.starts_with('/') && !t.contains(':');
-        if source.is_empty() || !target.is_none_or(is_target) {
-            return Err(InvalidOption::Mount);
-        }
-        Ok(Self { source: source.into(), target: target.map(PathBuf::from), writable })
-    }
-}
-
-impl FromStr for Label {
-    type Err = InvalidOption;
-
-    fn from_str(text: &str) -> Result<Self, InvalidOption> {
-        match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() => Ok(Self(key.to_owned(), value.to_owned())),
-            _ => Err(InvalidOption::Pair),
-        }
-    }
-}
-
-impl FromStr for Metadata {
-    type Err = InvalidOption;
-
-    fn from_str(text: &str) -> Result<Self, InvalidOption> {
-        let Label(key, value) = text.parse()?;
-        let value = serde_json::from_str(&value).unwrap_or(serde_json::Value::String(value));
-        Ok(Self(key, value))
-    }
-}
 
 /// Where `run` was called.
 #[derive(Clone, Debug)]
@@ -281,7 +63,7 @@ pub fn build(
     let defaults = chosen_defaults(options, config)?;
     let mut given = Given::default();
     for mount in defaults.mount.iter().chain(&options.mount) {
-        given.mounts.push(mount.resolve(place)?);
+        given.mounts.push(mount.resolve(&place.folder, &place.home)?);
     }
     if options.tools || defaults.tools == Some(true) {
         let found = tools::find(&tools::sets(&config.tools)?, &place.home)?;
@@ -293,7 +75,7 @@ pub fn build(
     let Given { mounts, bins, env: mut tool_env, hosts, mut notices } = given;
     tool_env.extend(tools::path_variable(&bins));
     let env = environment::merged([tool_env, given_environment(options, &defaults, &mut notices)?]);
-    let mut network = chosen_network(options, &defaults, &hosts, (config, place))?;
+    let mut network = chosen_network(options, &defaults, &hosts, (config, place), &mut notices)?;
     let files: Vec<PathBuf> = defaults.policy.iter().chain(&options.policy).cloned().collect();
     let (policies, doubtful) = policies::read(&files, &place.folder, &place.home)?;
     network.policies = policies;
@@ -309,6 +91,7 @@ pub fn build(
         mounts: without_doubles(mounts),
         env,
         network,
+        on_question: options.on_question.clone().or(defaults.on_question),
         limits: Limits {
             memory: options.memory.or(defaults.memory),
             cpu_percent: options.cpu.or(defaults.cpu).map(|c| c.0),
@@ -371,14 +154,24 @@ fn chosen_network(
     defaults: &RunDefaults,
     of_preset: &[HostArgument],
     (config, place): (&Config, &Place),
+    notices: &mut Vec<String>,
 ) -> Result<Network, Failure> {
+    let route = options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default();
+    let opened = [("--allow", &options.allow), ("--ask", &options.ask)];
+    if let (Route::None, Some((option, _))) = (&route, opened.iter().find(|(_, given)| !given.is_empty())) {
+        let by = if options.route.is_some() { "--route none" } else { "`route = \"none\"` in config.toml" };
+        let detail = format!("{option} opens nothing with {by}: without a route no host is reached");
+        return Err(Failure::new(ProblemKind::BadRequest, detail)
+            .hint(format!("leave out {option}, or choose a way out such as --route direct")));
+    }
     let lists = hosts::lists(&config.hosts, &place.home)?;
     let targets = |given: &[HostArgument], more: &[HostArgument]| {
         let all: Vec<HostArgument> = given.iter().chain(more).cloned().collect();
         hosts::resolve(&all, &lists)
     };
     Ok(Network {
-        route: options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default(),
+        credentials: chosen_credentials(options, defaults, &route, (place, notices))?,
+        route,
         allow: targets(&[&options.allow, of_preset].concat(), &defaults.allow)?,
         ask: targets(&options.ask, &defaults.ask)?,
         deny: targets(&options.deny, &defaults.deny)?,
@@ -391,8 +184,40 @@ fn chosen_network(
             bytes: options.net_bytes,
             rate: options.net_rate,
         },
-        policies: Vec::new(),
+        ..Network::default()
     })
+}
+
+/// Who the session is to its proxy: by the option, the environment, or the configuration.
+fn chosen_credentials(
+    options: &SessionOptions,
+    defaults: &RunDefaults,
+    route: &Route,
+    (place, notices): (&Place, &mut Vec<String>),
+) -> Result<Option<Credentials>, Failure> {
+    const VARIABLE: &str = "SESSILE_ROUTE_CREDENTIALS";
+    if !matches!(route, Route::Socks5 { .. }) {
+        return match &options.route_credentials {
+            None => Ok(None),
+            Some(_) => Err(bad(&format!("--route-credentials is for a proxy, and the route is {route}"))
+                .hint("--route socks5://HOST:PORT names one")),
+        };
+    }
+    let wrong = |name: &str, error| bad(&format!("{name} holds {error}"));
+    let given = match (&options.route_credentials, std::env::var(VARIABLE)) {
+        (None, Ok(text)) => {
+            let text = Zeroizing::new(text);
+            return text.trim_end().parse().map(Some).map_err(|e: InvalidNetwork| wrong(VARIABLE, e));
+        }
+        (Some(file), _) => Some(file),
+        (None, Err(_)) => defaults.route_credentials.as_ref(),
+    };
+    let Some(file) = given else { return Ok(None) };
+    let path = place.folder.join(tools::expanded(&file.to_string_lossy(), &place.home));
+    let (text, warning) = environment::read_secret(&path)?;
+    notices.extend(warning.map(|w| format!("warning: {w}")));
+    let name = path.display().to_string();
+    text.trim_end().parse().map(Some).map_err(|e: InvalidNetwork| wrong(&name, e))
 }
 
 /// Replaces a preset's name by its program, and adds what that needs.
@@ -465,35 +290,6 @@ fn bad(error: &impl std::fmt::Display) -> Failure {
     Failure::new(ProblemKind::BadRequest, error.to_string())
 }
 
-impl MountArgument {
-    fn resolve(&self, place: &Place) -> Result<Mount, Failure> {
-        let given = self.source.to_string_lossy();
-        let source = place.folder.join(tools::expanded(&given, &place.home));
-        let real =
-            std::fs::canonicalize(&source).map_err(|e| Failure::system(format!("mount {given}"), &e))?;
-        let target = match &self.target {
-            Some(target) => utf8(target)?,
-            None => utf8(&lexical(&source))?,
-        };
-        Ok(Mount { source: utf8(&real)?, target, writable: self.writable, from_tools: false })
-    }
-}
-
-/// The path without `.` and `..`, by its text alone.
-fn lexical(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir => drop(out.pop()),
-            std::path::Component::CurDir => {}
-            std::path::Component::Normal(_)
-            | std::path::Component::RootDir
-            | std::path::Component::Prefix(_) => out.push(part),
-        }
-    }
-    out
-}
-
 /// The mounts without a second one at the same target: the first, which is the user's own, stays.
 fn without_doubles(mounts: Vec<Mount>) -> Vec<Mount> {
     let mut seen: BTreeMap<String, ()> = BTreeMap::new();
@@ -502,6 +298,10 @@ fn without_doubles(mounts: Vec<Mount>) -> Vec<Mount> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use sessile_model::quantity::ByteSize;
+
     use super::*;
 
     fn place(dir: &Path) -> Place {
@@ -511,27 +311,6 @@ mod tests {
             search: "/usr/bin:/bin".to_owned(),
             surroundings: Surroundings::default(),
         }
-    }
-
-    #[test]
-    fn values() {
-        assert_eq!("1.5".parse(), Ok(Cpu(150)));
-        assert_eq!("50%".parse(), Ok(Cpu(50)));
-        for bad in ["0", "-1", "NaN", "inf", "x", "%"] {
-            assert!(bad.parse::<Cpu>().is_err(), "{bad}");
-        }
-        let mount = |s: &str, t: Option<&str>, writable| {
-            Ok(MountArgument { source: s.into(), target: t.map(PathBuf::from), writable })
-        };
-        assert_eq!("/a".parse(), mount("/a", None, false));
-        assert_eq!("/a:rw".parse(), mount("/a", None, true));
-        assert_eq!("a:/b".parse(), mount("a", Some("/b"), false));
-        assert_eq!("a:/b:ro".parse(), mount("a", Some("/b"), false));
-        for bad in ["", ":/b", "a:b", "a:/b:c", "a:/b:/c:rw"] {
-            assert!(bad.parse::<MountArgument>().is_err(), "{bad}");
-        }
-        assert_eq!("a={\"b\":1}".parse(), Ok(Metadata("a".into(), serde_json::json!({"b": 1}))));
-        assert_eq!("a=text".parse(), Ok(Metadata("a".into(), "text".into())));
     }
 
     #[test]
@@ -565,6 +344,35 @@ mod tests {
         assert!(request.notices.is_empty());
         let unknown = SessionOptions { profile: Some("q".parse().unwrap()), ..SessionOptions::default() };
         assert!(build(&unknown, vec![], &config, &place(dir.path())).is_err());
+    }
+
+    #[test]
+    fn hosts_are_not_opened_without_a_route() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = crate::config::parse("[run]\nroute = \"none\"\n[profiles.p]\nallow = [\"a.example\"]\n");
+        let config = config.unwrap();
+        let refused = |options: &SessionOptions| match build(options, vec![], &config, &place(dir.path())) {
+            Ok(_) => None,
+            Err(Failure::Problem(problem)) => Some((problem.kind, problem.detail)),
+            Err(Failure::ClosedPipe) => unreachable!(),
+        };
+        let host = || vec!["b.example".parse().unwrap()];
+        let direct = || Some("direct".parse().unwrap());
+        let (kind, detail) = refused(&SessionOptions { allow: host(), ..SessionOptions::default() }).unwrap();
+        assert_eq!(kind, ProblemKind::BadRequest);
+        assert!(detail.starts_with("--allow opens nothing with `route = \"none\"`"), "{detail}");
+        let none = Some("none".parse().unwrap());
+        let (_, detail) =
+            refused(&SessionOptions { ask: host(), route: none, ..SessionOptions::default() }).unwrap();
+        assert!(detail.starts_with("--ask opens nothing with --route none"), "{detail}");
+        let profile = Some("p".parse().unwrap());
+        for fine in [
+            SessionOptions { allow: host(), route: direct(), ..SessionOptions::default() },
+            SessionOptions { deny: host(), ..SessionOptions::default() },
+            SessionOptions { profile, ..SessionOptions::default() },
+        ] {
+            assert_eq!(refused(&fine), None);
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use crate::account::Loss;
 use crate::anchor_link::{self, Standing};
+use crate::bell::Bell;
 use crate::closing::{self, Ending};
 use crate::daemon::Daemon;
 use crate::keeper_link::{KeeperLink, LinkError, Said};
@@ -62,6 +63,7 @@ enum Reached {
 /// Follows a session to its end.
 pub async fn follow(daemon: Arc<Daemon>, id: SessionId, beginning: Beginning) {
     let mut was_reached = matches!(beginning, Beginning::Opened(..));
+    let mut bell = Bell::new(&daemon.folders.state);
     let mut budgets = Budgets { respawns: Budget::of(RESPAWNS), failures: Budget::of(FAILURES) };
     let (mut link, anchor, mut settled) = match beginning {
         Beginning::Opened(link, anchor) => (subscribe(link).await, Some(*anchor), None),
@@ -70,7 +72,7 @@ pub async fn follow(daemon: Arc<Daemon>, id: SessionId, beginning: Beginning) {
     loop {
         let reached = match link.take() {
             Some(link) => Reached::Link(link),
-            None => reach(&daemon, id, was_reached, &mut budgets).await,
+            None => reach(&daemon, id, was_reached, &mut budgets, &mut bell).await,
         };
         let ending = match reached {
             Reached::Link(mut found) => {
@@ -79,7 +81,7 @@ pub async fn follow(daemon: Arc<Daemon>, id: SessionId, beginning: Beginning) {
                     // The one who waits may have lost patience.
                     let _ = settled.send(());
                 }
-                listen(&daemon, id, &mut found).await
+                listen(&daemon, id, &mut found, &mut bell).await
             }
             Reached::Over(ending) => Some(ending),
         };
@@ -91,7 +93,7 @@ pub async fn follow(daemon: Arc<Daemon>, id: SessionId, beginning: Beginning) {
 }
 
 /// Takes note of what the keeper says until it has a receipt (`Some`) or is lost (`None`).
-async fn listen(daemon: &Daemon, id: SessionId, link: &mut KeeperLink) -> Option<Ending> {
+async fn listen(daemon: &Daemon, id: SessionId, link: &mut KeeperLink, bell: &mut Bell) -> Option<Ending> {
     loop {
         match link.next().await {
             Ok(Said::Event(_, Event::Record(record))) => note(daemon, id, *record),
@@ -99,6 +101,7 @@ async fn listen(daemon: &Daemon, id: SessionId, link: &mut KeeperLink) -> Option
                 closing::await_silence(link).await;
                 return Some(Ending::Receipt(*receipt));
             }
+            Ok(Said::Event(_, Event::Asked { question, command })) => bell.ring(*question, command),
             Ok(Said::Reply(_, reply)) => {
                 if let Reply::Record(record) = *reply {
                     note(daemon, id, *record);
@@ -131,7 +134,13 @@ async fn subscribe(mut link: KeeperLink) -> Option<KeeperLink> {
 }
 
 /// Finds the session's keeper, has one started where there is none, or finds that it is over.
-async fn reach(daemon: &Daemon, id: SessionId, was_reached: bool, budgets: &mut Budgets) -> Reached {
+async fn reach(
+    daemon: &Daemon,
+    id: SessionId,
+    was_reached: bool,
+    budgets: &mut Budgets,
+    bell: &mut Bell,
+) -> Reached {
     let anchor = daemon.folders.anchor_socket(id);
     let mut hidden = Hidden { since: None, pause: FIRST_LOOK, ended: false };
     loop {
@@ -154,19 +163,19 @@ async fn reach(daemon: &Daemon, id: SessionId, was_reached: bool, budgets: &mut 
             ));
         }
         let tried = match anchor_link::standing(anchor.clone()).await {
-            Ok(Standing::KeeperRuns) => introduce(daemon, id).await,
+            Ok(Standing::KeeperRuns) => introduce(daemon, id, bell).await,
             Ok(Standing::KeeperDead) => {
                 if !budgets.respawns.spend(Instant::now()) {
                     let cause = format!("its keeper died more than {RESPAWNS} times in a minute");
                     return Reached::Over(lost(Component::Keeper, &cause));
                 }
                 match anchor_link::start_keeper(anchor.clone(), &daemon.images.keeper).await {
-                    Ok(()) => introduce(daemon, id).await,
+                    Ok(()) => introduce(daemon, id, bell).await,
                     Err(_) => Err(LinkError::Lost),
                 }
             }
             // Its keeper holds the other socket and may be about to wipe.
-            Ok(Standing::Gone) => match introduce(daemon, id).await {
+            Ok(Standing::Gone) => match introduce(daemon, id, bell).await {
                 Err(LinkError::Nobody | LinkError::Lost) if closing::left_receipt(daemon, id).is_none() => {
                     if hidden.goes_on(daemon, id).await {
                         continue;
@@ -236,7 +245,7 @@ enum Introduced {
 /// Connects and asks for the record, now and whenever it changes. A connection can also be
 /// waiting for a keeper that is already dead: whenever the answer takes long, the anchor is
 /// asked.
-async fn introduce(daemon: &Daemon, id: SessionId) -> Result<Introduced, LinkError> {
+async fn introduce(daemon: &Daemon, id: SessionId, bell: &mut Bell) -> Result<Introduced, LinkError> {
     let mut link = KeeperLink::open(&daemon.folders.keeper_socket(id), daemon.version).await?;
     link.send(&Request::Show { follow: true }).await?;
     let mut doubt = FIRST_DOUBT;
@@ -276,6 +285,7 @@ async fn introduce(daemon: &Daemon, id: SessionId) -> Result<Introduced, LinkErr
                 | Reply::Applied(_) => return Ok(Introduced::Unopened),
             },
             Said::Event(_, Event::Record(record)) => note(daemon, id, *record),
+            Said::Event(_, Event::Asked { question, command }) => bell.ring(*question, command),
             Said::Event(_, Event::Closed(receipt)) => {
                 closing::await_silence(&mut link).await;
                 return Ok(Introduced::Closed(receipt));
@@ -296,17 +306,19 @@ struct Budgets {
 
 /// At most so many in a [`WINDOW`].
 #[derive(Debug)]
-struct Budget {
+pub struct Budget {
     most: usize,
     spent: VecDeque<Instant>,
 }
 
 impl Budget {
-    fn of(most: usize) -> Self {
+    /// So many.
+    pub fn of(most: usize) -> Self {
         Self { most, spent: VecDeque::new() }
     }
 
-    fn spend(&mut self, now: Instant) -> bool {
+    /// Takes one; false when there is none left.
+    pub fn spend(&mut self, now: Instant) -> bool {
         while self.spent.front().is_some_and(|&then| now.duration_since(then) >= WINDOW) {
             self.spent.pop_front();
         }

@@ -25,6 +25,7 @@
 pub mod account;
 pub mod anchor_link;
 pub mod api;
+pub mod bell;
 pub mod closing;
 pub mod daemon;
 pub mod directory;

@@ -15,6 +15,8 @@ const MAX_ARGUMENTS: usize = 1 << 20;
 /// Longest single argument or `NAME=VALUE`: the kernel's MAX_ARG_STRLEN, with its final NUL.
 const MAX_ARGUMENT: usize = 128 << 10;
 const MAX_MOUNTS: usize = 256;
+/// Longest command that tells of a question.
+const MAX_NOTICE: usize = 4096;
 const MAX_LABELS: usize = 64;
 const MAX_LABEL_KEY: usize = 64;
 const MAX_WORD: usize = 256;
@@ -44,6 +46,9 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
         if mount.target == "/" {
             return Err(bad("a mount's target is the root folder"));
         }
+    }
+    if spec.on_question.as_ref().is_some_and(|c| c.is_empty() || c.contains('\0') || c.len() > MAX_NOTICE) {
+        return Err(bad(format!("on_question must be a command of 1 to {MAX_NOTICE} bytes without NUL")));
     }
     limits(&spec.limits)?;
     network(&spec.network)?;
@@ -111,6 +116,14 @@ fn counted(len: usize, what: &str) -> Result<usize, Problem> {
 }
 
 fn network(network: &Network) -> Result<(), Problem> {
+    if let Some(credentials) = &network.credentials {
+        if !matches!(network.route, Route::Socks5 { .. }) {
+            return Err(bad("credentials are for a route socks5://HOST:PORT"));
+        }
+        if !credentials.is_valid() {
+            return Err(bad("a proxy's user and password have 1 to 255 bytes each"));
+        }
+    }
     let rules = network.allow.len() + network.ask.len() + network.deny.len();
     if rules > MAX_RULES {
         return Err(bad(format!("{rules} rules for hosts, at most {MAX_RULES} fit")));

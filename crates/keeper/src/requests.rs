@@ -101,7 +101,11 @@ impl Keeper {
                 if let Some(client) = self.clients.get_mut(&id) {
                     client.follows |= follow;
                 }
-                Ok(Reply::Record(Box::new(self.record()?)).into())
+                let record = self.record()?;
+                if follow {
+                    self.ring(None, Some(id));
+                }
+                Ok(Reply::Record(Box::new(record)).into())
             }
             Request::Attach(attach) => {
                 self.attach(id, channel, &attach)?;
@@ -123,7 +127,9 @@ impl Keeper {
                 let screen = task.screen().ok_or_else(no_terminal)?;
                 Ok(Reply::Screen(screen.describe()).into())
             }
-            Request::Output { app, since, max } => self.output(app.as_ref(), since, max).map(Answer::Now),
+            Request::Output { app, since, max, keep } => {
+                self.output(app.as_ref(), since, max, keep).map(Answer::Now)
+            }
             Request::Input(input) => self.type_input(id, channel, &input),
             Request::Exec(exec) => {
                 self.admit(&Ask::Exec)?;
@@ -360,6 +366,7 @@ impl Keeper {
         app: Option<&AppName>,
         since: Option<u64>,
         max: Option<u32>,
+        keep: bool,
     ) -> Result<Reply, Problem> {
         let task = self.task(app)?;
         let ring = &task.output().ring;
@@ -371,7 +378,7 @@ impl Keeper {
         let complete = end >= ring.head() && task.is_drained(self.now);
         let exit = if complete { task.exit.clone() } else { None };
         let lost = got.start.saturating_sub(wanted);
-        if exit.is_some() && task.name == AppName::main() {
+        if exit.is_some() && task.name == AppName::main() && !keep {
             self.collect();
         }
         Ok(Reply::Output(api::Output { start: got.start, end, lost, data: STANDARD.encode(&data), exit }))

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+use zeroize::Zeroize;
 
 use crate::quantity::ByteSize;
 
@@ -60,6 +61,9 @@ pub enum InvalidNetwork {
     /// Credentials stand in it.
     #[error("credentials do not belong on a command line; name a file or a variable that holds them")]
     Credentials,
+    /// Not a user and a password.
+    #[error("not credentials (USER:PASSWORD, each of 1 to 255 bytes)")]
+    NoCredentials,
     /// Not a host, pattern or address with an optional port.
     #[error(
         "not a host (api.example.com, '*.example.org', 192.0.2.1 or [2001:db8::1], with or without :PORT)"
@@ -249,6 +253,9 @@ pub struct Network {
     /// The way out: `none`, `direct`, `tor` or `socks5://HOST:PORT`.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub route: Route,
+    /// Who the session is to its proxy, where the route is one that asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
     /// Hosts that may be reached.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub allow: Vec<Target>,
@@ -277,6 +284,49 @@ pub struct PolicyText {
     pub name: String,
     /// What stands in it.
     pub text: String,
+}
+
+/// A user and a password for a proxy (RFC 1929). They never show in `Debug` and are overwritten when
+/// dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Credentials {
+    /// The user, 1 to 255 bytes.
+    pub user: String,
+    /// The password, 1 to 255 bytes.
+    pub password: String,
+}
+
+impl Credentials {
+    /// Whether both have a length that a proxy can be told.
+    pub fn is_valid(&self) -> bool {
+        [&self.user, &self.password].iter().all(|text| (1..=255).contains(&text.len()))
+    }
+}
+
+impl FromStr for Credentials {
+    type Err = InvalidNetwork;
+
+    /// Reads `USER:PASSWORD`; the first colon parts them.
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        let (user, password) = text.split_once(':').ok_or(InvalidNetwork::NoCredentials)?;
+        let read = Self { user: user.to_owned(), password: password.to_owned() };
+        if read.is_valid() { Ok(read) } else { Err(InvalidNetwork::NoCredentials) }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(<redacted>)")
+    }
+}
+
+impl Drop for Credentials {
+    fn drop(&mut self) {
+        self.user.zeroize();
+        self.password.zeroize();
+    }
 }
 
 /// Caps on a session's traffic. `None` is the documented default.
@@ -318,6 +368,16 @@ mod tests {
             ["", "vpn", "socks5://host", "socks5://:1", "socks5://h:0", "socks4://h:1", "socks5://a b:1"]
         {
             assert_eq!(text.parse::<Route>(), Err(InvalidNetwork::Route), "{text}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_read_and_never_shown() {
+        let read = "me:a:b".parse::<Credentials>().unwrap();
+        assert_eq!((read.user.as_str(), read.password.as_str()), ("me", "a:b"));
+        assert_eq!(format!("{read:?}"), "Credentials(<redacted>)");
+        for text in ["", "me", ":pw", "me:", &format!("me:{}", "x".repeat(256))] {
+            assert_eq!(text.parse::<Credentials>(), Err(InvalidNetwork::NoCredentials), "{text}");
         }
     }
 

@@ -29,6 +29,9 @@ pub struct Spec {
     pub env: Vec<EnvVar>,
     /// Where its packets may go.
     pub network: Network,
+    /// A shell's command that tells somebody outside of each question, run outside the session by
+    /// its user. What is asked is in `SESSILE_QUESTION_…` of its environment and on its input.
+    pub on_question: Option<String>,
     /// The terminal of the main app; `None`: its standard streams are pipes.
     pub terminal: Option<WindowSize>,
     /// The value of `TERM` inside.

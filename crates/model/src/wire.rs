@@ -244,6 +244,9 @@ pub enum Request {
         since: Option<u64>,
         /// Most bytes wanted.
         max: Option<u32>,
+        /// Leave the result of a command that has ended to be collected by somebody else.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        keep: bool,
     },
     /// Types into an app. Answered when the bytes were written.
     Input(api::Input),
@@ -384,6 +387,14 @@ pub enum Event {
     Notice {
         /// The sentence.
         text: String,
+    },
+    /// An app waits for an answer, and somebody is to be told of it (only to connections that
+    /// follow the record).
+    Asked {
+        /// What is asked.
+        question: Box<api::Question>,
+        /// The command that tells it.
+        command: String,
     },
     /// The session is wiped; the connection closes.
     Closed(Box<SignedReceipt>),

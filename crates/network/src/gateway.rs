@@ -98,7 +98,7 @@ impl Drop for Served {
 /// When the link fails or the route cannot be begun.
 pub async fn serve(link: Link) -> io::Result<()> {
     let Some(network) = begin(&link).await? else { return Ok(()) };
-    let route = match Route::new(&network.route) {
+    let route = match Route::new(&network.route, network.credentials.as_ref()) {
         Ok(route) => route,
         Err(cause) => {
             link.tell(&Report::Failed { cause: cause.clone() }).await;

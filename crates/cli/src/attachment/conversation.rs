@@ -423,6 +423,7 @@ impl<'a> Conversation<'a> {
                 self.notice(&crate::output::printable(&text));
                 None
             }
+            Event::Asked { .. } => None,
             Event::Closed(receipt) => match self.exit {
                 Some(_) => self.exited(Some(receipt)),
                 None => Some(Parting::Closed(receipt)),

@@ -5,7 +5,7 @@ use sessile_model::SessionRecord;
 use super::list::print_records;
 use crate::client::{Daemon, with_query};
 use crate::failure::Outcome;
-use crate::request::Label;
+use crate::options::Label;
 
 /// Find sessions by user, channel, chat or label
 #[derive(Debug, clap::Args)]

@@ -23,23 +23,23 @@ const INTERVAL: Duration = Duration::from_millis(500);
 #[command(after_help = "Examples:
   sessile net amber                        connections, what was decided, by which rule
   sessile net amber --follow               each connection as it begins and ends
-  sessile net --lists                      what @github, @npm and the like open")]
+  sessile net --presets                    what @github, @npm and the like open")]
 pub struct Args {
     /// The session
-    #[arg(required_unless_present = "lists")]
+    #[arg(required_unless_present = "presets")]
     session: Option<SessionSelector>,
     /// Go on, with a line for each connection that begins or ends
-    #[arg(long, short = 'f', conflicts_with = "lists")]
+    #[arg(long, short = 'f', conflicts_with = "presets")]
     follow: bool,
     /// Show the lists of hosts for --allow
     #[arg(long, conflicts_with = "session")]
-    lists: bool,
+    presets: bool,
 }
 
 impl Args {
     /// Prints it.
     pub fn run(self, json: bool) -> Outcome {
-        let Some(session) = self.session else { return lists(json) };
+        let Some(session) = self.session else { return presets(json) };
         let daemon = Daemon::reach()?;
         let path = session.path("/net");
         if self.follow {
@@ -133,7 +133,7 @@ fn row(flow: &Flow) -> Vec<String> {
     ]
 }
 
-fn lists(json: bool) -> Outcome {
+fn presets(json: bool) -> Outcome {
     let config = config::load(&startup::config_file()?)?;
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let lists = hosts::lists(&config.hosts, &home)?;

@@ -13,9 +13,10 @@ use crate::client::Daemon;
 use crate::config::{self, Config};
 use crate::failure::{Failure, Outcome, Status};
 use crate::keys::DetachKey;
+use crate::options::SessionOptions;
 use crate::output::{print, print_json, say};
 use crate::project::Surroundings;
-use crate::request::{self, Place, SessionOptions};
+use crate::request::{self, Place};
 use crate::startup;
 
 /// Open a session and run a command, or your shell, in it

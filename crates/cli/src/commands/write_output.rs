@@ -21,9 +21,14 @@ use crate::selector::SessionSelector;
   sessile output amber --tail 20           the last lines
   sessile output amber --since 4096 --json bytes from an offset, and where to go on
   sessile output amber --follow            until the command ends
+  sessile output amber --tail 20 --keep    and leave its result to be collected later
   sessile output amber --raw > typescript  with all escape sequences
 
-Without --raw, escape sequences are left out. The last MiB is kept.")]
+Without --raw, escape sequences are left out. The last MiB is kept.
+
+When the command of a session without --keep has exited unwatched, its result waits to be collected;
+reading its output, with --tail too, collects it, and the session ends, wiped. With --keep here it
+goes on waiting.")]
 pub struct Args {
     /// The session
     session: SessionSelector,
@@ -31,10 +36,10 @@ pub struct Args {
     #[arg(long, value_name = "APP")]
     app: Option<AppName>,
     /// Only the last lines
-    #[arg(long, value_name = "LINES", conflicts_with_all = ["since", "follow"])]
+    #[arg(long, value_name = "LINES", allow_negative_numbers = true, conflicts_with_all = ["since", "follow"])]
     tail: Option<usize>,
     /// From this offset on
-    #[arg(long, value_name = "OFFSET")]
+    #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
     since: Option<u64>,
     /// Go on until the command ends
     #[arg(long, short = 'f', conflicts_with = "json")]
@@ -42,6 +47,9 @@ pub struct Args {
     /// The bytes as they were written
     #[arg(long)]
     raw: bool,
+    /// Do not collect the result: a session whose command has exited goes on waiting
+    #[arg(long, conflicts_with = "follow")]
+    keep: bool,
 }
 
 impl Args {
@@ -75,6 +83,7 @@ impl Args {
         let pairs = [
             ("app", self.app.as_ref().map(ToString::to_string)),
             ("since", self.since.map(|s| s.to_string())),
+            ("keep", self.keep.then(|| "true".to_owned())),
         ];
         daemon.get(&with_query(&self.session.path("/output"), &pairs))
     }

@@ -37,6 +37,19 @@ for_root_and_user! {
         world.sessile(&["run", "--", "true"]).refused_with(WRONG, &["cannot read", "config.toml", "directory"]);
     }
 
+    fn what_cannot_be_meant_is_said(world) {
+        let folder = world.project().to_str().unwrap().to_owned();
+        world.sessile(&["receipt", "--file", &folder]).refused_with(WRONG, &["is a folder, not a receipt", "--json"]);
+        for option in ["--allow", "--ask"] {
+            let run = ["run", "--route", "none", option, "a.example", "--", "true"];
+            world.sessile(&run).refused_with(WRONG, &[&format!("{option} opens nothing with --route none"), "--route direct"]);
+        }
+        world.must(&["run", "--route", "none", "--deny", "a.example", "--", "true"]);
+        let finished = world.sessile(&["output", "x", "--tail", "-5"]);
+        finished.refused_with(WRONG, &["invalid value '-5' for '--tail <LINES>'"]);
+        assert!(!finished.err.contains("-- -5"), "{}", finished.err);
+    }
+
     fn a_runtime_path_that_is_too_long_names_the_variable(world) {
         // The second is too long even for the daemon's own socket.
         for length in [60, 120] {

@@ -8,6 +8,7 @@
 #[macro_use]
 mod support;
 
+mod asked;
 mod attach;
 mod canary;
 mod completions;
@@ -26,6 +27,7 @@ mod network;
 mod oracle;
 mod policies;
 mod project;
+mod routes;
 mod run;
 mod sealed;
 mod sockets;

@@ -163,4 +163,16 @@ for_root_and_user! {
         let finished = world.sessile(&["wait", "quiet", "--pattern", "never", "--timeout", "300ms"]);
         finished.ended_with(124);
     }
+
+    fn reading_a_result_collects_it_unless_it_is_to_be_kept(world) {
+        world.must(&["run", "--detach", "--name", "done", "--", "sh", "-c", "echo one; echo two"]);
+        world.must(&["wait", "done", "--exit", "--timeout", "60s"]);
+        for _ in 0..2 {
+            assert_eq!(world.must(&["output", "done", "--tail", "1", "--keep"]), "two\n");
+        }
+        assert_eq!(world.must(&["output", "done", "--tail", "1"]), "two\n");
+        crate::support::processes::eventually("it is collected", || {
+            (world.sessile(&["output", "done", "--keep"]).code == 66).then_some(())
+        });
+    }
 }

@@ -46,12 +46,17 @@ pub async fn screen(State(daemon): Shared, Word(word): Word, pairs: Pairs) -> Re
 #[utoipa::path(get, path = "/v1/sessions/{s}/output", tag = "inside", operation_id = "output",
     params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app; main when absent"),
         ("since" = Option<u64>, Query, description = "First offset wanted; the oldest when absent"),
-        ("max" = Option<u32>, Query, description = "Most bytes wanted")),
+        ("max" = Option<u32>, Query, description = "Most bytes wanted"),
+        ("keep" = Option<bool>, Query, description = "Leave the result of a command that has ended to be collected by somebody else")),
     responses((status = 200, body = Output), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn output(State(daemon): Shared, Word(word): Word, pairs: Pairs) -> Result<Json<Output>, Refused> {
-    let pairs = pairs.known(&["app", "since", "max"])?;
-    let request =
-        Request::Output { app: pairs.value("app")?, since: pairs.value("since")?, max: pairs.value("max")? };
+    let pairs = pairs.known(&["app", "since", "max", "keep"])?;
+    let request = Request::Output {
+        app: pairs.value("app")?,
+        since: pairs.value("since")?,
+        max: pairs.value("max")?,
+        keep: pairs.value("keep")?.unwrap_or_default(),
+    };
     only!(passed_on(&daemon, &word, request).await?, Reply::Output)
 }
 

@@ -262,6 +262,7 @@ impl Keeper {
                 let text = self.wording(question, &asked);
                 if self.route.questions.insert(question, asked).is_none() {
                     self.notice(&text);
+                    self.ring(Some(question), None);
                 }
             }
             Report::Settled { question, verdict, timed_out } => {
@@ -289,6 +290,23 @@ impl Keeper {
     /// What one who has just attached is to know.
     pub(crate) fn open_questions(&self) -> Vec<String> {
         self.route.questions.iter().map(|(number, asked)| self.wording(*number, asked)).collect()
+    }
+
+    /// Has who follows the record run the command that tells of a question (all open ones where none
+    /// is named), where there is such a command. One who has just begun to follow is named.
+    pub(crate) fn ring(&mut self, number: Option<u32>, client: Option<ClientId>) {
+        let Some(command) = self.facts.as_ref().and_then(|f| f.spec.on_question.clone()) else { return };
+        let suffix = number.map(|number| format!("-{number}"));
+        let meant = |id: &str| suffix.as_ref().is_none_or(|suffix| id.ends_with(suffix));
+        let questions = self.questions().into_iter().filter(|question| meant(&question.id));
+        let events: Vec<Told> = questions
+            .map(|question| Told::Asked { question: Box::new(question), command: command.clone() })
+            .collect();
+        for (id, follower) in self.clients.iter_mut().filter(|(_, follower)| follower.follows) {
+            if client.is_none_or(|client| client == *id) {
+                events.iter().for_each(|event| follower.tell(0, event));
+            }
+        }
     }
 
     /// Says a sentence to everyone attached.

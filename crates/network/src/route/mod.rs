@@ -5,7 +5,7 @@ mod socks5;
 
 use std::io;
 
-use sessile_model::network::Route as Choice;
+use sessile_model::network::{Credentials, Route as Choice};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
@@ -67,15 +67,21 @@ pub enum Route {
 }
 
 impl Route {
-    /// The way that was chosen.
+    /// The way that was chosen; the credentials are for a proxy.
     ///
     /// # Errors
     /// When this program cannot go it.
-    pub fn new(choice: &Choice) -> Result<Self, String> {
+    pub fn new(choice: &Choice, credentials: Option<&Credentials>) -> Result<Self, String> {
         match choice {
             Choice::None => Ok(Self::None),
             Choice::Direct => Direct::new().map(|direct| Self::Direct(Box::new(direct))),
-            Choice::Socks5 { host, port } => Ok(Self::Socks5(Socks5::new(host, *port))),
+            Choice::Socks5 { host, port } => {
+                let proxy = Socks5::new(host, *port);
+                Ok(Self::Socks5(match credentials {
+                    Some(credentials) => proxy.with_credentials(credentials.clone()),
+                    None => proxy,
+                }))
+            }
             Choice::Tor => Err("the route tor is not there yet".to_owned()),
         }
     }

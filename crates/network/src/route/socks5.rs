@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use sessile_model::network::Credentials;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -18,7 +19,7 @@ pub struct Socks5 {
     host: String,
     port: u16,
     /// User and password (RFC 1929).
-    credentials: Option<(String, String)>,
+    credentials: Option<Credentials>,
 }
 
 impl Socks5 {
@@ -28,8 +29,8 @@ impl Socks5 {
     }
 
     /// The same with user and password.
-    pub fn with_credentials(mut self, user: String, password: String) -> Self {
-        self.credentials = Some((user, password));
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
         self
     }
 
@@ -51,7 +52,7 @@ impl Socks5 {
         if chosen != [5, method] {
             return Err(refused("it does not take this kind of authentication"));
         }
-        if let Some((user, password)) = &self.credentials {
+        if let Some(Credentials { user, password }) = &self.credentials {
             let length =
                 |text: &str| u8::try_from(text.len()).map_err(|_| refused("user or password is too long"));
             let mut message = vec![1, length(user)?];
@@ -148,7 +149,7 @@ mod tests {
     async fn it_is_told_who_asks() {
         let done = vec![5, 0, 0, 3, 1, b'x', 0, 0];
         let (port, asked) = proxy(vec![(3, vec![5, 2]), (7, vec![1, 0]), (10, done)]).await;
-        let proxy = Socks5::new("127.0.0.1", port).with_credentials("me".into(), "pw".into());
+        let proxy = Socks5::new("127.0.0.1", port).with_credentials("me:pw".parse().unwrap());
         proxy.connect("192.0.2.1", 80).await.unwrap();
         assert_eq!(
             asked.await.unwrap(),

@@ -61,7 +61,7 @@ fn refuses_with_a_reason() {
 fn paths_are_named_as_an_app_knows_them() {
     let (root, host) = pair();
     write(root.path(), "usr/bin/tool", "tool");
-    write(root.path(), "home/f", "x");
+    write(root.path(), "srv/f", "x");
     symlink("usr/bin", root.path().join("bin")).unwrap();
     symlink("bin", root.path().join("usr/sbin")).unwrap();
     let to = |name: &str| host.path().join(name);
@@ -69,8 +69,7 @@ fn paths_are_named_as_an_app_knows_them() {
     assert_eq!(std::fs::read_to_string(to("tool")).unwrap(), "tool");
     assert_eq!(run(root.path(), "/bin", &to("bin")).unwrap().files, 1);
     // Only the system's own links at the top are followed, and none of them twice.
-    for (path, why) in
-        [("/usr/sbin/tool", "/usr/sbin/tool is a link"), ("home/no", "/home/no does not exist")]
+    for (path, why) in [("/usr/sbin/tool", "/usr/sbin/tool is a link"), ("srv/no", "/srv/no does not exist")]
     {
         let error = run(root.path(), path, &to("x")).unwrap_err().to_string();
         assert!(error.starts_with(why), "{error}");
