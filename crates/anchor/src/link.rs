@@ -183,6 +183,15 @@ impl Link {
         self.ask(request, &[]).map(drop)
     }
 
+    /// Has the anchor bind its own socket again where somebody has removed it, and make what is
+    /// missing of the session's runtime folder.
+    ///
+    /// # Errors
+    /// [`LinkError`]; `Refused(UnknownOperation)` by an anchor of a version that cannot.
+    pub fn listen(&self) -> Result<(), LinkError> {
+        self.ask(self.request(Operation::Listen), &[]).map(drop)
+    }
+
     /// Makes the anchor exit. The store's descriptors close; children that asked for it die.
     ///
     /// # Errors

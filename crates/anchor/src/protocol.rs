@@ -32,6 +32,7 @@
 //! | 20 Unpump | link | id | `NotFound` if there is none |
 //! | 21 Poke | link | id | the pump tries its source again |
 //! | 22 Quit | link | | the anchor exits with 0 after its answer |
+//! | 23 Listen | link | | the supervisor socket is bound again where it was removed |
 //! | 32 Status | supervisor | | values: keeper's pid or 0, pumps, entries, anchor's pid |
 //! | 33 SpawnKeeper | supervisor | one descriptor: its image | values: keeper's pid |
 //! | 34 Kill | supervisor | | values: children killed, children that had not gone after 5 s; then it exits with 0 |
@@ -84,6 +85,8 @@ pub enum Operation {
     Poke = 21,
     /// Exits.
     Quit = 22,
+    /// Binds the supervisor socket again.
+    Listen = 23,
     /// Reports.
     Status = 32,
     /// Starts a keeper from another image.
@@ -104,6 +107,7 @@ impl Operation {
             Self::Unpump,
             Self::Poke,
             Self::Quit,
+            Self::Listen,
             Self::Status,
             Self::SpawnKeeper,
             Self::Kill,
@@ -380,9 +384,12 @@ mod tests {
 
     #[test]
     fn numbers_are_frozen() {
-        use Operation::{Drop, Hello, Kill, List, Poke, Pump, Put, Quit, SpawnKeeper, Status, Unpump};
-        let operations = [Hello, Put, Drop, List, Pump, Unpump, Poke, Quit, Status, SpawnKeeper, Kill];
-        assert_eq!(operations.map(|o| o as u16), [1, 16, 17, 18, 19, 20, 21, 22, 32, 33, 34]);
+        use Operation::{
+            Drop, Hello, Kill, List, Listen, Poke, Pump, Put, Quit, SpawnKeeper, Status, Unpump,
+        };
+        let operations =
+            [Hello, Put, Drop, List, Pump, Unpump, Poke, Quit, Listen, Status, SpawnKeeper, Kill];
+        assert_eq!(operations.map(|o| o as u16), [1, 16, 17, 18, 19, 20, 21, 22, 23, 32, 33, 34]);
         let codes = [
             Code::Done,
             Code::UnknownOperation,

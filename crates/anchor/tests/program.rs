@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 mod pattern;
+mod place;
 mod stage;
 
 use std::fs::File;
@@ -522,8 +523,12 @@ fn another_user_is_not_served() {
         eprintln!("skipped: only root can become another user");
         return;
     }
-    let open = |path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-    open(stage.folder(), 0o755);
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap()
+    };
+    for folder in stage.socket.ancestors().skip(1).take_while(|folder| folder.starts_with(stage.folder())) {
+        open(folder, 0o755);
+    }
     open(&stage.socket, 0o777);
     let socket = stage.socket.clone();
     let asked = thread::spawn(move || {

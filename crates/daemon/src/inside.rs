@@ -129,8 +129,10 @@ pub async fn end(daemon: &Daemon, found: Found, request: Request) -> Result<Sign
             () = silence(daemon, id, grace) => {}
         }
         // Its follower has another keeper started, or closes the session as lost.
-        forced = true;
-        if anchor_link::kill_keeper(daemon.folders.anchor_socket(id)).await.is_err() {
+        let first = !std::mem::replace(&mut forced, true);
+        if anchor_link::kill_keeper(daemon.folders.anchor_socket(id)).await.is_err()
+            && !(first && remnants::kill_keeper(&daemon.folders, id).await)
+        {
             remnants::end(&daemon.folders, id).await;
             break None;
         }

@@ -34,6 +34,22 @@ pub async fn are_left(folders: &Folders, id: SessionId) -> bool {
     tokio::task::spawn_blocking(move || !parts(&folders, id).is_empty()).await.unwrap_or(false)
 }
 
+/// Kills the keeper alone: its anchor then binds its own socket again, by which another is asked
+/// for. False when there is no keeper, or no anchor that could.
+pub async fn kill_keeper(folders: &Folders, id: SessionId) -> bool {
+    let folders = folders.clone();
+    let killed = tokio::task::spawn_blocking(move || {
+        let (anchors, keepers): (Vec<Part>, Vec<Part>) =
+            parts(&folders, id).into_iter().partition(|part| part.is_anchor);
+        let replaceable = anchors.iter().any(|anchor| !anchor.stopped) && !keepers.is_empty();
+        if replaceable {
+            keepers.iter().for_each(Part::kill);
+        }
+        replaceable && keepers.iter().all(|keeper| keeper.ends_within(DEATH))
+    });
+    killed.await.unwrap_or(false)
+}
+
 /// Ends them: the anchor first, so that a keeper which still works overwrites what it holds and
 /// leaves a receipt, then the keeper.
 pub async fn end(folders: &Folders, id: SessionId) {

@@ -87,9 +87,11 @@ pub struct Keeper {
     /// The record has changed in something the machine does not know of.
     pub(crate) changed: bool,
     pub(crate) anchor_is_dead: bool,
-    /// When the socket was looked at, and the file it is bound to.
+    /// When the sockets were looked at, and the files that this keeper's and the anchor's are bound
+    /// to.
     pub(crate) looked_at: Option<Timestamp>,
     pub(crate) place: Option<Place>,
+    pub(crate) anchor_place: Option<Place>,
     /// The receipt is out; only last words remain.
     pub(crate) finished: bool,
 }
@@ -133,6 +135,7 @@ impl Keeper {
             anchor_is_dead: false,
             looked_at: None,
             place: None,
+            anchor_place: None,
             finished: false,
         }
     }

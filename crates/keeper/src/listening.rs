@@ -1,8 +1,9 @@
-//! Keeping the session's socket where clients look for it.
+//! Keeping the session's sockets where they are looked for.
 //!
-//! Somebody may remove it under a running session, alone or with the whole runtime folder. Nothing
-//! can give a bound socket its name back, so the keeper binds another and leaves it with the
-//! anchor, as the first one was: clients wait in its backlog while no keeper runs.
+//! Somebody may remove them under a running session, alone or with the whole runtime folder.
+//! Nothing can give a bound socket its name back, so the keeper binds another for its clients and
+//! leaves it with the anchor, as the first one was: they wait in its backlog while no keeper runs.
+//! For its own socket the anchor does the same when it is told, and by itself while no keeper runs.
 
 use std::fs::{DirBuilder, symlink_metadata};
 use std::io;
@@ -17,12 +18,13 @@ use sessile_model::state::State;
 
 use crate::keeper::Keeper;
 
-/// How often the socket is looked at while the session runs.
+/// How often the sockets are looked at while the session runs.
 const LOOK: Millis = Millis(1_000);
 /// Connections that wait while no keeper runs.
 const BACKLOG: i32 = 128;
-/// The socket's name in the session's runtime folder.
+/// The sockets' names in the session's runtime folder.
 pub(crate) const NAME: &str = "keeper.sock";
+pub(crate) const ANCHOR: &str = "anchor.sock";
 /// The name in the anchor's store of a socket that took the first one's place.
 pub(crate) const HELD: &str = "listener";
 
@@ -41,13 +43,30 @@ impl Place {
 }
 
 impl Keeper {
-    /// Looks for the socket where it is due, and binds another when it is not the one that was
-    /// there. Where that cannot be done now, it is tried again at the next look.
+    /// Looks for the sockets where they are due, and has others bound when they are not those that
+    /// were there. Where that cannot be done now, it is tried again at the next look.
     pub(crate) fn keep_listening(&mut self) {
         if self.until_look() != Some(Millis(0)) {
             return;
         }
         self.looked_at = Some(self.now);
+        self.keep_own();
+        self.keep_anchors();
+    }
+
+    fn keep_anchors(&mut self) {
+        let path = self.seat.runtime.join(ANCHOR);
+        let found = Place::of(&path);
+        if found.is_none() || (self.anchor_place.is_some() && self.anchor_place != found) {
+            // One that cannot is of an earlier version, or about to die.
+            let _ = self.seat.link.listen();
+            self.anchor_place = Place::of(&path);
+        } else {
+            self.anchor_place = found;
+        }
+    }
+
+    fn keep_own(&mut self) {
         let path = self.seat.runtime.join(NAME);
         let found = Place::of(&path);
         if found.is_some() && (self.place.is_none() || self.place == found) {

@@ -387,7 +387,7 @@ impl Keeper {
     }
 
     fn sockets(&self) -> [PathBuf; 2] {
-        [self.seat.runtime.join("anchor.sock"), self.seat.runtime.join(listening::NAME)]
+        [self.seat.runtime.join(listening::ANCHOR), self.seat.runtime.join(listening::NAME)]
     }
 
     /// Looks for what should be gone.

@@ -2,13 +2,15 @@
 //!
 //! One thread, one `poll`, tables of fixed size. It uses no heap, and what it is sent can make it
 //! refuse but not end: a keeper's death leaves it pumping and holding, and only Quit, Kill or
-//! SIGKILL end it; or a keeper's death when its own socket is removed, since nobody could reach it
-//! any more.
+//! SIGKILL end it. While no keeper lives it sees to its own socket, by which the next one is asked
+//! for. It ends by itself when that socket is removed and it holds nothing, as after a wipe, or
+//! cannot bind another.
 
 mod children;
 mod held;
 mod operations;
 mod peer;
+mod place;
 mod pumps;
 mod store;
 
@@ -23,6 +25,7 @@ use children::Children;
 use held::Held;
 use operations::After;
 use peer::{Packet, Peer};
+use place::Place;
 use pumps::Pumps;
 use store::Store;
 
@@ -42,6 +45,8 @@ const SUPERVISORS: usize = 4;
 const PACKETS_PER_TURN: usize = 64;
 /// How long to rest when the system is out of memory or descriptors, in milliseconds.
 const REST_MS: i32 = 100;
+/// How often the socket is looked at while no keeper lives, in milliseconds.
+const LOOK_MS: i32 = 1_000;
 
 /// Places in the poll set; pumps follow behind.
 const AT_SIGNALS: usize = 0;
@@ -53,6 +58,7 @@ const AT_PUMPS: usize = AT_SUPERVISORS + SUPERVISORS;
 struct Anchor {
     signals: Held,
     listener: Held,
+    place: Place,
     link: Peer,
     supervisors: [Peer; SUPERVISORS],
     /// Where the next supervisor goes.
@@ -68,6 +74,7 @@ struct Anchor {
 static mut ANCHOR: Anchor = Anchor {
     signals: Held::NONE,
     listener: Held::NONE,
+    place: Place::UNKNOWN,
     link: Peer::NONE,
     supervisors: [const { Peer::NONE }; SUPERVISORS],
     next_supervisor: 0,
@@ -123,6 +130,7 @@ impl Anchor {
         let listener = inherit::take(LISTENER)?;
         sys::set_nonblocking(listener.as_fd())?;
         self.listener.set(listener);
+        self.place.note(&self.listener);
         self.signals.set(children::watch()?);
         self.children.start(
             [inherit::take(KEEPER_LISTENER)?, inherit::take(IMAGE)?, inherit::take(KEEPER_IMAGE)?],
@@ -148,7 +156,8 @@ impl Anchor {
             *place = supervisor.wanted();
         }
         let pumps = self.pumps.arm(&mut set[AT_PUMPS..]);
-        let timeout = if std::mem::take(&mut self.rest) { REST_MS } else { -1 };
+        let look = if self.children.keeper() == 0 { LOOK_MS } else { -1 };
+        let timeout = if std::mem::take(&mut self.rest) { REST_MS } else { look };
         // SAFETY: so many entries are initialised, and the array outlives the call.
         let ready = unsafe { libc::poll(set.as_mut_ptr(), (AT_PUMPS + pumps) as libc::nfds_t, timeout) };
         if ready < 0 {
@@ -178,10 +187,16 @@ impl Anchor {
         if set[AT_LISTENER].revents != 0 {
             self.accept();
         }
-        if self.children.keeper() == 0 && is_out_of_reach(&self.listener) {
+        if self.children.keeper() == 0 && !self.is_of_use() {
             self.children.kill(&self.signals);
             exit(0);
         }
+    }
+
+    /// Whether another keeper can be asked for, by a socket that is bound again where it must be. A
+    /// keeper that is done leaves neither a socket nor anything to hold.
+    fn is_of_use(&mut self) -> bool {
+        (self.store.len() > 0 || !self.place.is_gone()) && self.place.insist(&mut self.listener)
     }
 
     /// Answers what the keeper asks; closes the link when the keeper has.
@@ -196,7 +211,7 @@ impl Anchor {
                 }
                 Packet::Request(request, fd) => (request, fd),
             };
-            let (reply, entry) = operations::for_keeper(&mut self.store, &mut self.pumps, &request, fd);
+            let (reply, entry) = self.for_keeper(&request, fd);
             let fd = entry.map_or(&Held::NONE, |i| self.store.fd(i));
             self.link.answer(&reply, fd);
             if operations::is_quit(&reply) {
@@ -243,21 +258,6 @@ impl Anchor {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.rest = true,
         }
-    }
-}
-
-/// Whether a listener's socket was removed from its folder.
-fn is_out_of_reach(listener: &Held) -> bool {
-    // SAFETY: an address of zeros is a valid value; `address` has the length that is passed, and
-    // one byte more than the system can fill ends its path.
-    unsafe {
-        let mut address: [libc::sockaddr_un; 2] = std::mem::zeroed();
-        let mut len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
-        if libc::getsockname(listener.number(), (&raw mut address).cast(), &raw mut len) != 0 {
-            return false;
-        }
-        let path = (&raw const address[0].sun_path).cast::<c_char>();
-        *path == b'/' as c_char && libc::access(path, libc::F_OK) != 0 && sys::errno() == libc::ENOENT
     }
 }
 

@@ -3,8 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::pumps::{Pumps, Refusal};
-use super::store::Store;
+use super::pumps::Refusal;
 use super::{Anchor, children};
 use crate::protocol::{Code, Operation, Reply, Request, VERSION};
 
@@ -35,48 +34,6 @@ fn own_pid() -> u32 {
     unsafe { libc::getpid() }.unsigned_abs()
 }
 
-/// Serves the link. The second part is the place of the entry whose descriptor goes along.
-pub(super) fn for_keeper(
-    store: &mut Store,
-    pumps: &mut Pumps,
-    request: &Request,
-    fd: Option<OwnedFd>,
-) -> (Reply, Option<usize>) {
-    let mut reply = Reply::to(request, Code::Done);
-    let mut entry = None;
-    let code = match admit(request, fd.as_ref()) {
-        Err(code) => code,
-        Ok(Operation::Hello) => {
-            reply.values[0] = own_pid();
-            Code::Done
-        }
-        Ok(Operation::Put) => fd.map_or(Code::Malformed, |fd| store.put(&request.names[0], fd)),
-        Ok(Operation::Drop) => store.remove(&request.names[0]),
-        Ok(Operation::List) => {
-            let at = usize::try_from(request.id).unwrap_or(usize::MAX);
-            match store.name(at) {
-                Some(name) => {
-                    reply.name = name;
-                    entry = Some(at);
-                    Code::Done
-                }
-                None => Code::NoMore,
-            }
-        }
-        Ok(Operation::Pump) => match pumps.start(request.id, &request.names, store) {
-            Ok(()) => Code::Done,
-            Err(Refusal::Code(code)) => code,
-            Err(Refusal::System(error)) => return (refused(&reply, &error), None),
-        },
-        Ok(Operation::Unpump) => pumps.stop(request.id),
-        Ok(Operation::Poke) => pumps.poke(request.id),
-        Ok(Operation::Quit) => Code::Done,
-        Ok(Operation::Status | Operation::SpawnKeeper | Operation::Kill) => Code::UnknownOperation,
-    };
-    reply.code = code as u32;
-    (reply, entry)
-}
-
 /// Whether this reply to the keeper is the anchor's last word.
 pub(super) fn is_quit(reply: &Reply) -> bool {
     reply.operation == Operation::Quit as u16 && reply.code == Code::Done as u32
@@ -93,6 +50,48 @@ pub(super) fn refused(reply: &Reply, error: &io::Error) -> Reply {
 }
 
 impl Anchor {
+    /// Serves the link. The second part is the place of the entry whose descriptor goes along.
+    pub(super) fn for_keeper(&mut self, request: &Request, fd: Option<OwnedFd>) -> (Reply, Option<usize>) {
+        let Self { store, pumps, place, listener, .. } = self;
+        let mut reply = Reply::to(request, Code::Done);
+        let mut entry = None;
+        let code = match admit(request, fd.as_ref()) {
+            Err(code) => code,
+            Ok(Operation::Hello) => {
+                reply.values[0] = own_pid();
+                Code::Done
+            }
+            Ok(Operation::Put) => fd.map_or(Code::Malformed, |fd| store.put(&request.names[0], fd)),
+            Ok(Operation::Drop) => store.remove(&request.names[0]),
+            Ok(Operation::List) => {
+                let at = usize::try_from(request.id).unwrap_or(usize::MAX);
+                match store.name(at) {
+                    Some(name) => {
+                        reply.name = name;
+                        entry = Some(at);
+                        Code::Done
+                    }
+                    None => Code::NoMore,
+                }
+            }
+            Ok(Operation::Pump) => match pumps.start(request.id, &request.names, store) {
+                Ok(()) => Code::Done,
+                Err(Refusal::Code(code)) => code,
+                Err(Refusal::System(error)) => return (refused(&reply, &error), None),
+            },
+            Ok(Operation::Unpump) => pumps.stop(request.id),
+            Ok(Operation::Poke) => pumps.poke(request.id),
+            Ok(Operation::Listen) => match place.restore(listener) {
+                Ok(()) => Code::Done,
+                Err(error) => return (refused(&reply, &error), None),
+            },
+            Ok(Operation::Quit) => Code::Done,
+            Ok(Operation::Status | Operation::SpawnKeeper | Operation::Kill) => Code::UnknownOperation,
+        };
+        reply.code = code as u32;
+        (reply, entry)
+    }
+
     /// Serves the supervisor socket.
     pub(super) fn for_supervisor(&mut self, request: &Request, fd: Option<OwnedFd>) -> (Reply, After) {
         let mut reply = Reply::to(request, Code::Done);
@@ -139,6 +138,7 @@ impl Anchor {
             | Operation::Pump
             | Operation::Unpump
             | Operation::Poke
+            | Operation::Listen
             | Operation::Quit => reply.code = Code::UnknownOperation as u32,
         }
         (reply, After::GoOn)

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,10 @@ pub struct Keeper {
 impl Stage {
     pub fn new() -> (Self, Keeper) {
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("anchor.sock");
+        // As in life: it may make its three innermost folders again.
+        let private = folder.path().join("run/sessions/0198-id");
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&private).unwrap();
+        let socket = private.join("anchor.sock");
         let anchor_listener = listen(&socket);
         let keeper_listener = listen(&folder.path().join("keeper.sock"));
         let program = Path::new(env!("CARGO_BIN_EXE_sessile-anchor"));

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use rustix::process::Signal;
@@ -124,24 +124,53 @@ for_root_and_user! {
 
     fn the_anchors_socket_is_removed(world) {
         let (id, app, folder) = echoing(world, "echo");
-        fs::remove_file(folder.join("anchor.sock")).unwrap();
+        let socket = folder.join("anchor.sock");
+        fs::remove_file(&socket).unwrap();
         still_echoes(world, "echo", app, "first");
+        // By itself: its keeper looks.
+        processes::eventually("another socket is there", || socket.exists().then_some(()));
+        kill(part(world, "keeper", &id).unwrap());
+        still_echoes(world, "echo", app, "second");
         let tree = processes::tree(part(world, "anchor", &id).unwrap());
         ends_clean(world, "echo", &id);
         nothing_runs(world, &id, &tree);
     }
 
-    /// Its anchor cannot be asked for another keeper: the session is lost, and said to be.
+    /// At once, so that its keeper cannot have seen it: the anchor does.
     fn the_anchors_socket_is_removed_and_the_keeper_dies(world) {
-        let (id, _, folder) = echoing(world, "echo");
-        fs::remove_file(folder.join("anchor.sock")).unwrap();
+        let (id, app, folder) = echoing(world, "echo");
+        goes_on_without(world, &id, app, || fs::remove_file(folder.join("anchor.sock")).unwrap());
+        // Another one in its place is none.
+        goes_on_without(world, &id, app, || {
+            let other = folder.join("other");
+            drop(UnixListener::bind(&other).unwrap());
+            fs::rename(&other, folder.join("anchor.sock")).unwrap();
+        });
         let tree = processes::tree(part(world, "anchor", &id).unwrap());
-        kill(part(world, "keeper", &id).unwrap());
-        is_lost(world, &id);
+        ends_clean(world, "echo", &id);
         nothing_runs(world, &id, &tree);
     }
 
-    /// Nobody can ask anyone: what runs is found and ended.
+    fn the_runtime_folder_is_removed_and_the_keeper_dies(world) {
+        let (id, app, folder) = echoing(world, "echo");
+        goes_on_without(world, &id, app, || world.lose_runtime());
+        let tree = processes::tree(part(world, "anchor", &id).unwrap());
+        ends_clean(world, "echo", &id);
+        nothing_runs(world, &id, &tree);
+        assert!(!folder.exists());
+    }
+
+    /// Nor is there anybody who would look.
+    fn the_runtime_folder_is_removed_after_keeper_and_daemon(world) {
+        let (id, app, _) = echoing(world, "echo");
+        world.must(&["daemon", "stop"]);
+        kill(part(world, "keeper", &id).unwrap());
+        world.lose_runtime();
+        still_echoes(world, "echo", app, "again");
+        ends_clean(world, "echo", &id);
+    }
+
+    /// Nobody can ask anyone: the keeper is found and killed, and its anchor asked for another.
     fn all_sockets_are_removed_under_a_stopped_keeper(world) {
         let (id, _, _) = echoing(world, "echo");
         let (other, others, _) = echoing(world, "other");
@@ -156,9 +185,8 @@ for_root_and_user! {
         assert_eq!(found.unwrap()["state"], "active", "{listed}");
         // What cannot be done says what can.
         world.sessile(&["screen", &id]).refused_with(75, &["socket was removed", "sessile end"]);
-        world.must(&["end", &id, "--grace", "0s"]);
+        ends_clean(world, &id, &id);
         nothing_runs(world, &id, &tree);
-        is_lost(world, &id);
         still_echoes(world, "other", others, "undisturbed");
         ends_clean(world, "other", &other);
     }
@@ -200,14 +228,17 @@ for_root_and_user! {
     }
 }
 
-/// Waits until the record is closed as failed, with a receipt that claims nothing.
+/// A keeper dies while its anchor's socket is gone by `removal`, and the session goes on.
 #[track_caller]
-fn is_lost(world: &World, id: &str) {
-    let record = processes::eventually("the record is closed", || {
-        Some(world.show(id)).filter(|record| record["state"] == "closed")
-    });
-    assert_eq!(record["outcome"]["kind"], "failed", "{record}");
-    assert_ne!(record["outcome"]["component"], "host", "{record}");
-    world.must(&["receipt", id, "--verify"]);
-    assert!(!Path::new(&world.runtime().join("sessions").join(id)).exists());
+fn goes_on_without(world: &World, id: &str, app: Process, removal: impl FnOnce()) {
+    let keeper = Process::of(part(world, "keeper", id).unwrap()).unwrap();
+    // Stopped first, so that it cannot put the socket back.
+    processes::signal(keeper.pid, Signal::STOP);
+    processes::eventually("the keeper is stopped", || is_stopped(keeper).then_some(()));
+    removal();
+    kill(keeper.pid);
+    still_echoes(world, "echo", app, "again");
+    assert_eq!(world.must(&["exec", "echo", "--", "echo", "inside"]).trim(), "inside");
+    assert!(world.must(&["output", "echo"]).contains("again"));
+    assert_ne!(part(world, "keeper", id), Some(keeper.pid));
 }
