@@ -112,6 +112,7 @@ fn session(number: u8) -> Stored {
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),
         usage: Usage::default(),
+        notices: Vec::new(),
     };
     Stored { record, keep_record: number.is_multiple_of(3), slot: is_open.then_some(number.into()) }
 }

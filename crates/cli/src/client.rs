@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sessile_model::api::LOSSES;
 use sessile_model::problem::{Problem, ProblemKind};
 
 use crate::failure::{Failure, plain};
+use crate::output::{printable, say};
 use crate::startup::{self, Reached};
 
 /// A running daemon of the caller's own.
@@ -134,12 +136,14 @@ impl Daemon {
             .uri(path)
             .header(HOST, "sessile")
             .header(CONTENT_TYPE, "application/json")
+            .header(LOSSES, "tell")
             .body(Full::new(body))
             .map_err(|e| {
                 Sent::Refused(Failure::new(ProblemKind::Internal, format!("cannot build the request: {e}")))
             })?;
         let response = sender.send_request(request).await.map_err(|e| gone(&e.to_string()))?;
         let status = response.status();
+        tell_losses(response.headers());
         let body = response.into_body().collect().await.map_err(|e| gone(&e.to_string()))?.to_bytes();
         driver.abort();
         if status.is_success() {
@@ -151,6 +155,14 @@ impl Daemon {
             Some(session) => failure.about(ProblemKind::NotFound, session),
             None => failure,
         }))
+    }
+}
+
+/// Says on standard error what the daemon found lost. It hands it to one command only.
+fn tell_losses(headers: &HeaderMap) {
+    let losses = headers.get(LOSSES).and_then(|value| serde_json::from_slice(value.as_bytes()).ok());
+    for loss in losses.unwrap_or_else(Vec::<String>::new) {
+        say(&format!("sessile: notice: {}", printable(&loss)));
     }
 }
 

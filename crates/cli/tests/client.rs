@@ -53,6 +53,7 @@ fn record(outcome: Option<Outcome>) -> SessionRecord {
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),
         usage: Usage { memory: None, cpu_ms: None, storage: ByteSize(0) },
+        notices: vec![],
     }
 }
 

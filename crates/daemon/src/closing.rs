@@ -235,13 +235,13 @@ fn entries_of(daemon: &Daemon, id: SessionId) -> Vec<StoredEntry> {
     let (entries, condition) = match log::read::<serde_json::Value>(&daemon.folders.state_of(id)) {
         Ok(read) => read,
         Err(e) => {
-            daemon.notices.add(format!("the log of session {} was not read: {e}", id.short()));
+            daemon.tell_loss(format!("the log of session {} was not read: {e}", id.short()));
             return Vec::new();
         }
     };
     if let Condition::Damaged { at } = condition {
         let kept = entries.len();
-        daemon.notices.add(format!(
+        daemon.tell_loss(format!(
             "the log of session {} is damaged from byte {at} on; {kept} entries were read",
             id.short()
         ));

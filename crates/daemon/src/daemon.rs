@@ -1,9 +1,9 @@
 //! What every part of the daemon shares.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sessile_journal::store::StoreError;
+use sessile_journal::store::{Notice, StoreError};
 use sessile_model::{Problem, ProblemKind, SessionId, Timestamp};
 use sessile_vault::InstallationKey;
 use tokio::sync::Notify;
@@ -17,6 +17,10 @@ use crate::paths::Folders;
 
 /// How long a session that is closed may take to leave the directory.
 const CLOSING: Duration = Duration::from_secs(20);
+/// Most notices of a kind.
+const MOST_NOTICES: usize = 100;
+/// How long the loss of something is told.
+pub const NOTICE_DAYS: i64 = 30;
 
 /// The daemon's own state: where things are, what lives, and what is on the disk.
 #[derive(Debug)]
@@ -39,22 +43,72 @@ pub struct Daemon {
     pub notices: Notices,
 }
 
-/// Sentences for the user, at most a hundred.
+/// Sentences for the user, at most a hundred of each kind.
 #[derive(Debug, Default)]
-pub struct Notices(Mutex<Vec<String>>);
+pub struct Notices(Mutex<Sentences>);
+
+#[derive(Debug, Default)]
+struct Sentences {
+    /// Of this daemon.
+    passing: Vec<String>,
+    /// In the journal as well: what was lost, whichever daemon found it.
+    lasting: Vec<Notice>,
+}
 
 impl Notices {
     /// Adds one, unless it is there or there are too many.
     pub fn add(&self, notice: String) {
-        let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if notices.len() < 100 && !notices.contains(&notice) {
-            notices.push(notice);
+        let passing = &mut self.lock().passing;
+        if passing.len() < MOST_NOTICES && !passing.contains(&notice) {
+            passing.push(notice);
         }
     }
 
-    /// All of them.
+    /// Takes over those of earlier daemons.
+    pub fn remember(&self, mut notices: Vec<Notice>) {
+        let lasting = &mut self.lock().lasting;
+        notices.append(lasting);
+        *lasting = notices;
+    }
+
+    /// All of them, those that last first and with their time.
     pub fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let found = self.lock();
+        let lasting = found.lasting.iter().map(|notice| format!("{}: {}", notice.at, notice.text));
+        lasting.chain(found.passing.iter().cloned()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sentences> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Daemon {
+    /// Says that something was lost, here and by later daemons, for [`NOTICE_DAYS`] days.
+    pub fn tell_loss(&self, text: String) {
+        let notice = Notice { at: now(), text, told: false };
+        {
+            let lasting = &mut self.notices.lock().lasting;
+            if lasting.len() >= MOST_NOTICES || lasting.iter().any(|known| known.text == notice.text) {
+                return;
+            }
+            lasting.push(notice.clone());
+        }
+        // Nobody waits; this daemon knows it in any case.
+        drop(self.ledger.write(move |store| store.put_notice(&notice)));
+    }
+
+    /// The losses that no command has said; from now on they count as said.
+    pub fn untold_losses(&self) -> Vec<String> {
+        let mut untold = Vec::new();
+        for notice in self.notices.lock().lasting.iter_mut().filter(|notice| !notice.told) {
+            notice.told = true;
+            untold.push(notice.clone());
+        }
+        for notice in untold.clone() {
+            drop(self.ledger.write(move |store| store.put_notice(&notice)));
+        }
+        untold.into_iter().map(|notice| notice.text).collect()
     }
 }
 
@@ -132,6 +186,7 @@ pub fn ledger_problem(e: LedgerError) -> Problem {
             e @ (StoreError::Damaged(_)
             | StoreError::Newer { .. }
             | StoreError::Row(_)
+            | StoreError::Foreign
             | StoreError::MoveAside(_)
             | StoreError::Database(_)),
         ) => Problem::new(ProblemKind::Internal, e.to_string()),

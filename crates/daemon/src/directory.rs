@@ -22,6 +22,8 @@ struct Live {
     record: SessionRecord,
     keep_record: bool,
     slot: Option<u32>,
+    /// What this daemon found that its keeper does not know.
+    notices: Vec<String>,
     /// Dropped with the entry, which wakes whoever waits for the session to be gone. True when
     /// only the journal has no room for it.
     gone: watch::Sender<bool>,
@@ -69,7 +71,10 @@ impl Directory {
             return Err(Taken);
         }
         let Stored { record, keep_record, slot } = session;
-        live.insert(id, Live { record, keep_record, slot, gone: watch::Sender::new(false) });
+        live.insert(
+            id,
+            Live { record, keep_record, slot, notices: Vec::new(), gone: watch::Sender::new(false) },
+        );
         Ok(())
     }
 
@@ -90,6 +95,13 @@ impl Directory {
         }
     }
 
+    /// Adds what a user should know of a session.
+    pub fn notice(&self, id: SessionId, notice: String) {
+        if let Some(live) = self.lock().get_mut(&id) {
+            live.notices.push(notice);
+        }
+    }
+
     /// Takes a session out.
     pub fn remove(&self, id: SessionId) {
         self.lock().remove(&id);
@@ -97,7 +109,7 @@ impl Directory {
 
     /// A session's record.
     pub fn record(&self, id: SessionId) -> Option<SessionRecord> {
-        self.lock().get(&id).map(|l| l.record.clone())
+        self.lock().get(&id).map(Live::shown)
     }
 
     /// Whether the session is here still, but closed.
@@ -107,11 +119,7 @@ impl Directory {
 
     /// A session with its whole record.
     pub fn whole(&self, id: SessionId) -> Option<Stored> {
-        self.lock().get(&id).map(|l| Stored {
-            record: l.record.clone(),
-            keep_record: l.keep_record,
-            slot: l.slot,
-        })
+        self.lock().get(&id).map(|l| Stored { record: l.shown(), keep_record: l.keep_record, slot: l.slot })
     }
 
     /// Something that wakes when the session is gone; `None` when it is already.
@@ -147,7 +155,7 @@ impl Directory {
     /// Records that match, newest first.
     pub fn find(&self, query: &Query) -> Vec<SessionRecord> {
         let live = self.lock();
-        live.values().rev().filter(|l| query.matches(&l.record)).map(|l| l.record.clone()).collect()
+        live.values().rev().filter(|l| query.matches(&l.record)).map(Live::shown).collect()
     }
 
     /// What a word means: a whole name or id, a short id, or the beginning of one of them.
@@ -177,6 +185,12 @@ impl Directory {
 }
 
 impl Live {
+    fn shown(&self) -> SessionRecord {
+        let mut record = self.record.clone();
+        record.notices.extend(self.notices.iter().cloned());
+        record
+    }
+
     fn stored(&self) -> Stored {
         storable(self.record.clone(), self.keep_record, self.slot)
     }
@@ -197,7 +211,7 @@ pub fn title(record: &SessionRecord) -> String {
 /// What of a record is worth a sync: not the figures that change with every keystroke.
 fn lasting(record: &SessionRecord) -> impl PartialEq + '_ {
     let exits: Vec<_> = record.apps.iter().map(|a| (&a.name, a.exit.as_ref())).collect();
-    (record.state, &record.outcome, &record.name, &record.labels, &record.grants, exits)
+    (record.state, &record.outcome, &record.name, &record.labels, &record.grants, exits, &record.notices)
 }
 
 #[cfg(test)]
@@ -231,6 +245,7 @@ pub(crate) mod tests {
             claim_level: ClaimLevel::L1,
             limits: Limits::default(),
             usage: Usage::default(),
+            notices: Vec::new(),
         }
     }
 

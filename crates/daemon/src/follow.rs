@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sessile_journal::frame::Condition;
+use sessile_journal::log;
 use sessile_model::state::Component;
 use sessile_model::wire::{Event, Reply, Request};
 use sessile_model::{SessionId, SessionRecord, State};
@@ -80,6 +82,7 @@ pub async fn follow(daemon: Arc<Daemon>, id: SessionId, beginning: Beginning) {
                 if let Some(settled) = settled.take() {
                     // The one who waits may have lost patience.
                     let _ = settled.send(());
+                    look_at_log(&daemon, id);
                 }
                 listen(&daemon, id, &mut found, &mut bell).await
             }
@@ -119,6 +122,9 @@ pub fn note(daemon: &Daemon, id: SessionId, record: SessionRecord) {
         return;
     }
     let closed = record.state == State::Closed;
+    for notice in &record.notices {
+        daemon.tell_loss(format!("session {}: {notice}", id.short()));
+    }
     if let Some(stored) = daemon.directory.update(record)
         // A closed record is written with its receipt, by the close.
         && !closed
@@ -126,6 +132,32 @@ pub fn note(daemon: &Daemon, id: SessionId, record: SessionRecord) {
         // Nobody waits: what matters of it is also in the keeper's own log.
         drop(daemon.ledger.write(move |store| store.put(&stored)));
     }
+}
+
+/// Has the log of a session looked at that runs under a keeper of before: it only appends, and does
+/// not see what others do to the file. One that has just been started said it in its record.
+fn look_at_log(daemon: &Arc<Daemon>, id: SessionId) {
+    let daemon = Arc::clone(daemon);
+    tokio::spawn(async move {
+        let folder = daemon.folders.state_of(id);
+        let read = tokio::task::spawn_blocking(move || log::read::<serde::de::IgnoredAny>(&folder)).await;
+        let runs = daemon.directory.record(id).is_some_and(|record| match record.state {
+            State::Active | State::Paused => record.notices.is_empty(),
+            State::Bringup | State::Ending | State::Failed | State::Closed => false,
+        });
+        let notice = match read {
+            Ok(Ok((entries, Condition::Damaged { at }))) => {
+                format!("the log is damaged from byte {at} on; {} entries can be read", entries.len())
+            }
+            Ok(Ok((entries, _))) if entries.is_empty() => "the log was emptied or removed".to_owned(),
+            Ok(Ok(_)) | Err(_) => return,
+            Ok(Err(error)) => error.to_string(),
+        };
+        if runs {
+            daemon.tell_loss(format!("session {}: {notice}", id.short()));
+            daemon.directory.notice(id, notice);
+        }
+    });
 }
 
 async fn subscribe(mut link: KeeperLink) -> Option<KeeperLink> {

@@ -112,5 +112,6 @@ pub fn blank(id: SessionId) -> SessionRecord {
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),
         usage: Usage::default(),
+        notices: Vec::new(),
     }
 }

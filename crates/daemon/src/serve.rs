@@ -9,6 +9,7 @@ use axum::Extension;
 use rustix::fs::Mode;
 use sessile_anchor::image;
 use sessile_journal::store::{Store, StoreError};
+use sessile_model::Timestamp;
 use sessile_vault::InstallationKey;
 use sessile_vault::installation::InstallationError;
 use thiserror::Error;
@@ -18,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::api::status::Adopted;
 use crate::api::{self, Peer};
-use crate::daemon::{Daemon, Notices, now};
+use crate::daemon::{Daemon, NOTICE_DAYS, Notices, now};
 use crate::directory::Directory;
 use crate::launch::Images;
 use crate::ledger::{Ledger, LedgerError};
@@ -129,9 +130,10 @@ async fn live(config: Config<'_>) -> Result<(), DaemonError> {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let folders = Folders { runtime: config.runtime_dir.to_owned(), state: config.state_dir.to_owned() };
     folders.prepare()?;
+    let had_journal = had_journal(&folders);
     let locks = Locks::take(&folders)?;
     let (listener, place) = Place::bind(folders.socket()).map_err(DaemonError::Socket)?;
-    let served = serve(config, folders, listener, &place).await;
+    let served = serve(config, folders, listener, &place, had_journal).await;
     place.give_up();
     drop(locks);
     served
@@ -142,10 +144,16 @@ async fn serve(
     folders: Folders,
     listener: UnixListener,
     place: &Place,
+    had_journal: bool,
 ) -> Result<(), DaemonError> {
     // Without a watch, a newcomer is told which daemon stands in its way.
     let watch = place.watch(&folders).ok();
-    let (store, notice) = Store::open(&folders.state, now())?;
+    let (mut store, loss) = match had_journal {
+        true => Store::open_again(&folders.state, now())?,
+        false => Store::open(&folders.state, now())?,
+    };
+    let since = now().as_millis() - NOTICE_DAYS * 24 * 60 * 60 * 1000;
+    let notices = store.notices(Timestamp::from_millis(since))?;
     let (ledger, thread) = Ledger::start(store).map_err(DaemonError::System)?;
     let daemon = Arc::new(Daemon {
         key: installation_key(&folders)?,
@@ -161,8 +169,9 @@ async fn serve(
         stop: Notify::new(),
         notices: Notices::default(),
     });
-    if let Some(notice) = notice {
-        daemon.notices.add(notice);
+    daemon.notices.remember(notices);
+    if let Some(loss) = loss {
+        daemon.tell_loss(loss);
     }
     let mut signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()]
         .map(signal)
@@ -206,6 +215,12 @@ async fn serve(
     // A ledger thread that panicked has nothing more to write.
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     Ok(())
+}
+
+/// Whether a daemon has worked in this state folder: it takes its lock, then opens the journal, then
+/// makes the key. To be asked before this one does.
+fn had_journal(folders: &Folders) -> bool {
+    folders.state_lock().exists() && folders.state.join(KEY_FILE).exists()
 }
 
 fn installation_key(folders: &Folders) -> Result<InstallationKey, DaemonError> {

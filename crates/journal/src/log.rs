@@ -38,6 +38,8 @@ pub struct Opened<T> {
     pub entries: Vec<(u64, T)>,
     /// What was wrong with it and what was done about it, in a sentence; `None` when whole.
     pub notice: Option<String>,
+    /// Whether entries that were acknowledged may be lost.
+    pub damaged: bool,
 }
 
 /// Why a log could not be opened or read.
@@ -141,7 +143,8 @@ impl Log {
         // A predecessor may have ended before its first sync.
         let folder = Some(dir);
         let log = Self { file, folder, len, next_sequence: scan.next_sequence(), buffer: Vec::new() };
-        Ok(Opened { log, entries, notice })
+        let damaged = matches!(scan.condition, Condition::Damaged { .. });
+        Ok(Opened { log, entries, notice, damaged })
     }
 
     /// Appends an entry as JSON and returns its sequence number. Not durable before [`Log::sync`].
@@ -327,7 +330,7 @@ mod tests {
         assert!(matches!(read::<Kind>(folder.path()).unwrap().1, Condition::Torn { .. }));
         let mut opened = Log::open::<Kind>(folder.path()).unwrap();
         assert_eq!(opened.entries.len(), 2);
-        assert!(opened.notice.unwrap().contains("cut off"));
+        assert!(opened.notice.unwrap().contains("cut off") && !opened.damaged);
         assert_eq!(opened.log.append(&entry(9)).unwrap(), 3);
         assert_eq!(read::<Kind>(folder.path()).unwrap(), {
             let all = [(1, entry(0)), (2, entry(1)), (3, entry(9))];
@@ -346,7 +349,7 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let opened = Log::open::<Kind>(folder.path()).unwrap();
         assert_eq!(opened.entries.len(), 1);
-        assert!(opened.notice.unwrap().contains("log.damaged-1"));
+        assert!(opened.notice.unwrap().contains("log.damaged-1") && opened.damaged);
         assert_eq!(std::fs::read(folder.path().join("log.damaged-1")).unwrap(), bytes);
         let again = Log::open::<Kind>(folder.path()).unwrap();
         assert_eq!((again.entries.len(), again.notice), (1, None));

@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
-use sessile_model::SessionId;
 use sessile_model::receipt::SignedReceipt;
+use sessile_model::{SessionId, Timestamp};
 
-use crate::store::{Store, Stored};
+use crate::store::{Notice, Store, Stored};
 
 /// How much was carried over.
 #[derive(Debug, Default)]
@@ -32,6 +32,9 @@ pub(crate) fn carry_over(damaged: &Path, store: &mut Store) -> Saved {
     let receipts = rows(&old, "SELECT session, receipt FROM receipts", |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
     });
+    let notices = rows(&old, "SELECT at, text, told FROM notices", |row| {
+        Ok(Notice { at: Timestamp::from_millis(row.get(0)?), text: row.get(1)?, told: row.get(2)? })
+    });
     // What does not fit any more is left behind, row by row; a disk that is full shows again at
     // the first write that matters.
     let _ = store.batch(|store| {
@@ -46,6 +49,9 @@ pub(crate) fn carry_over(damaged: &Path, store: &mut Store) -> Saved {
                 continue;
             };
             saved.receipts += u32::from(store.put_receipt(session, &receipt).is_ok());
+        }
+        for notice in notices {
+            let _ = store.put_notice(&notice);
         }
         Ok(())
     });

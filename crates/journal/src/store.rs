@@ -51,11 +51,15 @@ const MIGRATIONS: [&str; VERSION as usize] = ["
     ) STRICT, WITHOUT ROWID;
 "];
 
+/// Beside the versioned tables, so that an earlier program still takes the database for its own.
+const NOTICES: &str = "CREATE TABLE IF NOT EXISTS notices (text TEXT PRIMARY KEY, at INTEGER NOT NULL, told INTEGER NOT NULL) STRICT";
+
 /// Every column that is read or written.
-const COLUMNS: [&str; 3] = [
+const COLUMNS: [&str; 4] = [
     "SELECT id, short, name, state, closed, created, user, channel, chat, keep_record, slot, record FROM sessions",
     "SELECT session, receipt FROM receipts",
     "SELECT session, sequence, at, kind FROM entries",
+    "SELECT text, at, told FROM notices",
 ];
 
 /// The open database.
@@ -84,6 +88,17 @@ pub struct StoredEntry {
     pub at: Option<Timestamp>,
     /// What, as JSON.
     pub kind: serde_json::Value,
+}
+
+/// Something that a user should know also after the daemon that found it is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// When it was found.
+    pub at: Timestamp,
+    /// What, in a sentence.
+    pub text: String,
+    /// Whether a command has said it.
+    pub told: bool,
 }
 
 /// What to find. Every field that is set must match.
@@ -119,6 +134,9 @@ pub enum StoreError {
     /// Its content contradicts itself.
     #[error("the journal is damaged; restart the daemon to have it moved aside and rebuilt")]
     Damaged(#[source] rusqlite::Error),
+    /// It is a database of something else.
+    #[error("what was in the journal's place is no journal")]
+    Foreign,
     /// A newer program wrote it.
     #[error("the journal has version {found}, this program knows up to {VERSION}; use the newer program")]
     Newer {
@@ -150,7 +168,7 @@ impl StoreError {
                 // A column holds something of another type.
                 None => true,
             },
-            Self::DiskFull | Self::Newer { .. } | Self::Taken | Self::MoveAside(_) => false,
+            Self::DiskFull | Self::Newer { .. } | Self::Foreign | Self::Taken | Self::MoveAside(_) => false,
         }
     }
 }
@@ -189,6 +207,13 @@ impl Store {
         let path = folder.join(FILE_NAME);
         match Self::open_checked(&path) {
             Ok(store) => Ok((store, None)),
+            Err(error @ StoreError::Foreign) => {
+                let aside = move_aside(folder, now).map_err(StoreError::MoveAside)?;
+                Ok((
+                    Self::open_checked(&path)?,
+                    Some(format!("{error}; it was moved aside to {}", aside.display())),
+                ))
+            }
             Err(error) if error.is_damage() => {
                 let aside = move_aside(folder, now).map_err(StoreError::MoveAside)?;
                 let mut store = Self::open_checked(&path)?;
@@ -203,6 +228,29 @@ impl Store {
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// The same in a folder where a journal was before: that it is empty or not there is a loss,
+    /// which the second value then tells.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_again(folder: &Path, now: Timestamp) -> Result<(Self, Option<String>), StoreError> {
+        let lost = match std::fs::metadata(folder.join(FILE_NAME)) {
+            Ok(found) => (found.len() == 0).then_some("empty"),
+            Err(error) => (error.kind() == std::io::ErrorKind::NotFound).then_some("gone"),
+        };
+        let Some(how) = lost else { return Self::open(folder, now) };
+        // Before it is opened: SQLite drops what was written ahead of an empty database.
+        let aside = move_aside(folder, now).map_err(StoreError::MoveAside)?;
+        let (store, _) = Self::open(folder, now)?;
+        let left = if aside.exists() {
+            format!("; it was moved aside to {}", aside.display())
+        } else {
+            String::new()
+        };
+        let what = format!("the journal was {how}{left}");
+        Ok((store, Some(format!("{what}; records and receipts of sessions that had ended are lost"))))
     }
 
     /// Opens a database that can be used: every row that the daemon cannot start without reads.
@@ -227,6 +275,14 @@ impl Store {
         let Some(steps) = usize::try_from(found).ok().and_then(|from| MIGRATIONS.get(from..)) else {
             return Err(StoreError::Newer { found });
         };
+        if found == 0
+            && db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))? > 0
+        {
+            let own = "SELECT count(*) FROM sqlite_schema WHERE name IN ('sessions', 'receipts', 'entries')";
+            if db.query_row(own, [], |row| row.get::<_, i64>(0))? == 0 {
+                return Err(StoreError::Foreign);
+            }
+        }
         if !steps.is_empty() {
             let transaction = db.transaction()?;
             for step in steps {
@@ -235,6 +291,7 @@ impl Store {
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
         }
+        db.execute_batch(NOTICES)?;
         for columns in COLUMNS {
             db.prepare(columns)?;
         }
@@ -394,6 +451,33 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// Keeps a notice; one with the same text counts as the same.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_notice(&mut self, notice: &Notice) -> Result<(), StoreError> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO notices (text, at, told) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (text) DO UPDATE SET told = max(told, ?3)",
+            )?
+            .execute(params![notice.text, notice.at.as_millis(), notice.told])?;
+        Ok(())
+    }
+
+    /// The notices since then, oldest first. Earlier ones are removed.
+    ///
+    /// # Errors
+    /// When they cannot be read or removed.
+    pub fn notices(&mut self, since: Timestamp) -> Result<Vec<Notice>, StoreError> {
+        self.db.prepare_cached("DELETE FROM notices WHERE at < ?1")?.execute([since.as_millis()])?;
+        let mut select = self.db.prepare_cached("SELECT at, text, told FROM notices ORDER BY at, text")?;
+        let rows = select.query_map([], |row| {
+            Ok(Notice { at: Timestamp::from_millis(row.get(0)?), text: row.get(1)?, told: row.get(2)? })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Sessions that a word may mean, by the first rule that fits any: whole id, short id, name

@@ -33,6 +33,7 @@ fn record(n: u8, name: Option<&str>, state: State) -> SessionRecord {
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),
         usage: Usage::default(),
+        notices: Vec::new(),
     }
 }
 
@@ -204,6 +205,57 @@ fn no_damage_keeps_the_journal_from_being_opened() {
         assert!(notice.is_some_and(|text| text.contains("moved aside")), "{what}");
         assert_eq!(store.not_closed().unwrap().len(), kept, "{what}");
     }
+}
+
+#[test]
+fn a_journal_that_was_emptied_or_removed_is_said_where_one_was() {
+    for (how, lose) in [
+        ("empty", (|path: &Path| drop(std::fs::File::create(path).unwrap())) as fn(&Path)),
+        ("gone", |path| std::fs::remove_file(path).unwrap()),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path()).put(&stored_as(1, None, State::Closed)).unwrap();
+        assert_eq!(Store::open_again(folder.path(), NOW).unwrap().1, None);
+        lose(&folder.path().join(FILE_NAME));
+        let (store, notice) = Store::open_again(folder.path(), NOW).unwrap();
+        let notice = notice.unwrap();
+        assert!(notice.contains(how) && notice.contains("lost"), "{notice}");
+        assert_eq!(notice.contains("moved aside"), how == "empty", "{notice}");
+        assert_eq!(store.closed(&Query::default()).unwrap(), []);
+        drop(store);
+        // Said once; and where none was, there is nothing to say.
+        assert_eq!(Store::open_again(folder.path(), NOW).unwrap().1, None);
+    }
+    assert_eq!(Store::open(tempfile::tempdir().unwrap().path(), NOW).unwrap().1, None);
+}
+
+#[test]
+fn a_database_of_something_else_is_moved_aside_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
+    let (store, notice) = Store::open(folder.path(), NOW).unwrap();
+    assert!(notice.unwrap().contains("no journal"));
+    assert_eq!(store.not_closed().unwrap(), []);
+    let aside = folder.path().join(format!("journal.damaged-{}", NOW.as_millis()));
+    Connection::open(aside).unwrap().prepare("SELECT name FROM recipes").unwrap();
+}
+
+#[test]
+fn notices_stay_until_they_are_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let notice = |at, text: &str, told| Notice { at: Timestamp::from_millis(at), text: text.into(), told };
+    let mut store = open(folder.path());
+    for some in [notice(5, "old", false), notice(20, "b", false), notice(10, "a", false)] {
+        store.put_notice(&some).unwrap();
+    }
+    store.put_notice(&notice(99, "a", true)).unwrap();
+    store.put_notice(&notice(99, "a", false)).unwrap();
+    drop(store);
+    let mut store = open(folder.path());
+    let kept = [notice(10, "a", true), notice(20, "b", false)];
+    assert_eq!(store.notices(Timestamp::from_millis(6)).unwrap(), kept);
+    assert_eq!(store.notices(Timestamp::from_millis(0)).unwrap(), kept);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use sessile_anchor::control::Control;
 use sessile_anchor::ring::Ring;
 use sessile_journal::log::{Log, OpenError};
 use sessile_model::ids::AppName;
-use sessile_model::state::{Component, Exit};
+use sessile_model::state::{Component, Exit, State};
 use sessile_sandbox::capture::{Capture, Listeners};
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::processes;
@@ -21,6 +21,7 @@ use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
 
 use crate::app::App;
+use crate::bringup::causes;
 use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
 use crate::cookies;
 use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
@@ -96,12 +97,17 @@ impl Keeper {
         if !has_log && !store.contains_key("checkpoint") {
             return;
         }
+        let mut notices = Vec::new();
         let entries = match Log::open::<Entry>(&self.seat.state) {
             Ok(opened) => {
+                notices.extend(opened.notice.filter(|_| opened.damaged));
                 self.log = Some(opened.log);
                 opened.entries.into_iter().map(|(_, entry)| entry).collect()
             }
-            Err(_) => Vec::new(),
+            Err(error) => {
+                notices.push(format!("{}; nothing more is logged", causes(&error)));
+                Vec::new()
+            }
         };
         if entries.is_empty() && !store.contains_key("checkpoint") {
             self.log = None;
@@ -124,6 +130,9 @@ impl Keeper {
                 self.checkpoint = Some(checkpoint);
                 self.adopt_facts(&mut store, &snapshot.facts);
                 self.facts = Some(snapshot.facts);
+                if notices.is_empty() && entries.is_empty() && snapshot.machine.state() != State::Bringup {
+                    notices.push("the log was empty or gone; what it said until then is lost".to_owned());
+                }
                 self.machine = Some(snapshot.machine);
                 self.kill_strays();
                 self.advance(Event::KeeperRestarted);
@@ -133,6 +142,11 @@ impl Keeper {
                 self.look_at_anchor();
             }
             None => self.recover(&mut store, &entries),
+        }
+        if let Some(facts) = &mut self.facts {
+            notices.retain(|notice| !facts.notices.contains(notice));
+            self.changed |= !notices.is_empty();
+            facts.notices.append(&mut notices);
         }
     }
 
@@ -161,6 +175,7 @@ impl Keeper {
                 .map(|name| AppFacts { name, pid: 0, next_task: 1, landlock_abi: 0, explicit: false })
                 .collect(),
             tasks: Vec::new(),
+            notices: Vec::new(),
         };
         self.adopt_facts(store, &facts);
         self.facts = Some(facts);

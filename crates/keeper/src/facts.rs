@@ -39,6 +39,9 @@ pub struct Facts {
     pub apps: Vec<AppFacts>,
     /// Its commands.
     pub tasks: Vec<TaskFacts>,
+    /// What became of its log that a user should know.
+    #[serde(default)]
+    pub notices: Vec<String>,
 }
 
 /// One sandbox.

@@ -189,6 +189,7 @@ impl Keeper {
             next_io: 1,
             apps: Vec::new(),
             tasks: Vec::new(),
+            notices: Vec::new(),
         });
         let mut effects = Effects::new();
         let machine = Session::open(opening, self.now, &mut effects);

@@ -40,6 +40,7 @@ impl Keeper {
             claim_level: facts.claim_level,
             limits: in_force(spec.limits),
             usage: self.usage(),
+            notices: facts.notices.clone(),
         })
     }
 

@@ -401,5 +401,37 @@ pub struct DaemonStatus {
     pub key: String,
 }
 
+/// Header of a request whose sender tells users what it hears, and of an answer that has something
+/// to tell: see [`in_header`].
+pub const LOSSES: &str = "sessile-losses";
+
+/// Sentences as a header takes them: a JSON array in which all is ASCII.
+pub fn in_header(sentences: &[String]) -> String {
+    let json = serde_json::Value::from(sentences).to_string();
+    let mut ascii = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii_graphic() || character == ' ' {
+            ascii.push(character);
+        } else {
+            // Outside of strings JSON as it is written here has neither.
+            character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| ascii += &format!("\\u{unit:04x}"));
+        }
+    }
+    ascii
+}
+
 /// What a keeper says of an app when asked for all of them.
 pub type Apps = Vec<AppRecord>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_fit_a_header_and_come_back() {
+        let sentences = ["plain, \"quoted\"".to_owned(), "zwölf\n\u{1f600}\u{7f}".to_owned()];
+        let text = in_header(&sentences);
+        assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), sentences);
+    }
+}

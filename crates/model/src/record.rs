@@ -62,6 +62,9 @@ pub struct SessionRecord {
     pub limits: Limits,
     /// What it uses now.
     pub usage: Usage,
+    /// What became of its log that a user should know, such as damage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// One app of a session.

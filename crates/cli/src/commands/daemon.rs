@@ -45,7 +45,7 @@ enum Action {
     Stop,
     /// Say whether it runs, its version, and this installation's key
     #[command(
-        after_help = "Examples:\n  sessile daemon status --json | jq -r .key\n\nExit code 66 when it does not run."
+        after_help = "Examples:\n  sessile daemon status --json | jq -r .key\n\nWhat was lost, such as a damaged journal that was moved aside, is shown for 30 days.\nExit code 66 when it does not run."
     )]
     Status,
     /// Be the daemon

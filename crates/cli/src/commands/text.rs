@@ -162,6 +162,9 @@ pub fn details(record: &SessionRecord, now: Timestamp) -> String {
         "storage",
         usage(Some(record.usage.storage.to_string()), record.limits.storage.map(|s| s.to_string())),
     );
+    for notice in &record.notices {
+        row("notice", printable(notice));
+    }
     row("claim level", format!("{:?}", record.claim_level));
     let mut text = table(&rows);
     for property in Property::ALL {
@@ -291,6 +294,7 @@ pub mod tests {
             claim_level: ClaimLevel::L1,
             limits: Limits { memory: Some(ByteSize(2 << 30)), ..Limits::default() },
             usage: Usage { memory: Some(ByteSize(5 << 20)), cpu_ms: Some(1234), storage: ByteSize(4096) },
+            notices: vec![],
         }
     }
 

@@ -68,6 +68,53 @@ for_root_and_user! {
         world.must(&["run", "--", "true"]);
     }
 
+    /// An empty file is a sound database: only what is beside it tells that one was there.
+    fn an_emptied_journal_is_said_once_and_remembered(world) {
+        world.must(&["run", "--", "true"]);
+        world.must(&["daemon", "stop"]);
+        fs::File::options().write(true).truncate(true).open(world.state().join("journal.sqlite")).unwrap();
+        let told = world.sessile(&["ls"]);
+        told.succeeded();
+        assert!(told.err.contains("notice: the journal was empty") && told.err.contains("lost"), "{}", told.err);
+        let again = world.sessile(&["ls"]);
+        again.succeeded();
+        assert!(!again.err.contains("notice"), "{}", again.err);
+        // Whoever asks is told by later daemons too.
+        world.must(&["daemon", "stop"]);
+        let again = world.sessile(&["ls"]);
+        again.succeeded();
+        assert!(!again.err.contains("notice"), "{}", again.err);
+        let status = world.sessile(&["daemon", "status"]);
+        status.succeeded();
+        assert!(status.err.contains("the journal was empty"), "{}", status.err);
+    }
+
+    fn a_damaged_log_of_a_session_that_runs_is_said(world) {
+        let id = world.open("steady", &["cat"]);
+        let app = world.main_pid("steady");
+        world.must(&["daemon", "stop"]);
+        let path = world.state().join("sessions").join(&id).join("log");
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let shown = processes::eventually("it is said", || {
+            Some(world.must(&["show", "steady"])).filter(|shown| shown.contains("notice"))
+        });
+        assert!(shown.contains("the log is damaged from byte"), "{shown}");
+        let status = world.json(&["daemon", "status", "--json"]);
+        assert!(status["notices"][0].as_str().unwrap().contains("the log is damaged"), "{status}");
+        // The next keeper moves it aside and says so itself.
+        processes::kill(processes::part(world, "keeper", &id).unwrap());
+        let shown = processes::eventually("its keeper says it", || {
+            Some(world.must(&["show", "steady"])).filter(|shown| shown.contains("log.damaged-1"))
+        });
+        assert!(shown.contains("active"), "{shown}");
+        assert_eq!(world.main_pid("steady"), app);
+        world.must(&["end", "steady", "--grace", "0s"]);
+        assert!(world.must(&["show", &id]).contains("log.damaged-1"));
+    }
+
     /// Bytes that are no frame do not disturb a keeper or those who talk to it.
     fn hostile_frames_disturb_nobody(world) {
         if !world.is_root() {

@@ -10,13 +10,14 @@ pub mod status;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, extract::connect_info::Connected};
+use sessile_model::api::LOSSES;
 use sessile_model::{Problem, ProblemKind};
 use tokio::net::UnixListener;
 use utoipa::OpenApi;
@@ -98,6 +99,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&daemon), with_losses))
         .layer(middleware::from_fn(same_user))
         .with_state(daemon)
 }
@@ -110,6 +112,19 @@ async fn same_user(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next:
     let problem = Problem::new(ProblemKind::Denied, "this daemon belongs to another user")
         .hint("each user has a daemon of their own; run sessile without SESSILE_RUNTIME_DIR");
     Refused(problem).into_response()
+}
+
+/// Adds what was lost to the first answer whose receiver says that it tells users.
+async fn with_losses(State(daemon): Shared, request: Request, next: Next) -> Response {
+    let tells = request.headers().contains_key(LOSSES);
+    let mut response = next.run(request).await;
+    let losses = if tells { daemon.untold_losses() } else { Vec::new() };
+    if !losses.is_empty()
+        && let Ok(value) = header::HeaderValue::try_from(sessile_model::api::in_header(&losses))
+    {
+        response.headers_mut().insert(LOSSES, value);
+    }
+    response
 }
 
 async fn no_such_path() -> Refused {
