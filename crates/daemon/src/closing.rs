@@ -28,6 +28,8 @@ pub const RECEIPT: &str = "receipt.json";
 const MAX_RECEIPT: u64 = 16 << 20;
 /// How long processes of a wiped session may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What is said of an app whose end nobody saw.
+const UNSEEN: &str = "how it ended is not known: it died with the processes that watched it";
 /// How often a journal on a full disk is tried.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
@@ -155,6 +157,9 @@ pub fn closed(mut record: SessionRecord, receipt: Option<&Receipt>) -> SessionRe
     record.clients = 0;
     for app in &mut record.apps {
         app.pid = None;
+        if app.exit.is_none() {
+            app.note.get_or_insert_with(|| UNSEEN.to_owned());
+        }
     }
     match receipt {
         Some(receipt) => {

@@ -176,6 +176,7 @@ impl Keeper {
                 .collect(),
             tasks: Vec::new(),
             notices: Vec::new(),
+            memory_kills: 0,
         };
         self.adopt_facts(store, &facts);
         self.facts = Some(facts);
@@ -396,6 +397,7 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
         inner_pid: facts.inner_pid,
         exit: facts.exit.clone(),
         exited_at: facts.exited_at,
+        note: facts.note.clone(),
         streams,
         pending: Default::default(),
         collected: facts.collected,

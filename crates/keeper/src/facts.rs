@@ -42,6 +42,9 @@ pub struct Facts {
     /// What became of its log that a user should know.
     #[serde(default)]
     pub notices: Vec<String>,
+    /// Processes that the memory cap is known to have killed.
+    #[serde(default)]
+    pub memory_kills: u64,
 }
 
 /// One sandbox.
@@ -81,6 +84,9 @@ pub struct TaskFacts {
     pub collected: bool,
     /// Its terminal or pipes.
     pub streams: StreamFacts,
+    /// What its exit does not say.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// A task's terminal or pipes, as numbers in the anchor's store.

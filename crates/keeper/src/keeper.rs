@@ -190,6 +190,7 @@ impl Keeper {
             apps: Vec::new(),
             tasks: Vec::new(),
             notices: Vec::new(),
+            memory_kills: 0,
         });
         let mut effects = Effects::new();
         let machine = Session::open(opening, self.now, &mut effects);

@@ -39,6 +39,18 @@ pub fn serve(client: &mut Client, tasks: &BTreeMap<AppName, Task>, now: Timestam
     queued
 }
 
+/// Tells how tasks ended, to those who have not been told.
+pub fn tell_exits(client: &mut Client, tasks: &BTreeMap<AppName, Task>) {
+    let mut attachments = std::mem::take(&mut client.attachments);
+    for (&channel, attachment) in attachments.iter_mut().filter(|(_, attachment)| !attachment.told_exit) {
+        if let Some(exit) = tasks.get(&attachment.task).and_then(|task| task.exit.clone()) {
+            client.tell(channel, &Event::Exited { exit });
+            attachment.told_exit = true;
+        }
+    }
+    client.attachments = attachments;
+}
+
 /// Whether everything the task wrote has been queued for this attachment.
 fn is_current(attachment: &Attachment, task: &Task) -> bool {
     attachment.out >= task.output().ring.head()

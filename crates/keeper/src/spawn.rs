@@ -14,7 +14,9 @@ use sessile_model::ids::AppName;
 use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::{EnvVar, WindowSize};
 use sessile_model::state::Exit;
+use sessile_model::wire::Event as Told;
 use sessile_model::{Problem, ProblemKind};
+use sessile_sandbox::cgroup::Cgroup;
 use sessile_session::Event;
 
 use crate::bringup::failed;
@@ -34,6 +36,9 @@ const MAX_TASKS: usize = 64;
 const MAX_APPS: usize = 32;
 /// How long output is held back for a client that said it would attach.
 const HOLD: Millis = Millis(10_000);
+
+/// Said of a command's end when the kernel had to free memory in its session.
+const MEMORY_CAP: &str = "the session's memory cap was reached: the kernel killed what ran over it";
 
 /// A command about to start.
 struct Launch<'a> {
@@ -216,6 +221,7 @@ impl Keeper {
             }
         };
         let mut noted = TaskFacts {
+            note: None,
             name: launch.name.clone(),
             app: launch.app.clone(),
             number,
@@ -256,6 +262,7 @@ impl Keeper {
         };
         noted.exited_at = noted.exit.as_ref().map(|_| self.now);
         let task = Task {
+            note: None,
             name: launch.name.clone(),
             app: launch.app.clone(),
             number,
@@ -385,17 +392,33 @@ impl Keeper {
 
     pub(crate) fn task_exited(&mut self, app: &AppName, number: u32, status: i32) {
         let now = self.now;
+        let kills = self.cgroup.as_ref().map_or(0, Cgroup::memory_kills);
+        let known = self.facts.as_ref().map_or(0, |facts| facts.memory_kills);
         let task = self.tasks.values_mut().find(|t| t.app == *app && t.number == number);
         let Some(task) = task.filter(|t| t.exit.is_none()) else { return };
+        task.note = (kills > known).then(|| MEMORY_CAP.to_owned());
         task.exit = Some(Exit::from_wait_status(status));
         task.exited_at = Some(now);
         task.pid = None;
-        let (name, exit) = (task.name.clone(), task.exit.clone());
-        if let Some(facts) = &mut self.facts
-            && let Some(known) = facts.tasks.iter_mut().find(|t| t.name == name)
-        {
-            known.exit = exit;
-            known.exited_at = Some(now);
+        let (name, exit, note) = (task.name.clone(), task.exit.clone(), task.note.clone());
+        if let Some(facts) = &mut self.facts {
+            facts.memory_kills = kills.max(facts.memory_kills);
+            if let Some(known) = facts.tasks.iter_mut().find(|t| t.name == name) {
+                known.exit = exit;
+                known.exited_at = Some(now);
+                known.note = note.clone();
+            }
+        }
+        for client in self.clients.values_mut().filter(|_| note.is_some()) {
+            let channels: Vec<u16> = client
+                .attachments
+                .iter()
+                .filter(|(_, a)| a.task == name)
+                .map(|(&channel, _)| channel)
+                .collect();
+            for channel in channels {
+                client.tell(channel, &Told::Notice { text: MEMORY_CAP.to_owned() });
+            }
         }
         self.changed = true;
     }

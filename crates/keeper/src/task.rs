@@ -47,6 +47,8 @@ pub struct Task {
     pub pending: VecDeque<PendingInput>,
     /// Its last output and exit status reached a client.
     pub collected: bool,
+    /// What its exit does not say.
+    pub note: Option<String>,
 }
 
 /// Input on its way to a task.
@@ -241,6 +243,7 @@ impl Task {
             cols: size.map(|s| s.cols),
             rows: size.map(|s| s.rows),
             output_bytes: self.output().ring.head() + self.error_output().map_or(0, |e| e.ring.head()),
+            note: self.note.clone(),
         }
     }
 }
@@ -271,6 +274,7 @@ mod tests {
             streams,
             pending: VecDeque::new(),
             collected: false,
+            note: None,
         };
         let mut buffer = [0; 4096];
         assert_eq!(task.absorb(&mut buffer), (true, None));

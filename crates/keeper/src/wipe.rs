@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::bringup::causes;
 use crate::keeper::Keeper;
-use crate::listening;
+use crate::{listening, output};
 
 /// How long apps may take to be frozen.
 const FREEZE: Duration = Duration::from_secs(5);
@@ -242,6 +242,10 @@ impl Keeper {
             }
             app.gone = true;
         }
+        // What ended by itself just before says how.
+        for name in self.apps.keys().cloned().collect::<Vec<_>>() {
+            self.hear_app(&name);
+        }
         let now = self.now;
         for task in self.tasks.values_mut().filter(|t| t.exit.is_none()) {
             task.exit = Some(sessile_model::state::Exit::Signal { signal: 9 });
@@ -425,6 +429,8 @@ impl Keeper {
         if let Ok(signed) = &signed {
             self.publish();
             for (&_, client) in &mut self.clients {
+                // Nothing more comes of output: its end may be told.
+                output::tell_exits(client, &self.tasks);
                 let channels: Vec<u16> = client.attachments.keys().copied().collect();
                 for channel in channels.into_iter().chain(client.follows.then_some(0)) {
                     client.tell(channel, &Told::Closed(Box::new(signed.clone())));

@@ -86,6 +86,10 @@ pub struct AppRecord {
     pub rows: Option<u16>,
     /// Output bytes it has ever written.
     pub output_bytes: u64,
+    /// What its exit does not say: that the memory cap was reached, or, of a closed session's app
+    /// without an exit, that nobody was there to see how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Something outside the session that it was given.

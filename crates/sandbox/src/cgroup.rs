@@ -225,6 +225,18 @@ impl Cgroup {
         usage
     }
 
+    /// How many processes the kernel has killed because the memory cap was reached.
+    pub fn memory_kills(&self) -> u64 {
+        let single = self.single.iter().filter(|(controller, _)| *controller == Controller::Memory);
+        let files = single.map(|(_, path)| path.join("memory.oom_control"));
+        let unified = self.unified.iter().map(|(path, _)| path.join("memory.events"));
+        let kills = |path: PathBuf| -> Option<u64> {
+            let text = fs::read_to_string(path).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+        };
+        files.chain(unified).filter_map(kills).sum()
+    }
+
     /// Removes the groups. Waits for processes that were killed to be gone.
     ///
     /// # Errors

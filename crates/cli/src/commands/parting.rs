@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use sessile_model::api;
 use sessile_model::receipt::{Receipt, SignedReceipt, WipeEvidence};
-use sessile_model::state::{Exit, Outcome as SessionOutcome, State};
+use sessile_model::state::{EndedBy, Exit, Outcome as SessionOutcome, State};
 use sessile_model::{ProblemKind, SessionId, SessionRecord};
 
 use super::text::outcome_sentence;
@@ -42,12 +42,24 @@ pub fn conclude(daemon: &Daemon, watch: &Watch<'_>, parting: Parting) -> Outcome
             }
             Ok(Status::OK)
         }
-        Parting::Exited { exit, receipt } => {
-            if receipt.is_some() {
-                await_closed(daemon, watch.session);
-            }
-            watch.report(Some(&exit), receipt.as_deref());
+        Parting::Exited { exit, receipt: None } => {
+            watch.report(Some(&exit), None);
+            say_why(daemon, watch.session, &exit);
             Ok(Status(exit.shell_code()))
+        }
+        Parting::Exited { exit, receipt: Some(receipt) } => {
+            await_closed(daemon, watch.session);
+            watch.report(Some(&exit), Some(&receipt));
+            match read(&receipt).map(|receipt| receipt.outcome) {
+                // How the command ended is then no more than a consequence.
+                Some(SessionOutcome::Failed { .. }) => Err(ended_meanwhile(&short, &receipt)),
+                Some(
+                    SessionOutcome::Ended { .. }
+                    | SessionOutcome::Cancelled { .. }
+                    | SessionOutcome::Faulted { .. },
+                )
+                | None => Ok(Status(exit.shell_code())),
+            }
         }
         Parting::Closed(receipt) => {
             await_closed(daemon, watch.session);
@@ -70,6 +82,24 @@ fn await_closed(daemon: &Daemon, session: SessionId) {
     let path = SessionSelector::from(session).path("/end");
     // Its keeper has told how it ended; what the daemon makes of it changes nothing about that.
     let _: Result<SignedReceipt, Failure> = daemon.post(&path, &api::End { grace: None });
+}
+
+/// Says why a session ends, where that is what ended a command whose client does not stay for it.
+pub fn say_why(daemon: &Daemon, session: SessionId, exit: &Exit) {
+    if !matches!(exit, Exit::Signal { .. }) {
+        return;
+    }
+    let path = SessionSelector::from(session).path("");
+    // That it cannot be asked is no news of the command.
+    let Ok(SessionRecord { outcome: Some(outcome), .. }) = daemon.get(&path) else { return };
+    if !is_own(&outcome) {
+        say(&format!("sessile: session {} {}", session.short(), outcome_sentence(&outcome)));
+    }
+}
+
+/// Whether a session ended because its command did.
+fn is_own(outcome: &SessionOutcome) -> bool {
+    matches!(outcome, SessionOutcome::Ended { by: EndedBy::MainExited })
 }
 
 /// The keeper went away for good: the daemon knows how the session ended.
@@ -127,10 +157,15 @@ impl Watch<'_> {
                 );
             }
         }
-        let Some(signed) = signed else { return };
+        let Some(receipt) = signed.and_then(read) else { return };
         let short = self.session.short();
-        let failed = read(signed).map(|r| failed_steps(&r)).unwrap_or_default();
-        if !failed.is_empty() {
+        let failed = failed_steps(&receipt);
+        let how = outcome_sentence(&receipt.outcome);
+        if matches!(receipt.outcome, SessionOutcome::Failed { .. }) || (exit.is_none() && failed.is_empty()) {
+            // That is the error which follows.
+        } else if !is_own(&receipt.outcome) && failed.is_empty() {
+            say(&format!("sessile: session {short} {how}, wiped; receipt: sessile receipt {short}"));
+        } else if !failed.is_empty() {
             let failed = failed.join("; ");
             say(&format!(
                 "sessile: warning: session {short} ended, but its wipe failed in part: {failed}; see: sessile receipt {short}"

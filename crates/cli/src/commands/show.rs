@@ -12,7 +12,10 @@ use crate::selector::SessionSelector;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   sessile show amber-otter
-  sessile show amber --json | jq .properties")]
+  sessile show amber --json | jq .properties
+
+An app's `exit` is null while it runs, and for good where it died together with the anchor and the
+keeper that would have seen how; its `note` then says so. A `note` also tells of the memory cap.")]
 pub struct Args {
     /// The session
     session: SessionSelector,

@@ -189,15 +189,17 @@ fn app_line(app: &AppRecord) -> String {
     let state = match (&app.exit, app.pid) {
         (Some(ended), _) => exit(ended),
         (None, Some(pid)) => format!("pid {pid}"),
+        (None, None) if app.note.is_some() => "end unknown".to_owned(),
         (None, None) => "starting".to_owned(),
     };
+    let note = app.note.as_ref().map(|note| format!("; {}", printable(note))).unwrap_or_default();
     let size = match (app.cols, app.rows) {
         (Some(cols), Some(rows)) => format!(", {cols}x{rows}"),
         _ => String::new(),
     };
     let argv =
         if app.argv.is_empty() { String::new() } else { format!(": {}", printable(&app.argv.join(" "))) };
-    format!("{} ({state}{size}){argv}", app.name)
+    format!("{} ({state}{size}){argv}{note}", app.name)
 }
 
 fn grant_line(grant: &Grant) -> String {
@@ -270,6 +272,7 @@ pub mod tests {
                     cols: Some(80),
                     rows: Some(24),
                     output_bytes: 5,
+                    note: None,
                 },
                 AppRecord {
                     name: "tests".parse().unwrap(),
@@ -279,6 +282,7 @@ pub mod tests {
                     cols: None,
                     rows: None,
                     output_bytes: 0,
+                    note: None,
                 },
             ],
             clients: 1,

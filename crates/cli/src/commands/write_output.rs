@@ -93,7 +93,10 @@ impl Args {
         let mode = Mode::Follow { since: self.since.unwrap_or(0) };
         match attachment::attach(&target, &mode, Until::Exited)? {
             // What is followed ended: that is the answer, whatever its status.
-            Parting::Exited { .. } | Parting::Closed(_) => {
+            parting @ (Parting::Exited { .. } | Parting::Closed(_)) => {
+                if let Parting::Exited { exit, .. } = &parting {
+                    parting::say_why(daemon, target.session, exit);
+                }
                 if std::io::stdout().is_terminal() {
                     print("")?;
                 }

@@ -16,6 +16,7 @@ mod continuity;
 mod copies;
 mod directory;
 mod documents;
+mod endings;
 mod exit_codes;
 mod faults;
 mod full;

@@ -124,6 +124,11 @@ impl Terminal {
         });
     }
 
+    /// All that has been shown.
+    pub fn text(&self) -> String {
+        plain(&self.shown.bytes.lock().unwrap().bytes)
+    }
+
     /// Whether the terminal's modes are what they were at first.
     pub fn is_as_before(&self) -> bool {
         settings(&tcgetattr(&self.master).unwrap()) == self.before

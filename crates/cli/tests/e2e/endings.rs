@@ -1,0 +1,78 @@
+//! What is said of an end: to who watches, and in the record.
+
+use std::process::Stdio;
+
+use crate::support::World;
+use crate::support::processes::{self, kill, part};
+
+/// The newest session's record.
+fn newest(world: &World) -> serde_json::Value {
+    world.json(&["ls", "--all", "--json"])[0].clone()
+}
+
+for_root_and_user! {
+    fn a_deadline_that_ends_a_session_is_said(world) {
+        let finished = world.sessile(&["run", "--ttl", "1s", "--", "sleep", "infinity"]);
+        finished.ended_with(143);
+        assert_eq!(finished.err.matches("its time to live passed").count(), 1, "{}", finished.err);
+        assert_eq!(newest(world)["outcome"]["by"], "time_to_live");
+        // Nobody watches one that is idle.
+        world.must(&["run", "--detach", "--name", "idle", "--idle-timeout", "1s", "--", "sleep", "infinity"]);
+        let id = newest(world)["id"].as_str().unwrap().to_owned();
+        let shown = processes::eventually("it ends", || {
+            Some(world.must(&["show", &id])).filter(|shown| shown.contains("closed"))
+        });
+        assert!(shown.contains("nothing happened for its idle timeout"), "{shown}");
+        // A command that joined it is told as well.
+        world.must(&["run", "--detach", "--name", "brief", "--ttl", "2s", "--", "sleep", "infinity"]);
+        let follower = world.start(&["output", "brief", "--follow"], Stdio::null());
+        let finished = world.sessile(&["exec", "brief", "--", "sleep", "infinity"]);
+        assert!(finished.err.contains("its time to live passed"), "{}", finished.err);
+        let followed = follower.finish();
+        followed.ended_with(0);
+        assert!(followed.err.contains("its time to live passed"), "{}", followed.err);
+    }
+
+    fn an_end_of_the_commands_own_needs_no_word(world) {
+        assert_eq!(world.sessile(&["run", "--", "sh", "-c", "kill -9 $$"]).ended_with(137).err, "");
+        assert_eq!(world.sessile(&["run", "--", "true"]).ended_with(0).err, "");
+    }
+
+    fn the_memory_cap_is_said(world) {
+        // `tail` keeps the last line, which never ends.
+        let finished = world.sessile(&["run", "--memory", "40M", "--", "tail", "/dev/zero"]);
+        if finished.code == 69 {
+            return crate::support::skip("no control group limits memory here");
+        }
+        finished.ended_with(137);
+        assert_eq!(finished.err.matches("memory cap was reached").count(), 1, "{}", finished.err);
+        let note = newest(world)["apps"][0]["note"].to_string();
+        assert!(note.contains("memory cap"), "{note}");
+    }
+
+    fn an_anchor_that_dies_under_a_client_is_said_once(world) {
+        let terminal = world.terminal(&["run", "--name", "doomed", "--", "sh", "-c", "echo ready; exec cat"]);
+        terminal.expect("ready");
+        let id = world.show("doomed")["id"].as_str().unwrap().to_owned();
+        kill(part(world, "anchor", &id).unwrap());
+        terminal.expect("failed: anchor");
+        let said = terminal.text();
+        assert_eq!(terminal.finish(), 75);
+        assert!(!said.contains("ended, wiped"), "{said}");
+    }
+
+    fn an_end_that_nobody_saw_is_said_to_be_unknown(world) {
+        let id = world.open("lost", &["sleep", "infinity"]);
+        let (anchor, keeper) = (part(world, "anchor", &id).unwrap(), part(world, "keeper", &id).unwrap());
+        world.must(&["daemon", "stop"]);
+        processes::signal(keeper, rustix::process::Signal::STOP);
+        kill(anchor);
+        kill(keeper);
+        let record = processes::eventually("the record is closed", || {
+            Some(world.show(&id)).filter(|record| record["state"] == "closed")
+        });
+        assert_eq!(record["apps"][0]["exit"], serde_json::Value::Null);
+        assert!(record["apps"][0]["note"].as_str().unwrap().contains("not known"), "{record}");
+        assert!(world.must(&["show", &id]).contains("end unknown"));
+    }
+}
