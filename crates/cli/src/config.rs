@@ -56,6 +56,8 @@ pub struct RunDefaults {
     pub mount: Vec<MountArgument>,
     /// See `--route`.
     pub route: Option<Route>,
+    /// See `--tor-config`; used where the route is tor.
+    pub tor_config: Option<PathBuf>,
     /// See `--allow`, added to those of the command line.
     pub allow: Vec<HostArgument>,
     /// See `--ask`, added to those of the command line.
@@ -157,6 +159,7 @@ impl RunDefaults {
             allow_hooks: self.allow_hooks.or(base.allow_hooks),
             tools: self.tools.or(base.tools),
             route: self.route.or(base.route),
+            tor_config: self.tor_config.or(base.tor_config),
             allow: self.allow.into_iter().chain(base.allow).collect(),
             ask: self.ask.into_iter().chain(base.ask).collect(),
             deny: self.deny.into_iter().chain(base.deny).collect(),

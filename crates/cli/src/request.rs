@@ -1,6 +1,7 @@
 //! From the command line and the configuration to a specification.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -67,9 +68,12 @@ pub struct SessionOptions {
     #[arg(long, help_heading = "What it may see")]
     pub env_stdin: bool,
 
-    /// Its way out: none, direct, or socks5://HOST:PORT [default: direct]
+    /// Its way out: none, direct, tor, or socks5://HOST:PORT [default: direct]
     #[arg(long, value_name = "ROUTE", help_heading = "What it may reach")]
     pub route: Option<Route>,
+    /// For --route tor: further lines of its configuration, such as bridges
+    #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
+    pub tor_config: Option<PathBuf>,
     /// A host it may reach: api.example.com:443, '*.example.org', 192.0.2.1, or a list such as @github
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
     pub allow: Vec<HostArgument>,
@@ -377,8 +381,16 @@ fn chosen_network(
         let all: Vec<HostArgument> = given.iter().chain(more).cloned().collect();
         hosts::resolve(&all, &lists)
     };
+    let route = options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default();
+    let tor_config = match (&options.tor_config, &defaults.tor_config) {
+        (Some(path), _) => Some(tor_lines(path)?),
+        // A default is about sessions that go by tor, and no others.
+        (None, Some(path)) if route == Route::Tor => Some(tor_lines(path)?),
+        (None, _) => None,
+    };
     Ok(Network {
-        route: options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default(),
+        route,
+        tor_config,
         allow: targets(&[&options.allow, of_preset].concat(), &defaults.allow)?,
         ask: targets(&options.ask, &defaults.ask)?,
         deny: targets(&options.deny, &defaults.deny)?,
@@ -393,6 +405,20 @@ fn chosen_network(
         },
         policies: Vec::new(),
     })
+}
+
+/// A file's lines for tor.
+fn tor_lines(path: &Path) -> Result<String, Failure> {
+    let failed = |e: &std::io::Error| Failure::system(format!("read {}", path.display()), e);
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|e| failed(&e))?;
+    let most = sessile_model::tor::MAX_CONFIG as u64 + 1;
+    file.take(most).read_to_string(&mut text).map_err(|e| failed(&e))?;
+    sessile_model::tor::check(&text).map_err(|e| {
+        Failure::new(ProblemKind::BadRequest, format!("{}: {e}", path.display()))
+            .hint("bridges, and what chooses a path through the network, may be set")
+    })?;
+    Ok(text)
 }
 
 /// Replaces a preset's name by its program, and adds what that needs.

@@ -1,5 +1,7 @@
 //! Whether a specification may be carried out at all. Nothing is started before it has passed.
 
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path};
 
 use sessile_anchor::control::MAX_STRINGS;
@@ -8,6 +10,7 @@ use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::{EnvVar, Limits};
 use sessile_model::{Problem, ProblemKind, Spec};
 
+use crate::launch::PROGRAMS;
 use crate::paths::Folders;
 
 /// Bytes of arguments and environment together, each with its final NUL.
@@ -122,10 +125,35 @@ fn network(network: &Network) -> Result<(), Problem> {
         let all: Vec<String> = flaws.iter().map(ToString::to_string).collect();
         return Err(bad(all.join("\n")).hint("`sessile policy schema` shows what policies may speak of"));
     }
+    let Some(config) = &network.tor_config else { return Ok(()) };
     match network.route {
-        Route::Tor => Err(Problem::new(ProblemKind::Unsupported, "the route tor is not there yet")
-            .hint("socks5://127.0.0.1:9050 goes by a tor that runs already")),
-        Route::None | Route::Direct | Route::Socks5 { .. } => Ok(()),
+        Route::Tor => sessile_model::tor::check(config).map_err(|e| bad(e.to_string())),
+        Route::None | Route::Direct | Route::Socks5 { .. } => {
+            Err(bad(format!("lines for tor, and the route {}", network.route)).hint("add --route tor"))
+        }
+    }
+}
+
+/// Where the host's tor is, for a session whose route it is.
+///
+/// # Errors
+/// `Unsupported` when there is none.
+pub fn tor(network: &Network, search: Option<&OsStr>) -> Result<Option<String>, Problem> {
+    match network.route {
+        Route::None | Route::Direct | Route::Socks5 { .. } => Ok(None),
+        Route::Tor => {
+            let folders = std::env::split_paths(search.unwrap_or(OsStr::new(PROGRAMS)));
+            let found = folders.filter(|f| f.is_absolute()).map(|f| f.join("tor")).find(|program| {
+                let known = std::fs::metadata(program);
+                known.is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+            });
+            let path = found.and_then(|path| path.into_os_string().into_string().ok());
+            let absent = || {
+                Problem::new(ProblemKind::Unsupported, "the route tor needs tor, which is not on this host")
+                    .hint("apt install tor")
+            };
+            path.ok_or_else(absent).map(Some)
+        }
     }
 }
 

@@ -266,6 +266,10 @@ pub struct Network {
     pub policies: Vec<PolicyText>,
     /// Caps on the session's traffic.
     pub limits: NetworkLimits,
+    /// For the route `tor`: further lines of its configuration (bridges, for example); see
+    /// [`crate::tor`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tor_config: Option<String>,
 }
 
 /// A file of policies.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::sys::{self, Forked};
@@ -16,17 +17,21 @@ use crate::sys::{self, Forked};
 pub struct ServicePlan<'a> {
     /// Its name: argument 0.
     pub name: &'a CStr,
-    /// The sealed image that is executed.
+    /// Its further arguments.
+    pub arguments: &'a [&'a CStr],
+    /// The program that is executed: a sealed image, or a file of the host.
     pub image: BorrowedFd<'a>,
-    /// Its descriptor 3.
-    pub socket: BorrowedFd<'a>,
+    /// Its descriptor 3, where it has one.
+    pub socket: Option<BorrowedFd<'a>>,
+    /// Its working folder; the caller's own when absent.
+    pub folder: Option<BorrowedFd<'a>>,
     /// A pidfd of the anchor, whose child the caller is. The service dies with it.
     pub anchor: BorrowedFd<'a>,
     /// User and group id on the host; the caller's own when absent.
     pub user: Option<u32>,
 }
 
-/// Starts a service: it has its image, its socket, no environment, no capabilities when it has a
+/// Starts a service: it has its program, its socket, its folder, no environment, no core dumps, no capabilities when it has a
 /// user of its own, and no way to new privileges. The caller must have one thread only. Returns
 /// its process id and a pidfd. A service that cannot be executed ends at once.
 ///
@@ -45,6 +50,10 @@ pub fn start(plan: &ServicePlan<'_>) -> io::Result<(u32, OwnedFd)> {
 }
 
 fn become_service(plan: &ServicePlan<'_>) -> Result<(), Errno> {
+    if let Some(folder) = plan.folder {
+        rustix::process::fchdir(folder)?;
+    }
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     if let Some(id) = plan.user {
         let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
         set_thread_groups(&[])?;
@@ -58,10 +67,11 @@ fn become_service(plan: &ServicePlan<'_>) -> Result<(), Errno> {
         return Err(Errno::SRCH);
     }
     let image = fcntl_dupfd_cloexec(plan.image, 10)?;
-    let socket = fcntl_dupfd_cloexec(plan.socket, 10)?;
+    let socket = plan.socket.map(|socket| fcntl_dupfd_cloexec(socket, 10)).transpose()?;
     let null = openat(CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let null = fcntl_dupfd_cloexec(null, 10)?;
-    for (from, to) in [(&null, 0), (&null, 1), (&null, 2), (&socket, 3)] {
+    let standard = [(&null, 0), (&null, 1), (&null, 2)];
+    for (from, to) in standard.into_iter().chain(socket.as_ref().map(|socket| (socket, 3))) {
         // SAFETY: replaces descriptors of a process that is about to become another program;
         // nothing here uses the old ones again.
         if unsafe { libc::dup2(from.as_raw_fd(), to) } < 0 {
@@ -69,15 +79,20 @@ fn become_service(plan: &ServicePlan<'_>) -> Result<(), Errno> {
         }
     }
     // SAFETY: marks descriptors; closes none.
-    let rc = unsafe { libc::syscall(libc::SYS_close_range, 4u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let rc = unsafe {
+        let first = if socket.is_some() { 4u32 } else { 3u32 };
+        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
     if rc != 0 {
         return Err(sys::last_errno());
     }
-    Err(execute(plan.name, image.as_fd()))
+    Err(execute(plan, image.as_fd()))
 }
 
-fn execute(name: &CStr, image: BorrowedFd<'_>) -> Errno {
-    let arguments = [name.as_ptr(), std::ptr::null()];
+fn execute(plan: &ServicePlan<'_>, image: BorrowedFd<'_>) -> Errno {
+    let given = plan.arguments.iter().map(|argument| argument.as_ptr());
+    let arguments: Vec<_> =
+        std::iter::once(plan.name.as_ptr()).chain(given).chain([std::ptr::null()]).collect();
     let environment: [*const libc::c_char; 1] = [std::ptr::null()];
     // SAFETY: both arrays end in null and outlive the call, which returns on failure only.
     unsafe {

@@ -6,6 +6,7 @@
 //! comes; its connections are gone.
 
 mod link;
+mod tor;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -26,7 +27,7 @@ use sessile_model::wire::{Event as Told, Reply};
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::capture::{self, Capture, Listeners};
 use sessile_sandbox::service::{self, ServicePlan};
-use sessile_session::Event;
+use sessile_session::{BringupStep, Event};
 
 use crate::bringup::failed;
 use crate::client::ClientId;
@@ -48,6 +49,7 @@ const USER_OFFSET: u32 = 1001;
 const IMAGE: &str = "gateway/image";
 const LINK: &str = "gateway/link";
 const PROCESS: &str = "gateway/process";
+const TOR: &str = "tor/process";
 /// Names of an app's listeners behind `app/NAME/`.
 pub const LISTENERS: [&str; 4] = ["tcp4", "tcp6", "dns4", "dns6"];
 
@@ -56,11 +58,17 @@ pub const LISTENERS: [&str; 4] = ["tcp4", "tcp6", "dns4", "dns6"];
 pub struct RouteState {
     image: Option<OwnedFd>,
     gateway: Option<Gateway>,
+    /// The session's tor, where that is the route: it lives as long as the gateway.
+    tor: Option<OwnedFd>,
+    /// The step of bring-up waits for the gateway to say that it is ready.
+    raising: bool,
     /// When gateways were started.
     starts: Vec<Timestamp>,
     questions: BTreeMap<u32, Asked>,
     /// Who waits for the flows, and those that came.
     viewers: BTreeMap<u32, Viewer>,
+    /// Who waits for a new identity.
+    renewals: BTreeMap<u32, (ClientId, u16)>,
     last_sequence: u32,
     /// Listeners on the host's loopback, by app and port.
     ports: BTreeMap<(AppName, u16), TcpListener>,
@@ -97,12 +105,17 @@ impl RouteState {
             (Some(link), Some(process)) => Some(Gateway { link, process }),
             (None, _) | (_, None) => None,
         };
-        Self { image: store.remove(IMAGE), gateway, ..Self::default() }
+        Self { image: store.remove(IMAGE), gateway, tor: store.remove(TOR), ..Self::default() }
     }
 
-    /// The gateway's process.
-    pub(crate) fn process(&self) -> Option<BorrowedFd<'_>> {
-        self.gateway.as_ref().map(|gateway| gateway.process.as_fd())
+    /// The gateway's process, and tor's.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.gateway.iter().map(|gateway| gateway.process.as_fd()).chain(self.tor())
+    }
+
+    /// The tor to watch.
+    pub(crate) fn tor(&self) -> Option<BorrowedFd<'_>> {
+        self.tor.as_ref().map(AsFd::as_fd)
     }
 
     /// The link to watch.
@@ -188,17 +201,23 @@ impl Keeper {
         let user = self.facts()?.subordinate_base.map(|base| base + USER_OFFSET);
         let plan = ServicePlan {
             name: c"sessile-gateway",
+            arguments: &[],
             image: image.as_fd(),
-            socket: theirs.as_fd(),
+            socket: Some(theirs.as_fd()),
+            folder: None,
             anchor: self.seat.anchor.as_fd(),
             user,
         };
-        let (_, process) = service::start(&plan).map_err(|e| failed("the gateway", &e))?;
+        let (pid, process) = service::start(&plan).map_err(|e| failed("the gateway", &e))?;
         let kept = self.keep_all(&[(LINK, ours.as_fd()), (PROCESS, process.as_fd())]);
         self.route.gateway = Some(Gateway { link: ours, process });
         kept?;
-        let network = Box::new(self.facts()?.spec.network.clone());
-        self.order(&Order::Begin { version: VERSION, network }, &[])?;
+        let folder = match self.facts()?.spec.network.route {
+            Route::Tor => Some(self.start_tor(pid, user)?),
+            Route::None | Route::Direct | Route::Socks5 { .. } => None,
+        };
+        let fds: Vec<BorrowedFd<'_>> = folder.iter().map(AsFd::as_fd).collect();
+        self.order(&Order::Begin { version: VERSION, network: self.plan()? }, &fds)?;
         let apps: Vec<AppName> = self.apps.keys().cloned().collect();
         for app in apps {
             self.order_app(&app)?;
@@ -208,6 +227,12 @@ impl Keeper {
             self.order_publish(&app, port)?;
         }
         Ok(())
+    }
+
+    /// What the gateway works by.
+    fn plan(&self) -> Result<Box<Network>, Problem> {
+        // Bridges and the like are tor's alone.
+        Ok(Box::new(Network { tor_config: None, ..self.facts()?.spec.network.clone() }))
     }
 
     fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Problem> {
@@ -231,7 +256,7 @@ impl Keeper {
 
     /// Greets a gateway that outlived the keeper before this one.
     pub(crate) fn greet_gateway(&mut self) {
-        let Some(network) = self.facts.as_ref().map(|f| Box::new(f.spec.network.clone())) else { return };
+        let Ok(network) = self.plan() else { return };
         if self.order(&Order::Begin { version: VERSION, network }, &[]).is_err() {
             self.gateway_died();
         }
@@ -251,11 +276,14 @@ impl Keeper {
 
     fn take_report(&mut self, report: Report) {
         match report {
-            Report::Ready | Report::Unknown => {}
-            Report::Failed { cause } => {
-                self.cut_gateway();
-                self.advance(Event::ComponentFailed { component: Component::Route, cause });
+            Report::Unknown => {}
+            Report::Ready => {
+                if std::mem::take(&mut self.route.raising) {
+                    self.advance(Event::StepDone { step: BringupStep::Route });
+                }
             }
+            Report::Failed { cause } => self.route_failed(cause),
+            Report::Renewed { sequence, problem } => self.renewed(sequence, problem),
             Report::Asked { question, app, host, port } => {
                 let at = self.now;
                 let asked = Asked { app, host, port, at };
@@ -301,7 +329,24 @@ impl Keeper {
         }
     }
 
+    /// Gives the route up.
+    fn route_failed(&mut self, cause: String) {
+        let raising = std::mem::take(&mut self.route.raising);
+        let cause = self.with_last_words(cause);
+        self.cut_gateway();
+        let event = if raising {
+            self.open_problem = Some(Problem::new(ProblemKind::Failed, format!("the route: {cause}")));
+            Event::StepFailed { step: BringupStep::Route, cause }
+        } else {
+            Event::ComponentFailed { component: Component::Route, cause }
+        };
+        self.advance(event);
+    }
+
     fn gateway_died(&mut self) {
+        if self.route.raising {
+            return self.route_failed("the gateway ended".to_owned());
+        }
         self.cut_gateway();
         if self.may_route() {
             self.notice("the gateway ended; its connections are gone, and the next one starts another");
@@ -310,6 +355,8 @@ impl Keeper {
 
     /// Ends the gateway at once. What is not sent by then is not sent.
     pub(crate) fn cut_gateway(&mut self) {
+        self.cut_tor();
+        self.route.raising = false;
         let Some(gateway) = self.route.gateway.take() else { return };
         let _ = pidfd_send_signal(&gateway.process, Signal::KILL);
         self.route.killed |= true;
@@ -322,6 +369,9 @@ impl Keeper {
         }
         self.route.questions.clear();
         let gone = Problem::new(ProblemKind::Failed, "the gateway ended").hint("ask again");
+        for (client, channel) in std::mem::take(&mut self.route.renewals).into_values() {
+            self.reply(client, channel, &Reply::Problem(gone.clone()));
+        }
         for viewer in std::mem::take(&mut self.route.viewers).into_values() {
             self.reply(viewer.client, viewer.channel, &Reply::Problem(gone.clone()));
         }
@@ -345,6 +395,9 @@ impl Keeper {
                 }
             }
             self.let_gateway_go();
+        }
+        if !self.cut_tor() {
+            return WipeEvidence::Failed { why: "tor does not end".to_owned() };
         }
         WipeEvidence::RouteCut
     }
@@ -492,7 +545,7 @@ fn host_target(host: &str, port: u16) -> String {
 }
 
 /// Whether the process of a pidfd ends in time.
-fn ends(process: &OwnedFd, patience: Duration) -> bool {
+pub(super) fn ends(process: &OwnedFd, patience: Duration) -> bool {
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(patience.subsec_nanos()) };
     matches!(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)), Ok(1))
 }

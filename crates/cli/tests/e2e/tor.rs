@@ -1,0 +1,254 @@
+//! The route tor, over a Tor network of the tests' own.
+
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::support::tor_network::{HOST, TorNetwork, Way, ways};
+use crate::support::{World, processes, skip};
+
+/// A server on the host's loopback, which greets whoever comes and keeps the connections.
+struct Server {
+    listener: TcpListener,
+    port: u16,
+}
+
+impl Server {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        Self { listener, port }
+    }
+
+    /// Greets the next visitor.
+    fn greet(&self) -> TcpStream {
+        let (mut visitor, _) = self.listener.accept().unwrap();
+        visitor.write_all(b"hello\n").unwrap();
+        visitor
+    }
+
+    fn rule(&self) -> String {
+        format!("{HOST}:{}", self.port)
+    }
+
+    /// A script that reads the greeting and stays.
+    fn visit(&self) -> String {
+        format!("exec 3<>/dev/tcp/{HOST}/{}; read -r line <&3; echo \"$line\"; sleep infinity", self.port)
+    }
+}
+
+/// The lines for tor, in a file of the caller's.
+fn lines(world: &World, text: &str) -> PathBuf {
+    let path = world.home().join("tor");
+    fs::write(&path, text).unwrap();
+    world.give_to_caller(&path);
+    path
+}
+
+/// Opens a session by tor that may reach the server, and returns its id.
+fn open(world: &World, network: &TorNetwork, server: &Server, name: &str, script: &str) -> String {
+    let config = lines(world, &network.lines());
+    let config = config.to_str().unwrap();
+    world.must(&[
+        "run",
+        "--detach",
+        "--name",
+        name,
+        "--route",
+        "tor",
+        "--tor-config",
+        config,
+        "--allow",
+        &server.rule(),
+        "--no-questions",
+        "--",
+        "bash",
+        "-c",
+        script,
+    ]);
+    world.show(name)["id"].as_str().unwrap().to_owned()
+}
+
+/// A process of a session's own that is not its apps'.
+fn service(world: &World, session: &str, name: &str) -> Option<u32> {
+    let anchor = processes::part(world, "anchor", session)?;
+    processes::tree(anchor).into_iter().find(|p| p.line().split(' ').next() == Some(name)).map(|p| p.pid)
+}
+
+fn tor(world: &World, session: &str) -> u32 {
+    service(world, session, "tor").expect("the session has no tor")
+}
+
+/// Whom a process runs as.
+fn user(pid: u32) -> u32 {
+    fs::metadata(format!("/proc/{pid}/stat")).map(|_| ()).unwrap();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Whether control sockets can be found, which only root sees.
+fn sees_control() -> bool {
+    let root = rustix::process::getuid().is_root();
+    if !root {
+        skip("circuits are read from tor's control socket, which only root finds");
+    }
+    root
+}
+
+for_root_and_user! {
+    fn an_allowed_host_is_reached_by_name_and_nothing_is_left(world) {
+        let Some(network) = TorNetwork::shared() else { return };
+        let server = Server::new();
+        let id = open(world, &network, &server, "onion", &server.visit());
+        let visitor = server.greet();
+        world.must(&["wait", "onion", "--pattern", "hello", "--timeout", "60s"]);
+        let shown = world.must(&["net", "onion"]);
+        assert!(shown.contains("route tor") && shown.contains(&server.rule()), "{shown}");
+        let record = world.show("onion");
+        assert!(record["properties"]["identity"]["evidence"].to_string().contains("route tor"));
+        // What no rule names is refused before tor hears of it.
+        let http = "exec 3<>/dev/tcp/elsewhere.example/80; printf 'GET / HTTP/1.1\\r\\nHost: elsewhere.example\\r\\n\\r\\n' >&3; cat <&3";
+        let text = world.must(&["exec", "onion", "--", "bash", "-c", http]);
+        assert!(text.starts_with("HTTP/1.1 403"), "{text}");
+        let pid = tor(world, &id);
+        let gateway = service(world, &id, "sessile-gateway").unwrap();
+        assert_eq!(user(pid), user(gateway));
+        assert_ne!(user(pid), 0, "tor runs as root");
+        let folder = fs::metadata(format!("/proc/{pid}/cwd/tor"));
+        if sees_control() {
+            let folder = folder.unwrap();
+            assert_eq!((folder.mode() & 0o777, folder.uid()), (0o700, user(pid)));
+        }
+        world.must(&["end", "onion", "--grace", "0s"]);
+        drop(visitor);
+        assert!(processes::wait_for_end(pid, Duration::from_secs(10)));
+        let receipt = world.must(&["receipt", &id]);
+        assert!(receipt.contains("retired") && receipt.contains("tor's memory"), "{receipt}");
+    }
+
+    fn sessions_and_apps_share_no_circuit_and_a_new_identity_takes_others(world) {
+        let Some(network) = TorNetwork::shared() else { return };
+        let server = Server::new();
+        let one = open(world, &network, &server, "one", &server.visit());
+        let mut visitors = vec![server.greet()];
+        world.must(&["exec", "one", "--detach", "--", "bash", "-c", &server.visit()]);
+        visitors.push(server.greet());
+        world.must(&["exec", "one", "--app", "second", "--detach", "--", "bash", "-c", &server.visit()]);
+        visitors.push(server.greet());
+        let two = open(world, &network, &server, "two", &server.visit());
+        visitors.push(server.greet());
+        let (first, other) = (tor(world, &one), tor(world, &two));
+        assert_ne!(first, other);
+        let before: Option<Vec<Way>> = sees_control().then(|| {
+            let folder = |pid: u32| {
+                let folder = fs::metadata(format!("/proc/{pid}/cwd/tor")).unwrap();
+                (folder.dev(), folder.ino())
+            };
+            assert_ne!(folder(first), folder(other), "guards are shared");
+            ways(other, server.port, 1);
+            let ways = ways(first, server.port, 3);
+            assert_eq!(ways[0].user, ways[1].user, "two connections of an app: {ways:?}");
+            assert_ne!(ways[0].user, ways[2].user, "{ways:?}");
+            assert!(ways[..2].iter().all(|way| way.circuit != ways[2].circuit), "{ways:?}");
+            ways
+        });
+        world.must(&["route", "one", "--new-identity"]);
+        // What went on under the old one has ended; the other session's has not.
+        for visitor in &mut visitors[..3] {
+            assert_eq!(visitor.read(&mut [0; 16]).unwrap_or(0), 0);
+        }
+        world.must(&["exec", "one", "--detach", "--", "bash", "-c", &server.visit()]);
+        visitors.push(server.greet());
+        if let Some(before) = before {
+            let after = ways(first, server.port, 1);
+            let known = |way: &Way| before.iter().any(|b| b.circuit == way.circuit || b.user == way.user);
+            assert!(!known(&after[0]), "{before:?} {after:?}");
+            ways(other, server.port, 1);
+        }
+        drop(visitors);
+    }
+
+    fn when_tor_dies_nothing_leaves_and_the_session_fails(world) {
+        let Some(network) = TorNetwork::shared() else { return };
+        let server = Server::new();
+        let script = format!(
+            "exec 3<>/dev/tcp/{HOST}/{0}; while echo more >&3; do :; done 2>&-; \
+             while :; do exec 4<>/dev/tcp/{HOST}/{0} && echo again >&4; done 2>&-",
+            server.port
+        );
+        let id = open(world, &network, &server, "cut", &script);
+        let mut visitor = server.greet();
+        visitor.read_exact(&mut [0; 64]).unwrap();
+        let gateway = service(world, &id, "sessile-gateway").unwrap();
+        processes::kill(tor(world, &id));
+        // What had left before is read to its end.
+        let _ = visitor.read_to_end(&mut Vec::new());
+        assert!(processes::wait_for_end(gateway, Duration::from_secs(10)));
+        let outcome = processes::eventually("the session is closed", || {
+            let record = world.show(&id);
+            (record["state"] == "closed").then(|| record["outcome"].to_string())
+        });
+        assert!(outcome.contains("failed") && outcome.contains("tor ended"), "{outcome}");
+        server.listener.set_nonblocking(true).unwrap();
+        assert_eq!(server.listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody came again");
+    }
+
+    fn a_route_outlives_its_keeper_and_comes_back_with_another_gateway(world) {
+        let Some(network) = TorNetwork::shared() else { return };
+        let server = Server::new();
+        let id = open(world, &network, &server, "long", &server.visit());
+        let visitor = server.greet();
+        world.must(&["wait", "long", "--pattern", "hello", "--timeout", "60s"]);
+        let (before, gateway) = (tor(world, &id), service(world, &id, "sessile-gateway").unwrap());
+        processes::kill(processes::part(world, "keeper", &id).unwrap());
+        assert_eq!(world.json(&["net", "long", "--json"])["flows"][0]["open"], true);
+        assert_eq!(tor(world, &id), before);
+        processes::kill(gateway);
+        assert!(processes::wait_for_end(before, Duration::from_secs(30)), "tor outlives its gateway");
+        world.must(&["exec", "long", "--detach", "--", "bash", "-c", &server.visit()]);
+        let again = server.greet();
+        assert_ne!(tor(world, &id), before);
+        drop((visitor, again));
+    }
+
+    fn a_session_that_finds_no_network_can_be_called_off(world) {
+        if TorNetwork::shared().is_none() { return };
+        // Nobody is there.
+        let key = "0123456789ABCDEF0123456789ABCDEF01234567";
+        let text = format!("TestingTorNetwork 1\nDirAuthority x orport=1 v3ident={key} 127.0.0.1:1 {key}\n");
+        let config = lines(world, &text);
+        let arguments =
+            ["run", "--detach", "--name", "lost", "--route", "tor", "--tor-config", config.to_str().unwrap(), "--", "true"];
+        let opening = world.start(&arguments, Stdio::null());
+        let pid = processes::eventually("tor is started", || {
+            let listed = world.json(&["ls", "--json"]);
+            let id = listed.as_array().unwrap().first()?["id"].as_str().unwrap().to_owned();
+            service(world, &id, "tor")
+        });
+        world.must(&["end", "lost"]);
+        assert_ne!(opening.finish().code, 0);
+        assert!(processes::wait_for_end(pid, Duration::from_secs(10)));
+    }
+
+    fn what_cannot_be_is_refused_with_what_to_do(world) {
+        let bare = ["run", "--route", "tor", "--", "true"];
+        let path = format!("PATH={}", world.home().display());
+        world.run(world.command_behind(&["env", &path], &bare)).refused_with(69, &["apt install tor"]);
+        world.must(&["daemon", "stop"]);
+        let config = lines(world, "UseBridges 1\nSocksPort 9050\n");
+        let config = config.to_str().unwrap();
+        world
+            .sessile(&["run", "--route", "tor", "--tor-config", config, "--", "true"])
+            .refused_with(64, &["line 2", "SocksPort"]);
+        let config = lines(world, "UseBridges 1\n");
+        let config = config.to_str().unwrap();
+        world.sessile(&["run", "--tor-config", config, "--", "true"]).refused_with(64, &["--route tor"]);
+        world.must(&["run", "--detach", "--name", "plain", "--", "sleep", "infinity"]);
+        world.sessile(&["route", "plain", "--new-identity"]).refused_with(73, &["nothing to renew"]);
+    }
+}
