@@ -27,6 +27,7 @@ mod request;
 mod selector;
 mod startup;
 mod tools;
+mod tor;
 
 use std::process::ExitCode;
 

@@ -1,13 +1,12 @@
 //! From the command line and the configuration to a specification.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
 use sessile_model::ids::{ProfileName, SessionName};
-use sessile_model::network::{Network, NetworkLimits, Route, Unknown};
+use sessile_model::network::Route;
 use sessile_model::problem::ProblemKind;
 use sessile_model::property::Property;
 use sessile_model::quantity::{ByteSize, Millis};
@@ -297,7 +296,7 @@ pub fn build(
     let Given { mounts, bins, env: mut tool_env, hosts, mut notices } = given;
     tool_env.extend(tools::path_variable(&bins));
     let env = environment::merged([tool_env, given_environment(options, &defaults, &mut notices)?]);
-    let mut network = chosen_network(options, &defaults, &hosts, (config, place))?;
+    let mut network = hosts::network(options, &defaults, &hosts, (config, place))?;
     let files: Vec<PathBuf> = defaults.policy.iter().chain(&options.policy).cloned().collect();
     let (policies, doubtful) = policies::read(&files, &place.folder, &place.home)?;
     network.policies = policies;
@@ -368,57 +367,6 @@ fn chosen_project(
     };
     let path = place.surroundings.accept(&folder)?;
     Ok(Some(Project { path, access, allow_hooks: options.allow_hooks || allow_hooks == Some(true) }))
-}
-
-fn chosen_network(
-    options: &SessionOptions,
-    defaults: &RunDefaults,
-    of_preset: &[HostArgument],
-    (config, place): (&Config, &Place),
-) -> Result<Network, Failure> {
-    let lists = hosts::lists(&config.hosts, &place.home)?;
-    let targets = |given: &[HostArgument], more: &[HostArgument]| {
-        let all: Vec<HostArgument> = given.iter().chain(more).cloned().collect();
-        hosts::resolve(&all, &lists)
-    };
-    let route = options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default();
-    let tor_config = match (&options.tor_config, &defaults.tor_config) {
-        (Some(path), _) => Some(tor_lines(path)?),
-        // A default is about sessions that go by tor, and no others.
-        (None, Some(path)) if route == Route::Tor => Some(tor_lines(path)?),
-        (None, _) => None,
-    };
-    Ok(Network {
-        route,
-        tor_config,
-        allow: targets(&[&options.allow, of_preset].concat(), &defaults.allow)?,
-        ask: targets(&options.ask, &defaults.ask)?,
-        deny: targets(&options.deny, &defaults.deny)?,
-        unknown: match options.no_questions {
-            true => Unknown::Deny,
-            false => defaults.unknown.unwrap_or_default(),
-        },
-        limits: NetworkLimits {
-            connections: options.net_connections,
-            bytes: options.net_bytes,
-            rate: options.net_rate,
-        },
-        policies: Vec::new(),
-    })
-}
-
-/// A file's lines for tor.
-fn tor_lines(path: &Path) -> Result<String, Failure> {
-    let failed = |e: &std::io::Error| Failure::system(format!("read {}", path.display()), e);
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|e| failed(&e))?;
-    let most = sessile_model::tor::MAX_CONFIG as u64 + 1;
-    file.take(most).read_to_string(&mut text).map_err(|e| failed(&e))?;
-    sessile_model::tor::check(&text).map_err(|e| {
-        Failure::new(ProblemKind::BadRequest, format!("{}: {e}", path.display()))
-            .hint("bridges, and what chooses a path through the network, may be set")
-    })?;
-    Ok(text)
 }
 
 /// Replaces a preset's name by its program, and adds what that needs.

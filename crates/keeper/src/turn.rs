@@ -74,7 +74,7 @@ impl Keeper {
         self.settle();
         let mut more = self.absorb_output();
         self.check_waits();
-        self.give_up_on_flows();
+        self.give_up_on_answers();
         self.write_pending_input();
         for client in self.clients.values_mut() {
             output::serve(client, &self.tasks, self.now);

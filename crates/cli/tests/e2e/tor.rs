@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::support::tor_network::{HOST, TorNetwork, Way, ways};
 use crate::support::{World, processes, skip};
 
@@ -91,6 +93,20 @@ fn user(pid: u32) -> u32 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// How a session ended, once it has.
+fn closed(world: &World, session: &str) -> String {
+    processes::eventually("the session is closed", || {
+        let record = world.show(session);
+        (record["state"] == "closed").then(|| record["outcome"].to_string())
+    })
+}
+
+/// How many new identities a session's journal knows of.
+fn renewals(world: &World, session: &str) -> usize {
+    let log = fs::read(world.state().join("sessions").join(session).join("log")).unwrap();
+    String::from_utf8_lossy(&log).matches("identity_renewed").count()
+}
+
 /// Whether control sockets can be found, which only root sees.
 fn sees_control() -> bool {
     let root = rustix::process::getuid().is_root();
@@ -157,7 +173,9 @@ for_root_and_user! {
             assert!(ways[..2].iter().all(|way| way.circuit != ways[2].circuit), "{ways:?}");
             ways
         });
+        assert_eq!(renewals(world, &one), 0);
         world.must(&["route", "one", "--new-identity"]);
+        assert_eq!((renewals(world, &one), renewals(world, &two)), (1, 0));
         // What went on under the old one has ended; the other session's has not.
         for visitor in &mut visitors[..3] {
             assert_eq!(visitor.read(&mut [0; 16]).unwrap_or(0), 0);
@@ -189,13 +207,21 @@ for_root_and_user! {
         // What had left before is read to its end.
         let _ = visitor.read_to_end(&mut Vec::new());
         assert!(processes::wait_for_end(gateway, Duration::from_secs(10)));
-        let outcome = processes::eventually("the session is closed", || {
-            let record = world.show(&id);
-            (record["state"] == "closed").then(|| record["outcome"].to_string())
-        });
+        let outcome = closed(world, &id);
         assert!(outcome.contains("failed") && outcome.contains("tor ended"), "{outcome}");
         server.listener.set_nonblocking(true).unwrap();
         assert_eq!(server.listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody came again");
+    }
+
+    fn a_tor_that_does_not_answer_is_given_up(world) {
+        let Some(network) = TorNetwork::shared() else { return };
+        let server = Server::new();
+        let id = open(world, &network, &server, "mute", &server.visit());
+        let mut visitor = server.greet();
+        processes::signal(tor(world, &id), Signal::STOP);
+        let outcome = closed(world, &id);
+        assert!(outcome.contains("failed") && outcome.contains("tor does not answer"), "{outcome}");
+        assert_eq!(visitor.read(&mut [0; 16]).unwrap_or(0), 0);
     }
 
     fn a_route_outlives_its_keeper_and_comes_back_with_another_gateway(world) {
@@ -248,7 +274,11 @@ for_root_and_user! {
         let config = lines(world, "UseBridges 1\n");
         let config = config.to_str().unwrap();
         world.sessile(&["run", "--tor-config", config, "--", "true"]).refused_with(64, &["--route tor"]);
-        world.must(&["run", "--detach", "--name", "plain", "--", "sleep", "infinity"]);
-        world.sessile(&["route", "plain", "--new-identity"]).refused_with(73, &["nothing to renew"]);
+        for (name, route) in [("a", "direct"), ("b", "none"), ("c", "socks5://127.0.0.1:9")] {
+            world.must(&["run", "--detach", "--name", name, "--route", route, "--", "sleep", "infinity"]);
+            let words = [format!("the route {route} has no identity"), "--route tor".to_owned()];
+            let refused = world.sessile(&["route", name, "--new-identity"]);
+            refused.refused_with(73, &words.each_ref().map(String::as_str));
+        }
     }
 }

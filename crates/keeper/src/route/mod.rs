@@ -41,6 +41,8 @@ const WINDOW: Millis = Millis(60_000);
 const FAREWELL: Duration = Duration::from_millis(500);
 /// How long a gateway may take to send its flows.
 const FLOWS_TIME: Millis = Millis(3_000);
+/// How long one may take to tell of a new identity; more than it gives tor.
+const RENEWAL_TIME: Millis = Millis(20_000);
 /// Most characters of a reason that are journaled.
 const MAX_WHY: usize = 500;
 /// How far the gateway's user id is from the first of the session's.
@@ -68,7 +70,7 @@ pub struct RouteState {
     /// Who waits for the flows, and those that came.
     viewers: BTreeMap<u32, Viewer>,
     /// Who waits for a new identity.
-    renewals: BTreeMap<u32, (ClientId, u16)>,
+    renewals: BTreeMap<u32, Renewal>,
     last_sequence: u32,
     /// Listeners on the host's loopback, by app and port.
     ports: BTreeMap<(AppName, u16), TcpListener>,
@@ -96,6 +98,13 @@ struct Viewer {
     channel: u16,
     at: Timestamp,
     flows: Vec<Flow>,
+}
+
+#[derive(Debug)]
+struct Renewal {
+    client: ClientId,
+    channel: u16,
+    at: Timestamp,
 }
 
 impl RouteState {
@@ -369,8 +378,8 @@ impl Keeper {
         }
         self.route.questions.clear();
         let gone = Problem::new(ProblemKind::Failed, "the gateway ended").hint("ask again");
-        for (client, channel) in std::mem::take(&mut self.route.renewals).into_values() {
-            self.reply(client, channel, &Reply::Problem(gone.clone()));
+        for renewal in std::mem::take(&mut self.route.renewals).into_values() {
+            self.reply(renewal.client, renewal.channel, &Reply::Problem(gone.clone()));
         }
         for viewer in std::mem::take(&mut self.route.viewers).into_values() {
             self.reply(viewer.client, viewer.channel, &Reply::Problem(gone.clone()));
@@ -459,16 +468,19 @@ impl Keeper {
         Ok(None)
     }
 
-    /// Tells those who have waited for flows too long that the gateway does not answer.
-    pub(crate) fn give_up_on_flows(&mut self) {
+    /// Tells those who have waited too long that the gateway does not answer.
+    pub(crate) fn give_up_on_answers(&mut self) {
         let now = self.now;
-        let late = self.route.viewers.extract_if(.., |_, viewer| now.since(viewer.at) > FLOWS_TIME);
-        let late: Vec<Viewer> = late.map(|(_, viewer)| viewer).collect();
-        for viewer in late {
+        let viewers = self.route.viewers.extract_if(.., |_, viewer| now.since(viewer.at) > FLOWS_TIME);
+        let viewers = viewers.map(|(_, viewer)| (viewer.client, viewer.channel));
+        let mut late: Vec<(ClientId, u16)> = viewers.collect();
+        let renewals = self.route.renewals.extract_if(.., |_, waiting| now.since(waiting.at) > RENEWAL_TIME);
+        late.extend(renewals.map(|(_, waiting)| (waiting.client, waiting.channel)));
+        for (client, channel) in late {
             let problem = Problem::new(ProblemKind::Failed, "the session's gateway does not answer").hint(
                 "is it stopped? What goes through it waits too; `sessile end` ends it with its session",
             );
-            self.reply(viewer.client, viewer.channel, &Reply::Problem(problem));
+            self.reply(client, channel, &Reply::Problem(problem));
         }
     }
 

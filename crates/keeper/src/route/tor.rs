@@ -14,10 +14,12 @@ use rustix::process::{Signal, pidfd_send_signal};
 use sessile_model::gateway::Order;
 use sessile_model::network::Route;
 use sessile_model::receipt::{Residue, WipeEvidence};
+use sessile_model::wire::Reply;
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::service::{self, ServicePlan};
+use sessile_session::Event;
 
-use super::{FAREWELL, TOR, ends};
+use super::{FAREWELL, Renewal, TOR, ends};
 use crate::bringup::{Begun, failed};
 use crate::client::ClientId;
 use crate::keeper::Keeper;
@@ -163,20 +165,29 @@ impl Keeper {
         self.route.last_sequence += 1;
         let sequence = self.route.last_sequence;
         self.order(&Order::Renew { sequence }, &[])?;
-        self.route.renewals.insert(sequence, (client, channel));
+        let at = self.now;
+        self.route.renewals.insert(sequence, Renewal { client, channel, at });
         Ok(())
     }
 
+    /// The gateway has an answer: journaled also when nobody waits for it any more, and before
+    /// anybody hears of it.
     pub(super) fn renewed(&mut self, sequence: u32, problem: Option<String>) {
-        let Some((client, channel)) = self.route.renewals.remove(&sequence) else { return };
         let reply = match problem {
-            None => sessile_model::wire::Reply::Done,
-            Some(why) => sessile_model::wire::Reply::Problem(Problem::new(
+            None => {
+                self.advance(Event::IdentityRenewed);
+                self.settle();
+                self.sync_log();
+                Reply::Done
+            }
+            Some(why) => Reply::Problem(Problem::new(
                 ProblemKind::Failed,
                 format!("the route keeps its identity: {why}"),
             )),
         };
-        self.reply(client, channel, &reply);
+        if let Some(Renewal { client, channel, .. }) = self.route.renewals.remove(&sequence) {
+            self.reply(client, channel, &reply);
+        }
     }
 }
 

@@ -22,8 +22,12 @@ use super::{ConnectError, socks5};
 
 /// How long tor may take until a circuit is built.
 const BOOTSTRAP: Duration = Duration::from_secs(120);
-/// How long a control command may take.
-const ANSWER: Duration = Duration::from_secs(10);
+/// How long a control command may take, [`PERIODS`] times: of a pause of the whole machine only one
+/// of them is lost.
+const ANSWER: Duration = Duration::from_secs(5);
+const PERIODS: usize = 2;
+/// How often a tor that is ready is asked whether it still answers.
+const CHECK: Duration = Duration::from_secs(2);
 /// How often tor is asked how far it is.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -39,8 +43,8 @@ pub struct Tor {
     ready: watch::Sender<bool>,
     /// Counts identities.
     identity: watch::Sender<u64>,
-    renew: mpsc::Sender<oneshot::Sender<io::Result<()>>>,
-    renewals: RefCell<Option<mpsc::Receiver<oneshot::Sender<io::Result<()>>>>>,
+    renew: mpsc::Sender<oneshot::Sender<()>>,
+    renewals: RefCell<Option<mpsc::Receiver<oneshot::Sender<()>>>>,
 }
 
 impl Tor {
@@ -63,7 +67,8 @@ impl Tor {
     }
 
     /// Takes tor into care: calls `ready` when it has built a circuit, carries out renewals, and
-    /// returns why the route cannot be used any more.
+    /// returns why the route cannot be used any more: tor ended, does not answer, or refuses a new
+    /// identity. A network that is away for a while is tor's to find again.
     pub async fn tend(&self, ready: impl FnOnce()) -> String {
         let mut percent = 0;
         let begun = timeout(BOOTSTRAP, self.bootstrap(&mut percent)).await;
@@ -87,12 +92,21 @@ impl Tor {
             tokio::select! {
                 () = control.ended() => return "tor ended".to_owned(),
                 Some(answer) = renewals.recv() => {
-                    let outcome = ask(&mut control, "SIGNAL NEWNYM").await;
-                    // Also when tor refuses: new credentials alone bring new circuits.
                     self.credentials.borrow_mut().clear();
                     self.identity.send_modify(|count| *count += 1);
+                    if let Err(error) = ask(&mut control, "SIGNAL NEWNYM").await {
+                        return format!("tor gives no new identity: {error}");
+                    }
                     // The one who asked may have left.
-                    let _ = answer.send(outcome.map(drop));
+                    let _ = answer.send(());
+                }
+                () = sleep(CHECK) => {
+                    if let Err(error) = ask(&mut control, "GETINFO version").await {
+                        return match error.kind() == io::ErrorKind::TimedOut {
+                            true => "tor does not answer".to_owned(),
+                            false => format!("tor ended: {error}"),
+                        };
+                    }
                 }
             }
         }
@@ -159,10 +173,7 @@ impl Tor {
         let (answer, outcome) = oneshot::channel();
         let gone = || io::Error::other("tor is not ready yet, or ended");
         self.renew.try_send(answer).map_err(|_| gone())?;
-        timeout(ANSWER, outcome)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-            .map_err(|_| gone())?
+        in_time(outcome).await?.map_err(|_| gone())
     }
 
     /// Ends when the identity of now is over.
@@ -176,7 +187,17 @@ impl Tor {
 }
 
 async fn ask(control: &mut Control, command: &str) -> io::Result<Vec<String>> {
-    timeout(ANSWER, control.ask(command)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    in_time(control.ask(command)).await?
+}
+
+async fn in_time<T>(answer: impl Future<Output = T>) -> io::Result<T> {
+    tokio::pin!(answer);
+    for _ in 0..PERIODS {
+        if let Ok(answer) = timeout(ANSWER, &mut answer).await {
+            return Ok(answer);
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
 }
 
 /// 128 random bits as text.
