@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::tor_network::{HOST, TorNetwork, Way, ways};
+use crate::support::tor_network::{self, HOST, Way, ways};
 use crate::support::{World, processes, skip};
 
 /// A server on the host's loopback, which greets whoever comes and keeps the connections.
@@ -52,8 +52,8 @@ fn lines(world: &World, text: &str) -> PathBuf {
 }
 
 /// Opens a session by tor that may reach the server, and returns its id.
-fn open(world: &World, network: &TorNetwork, server: &Server, name: &str, script: &str) -> String {
-    let config = lines(world, &network.lines());
+fn open(world: &World, network: &str, server: &Server, name: &str, script: &str) -> String {
+    let config = lines(world, network);
     let config = config.to_str().unwrap();
     world.must(&[
         "run",
@@ -118,7 +118,7 @@ fn sees_control() -> bool {
 
 for_root_and_user! {
     fn an_allowed_host_is_reached_by_name_and_nothing_is_left(world) {
-        let Some(network) = TorNetwork::shared() else { return };
+        let Some(network) = tor_network::lines() else { return };
         let server = Server::new();
         let id = open(world, &network, &server, "onion", &server.visit());
         let visitor = server.greet();
@@ -148,7 +148,7 @@ for_root_and_user! {
     }
 
     fn sessions_and_apps_share_no_circuit_and_a_new_identity_takes_others(world) {
-        let Some(network) = TorNetwork::shared() else { return };
+        let Some(network) = tor_network::lines() else { return };
         let server = Server::new();
         let one = open(world, &network, &server, "one", &server.visit());
         let mut visitors = vec![server.greet()];
@@ -192,7 +192,7 @@ for_root_and_user! {
     }
 
     fn when_tor_dies_nothing_leaves_and_the_session_fails(world) {
-        let Some(network) = TorNetwork::shared() else { return };
+        let Some(network) = tor_network::lines() else { return };
         let server = Server::new();
         let script = format!(
             "exec 3<>/dev/tcp/{HOST}/{0}; while echo more >&3; do :; done 2>&-; \
@@ -214,7 +214,7 @@ for_root_and_user! {
     }
 
     fn a_tor_that_does_not_answer_is_given_up(world) {
-        let Some(network) = TorNetwork::shared() else { return };
+        let Some(network) = tor_network::lines() else { return };
         let server = Server::new();
         let id = open(world, &network, &server, "mute", &server.visit());
         let mut visitor = server.greet();
@@ -225,7 +225,7 @@ for_root_and_user! {
     }
 
     fn a_route_outlives_its_keeper_and_comes_back_with_another_gateway(world) {
-        let Some(network) = TorNetwork::shared() else { return };
+        let Some(network) = tor_network::lines() else { return };
         let server = Server::new();
         let id = open(world, &network, &server, "long", &server.visit());
         let visitor = server.greet();
@@ -243,7 +243,7 @@ for_root_and_user! {
     }
 
     fn a_session_that_finds_no_network_can_be_called_off(world) {
-        if TorNetwork::shared().is_none() { return };
+        if !tor_network::can_be() { return };
         // Nobody is there.
         let key = "0123456789ABCDEF0123456789ABCDEF01234567";
         let text = format!("TestingTorNetwork 1\nDirAuthority x orport=1 v3ident={key} 127.0.0.1:1 {key}\n");
