@@ -98,6 +98,7 @@ pub fn network(
     let route = options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default();
     Ok(Network {
         tor_config: tor::config(options, defaults, &route)?,
+        tor_entry: tor::entry(options, defaults, &route),
         route,
         allow: targets(&[&options.allow, of_preset].concat(), &defaults.allow)?,
         ask: targets(&options.ask, &defaults.ask)?,

@@ -11,6 +11,7 @@ use sessile_model::problem::ProblemKind;
 use sessile_model::property::Property;
 use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::{Access, EnvVar, Limits, Mount, Project, Spec};
+use sessile_model::tor::TorEntry;
 use thiserror::Error;
 
 use crate::config::{Config, ProjectDefault, RunDefaults};
@@ -73,6 +74,10 @@ pub struct SessionOptions {
     /// For --route tor: further lines of its configuration, such as bridges
     #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
     pub tor_config: Option<PathBuf>,
+    /// For --route tor: whose entry guards it goes by, fresh (its own) or pinned (shared by sessions;
+    /// needs --accept-weaker routing) [default: fresh]
+    #[arg(long, value_name = "GUARDS", help_heading = "What it may reach")]
+    pub tor_entry: Option<TorEntry>,
     /// A host it may reach: api.example.com:443, '*.example.org', 192.0.2.1, or a list such as @github
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
     pub allow: Vec<HostArgument>,

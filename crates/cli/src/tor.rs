@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sessile_model::network::Route;
 use sessile_model::problem::ProblemKind;
-use sessile_model::tor::{MAX_CONFIG, check};
+use sessile_model::tor::{MAX_CONFIG, TorEntry, check};
 
 use crate::config::RunDefaults;
 use crate::failure::Failure;
@@ -27,6 +27,12 @@ pub fn config(
         (None, Some(path)) if *route == Route::Tor => lines(path).map(Some),
         (None, _) => Ok(None),
     }
+}
+
+/// Whose entry guards it goes by.
+pub fn entry(options: &SessionOptions, defaults: &RunDefaults, route: &Route) -> TorEntry {
+    let default = defaults.tor_entry.filter(|_| *route == Route::Tor);
+    options.tor_entry.or(default).unwrap_or_default()
 }
 
 fn lines(path: &Path) -> Result<String, Failure> {

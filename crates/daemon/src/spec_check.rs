@@ -8,7 +8,7 @@ use sessile_anchor::control::MAX_STRINGS;
 use sessile_model::network::{MAX_RULES, Network, Route};
 use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::{EnvVar, Limits};
-use sessile_model::{Problem, ProblemKind, Spec};
+use sessile_model::{Problem, ProblemKind, Property, Spec};
 
 use crate::launch::PROGRAMS;
 use crate::paths::Folders;
@@ -50,6 +50,7 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
     }
     limits(&spec.limits)?;
     network(&spec.network)?;
+    tor_choices(&spec)?;
     for (what, value) in [("ttl", spec.ttl), ("idle_timeout", spec.idle_timeout), ("linger", spec.linger)] {
         if value.is_some_and(|v| v.0 == 0 || v > MAX_DURATION) {
             return Err(bad(format!("{what} must be longer than nothing and at most 100 years")));
@@ -125,11 +126,27 @@ fn network(network: &Network) -> Result<(), Problem> {
         let all: Vec<String> = flaws.iter().map(ToString::to_string).collect();
         return Err(bad(all.join("\n")).hint("`sessile policy schema` shows what policies may speak of"));
     }
-    let Some(config) = &network.tor_config else { return Ok(()) };
-    match network.route {
-        Route::Tor => sessile_model::tor::check(config).map_err(|e| bad(e.to_string())),
+    Ok(())
+}
+
+/// What is chosen about tor, where that is the route at all.
+fn tor_choices(spec: &Spec) -> Result<(), Problem> {
+    let Network { route, tor_config, tor_entry, .. } = &spec.network;
+    match route {
+        Route::Tor => {
+            let lines = tor_config.as_deref().unwrap_or_default();
+            sessile_model::tor::check(lines).map_err(|e| bad(e.to_string()))?;
+            if !tor_entry.is_fresh() && !spec.accept_weaker.contains(&Property::Routing) {
+                return Err(bad("pinned entry guards are shared by sessions, which can be linked by them")
+                    .hint("add --accept-weaker routing, or leave --tor-entry out"));
+            }
+            Ok(())
+        }
         Route::None | Route::Direct | Route::Socks5 { .. } => {
-            Err(bad(format!("lines for tor, and the route {}", network.route)).hint("add --route tor"))
+            if tor_config.is_some() || !tor_entry.is_fresh() {
+                return Err(bad(format!("options of tor, and the route {route}")).hint("add --route tor"));
+            }
+            Ok(())
         }
     }
 }

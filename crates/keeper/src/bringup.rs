@@ -416,6 +416,9 @@ impl Keeper {
         if property == Property::Identity {
             status.evidence.extend(crate::route::sight(&facts.spec.network));
         }
+        if property == Property::Routing {
+            status.weaker_because.extend(crate::route::weakness(&facts.spec.network));
+        }
         status
     }
 }

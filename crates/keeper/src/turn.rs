@@ -75,6 +75,7 @@ impl Keeper {
         let mut more = self.absorb_output();
         self.check_waits();
         self.give_up_on_answers();
+        self.keep_guards();
         self.write_pending_input();
         for client in self.clients.values_mut() {
             output::serve(client, &self.tasks, self.now);

@@ -81,7 +81,7 @@ impl Keeper {
             WipeStep::OverwriteRings => self.overwrite_rings(),
             WipeStep::DestroyKeys => self.destroy_keys(),
             WipeStep::RetireRoute => {
-                let residue = [self.gateway_residue(), self.tor_residue()];
+                let residue = [self.gateway_residue(), self.tor_residue(), self.guards_residue()];
                 self.add_residue(residue.into_iter().flatten().collect());
                 self.retire_route()
             }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::quantity::ByteSize;
+use crate::tor::TorEntry;
 
 /// The name that stands for the host's own loopback, where a rule allows it.
 pub const HOST_NAME: &str = "host.sessile";
@@ -270,6 +271,9 @@ pub struct Network {
     /// [`crate::tor`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tor_config: Option<String>,
+    /// For the route `tor`: whose entry guards it goes by.
+    #[serde(skip_serializing_if = "TorEntry::is_fresh")]
+    pub tor_entry: TorEntry,
 }
 
 /// A file of policies.

@@ -1,10 +1,56 @@
-//! What a user may add to the configuration of a session's tor.
+//! What a user may choose about a session's tor: where it enters the network, and lines that are
+//! added to its configuration.
 //!
-//! Only options by which tor finds its way into the network and through it. What would open a port,
+//! Of lines, only options by which tor finds its way into the network and through it. What would open a port,
 //! write a file elsewhere, change who controls it or tie circuits together is not among them, and
 //! neither is an abbreviation, which tor would complete.
 
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+/// Whose entry guards a session's tor goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum TorEntry {
+    /// Its own: no other session has them, and they are forgotten with it.
+    #[default]
+    Fresh,
+    /// Those of the installation, which all such sessions share. Weakens the property `routing`.
+    Pinned,
+}
+
+impl TorEntry {
+    /// Whether it is [`TorEntry::Fresh`].
+    pub fn is_fresh(&self) -> bool {
+        *self == Self::Fresh
+    }
+}
+
+impl fmt::Display for TorEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fresh => "fresh",
+            Self::Pinned => "pinned",
+        })
+    }
+}
+
+impl FromStr for TorEntry {
+    type Err = InvalidEntry;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEntry> {
+        [Self::Fresh, Self::Pinned].into_iter().find(|e| e.to_string() == text).ok_or(InvalidEntry)
+    }
+}
+
+/// A text is not a [`TorEntry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not a way into the network (one of fresh, pinned)")]
+pub struct InvalidEntry;
 
 /// Most bytes of added lines.
 pub const MAX_CONFIG: usize = 16 << 10;
@@ -103,6 +149,15 @@ mod tests {
     #[test]
     fn the_options_are_in_order_so_that_they_are_found() {
         assert!(OPTIONS.is_sorted());
+    }
+
+    #[test]
+    fn entries_are_read_as_they_are_shown() {
+        for entry in [TorEntry::Fresh, TorEntry::Pinned] {
+            assert_eq!(entry.to_string().parse(), Ok(entry));
+            assert_eq!(serde_json::to_value(entry).unwrap(), entry.to_string());
+        }
+        assert_eq!("Fresh".parse::<TorEntry>(), Err(InvalidEntry));
     }
 
     #[test]

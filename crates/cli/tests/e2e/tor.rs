@@ -53,9 +53,21 @@ fn lines(world: &World, text: &str) -> PathBuf {
 
 /// Opens a session by tor that may reach the server, and returns its id.
 fn open(world: &World, network: &str, server: &Server, name: &str, script: &str) -> String {
+    open_with(world, network, server, (name, script), &[])
+}
+
+/// The same with further options.
+fn open_with(
+    world: &World,
+    network: &str,
+    server: &Server,
+    (name, script): (&str, &str),
+    options: &[&str],
+) -> String {
     let config = lines(world, network);
     let config = config.to_str().unwrap();
-    world.must(&[
+    let rule = server.rule();
+    let arguments = [
         "run",
         "--detach",
         "--name",
@@ -65,13 +77,10 @@ fn open(world: &World, network: &str, server: &Server, name: &str, script: &str)
         "--tor-config",
         config,
         "--allow",
-        &server.rule(),
+        &rule,
         "--no-questions",
-        "--",
-        "bash",
-        "-c",
-        script,
-    ]);
+    ];
+    world.must(&[&arguments, options, &["--", "bash", "-c", script]].concat());
     world.show(name)["id"].as_str().unwrap().to_owned()
 }
 
@@ -240,6 +249,46 @@ for_root_and_user! {
         let again = server.greet();
         assert_ne!(tor(world, &id), before);
         drop((visitor, again));
+    }
+
+    fn pinned_entry_guards_are_shared_and_stay(world) {
+        let Some(network) = tor_network::lines() else { return };
+        let server = Server::new();
+        let kept = || fs::read_to_string(world.state().join("entry-guards")).ok();
+        let pinned = ["--tor-entry", "pinned", "--accept-weaker", "routing"];
+        world
+            .sessile(&["run", "--route", "tor", "--tor-entry", "pinned", "--", "true"])
+            .refused_with(64, &["--accept-weaker routing"]);
+        let id = open(world, &network, &server, "own", &server.visit());
+        let visitor = server.greet();
+        world.must(&["end", "own", "--grace", "0s"]);
+        drop(visitor);
+        assert_eq!(kept(), None, "guards of session {id} are kept");
+        let mut first = String::new();
+        for name in ["one", "two"] {
+            let id = open_with(world, &network, &server, (name, &server.visit()), &pinned);
+            let visitor = server.greet();
+            let record = world.show(name);
+            assert!(record["properties"]["routing"]["weaker_because"][0].as_str().unwrap().contains("pinned"));
+            assert!(record["properties"]["identity"]["evidence"].to_string().contains("shared with other"));
+            if sees_control() && name == "two" {
+                let entries = tor_network::control(tor(world, &id)).entries().unwrap();
+                let used = |guard: &&str| entries.iter().any(|e| guard.contains(&format!("rsa_id={e} ")));
+                assert!(first.lines().filter(|g| g.contains("confirmed_on")).any(|g| used(&g)), "{entries:?}");
+            }
+            world.must(&["end", name, "--grace", "0s"]);
+            drop(visitor);
+            assert!(world.must(&["receipt", &id]).contains("which entry guards tor chose"));
+            let now = kept().unwrap();
+            assert!(now.contains(" confirmed_on=") && !now.contains("pb_"), "{now}");
+            // Chosen at the same moment: the same choice.
+            let moment = |line: &str| line.split(' ').find(|w| w.starts_with("sampled_on=")).map(str::to_owned);
+            let moments = |text: &str| text.lines().filter_map(moment).collect::<Vec<_>>();
+            assert!(first.is_empty() || moments(&now).starts_with(&moments(&first)), "{first}{now}");
+            first = now;
+        }
+        let mode = fs::metadata(world.state().join("entry-guards")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     fn a_session_that_finds_no_network_can_be_called_off(world) {

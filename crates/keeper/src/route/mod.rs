@@ -5,17 +5,19 @@
 //! on while the keeper is replaced. A gateway that dies is started again when the next packet
 //! comes; its connections are gone.
 
+mod guards;
 mod link;
+mod ports;
 mod tor;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
-use sessile_model::api::{Answer, Flow, Publish, Published, Question, Traffic, Verdict};
+use sessile_model::api::{Answer, Flow, Question, Traffic, Verdict};
 use sessile_model::gateway::{Order, Report, VERSION};
 use sessile_model::ids::AppName;
 use sessile_model::network::{HostPattern, Network, Route, Target};
@@ -23,6 +25,7 @@ use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::receipt::{Residue, WipeEvidence};
 use sessile_model::record::Grant;
 use sessile_model::state::Component;
+use sessile_model::tor::TorEntry;
 use sessile_model::wire::{Event as Told, Reply};
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::capture::{self, Capture, Listeners};
@@ -74,6 +77,8 @@ pub struct RouteState {
     last_sequence: u32,
     /// Listeners on the host's loopback, by app and port.
     ports: BTreeMap<(AppName, u16), TcpListener>,
+    /// When the session's tor last wrote its state, as far as its guards are kept (pinned).
+    guards_at: Option<(i64, u64)>,
     /// One was killed rather than asked to end.
     killed: bool,
 }
@@ -141,12 +146,26 @@ pub fn grants(network: &Network) -> impl Iterator<Item = Grant> {
     hosts.chain(policies).filter(move |_| routed)
 }
 
+/// Why the route is weaker than defined, where it is.
+pub fn weakness(network: &Network) -> Option<String> {
+    match network.tor_entry {
+        TorEntry::Fresh => None,
+        TorEntry::Pinned => Some("tor's entry guards are shared with other sessions (pinned)".to_owned()),
+    }
+}
+
 /// What a route shows of this host, for the record.
 pub fn sight(network: &Network) -> Option<String> {
     match &network.route {
         Route::None => None,
         Route::Direct => Some("route direct: whoever is reached sees this host's address".to_owned()),
-        Route::Tor => Some("route tor: whoever is reached sees an exit of the network".to_owned()),
+        Route::Tor => Some(format!(
+            "route tor: whoever is reached sees an exit of the network; entry guards: {}",
+            match network.tor_entry {
+                TorEntry::Fresh => "this session's alone",
+                TorEntry::Pinned => "shared with other sessions (pinned)",
+            }
+        )),
         Route::Socks5 { .. } => Some("route socks5: whoever is reached sees the proxy's address".to_owned()),
     }
 }
@@ -405,6 +424,7 @@ impl Keeper {
             }
             self.let_gateway_go();
         }
+        self.part_from_tor();
         if !self.cut_tor() {
             return WipeEvidence::Failed { why: "tor does not end".to_owned() };
         }
@@ -507,46 +527,6 @@ impl Keeper {
             }
         }
         Ok(Traffic { route, flows, refused_packets })
-    }
-
-    /// Publishes an app's port on the host's loopback.
-    pub(crate) fn publish_port(&mut self, publish: &Publish) -> Result<Published, Problem> {
-        let app = publish.app.clone().unwrap_or_else(AppName::main);
-        if self.network() == capture::Network::Closed {
-            return Err(Problem::new(
-                ProblemKind::Conflict,
-                "this session has no gateway: its route is none",
-            )
-            .hint("open it with --route direct"));
-        }
-        if self.apps.get(&app).is_none_or(|app| app.gone) {
-            return Err(Problem::new(ProblemKind::NotFound, format!("there is no app {app}")));
-        }
-        let local = publish.local.unwrap_or(publish.port);
-        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, local))).map_err(|e| {
-            Problem::new(ProblemKind::Conflict, format!("port {local} of this host cannot be used: {e}"))
-                .hint("choose another one: PORT:LOCAL, or PORT:0 for any that is free")
-        })?;
-        let address = listener.local_addr().map_err(|e| failed("the port", &e))?;
-        self.route.ports.insert((app.clone(), publish.port), listener);
-        self.start_gateway();
-        self.order_publish(&app, publish.port)?;
-        self.grant(Grant::Port { app, port: publish.port, local: address.port() });
-        Ok(Published { address: address.to_string() })
-    }
-
-    fn dial(&mut self, sequence: u32, app: &AppName, port: u16) {
-        let netns = self.apps.get(app).filter(|app| !app.gone).and_then(|app| app.netns.as_ref());
-        let dialled = match (&self.space, netns) {
-            (Some(space), Some(netns)) => {
-                capture::dial(space, netns.as_fd(), SocketAddr::from((Ipv4Addr::LOCALHOST, port))).ok()
-            }
-            (None, _) | (_, None) => None,
-        };
-        let fds: Vec<BorrowedFd<'_>> = dialled.iter().map(AsFd::as_fd).collect();
-        if self.order(&Order::Dialled { sequence }, &fds).is_err() {
-            self.gateway_died();
-        }
     }
 }
 

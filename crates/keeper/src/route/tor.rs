@@ -14,12 +14,13 @@ use rustix::process::{Signal, pidfd_send_signal};
 use sessile_model::gateway::Order;
 use sessile_model::network::Route;
 use sessile_model::receipt::{Residue, WipeEvidence};
+use sessile_model::tor::TorEntry;
 use sessile_model::wire::Reply;
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::service::{self, ServicePlan};
 use sessile_session::Event;
 
-use super::{FAREWELL, Renewal, TOR, ends};
+use super::{FAREWELL, Renewal, TOR, ends, guards};
 use crate::bringup::{Begun, failed};
 use crate::client::ClientId;
 use crate::keeper::Keeper;
@@ -32,7 +33,9 @@ const CONFIG: &str = "torrc";
 const DEFAULTS: &str = "defaults";
 /// What it has to say: warnings, with all targets scrubbed (`SafeLogging`).
 const LOG: &str = "log";
-/// Most bytes of it that are read.
+/// What it knows, its guards among it.
+const STATE: &str = "tor/state";
+/// Most bytes of its log that are read.
 const MAX_LOG: usize = 64 << 10;
 /// Most characters of a line of it that are passed on.
 const MAX_WORDS: usize = 300;
@@ -67,8 +70,16 @@ impl Keeper {
             .map_err(|e| failed("the host's tor", &e))?;
         let space =
             self.space.as_ref().ok_or_else(|| Problem::new(ProblemKind::Internal, "tor without storage"))?;
-        let config = config(gateway, facts.spec.network.tor_config.as_deref().unwrap_or_default());
-        let folder = furnish(&space.storage, user, &config).map_err(|e| failed("tor's folder", &e))?;
+        let network = &facts.spec.network;
+        let config = config(gateway, network.tor_entry, network.tor_config.as_deref().unwrap_or_default());
+        let guards = match network.tor_entry {
+            TorEntry::Fresh => String::new(),
+            TorEntry::Pinned => {
+                guards::kept(&self.seat.entry_guards).map_err(|e| failed("the entry guards", &e))?
+            }
+        };
+        let folder =
+            furnish(&space.storage, user, &config, &guards).map_err(|e| failed("tor's folder", &e))?;
         let plan = ServicePlan {
             name: c"tor",
             arguments: &[
@@ -132,6 +143,54 @@ impl Keeper {
         }
     }
 
+    /// Gives a tor whose guards are kept time to write them down; its gateway, for which it runs, is
+    /// gone.
+    pub(super) fn part_from_tor(&mut self) {
+        if self.is_pinned() {
+            if let Some(process) = &self.route.tor {
+                ends(process, FAREWELL);
+            }
+            self.keep_guards();
+        }
+    }
+
+    fn is_pinned(&self) -> bool {
+        self.facts.as_ref().is_some_and(|facts| !facts.spec.network.tor_entry.is_fresh())
+    }
+
+    /// Keeps the guards of the session's tor for further sessions, where that was asked for and tor
+    /// wrote anything since.
+    pub(crate) fn keep_guards(&mut self) {
+        if !self.is_pinned() {
+            return;
+        }
+        let Some(space) = &self.space else { return };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // tor has written none yet, or the storage is wiped.
+        let Ok(file) = openat(&space.storage, format!("{FOLDER}/{STATE}"), flags, Mode::empty()) else {
+            return;
+        };
+        let written = rustix::fs::fstat(&file).ok().map(|stat| (stat.st_mtime, stat.st_mtime_nsec));
+        if written == self.route.guards_at {
+            return;
+        }
+        let kept = guards::read(file.into())
+            .and_then(|guards| guards::keep(&self.seat.entry_guards, &self.seat.id.to_string(), &guards));
+        // A disk that is full: tried again with the next change.
+        if kept.is_ok() {
+            self.route.guards_at = written;
+        }
+    }
+
+    /// What stays of the route on the host.
+    pub(crate) fn guards_residue(&self) -> Option<Residue> {
+        self.is_pinned().then(|| Residue {
+            what: "which entry guards tor chose".to_owned(),
+            why: "--tor-entry pinned keeps them for further sessions".to_owned(),
+            mend: Some("remove entry-guards from the state folder, or use --tor-entry fresh".to_owned()),
+        })
+    }
+
     /// What tor may have left in memory.
     pub(crate) fn tor_residue(&self) -> Option<Residue> {
         (self.facts.as_ref()?.spec.network.route == Route::Tor).then(|| Residue {
@@ -146,7 +205,10 @@ impl Keeper {
     pub(crate) fn retire_route(&self) -> WipeEvidence {
         match self.facts.as_ref().map(|facts| &facts.spec.network.route) {
             Some(Route::Tor) => WipeEvidence::Retired {
-                what: "the identity on the route tor: its guards, circuits and credentials".to_owned(),
+                what: match self.is_pinned() {
+                    true => "the identity on the route tor: its circuits and credentials".to_owned(),
+                    false => "the identity on the route tor: its guards, circuits and credentials".to_owned(),
+                },
             },
             None | Some(Route::None | Route::Direct | Route::Socks5 { .. }) => WipeEvidence::NothingToDo,
         }
@@ -192,7 +254,9 @@ impl Keeper {
 }
 
 /// tor's configuration, with a user's lines at its end.
-fn config(gateway: u32, added: &str) -> String {
+fn config(gateway: u32, entry: TorEntry, added: &str) -> String {
+    // Guards that are kept are to be written down soon.
+    let avoid_writes = u8::from(entry.is_fresh());
     // By its working folder, since the path to session storage is not open to its user.
     let here = "/proc/self/cwd";
     format!(
@@ -204,13 +268,13 @@ fn config(gateway: u32, added: &str) -> String {
          ClientOnly 1\n\
          SafeLogging 1\n\
          Log warn file {here}/{LOG}\n\
-         AvoidDiskWrites 1\n\
+         AvoidDiskWrites {avoid_writes}\n\
          {added}\n"
     )
 }
 
 /// Makes tor's folder on session storage, owned by its user.
-fn furnish(storage: &OwnedFd, user: Option<u32>, config: &str) -> Result<OwnedFd, Errno> {
+fn furnish(storage: &OwnedFd, user: Option<u32>, config: &str, guards: &str) -> Result<OwnedFd, Errno> {
     let private = Mode::RWXU;
     let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let give = |fd: &OwnedFd| match user {
@@ -229,9 +293,17 @@ fn furnish(storage: &OwnedFd, user: Option<u32>, config: &str) -> Result<OwnedFd
     };
     let route = make(storage, FOLDER)?;
     make(&route, "tor")?;
-    for (name, text) in [(CONFIG, config), (DEFAULTS, ""), (LOG, "")] {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = openat(&route, name, flags, Mode::RUSR | Mode::WUSR)?;
+    let anew = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut files = vec![(CONFIG, config, anew), (DEFAULTS, "", anew), (LOG, "", anew)];
+    if !guards.is_empty() {
+        // Not over the state of a tor before this one.
+        files.push((STATE, guards, anew | OFlags::EXCL));
+    }
+    for (name, text, flags) in files {
+        let file = match openat(&route, name, flags, Mode::RUSR | Mode::WUSR) {
+            Err(Errno::EXIST) => continue,
+            opened => opened?,
+        };
         give(&file)?;
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
@@ -263,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_users_lines_come_last() {
-        let text = config(7, "UseBridges 1");
+        let text = config(7, TorEntry::Fresh, "UseBridges 1");
         assert!(text.ends_with("\nUseBridges 1\n") && text.contains("\n__OwningControllerProcess 7\n"));
         assert!(text.contains("IsolateSOCKSAuth"));
     }
