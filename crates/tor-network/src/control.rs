@@ -95,18 +95,14 @@ impl Tor {
         Ok(found.into_iter().map(|(_, way)| way).collect())
     }
 
-    /// The relays to which its circuits lead first.
+    /// The fingerprints of the relays by which it may enter the network, in the order in which it
+    /// chose them.
     ///
     /// # Errors
     /// When it refuses or ends.
-    pub fn entries(&mut self) -> io::Result<Vec<String>> {
-        let circuits = self.ask("GETINFO circuit-status")?;
-        let built = circuits.iter().filter_map(|line| {
-            let mut words = line.split(' ').skip(1);
-            let (status, path) = (words.next()?, words.next()?);
-            let first = path.split(',').next()?.strip_prefix('$')?;
-            (status == "BUILT" && path.split(',').count() >= 3).then(|| first.chars().take(40).collect())
-        });
-        Ok(built.collect())
+    pub fn guards(&mut self) -> io::Result<Vec<String>> {
+        let lines = self.ask("GETINFO entry-guards")?;
+        let fingerprint = |line: &String| Some(line.strip_prefix('$')?.chars().take(40).collect());
+        Ok(lines.iter().filter_map(fingerprint).collect())
     }
 }

@@ -10,7 +10,8 @@ use crate::selector::SessionSelector;
 #[command(after_help = "Examples:
   sessile route amber --new-identity       other circuits from now on; open connections end
 
-Only the route tor has an identity of its own. `sessile net` shows a session's route.")]
+Only the route tor has an identity of its own: with direct everybody sees this host's address, with
+socks5 the proxy's. It is noted in the session's journal. `sessile net` shows a session's route.")]
 pub struct Args {
     /// The session
     session: SessionSelector,

@@ -102,6 +102,11 @@ fn user(pid: u32) -> u32 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// The rest of a line's word that begins like this.
+fn word(line: &str, start: &str) -> Option<String> {
+    line.split(' ').find_map(|word| word.strip_prefix(start)).map(str::to_owned)
+}
+
 /// How a session ended, once it has.
 fn closed(world: &World, session: &str) -> String {
     processes::eventually("the session is closed", || {
@@ -272,18 +277,17 @@ for_root_and_user! {
             assert!(record["properties"]["routing"]["weaker_because"][0].as_str().unwrap().contains("pinned"));
             assert!(record["properties"]["identity"]["evidence"].to_string().contains("shared with other"));
             if sees_control() && name == "two" {
-                let entries = tor_network::control(tor(world, &id)).entries().unwrap();
-                let used = |guard: &&str| entries.iter().any(|e| guard.contains(&format!("rsa_id={e} ")));
-                assert!(first.lines().filter(|g| g.contains("confirmed_on")).any(|g| used(&g)), "{entries:?}");
+                let guards = tor_network::control(tor(world, &id)).guards().unwrap();
+                let known: Vec<_> = first.lines().filter_map(|guard| word(guard, "rsa_id=")).collect();
+                assert!(known.len() > 2 && guards.starts_with(&known), "{first}{guards:?}");
             }
             world.must(&["end", name, "--grace", "0s"]);
             drop(visitor);
             assert!(world.must(&["receipt", &id]).contains("which entry guards tor chose"));
             let now = kept().unwrap();
             assert!(now.contains(" confirmed_on=") && !now.contains("pb_"), "{now}");
-            // Chosen at the same moment: the same choice.
-            let moment = |line: &str| line.split(' ').find(|w| w.starts_with("sampled_on=")).map(str::to_owned);
-            let moments = |text: &str| text.lines().filter_map(moment).collect::<Vec<_>>();
+            // Chosen at the same moments: the same choice.
+            let moments = |text: &str| text.lines().filter_map(|g| word(g, "sampled_on=")).collect::<Vec<_>>();
             assert!(first.is_empty() || moments(&now).starts_with(&moments(&first)), "{first}{now}");
             first = now;
         }
