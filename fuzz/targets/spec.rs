@@ -31,7 +31,7 @@ fn specification(spec: Spec) {
     blank.env.iter_mut().for_each(|variable| variable.value.clear());
     assert_eq!(format!("{blank:?}"), format!("{spec:?}"), "a variable's value shows");
     // The daemon hands it on inside a request, which the keeper must be able to read.
-    survives(&Request::Open(Box::new(Open { spec, subordinate_base: Some(1) })));
+    survives(&Request::Open(Box::new(Open { spec, subordinate_base: Some(1), tor: None })));
 }
 
 fn quantities(text: &str) {

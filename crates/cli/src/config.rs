@@ -13,6 +13,7 @@ use sessile_model::problem::ProblemKind;
 use sessile_model::property::Property;
 use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::Access;
+use sessile_model::tor::TorEntry;
 use thiserror::Error;
 
 use crate::failure::{Failure, plain};
@@ -58,6 +59,10 @@ pub struct RunDefaults {
     pub route: Option<Route>,
     /// See `--route-credentials`.
     pub route_credentials: Option<PathBuf>,
+    /// See `--tor-config`; used where the route is tor.
+    pub tor_config: Option<PathBuf>,
+    /// See `--tor-entry`; used where the route is tor.
+    pub tor_entry: Option<TorEntry>,
     /// See `--allow`, added to those of the command line.
     pub allow: Vec<HostArgument>,
     /// See `--ask`, added to those of the command line.
@@ -162,6 +167,8 @@ impl RunDefaults {
             tools: self.tools.or(base.tools),
             route: self.route.or(base.route),
             route_credentials: self.route_credentials.or(base.route_credentials),
+            tor_config: self.tor_config.or(base.tor_config),
+            tor_entry: self.tor_entry.or(base.tor_entry),
             allow: self.allow.into_iter().chain(base.allow).collect(),
             ask: self.ask.into_iter().chain(base.ask).collect(),
             deny: self.deny.into_iter().chain(base.deny).collect(),

@@ -5,11 +5,14 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
-use sessile_model::network::{InvalidNetwork, Target};
+use sessile_model::network::{InvalidNetwork, Network, NetworkLimits, Route, Target, Unknown};
 use sessile_model::problem::ProblemKind;
 
+use crate::config::{Config, RunDefaults};
 use crate::failure::Failure;
-use crate::registries;
+use crate::options::SessionOptions;
+use crate::request::Place;
+use crate::{proxy, registries, tor};
 
 /// The lists that are built in.
 const BUILT_IN: &str = include_str!("../data/hosts.toml");
@@ -75,6 +78,51 @@ pub fn resolve(arguments: &[HostArgument], lists: &Lists) -> Result<Vec<Target>,
     }
     targets.dedup();
     Ok(targets)
+}
+
+/// Where a session may go.
+///
+/// # Errors
+/// When a list is not known, or the lines for tor cannot be read or used.
+pub fn network(
+    options: &SessionOptions,
+    defaults: &RunDefaults,
+    of_preset: &[HostArgument],
+    (config, place): (&Config, &Place),
+    notices: &mut Vec<String>,
+) -> Result<Network, Failure> {
+    let route = options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default();
+    let opened = [("--allow", &options.allow), ("--ask", &options.ask)];
+    if let (Route::None, Some((option, _))) = (&route, opened.iter().find(|(_, given)| !given.is_empty())) {
+        let by = if options.route.is_some() { "--route none" } else { "`route = \"none\"` in config.toml" };
+        let detail = format!("{option} opens nothing with {by}: without a route no host is reached");
+        return Err(Failure::new(ProblemKind::BadRequest, detail)
+            .hint(format!("leave out {option}, or choose a way out such as --route direct")));
+    }
+    let lists = lists(&config.hosts, &place.home)?;
+    let targets = |given: &[HostArgument], more: &[HostArgument]| {
+        let all: Vec<HostArgument> = given.iter().chain(more).cloned().collect();
+        resolve(&all, &lists)
+    };
+    Ok(Network {
+        credentials: proxy::credentials(options, defaults, &route, (place, notices))?,
+        tor_config: tor::config(options, defaults, &route)?,
+        tor_entry: tor::entry(options, defaults, &route),
+        route,
+        allow: targets(&[&options.allow, of_preset].concat(), &defaults.allow)?,
+        ask: targets(&options.ask, &defaults.ask)?,
+        deny: targets(&options.deny, &defaults.deny)?,
+        unknown: match options.no_questions {
+            true => Unknown::Deny,
+            false => defaults.unknown.unwrap_or_default(),
+        },
+        limits: NetworkLimits {
+            connections: options.net_connections,
+            bytes: options.net_bytes,
+            rate: options.net_rate,
+        },
+        policies: Vec::new(),
+    })
 }
 
 #[cfg(test)]

@@ -23,11 +23,13 @@ mod output;
 mod policies;
 mod presets;
 mod project;
+mod proxy;
 mod registries;
 mod request;
 mod selector;
 mod startup;
 mod tools;
+mod tor;
 
 use std::process::ExitCode;
 

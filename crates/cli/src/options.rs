@@ -9,6 +9,7 @@ use sessile_model::network::Route;
 use sessile_model::property::Property;
 use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::Mount;
+use sessile_model::tor::TorEntry;
 use thiserror::Error;
 
 use crate::environment::EnvArgument;
@@ -63,12 +64,19 @@ pub struct SessionOptions {
     #[arg(long, help_heading = "What it may see")]
     pub env_stdin: bool,
 
-    /// Its way out: none, direct, or socks5://HOST:PORT [default: direct]
+    /// Its way out: none, direct, tor, or socks5://HOST:PORT [default: direct]
     #[arg(long, value_name = "ROUTE", help_heading = "What it may reach")]
     pub route: Option<Route>,
     /// A file with USER:PASSWORD for the proxy (or the variable SESSILE_ROUTE_CREDENTIALS holds them)
     #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
     pub route_credentials: Option<PathBuf>,
+    /// For --route tor: further lines of its configuration, such as bridges
+    #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
+    pub tor_config: Option<PathBuf>,
+    /// For --route tor: whose entry guards it goes by, fresh (its own) or pinned (shared by sessions;
+    /// needs --accept-weaker routing) [default: fresh]
+    #[arg(long, value_name = "GUARDS", help_heading = "What it may reach")]
+    pub tor_entry: Option<TorEntry>,
     /// A host it may reach: api.example.com:443, '*.example.org', 192.0.2.1, or a list such as @github
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
     pub allow: Vec<HostArgument>,

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sessile_model::network::{Credentials, InvalidNetwork, Network, NetworkLimits, Route, Unknown};
+use sessile_model::network::Route;
 use sessile_model::problem::ProblemKind;
 use sessile_model::spec::{Access, EnvVar, Limits, Mount, Project, Spec};
-use zeroize::Zeroizing;
 
 use crate::config::{Config, ProjectDefault, RunDefaults};
 use crate::environment::{self, EnvArgument};
@@ -75,7 +74,7 @@ pub fn build(
     let Given { mounts, bins, env: mut tool_env, hosts, mut notices } = given;
     tool_env.extend(tools::path_variable(&bins));
     let env = environment::merged([tool_env, given_environment(options, &defaults, &mut notices)?]);
-    let mut network = chosen_network(options, &defaults, &hosts, (config, place), &mut notices)?;
+    let mut network = hosts::network(options, &defaults, &hosts, (config, place), &mut notices)?;
     let files: Vec<PathBuf> = defaults.policy.iter().chain(&options.policy).cloned().collect();
     let (policies, doubtful) = policies::read(&files, &place.folder, &place.home)?;
     network.policies = policies;
@@ -147,77 +146,6 @@ fn chosen_project(
     };
     let path = place.surroundings.accept(&folder)?;
     Ok(Some(Project { path, access, allow_hooks: options.allow_hooks || allow_hooks == Some(true) }))
-}
-
-fn chosen_network(
-    options: &SessionOptions,
-    defaults: &RunDefaults,
-    of_preset: &[HostArgument],
-    (config, place): (&Config, &Place),
-    notices: &mut Vec<String>,
-) -> Result<Network, Failure> {
-    let route = options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default();
-    let opened = [("--allow", &options.allow), ("--ask", &options.ask)];
-    if let (Route::None, Some((option, _))) = (&route, opened.iter().find(|(_, given)| !given.is_empty())) {
-        let by = if options.route.is_some() { "--route none" } else { "`route = \"none\"` in config.toml" };
-        let detail = format!("{option} opens nothing with {by}: without a route no host is reached");
-        return Err(Failure::new(ProblemKind::BadRequest, detail)
-            .hint(format!("leave out {option}, or choose a way out such as --route direct")));
-    }
-    let lists = hosts::lists(&config.hosts, &place.home)?;
-    let targets = |given: &[HostArgument], more: &[HostArgument]| {
-        let all: Vec<HostArgument> = given.iter().chain(more).cloned().collect();
-        hosts::resolve(&all, &lists)
-    };
-    Ok(Network {
-        credentials: chosen_credentials(options, defaults, &route, (place, notices))?,
-        route,
-        allow: targets(&[&options.allow, of_preset].concat(), &defaults.allow)?,
-        ask: targets(&options.ask, &defaults.ask)?,
-        deny: targets(&options.deny, &defaults.deny)?,
-        unknown: match options.no_questions {
-            true => Unknown::Deny,
-            false => defaults.unknown.unwrap_or_default(),
-        },
-        limits: NetworkLimits {
-            connections: options.net_connections,
-            bytes: options.net_bytes,
-            rate: options.net_rate,
-        },
-        ..Network::default()
-    })
-}
-
-/// Who the session is to its proxy: by the option, the environment, or the configuration.
-fn chosen_credentials(
-    options: &SessionOptions,
-    defaults: &RunDefaults,
-    route: &Route,
-    (place, notices): (&Place, &mut Vec<String>),
-) -> Result<Option<Credentials>, Failure> {
-    const VARIABLE: &str = "SESSILE_ROUTE_CREDENTIALS";
-    if !matches!(route, Route::Socks5 { .. }) {
-        return match &options.route_credentials {
-            None => Ok(None),
-            Some(_) => Err(bad(&format!("--route-credentials is for a proxy, and the route is {route}"))
-                .hint("--route socks5://HOST:PORT names one")),
-        };
-    }
-    let wrong = |name: &str, error| bad(&format!("{name} holds {error}"));
-    let given = match (&options.route_credentials, std::env::var(VARIABLE)) {
-        (None, Ok(text)) => {
-            let text = Zeroizing::new(text);
-            return text.trim_end().parse().map(Some).map_err(|e: InvalidNetwork| wrong(VARIABLE, e));
-        }
-        (Some(file), _) => Some(file),
-        (None, Err(_)) => defaults.route_credentials.as_ref(),
-    };
-    let Some(file) = given else { return Ok(None) };
-    let path = place.folder.join(tools::expanded(&file.to_string_lossy(), &place.home));
-    let (text, warning) = environment::read_secret(&path)?;
-    notices.extend(warning.map(|w| format!("warning: {w}")));
-    let name = path.display().to_string();
-    text.trim_end().parse().map(Some).map_err(|e: InvalidNetwork| wrong(&name, e))
 }
 
 /// Replaces a preset's name by its program, and adds what that needs.

@@ -26,7 +26,7 @@ const ANCHOR_IMAGE: i32 = 5;
 const KEEPER_IMAGE: i32 = 6;
 const GATEWAY_IMAGE: i32 = 7;
 /// Where programs that a keeper needs are found (`newuidmap`).
-const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The sealed programs that sessions run on.
 #[derive(Debug)]

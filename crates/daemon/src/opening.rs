@@ -24,6 +24,8 @@ use crate::{launch, names, recovery, spec_check};
 
 /// How long bring-up may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How much longer one may take whose route is tor; a little more than its gateway gives tor.
+const TOR_PATIENCE: Duration = Duration::from_secs(130);
 /// How long a keeper may take to answer before its anchor is asked whether it still runs.
 const DOUBT: Duration = Duration::from_millis(200);
 /// First host user id of slot 0. systemd's table of user ids has 1879048192 to 2147352575 unused.
@@ -40,10 +42,11 @@ pub const SLOTS: u32 = (2_147_352_576 - SUBORDINATE_BASE) / SUBORDINATE_COUNT;
 pub async fn open(daemon: &Arc<Daemon>, spec: Spec) -> Result<SessionRecord, Problem> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let spec = spec_check::checked(spec, &daemon.folders, home.as_deref())?;
+    let tor = spec_check::tor(&spec.network, std::env::var_os("PATH").as_deref())?;
     let (session, spec) = reserve(daemon, spec)?;
     let daemon = Arc::clone(daemon);
     // On its own: a client that leaves in the middle must not leave half a session.
-    let opened = tokio::spawn(async move { assemble(daemon, session, spec).await });
+    let opened = tokio::spawn(async move { assemble(daemon, session, spec, tor).await });
     opened.await.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "the opening was cut short")))
 }
 
@@ -87,7 +90,14 @@ fn reserve(daemon: &Daemon, mut spec: Spec) -> Result<(Stored, Spec), Problem> {
     Ok((session, spec))
 }
 
-async fn assemble(daemon: Arc<Daemon>, session: Stored, spec: Spec) -> Result<SessionRecord, Problem> {
+async fn assemble(
+    daemon: Arc<Daemon>,
+    session: Stored,
+    spec: Spec,
+    tor: Option<String>,
+) -> Result<SessionRecord, Problem> {
+    // tor has to find its way into the network first, for which its keeper gives it time.
+    let patience = if tor.is_some() { PATIENCE + TOR_PATIENCE } else { PATIENCE };
     let id = session.record.id;
     let subordinate_base = session.slot.map(|slot| SUBORDINATE_BASE + slot * SUBORDINATE_COUNT);
     let intent = storable(session.record, session.keep_record, session.slot);
@@ -99,9 +109,9 @@ async fn assemble(daemon: Arc<Daemon>, session: Stored, spec: Spec) -> Result<Se
             return Err(launch_problem(&e));
         }
     };
-    let request = Request::Open(Box::new(Open { spec, subordinate_base }));
-    let handed = timeout(PATIENCE, hand_over(&daemon, id, &request)).await;
-    let problem = match handed.unwrap_or_else(|_| Err(late())) {
+    let request = Request::Open(Box::new(Open { spec, subordinate_base, tor }));
+    let handed = timeout(patience, hand_over(&daemon, id, &request)).await;
+    let problem = match handed.unwrap_or_else(|_| Err(late(patience))) {
         Ok((link, record)) => match intent.await {
             Ok(()) => {
                 note(&daemon, id, record.clone());
@@ -196,8 +206,8 @@ fn launch_problem(error: &LaunchError) -> Problem {
     }
 }
 
-fn late() -> Problem {
-    Problem::new(ProblemKind::Timeout, format!("the session was not ready after {} s", PATIENCE.as_secs()))
+fn late(patience: Duration) -> Problem {
+    Problem::new(ProblemKind::Timeout, format!("the session was not ready after {} s", patience.as_secs()))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Problem> {

@@ -1,13 +1,16 @@
 //! Whether a specification may be carried out at all. Nothing is started before it has passed.
 
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path};
 
 use sessile_anchor::control::MAX_STRINGS;
 use sessile_model::network::{MAX_RULES, Network, Route};
 use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::{EnvVar, Limits};
-use sessile_model::{Problem, ProblemKind, Spec};
+use sessile_model::{Problem, ProblemKind, Property, Spec};
 
+use crate::launch::PROGRAMS;
 use crate::paths::Folders;
 
 /// Bytes of arguments and environment together, each with its final NUL.
@@ -52,6 +55,7 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
     }
     limits(&spec.limits)?;
     network(&spec.network)?;
+    tor_choices(&spec)?;
     for (what, value) in [("ttl", spec.ttl), ("idle_timeout", spec.idle_timeout), ("linger", spec.linger)] {
         if value.is_some_and(|v| v.0 == 0 || v > MAX_DURATION) {
             return Err(bad(format!("{what} must be longer than nothing and at most 100 years")));
@@ -135,10 +139,51 @@ fn network(network: &Network) -> Result<(), Problem> {
         let all: Vec<String> = flaws.iter().map(ToString::to_string).collect();
         return Err(bad(all.join("\n")).hint("`sessile policy schema` shows what policies may speak of"));
     }
+    Ok(())
+}
+
+/// What is chosen about tor, where that is the route at all.
+fn tor_choices(spec: &Spec) -> Result<(), Problem> {
+    let Network { route, tor_config, tor_entry, .. } = &spec.network;
+    match route {
+        Route::Tor => {
+            let lines = tor_config.as_deref().unwrap_or_default();
+            sessile_model::tor::check(lines).map_err(|e| bad(e.to_string()))?;
+            if !tor_entry.is_fresh() && !spec.accept_weaker.contains(&Property::Routing) {
+                return Err(bad("pinned entry guards are shared by sessions, which can be linked by them")
+                    .hint("add --accept-weaker routing, or leave --tor-entry out"));
+            }
+            Ok(())
+        }
+        Route::None | Route::Direct | Route::Socks5 { .. } => {
+            if tor_config.is_some() || !tor_entry.is_fresh() {
+                return Err(bad(format!("options of tor, and the route {route}")).hint("add --route tor"));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Where the host's tor is, for a session whose route it is.
+///
+/// # Errors
+/// `Unsupported` when there is none.
+pub fn tor(network: &Network, search: Option<&OsStr>) -> Result<Option<String>, Problem> {
     match network.route {
-        Route::Tor => Err(Problem::new(ProblemKind::Unsupported, "the route tor is not there yet")
-            .hint("socks5://127.0.0.1:9050 goes by a tor that runs already")),
-        Route::None | Route::Direct | Route::Socks5 { .. } => Ok(()),
+        Route::None | Route::Direct | Route::Socks5 { .. } => Ok(None),
+        Route::Tor => {
+            let folders = std::env::split_paths(search.unwrap_or(OsStr::new(PROGRAMS)));
+            let found = folders.filter(|f| f.is_absolute()).map(|f| f.join("tor")).find(|program| {
+                let known = std::fs::metadata(program);
+                known.is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+            });
+            let path = found.and_then(|path| path.into_os_string().into_string().ok());
+            let absent = || {
+                Problem::new(ProblemKind::Unsupported, "the route tor needs tor, which is not on this host")
+                    .hint("apt install tor")
+            };
+            path.ok_or_else(absent).map(Some)
+        }
     }
 }
 

@@ -162,6 +162,7 @@ impl Keeper {
             id: self.seat.id,
             spec: Default::default(),
             subordinate_base: None,
+            tor: None,
             created_at: machine.opened_at(),
             last_activity: machine.last_activity(),
             wipe_started_at: None,
@@ -188,10 +189,10 @@ impl Keeper {
     /// and what starts them. All are the anchor's children.
     fn kill_strays(&self) {
         let own = rustix::process::getpid();
-        let gateway = self.route.process().and_then(pid_of);
+        let services: Vec<u32> = self.route.processes().filter_map(pid_of).collect();
         let Some(anchor) = rustix::process::getppid().filter(|_| !self.anchor_is_dead) else { return };
         for pid in processes::children(anchor.as_raw_pid().unsigned_abs()) {
-            let known = self.apps.values().any(|app| app.pid == pid) || gateway == Some(pid);
+            let known = self.apps.values().any(|app| app.pid == pid) || services.contains(&pid);
             let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
             if pid != own && !known {
                 // One that has ended meanwhile keeps its number until the anchor has let it go.

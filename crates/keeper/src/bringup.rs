@@ -31,6 +31,15 @@ use crate::plan;
 /// How long a new sandbox may take to say that it is confined.
 const READY: Duration = Duration::from_secs(10);
 
+/// What became of a step of bring-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// It is carried out.
+    Done,
+    /// It goes on by itself; whoever hears of its end tells the machine.
+    Underway,
+}
+
 /// A failure with all its causes in one sentence.
 pub(crate) fn failed(what: &str, error: &(dyn Error + 'static)) -> Problem {
     let text = format!("{what}: {}", causes(error));
@@ -58,12 +67,12 @@ fn unsupported(what: impl Display, hint: impl Into<String>) -> Problem {
 
 impl Keeper {
     /// Carries out one step. A step that was carried out before is left as it is.
-    pub(crate) fn bring_up(&mut self, step: BringupStep) -> Result<(), Problem> {
+    pub(crate) fn bring_up(&mut self, step: BringupStep) -> Result<Begun, Problem> {
         if !self.proceed("bringup", &step.to_string()) {
             return Err(Problem::new(ProblemKind::Failed, "left out for a test"));
         }
         self.look_at_anchor();
-        match step {
+        let done = match step {
             BringupStep::Preflight => self.preflight(),
             BringupStep::JournalIntent => {
                 self.log_dirty = true;
@@ -74,14 +83,16 @@ impl Keeper {
             BringupStep::Keys => self.make_keys(),
             BringupStep::Storage => self.make_storage(),
             // Apps are born into a network namespace of their own with nothing but `lo`, as the
-            // probe of routing shows; the gateway is started when the first packet comes.
-            BringupStep::Route => Ok(()),
+            // probe of routing shows; the gateway is started when the first packet comes, or now,
+            // where the way out takes time to find.
+            BringupStep::Route => return self.raise_route(),
             BringupStep::Sandbox => {
                 self.hold_places()?;
                 self.proceed("places", "held");
                 self.launch_app(&AppName::main())
             }
-        }
+        };
+        done.map(|()| Begun::Done)
     }
 
     /// Releases what a step left half made. Everything a step makes is in place only when it is
@@ -93,8 +104,8 @@ impl Keeper {
             | BringupStep::Cgroup
             | BringupStep::Keys
             | BringupStep::Storage
-            | BringupStep::Route
             | BringupStep::Sandbox => {}
+            BringupStep::Route => self.cut_gateway(),
         }
     }
 
@@ -401,6 +412,9 @@ impl Keeper {
         let mut status = probe::verify(property, &inputs);
         if property == Property::Identity {
             status.evidence.extend(crate::route::sight(&facts.spec.network));
+        }
+        if property == Property::Routing {
+            status.weaker_because.extend(crate::route::weakness(&facts.spec.network));
         }
         status
     }

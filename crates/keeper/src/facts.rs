@@ -19,6 +19,9 @@ pub struct Facts {
     pub spec: Spec,
     /// First of its host user ids, for a root session.
     pub subordinate_base: Option<u32>,
+    /// Where the host's tor is, for the route of that name.
+    #[serde(default)]
+    pub tor: Option<String>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When input, output or a client was last seen.

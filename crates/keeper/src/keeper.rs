@@ -19,7 +19,7 @@ use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
 
 use crate::app::App;
-use crate::bringup::failed;
+use crate::bringup::{Begun, failed};
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
 use crate::client::{Client, ClientId};
 use crate::cookies::Kept;
@@ -179,6 +179,7 @@ impl Keeper {
             id: self.seat.id,
             spec: open.spec,
             subordinate_base: open.subordinate_base,
+            tor: open.tor,
             created_at: self.now,
             last_activity: self.now,
             wipe_started_at: None,
@@ -252,7 +253,8 @@ impl Keeper {
             }
             Effect::Do(step) => {
                 let event = match self.bring_up(step) {
-                    Ok(()) => Event::StepDone { step },
+                    Ok(Begun::Done) => Event::StepDone { step },
+                    Ok(Begun::Underway) => return,
                     Err(problem) => {
                         let cause = problem.detail.clone();
                         self.open_problem = Some(problem);

@@ -180,6 +180,11 @@ impl Keeper {
                 self.admit(&Ask::Exec)?;
                 self.publish_port(&publish).map(|published| Reply::Published(published).into())
             }
+            Request::NewIdentity => {
+                self.admit(&Ask::Exec)?;
+                self.renew_identity(id, channel)?;
+                Ok(Answer::Later)
+            }
             Request::Collect => {
                 self.ask(&Ask::Collect, Event::Collected)?;
                 Ok(Reply::Done.into())

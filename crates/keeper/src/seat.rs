@@ -28,6 +28,8 @@ pub struct Seat {
     pub state: PathBuf,
     /// The installation's signing key.
     pub installation_key: PathBuf,
+    /// Entry guards that sessions share.
+    pub entry_guards: PathBuf,
     /// The link to the anchor.
     pub link: Link,
     /// Where clients connect.
@@ -69,6 +71,7 @@ impl Seat {
             runtime: PathBuf::from(runtime).join("sessions").join(id.to_string()),
             state: PathBuf::from(state).join("sessions").join(id.to_string()),
             installation_key: PathBuf::from(state).join("installation.key"),
+            entry_guards: PathBuf::from(state).join("entry-guards"),
             link: Link::from_fd(descriptor(LINK)?),
             listener: descriptor(LISTENER)?,
             image: descriptor(IMAGE)?,

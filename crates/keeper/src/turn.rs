@@ -35,6 +35,7 @@ enum Source {
     /// An app sent something, and no gateway runs.
     Knock,
     Gateway,
+    Tor,
     Client(ClientId),
 }
 
@@ -73,7 +74,8 @@ impl Keeper {
         self.settle();
         let mut more = self.absorb_output();
         self.check_waits();
-        self.give_up_on_flows();
+        self.give_up_on_answers();
+        self.keep_guards();
         self.write_pending_input();
         for client in self.clients.values_mut() {
             output::serve(client, &self.tasks, self.now);
@@ -136,6 +138,7 @@ impl Keeper {
                 Source::Input => {}
                 Source::Knock => self.start_gateway(),
                 Source::Gateway => self.hear_gateway(),
+                Source::Tor => self.look_at_tor(),
                 Source::Client(id) => self.hear_client(id, flags),
             }
         }
@@ -171,6 +174,9 @@ impl Keeper {
         }
         if let Some(link) = self.route.link() {
             watch(Source::Gateway, link, PollFlags::IN);
+        }
+        if let Some(tor) = self.route.tor() {
+            watch(Source::Tor, tor, PollFlags::IN);
         }
         for (&id, client) in &self.clients {
             let held_up = client

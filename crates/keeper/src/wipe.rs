@@ -81,9 +81,9 @@ impl Keeper {
             WipeStep::OverwriteRings => self.overwrite_rings(),
             WipeStep::DestroyKeys => self.destroy_keys(),
             WipeStep::RetireRoute => {
-                let residue = self.gateway_residue();
-                self.add_residue(residue.into_iter().collect());
-                WipeEvidence::NothingToDo
+                let residue = [self.gateway_residue(), self.tor_residue(), self.guards_residue()];
+                self.add_residue(residue.into_iter().flatten().collect());
+                self.retire_route()
             }
             WipeStep::FinaliseAudit => self.finalise_log(),
             WipeStep::RemoveTraces => self.remove_traces(),

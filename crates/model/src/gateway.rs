@@ -28,7 +28,9 @@ pub const FLOWS_PER_PACKET: usize = 64;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum Order {
-    /// Begin with this plan. The first order, and again from a keeper that took over.
+    /// Begin with this plan. The first order, and again from a keeper that took over. For the route
+    /// tor the first one brings a descriptor along: the folder in which `tor/control` and
+    /// `tor/socks` are, or will be, the sockets of the session's tor.
     Begin {
         /// [`VERSION`].
         version: u32,
@@ -55,6 +57,11 @@ pub enum Order {
     },
     /// Send the flows.
     Flows {
+        /// Comes back with the answer.
+        sequence: u32,
+    },
+    /// Take on a new identity on the route, and end what goes on under the old one.
+    Renew {
         /// Comes back with the answer.
         sequence: u32,
     },
@@ -135,6 +142,13 @@ pub enum Report {
         flows: Vec<Flow>,
         /// Whether these are the last.
         last: bool,
+    },
+    /// The route has a new identity, answering [`Order::Renew`].
+    Renewed {
+        /// As in the order.
+        sequence: u32,
+        /// What went wrong, if something did.
+        problem: Option<String>,
     },
     /// A connection into an app is wanted: answer with [`Order::Dialled`].
     Dial {

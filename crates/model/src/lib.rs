@@ -33,6 +33,7 @@ pub mod receipt;
 pub mod record;
 pub mod spec;
 pub mod state;
+pub mod tor;
 pub mod wire;
 
 pub use ids::{AppName, ProfileName, SessionId, SessionName};

@@ -9,6 +9,7 @@ use thiserror::Error;
 use zeroize::Zeroize;
 
 use crate::quantity::ByteSize;
+use crate::tor::TorEntry;
 
 /// The name that stands for the host's own loopback, where a rule allows it.
 pub const HOST_NAME: &str = "host.sessile";
@@ -273,6 +274,13 @@ pub struct Network {
     pub policies: Vec<PolicyText>,
     /// Caps on the session's traffic.
     pub limits: NetworkLimits,
+    /// For the route `tor`: further lines of its configuration (bridges, for example); see
+    /// [`crate::tor`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tor_config: Option<String>,
+    /// For the route `tor`: whose entry guards it goes by.
+    #[serde(skip_serializing_if = "TorEntry::is_fresh")]
+    pub tor_entry: TorEntry,
 }
 
 /// A file of policies.

@@ -288,6 +288,8 @@ pub enum Request {
     KeepCookies(api::Cookies),
     /// Publishes an app's port on the host's loopback.
     Publish(api::Publish),
+    /// Takes on a new identity on the route.
+    NewIdentity,
     /// Marks the result of a lingering session as collected, which ends it.
     Collect,
 }
@@ -299,6 +301,9 @@ pub struct Open {
     pub spec: Spec,
     /// First of 65536 host user ids for a root session; `None` for a rootless one.
     pub subordinate_base: Option<u32>,
+    /// For the route tor: where its program is on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tor: Option<String>,
 }
 
 /// How a channel attaches.
@@ -432,7 +437,7 @@ mod tests {
         };
         let deepest = spec(Spec::MAX_METADATA_DEPTH);
         assert!(!deepest.is_too_deep() && spec(Spec::MAX_METADATA_DEPTH + 1).is_too_deep());
-        let open = |spec| Request::Open(Box::new(Open { spec, subordinate_base: None }));
+        let open = |spec| Request::Open(Box::new(Open { spec, subordinate_base: None, tor: None }));
         let json = serde_json::to_vec(&open(deepest.clone())).unwrap();
         assert_eq!(serde_json::from_slice::<Request>(&json).unwrap(), open(deepest));
         // A specification can be read that could not be handed on.

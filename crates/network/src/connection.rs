@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
@@ -22,7 +23,9 @@ use crate::names::{Names, is_fake};
 use crate::policy::Decision;
 use crate::proxy::{self, Manner, Wanted};
 use crate::relay;
+use crate::route::ConnectError;
 use crate::sight::{self, Sight};
+use crate::stream::Stream;
 
 /// How long somebody has to answer a question.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
@@ -85,7 +88,7 @@ async fn serve_wanted(
         Err(reached) => {
             let by = reached.to_string();
             shared.tell_refused(app, &host, port, &by);
-            return refuse(stream, manner, first, &host, &by).await;
+            return refuse(Stream::Tcp(stream), manner, first, &host, &by).await;
         }
     };
     let ended = Ended { shared, flow, problem: RefCell::new(Some("the app's sandbox is gone".to_owned())) };
@@ -112,8 +115,9 @@ async fn go_through(
     app: &AppName,
     flow: u64,
     wanted: Wanted,
-    mut stream: TcpStream,
+    stream: TcpStream,
 ) -> Result<(), String> {
+    let stream = Stream::Tcp(stream);
     let Wanted { host, port, manner, first } = wanted;
     let host = host.as_str();
     let decided = decide(shared, app, host, port).await;
@@ -129,7 +133,15 @@ async fn go_through(
             return Ok(());
         }
     };
-    let world = match shared.route.connect(host, port, by_name).await {
+    // From before the connection is made, which belongs to the identity of then.
+    let renewed = shared.route.renewed();
+    tokio::pin!(renewed);
+    let connected = tokio::select! {
+        biased;
+        () = &mut renewed => Err(ConnectError::Renewed),
+        connected = shared.route.connect(app, host, port, by_name) => connected,
+    };
+    let world = match connected {
         Ok(world) => world,
         Err(error) => {
             match manner.failed(host) {
@@ -139,9 +151,27 @@ async fn go_through(
             return Err(error.to_string());
         }
     };
-    stream.write_all(manner.reached()).await.map_err(|e| e.to_string())?;
+    let passing = async {
+        write_all(&stream, manner.reached()).await.map_err(|e| e.to_string())?;
+        pass_through(shared, (app, flow, host, port), first, stream, world).await
+    };
+    tokio::select! {
+        biased;
+        () = &mut renewed => Err(ConnectError::Renewed.to_string()),
+        passed = passing => passed,
+    }
+}
+
+/// Passes on what goes over a connection that was made, as far as it is meant for that host.
+async fn pass_through(
+    shared: &Shared,
+    (app, flow, host, port): (&AppName, u64, &str, u16),
+    first: Vec<u8>,
+    stream: Stream,
+    world: Stream,
+) -> Result<(), String> {
     // Neither end waits for more to send.
-    let _ = (stream.set_nodelay(true), world.set_nodelay(true));
+    let _ = (stream.set_nodelay(), world.set_nodelay());
     match introduce(shared, (app, flow, host, port), first, &stream, &world).await {
         Ok(Introduced::Relay) => {
             relay::both_ways(shared, flow, &stream, &world).await.map_err(|e| e.to_string())
@@ -231,8 +261,8 @@ async fn introduce(
     shared: &Shared,
     (of, flow, host, port): (&AppName, u64, &str, u16),
     mut first: Vec<u8>,
-    app: &TcpStream,
-    world: &TcpStream,
+    app: &Stream,
+    world: &Stream,
 ) -> io::Result<Introduced> {
     let patience = tokio::time::sleep(FIRST_WORDS);
     tokio::pin!(patience);
@@ -283,7 +313,7 @@ async fn introduce(
 }
 
 /// Passes on what the world says now. False at its end.
-async fn pass_on(shared: &Shared, flow: u64, world: &TcpStream, app: &TcpStream) -> io::Result<bool> {
+async fn pass_on(shared: &Shared, flow: u64, world: &Stream, app: &Stream) -> io::Result<bool> {
     let most = shared.flows.borrow().chunk().unwrap_or(MOST_AT_ONCE).min(MOST_AT_ONCE);
     let mut bytes = vec![0u8; most];
     match world.try_read(&mut bytes) {
@@ -306,7 +336,7 @@ async fn pass_on(shared: &Shared, flow: u64, world: &TcpStream, app: &TcpStream)
     }
 }
 
-async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_all(to: &Stream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         to.writable().await?;
         match to.try_write(bytes) {
@@ -320,7 +350,7 @@ async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Refuses a connection in the language that the app speaks, where that is clear from how it asked
 /// or from its first bytes, of which some may have been read.
-async fn refuse(mut stream: TcpStream, manner: Manner, mut first: Vec<u8>, host: &str, by: &str) {
+async fn refuse(mut stream: Stream, manner: Manner, mut first: Vec<u8>, host: &str, by: &str) {
     if let Some(words) = manner.refused(host, by) {
         return farewell(stream, &words).await;
     }
@@ -342,7 +372,7 @@ async fn refuse(mut stream: TcpStream, manner: Manner, mut first: Vec<u8>, host:
 }
 
 /// Ends a connection at once.
-fn reset(stream: TcpStream) {
+fn reset(stream: impl AsFd) {
     let _ = sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
 }
 
@@ -353,7 +383,7 @@ pub async fn serve_published(shared: &Shared, app: &AppName, port: u16, stream: 
     let connected = inside.set_nonblocking(true).and_then(|()| TcpStream::from_std(inside));
     let Ok(inside) = connected else { return reset(stream) };
     // No flow of the app's: somebody outside came in.
-    let _ = relay::both_ways(shared, 0, &inside, &stream).await;
+    let _ = relay::both_ways(shared, 0, &Stream::Tcp(inside), &Stream::Tcp(stream)).await;
 }
 
 async fn answer_dns(mut stream: TcpStream, names: &RefCell<Names>) {

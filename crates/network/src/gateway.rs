@@ -97,8 +97,8 @@ impl Drop for Served {
 /// # Errors
 /// When the link fails or the route cannot be begun.
 pub async fn serve(link: Link) -> io::Result<()> {
-    let Some(network) = begin(&link).await? else { return Ok(()) };
-    let route = match Route::new(&network.route, network.credentials.as_ref()) {
+    let Some((network, folder)) = begin(&link).await? else { return Ok(()) };
+    let route = match Route::new(&network.route, network.credentials.as_ref(), folder) {
         Ok(route) => route,
         Err(cause) => {
             link.tell(&Report::Failed { cause: cause.clone() }).await;
@@ -125,7 +125,8 @@ pub async fn serve(link: Link) -> io::Result<()> {
         dials: RefCell::default(),
         last_dial: Cell::new(0),
     });
-    shared.tell(Report::Ready);
+    let tending = shared.route.tend(|| shared.tell(Report::Ready));
+    tokio::pin!(tending);
     let mut apps: HashMap<AppName, Served> = HashMap::new();
     let mut ports: HashMap<(AppName, u16), Served> = HashMap::new();
     loop {
@@ -133,6 +134,11 @@ pub async fn serve(link: Link) -> io::Result<()> {
             Some(report) = outgoing.recv() => {
                 link.tell(&report).await;
                 continue;
+            }
+            cause = &mut tending => {
+                // With this process every connection ends.
+                link.tell(&Report::Failed { cause }).await;
+                return Ok(());
             }
             order = link.next() => match order? {
                 Some(order) => order,
@@ -148,6 +154,13 @@ pub async fn serve(link: Link) -> io::Result<()> {
             }
             Order::Answer { question, verdict, always } => answer(&shared, question, verdict, always),
             Order::Flows { sequence } => tell_flows(&shared, sequence),
+            Order::Renew { sequence } => {
+                let shared = Rc::clone(&shared);
+                spawn_local(async move {
+                    let problem = shared.route.renew().await.err().map(|error| error.to_string());
+                    shared.tell(Report::Renewed { sequence, problem });
+                });
+            }
             Order::Publish { app, port } => {
                 if let Some(served) =
                     fds.into_iter().next().and_then(|fd| publish(&shared, &app, port, fd).ok())
@@ -168,12 +181,14 @@ pub async fn serve(link: Link) -> io::Result<()> {
     }
 }
 
-/// Waits for the plan.
-async fn begin(link: &Link) -> io::Result<Option<Network>> {
+/// Waits for the plan, and what comes along for the route.
+async fn begin(link: &Link) -> io::Result<Option<(Network, Option<OwnedFd>)>> {
     loop {
         match link.next().await? {
             None | Some((Order::Quit, _)) => return Ok(None),
-            Some((Order::Begin { version: VERSION, network }, _)) => return Ok(Some(*network)),
+            Some((Order::Begin { version: VERSION, network }, fds)) => {
+                return Ok(Some((*network, fds.into_iter().next())));
+            }
             Some((Order::Begin { version, .. }, _)) => {
                 let cause = format!("the keeper speaks version {version} of the gateway's protocol");
                 link.tell(&Report::Failed { cause: cause.clone() }).await;
@@ -186,7 +201,9 @@ async fn begin(link: &Link) -> io::Result<Option<Network>> {
 
 /// Tells a keeper that took over what its predecessor knew.
 fn tell_again(shared: &Shared) {
-    shared.tell(Report::Ready);
+    if shared.route.is_ready() {
+        shared.tell(Report::Ready);
+    }
     for (question, (app, host, port)) in shared.questions.borrow().open() {
         let (app, host, port) = (app.clone(), host.clone(), *port);
         shared.tell(Report::Asked { question, app, host, port });

@@ -4,7 +4,7 @@
 //!  app ──► lo of its own namespace ──► listener ──► connection: name, policy, question
 //!                                                       │ first bytes agree with the name
 //!                                                       ▼
-//!                                         route: direct, socks5 ──► the world
+//!                                         route: direct, socks5, tor ─► the world
 //! ```
 //!
 //! One process per session, started by its keeper when the first packet comes. One thread. The
@@ -30,6 +30,7 @@ mod relay;
 pub mod route;
 pub mod secret;
 pub mod sight;
+pub mod stream;
 
 use std::io;
 

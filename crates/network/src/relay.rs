@@ -9,10 +9,10 @@ use std::time::Instant;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use crate::flows::Way;
 use crate::gateway::Shared;
+use crate::stream::Stream;
 
 /// Bytes of a pipe when it is made, as the system has it.
 const SMALL: usize = 64 << 10;
@@ -56,14 +56,14 @@ impl Pipes {
 ///
 /// # Errors
 /// When a socket fails, a cap is reached, or the system is out of pipes.
-pub async fn both_ways(shared: &Shared, flow: u64, app: &TcpStream, world: &TcpStream) -> io::Result<()> {
+pub async fn both_ways(shared: &Shared, flow: u64, app: &Stream, world: &Stream) -> io::Result<()> {
     let out = one_way(shared, flow, Way::Out, app, world);
     let back = one_way(shared, flow, Way::In, world, app);
     // The first failure ends both: what the other way still carries has lost its meaning.
     tokio::try_join!(out, back).map(drop)
 }
 
-async fn one_way(shared: &Shared, flow: u64, way: Way, from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+async fn one_way(shared: &Shared, flow: u64, way: Way, from: &Stream, to: &Stream) -> io::Result<()> {
     let mut moved = 0u64;
     loop {
         from.readable().await?;
@@ -115,11 +115,11 @@ fn take(from: impl std::os::fd::AsFd, to: impl std::os::fd::AsFd, most: usize) -
 }
 
 /// Passes an end on: no more bytes go this way.
-fn shut(to: &TcpStream) -> io::Result<()> {
-    match rustix::net::shutdown(to, rustix::net::Shutdown::Write) {
+fn shut(to: &Stream) -> io::Result<()> {
+    match to.shutdown(std::net::Shutdown::Write) {
         // The other side has left before.
-        Ok(()) | Err(Errno::NOTCONN) => Ok(()),
-        Err(errno) => Err(errno.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        outcome => outcome,
     }
 }
 

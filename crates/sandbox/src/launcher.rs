@@ -114,7 +114,7 @@ fn become_init(order: Order<'_>) -> Result<Never, Fault> {
     }
     // The report socket closes at the execution: its end is what tells the caller.
     let image = sys::arrange(plan.image, &[order.control, order.filter]).at(Step::Descriptors)?;
-    Err(sys::execute(image.as_fd(), c"init")).at(Step::Exec)
+    Err(sys::execute(image.as_fd(), c"init", &[])).at(Step::Exec)
 }
 
 /// Sends what only a process inside can open.

@@ -44,10 +44,11 @@ pub(crate) fn arrange(image: BorrowedFd<'_>, given: &[BorrowedFd<'_>]) -> Result
     if rc == 0 { Ok(image) } else { Err(last_errno()) }
 }
 
-/// Becomes the program of an image, with its name as the only argument and no environment. Returns
+/// Becomes the program of an image, with its name and these arguments and no environment. Returns
 /// on failure only.
-pub(crate) fn execute(image: BorrowedFd<'_>, name: &CStr) -> Errno {
-    let arguments = [name.as_ptr(), std::ptr::null()];
+pub(crate) fn execute(image: BorrowedFd<'_>, name: &CStr, given: &[&CStr]) -> Errno {
+    let given = given.iter().map(|argument| argument.as_ptr());
+    let arguments: Vec<_> = std::iter::once(name.as_ptr()).chain(given).chain([std::ptr::null()]).collect();
     let environment: [*const libc::c_char; 1] = [std::ptr::null()];
     // SAFETY: both arrays end in null and outlive the call, which returns on failure only.
     unsafe {

@@ -47,6 +47,10 @@ impl Call<'_> {
                 self.journal(Fact::Answered { question, verdict, always, timed_out, why });
                 Stage::Ending { outcome, teardown }
             }
+            Event::IdentityRenewed => {
+                self.journal(Fact::IdentityRenewed);
+                Stage::Ending { outcome, teardown }
+            }
             Event::KeeperRestarted => {
                 self.journal(Fact::KeeperRestarted);
                 teardown.ask(&mut self.plan);
@@ -107,6 +111,10 @@ impl Call<'_> {
             }
             Event::Answered { question, verdict, always, timed_out, why } => {
                 self.journal(Fact::Answered { question, verdict, always, timed_out, why });
+                Stage::Failed { component, cause, teardown }
+            }
+            Event::IdentityRenewed => {
+                self.journal(Fact::IdentityRenewed);
                 Stage::Failed { component, cause, teardown }
             }
             Event::KeeperRestarted => {

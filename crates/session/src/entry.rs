@@ -97,6 +97,8 @@ pub enum Fact {
         /// Why, in the words of whoever answered.
         why: Option<String>,
     },
+    /// The route took on a new identity.
+    IdentityRenewed,
     /// A new keeper took over.
     KeeperRestarted,
     /// The teardown began with this outcome, or its outcome became this.

@@ -112,6 +112,8 @@ pub enum Event {
         /// Why, in the words of whoever answered.
         why: Option<String>,
     },
+    /// The route took on a new identity, and what went on under the old one ended.
+    IdentityRenewed,
     /// The anchor died, and the apps with it.
     AnchorDied,
     /// A component failed beyond recovery.

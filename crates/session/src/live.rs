@@ -68,6 +68,7 @@ impl Call<'_> {
             | Event::Collected
             | Event::Granted { .. }
             | Event::Answered { .. }
+            | Event::IdentityRenewed
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
             | Event::StepDone { .. }
@@ -133,6 +134,7 @@ impl Call<'_> {
             | Event::Collected
             | Event::Granted { .. }
             | Event::Answered { .. }
+            | Event::IdentityRenewed
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
             | Event::StepDone { .. }
@@ -194,6 +196,10 @@ impl Call<'_> {
             }
             Event::Answered { question, verdict, always, timed_out, why } => {
                 self.journal(Fact::Answered { question, verdict, always, timed_out, why });
+                Either::Stays(run)
+            }
+            Event::IdentityRenewed => {
+                self.journal(Fact::IdentityRenewed);
                 Either::Stays(run)
             }
             Event::AnchorDied => Either::Leaves(self.fail(Component::Anchor, ANCHOR_DIED.to_owned(), None)),

@@ -91,6 +91,7 @@ fn read<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Told, Unreco
             | Fact::Detached { .. }
             | Fact::Granted { .. }
             | Fact::Answered { .. }
+            | Fact::IdentityRenewed
             | Fact::KeeperRestarted
             | Fact::TearingDown { .. }
             | Fact::Wiped { .. }
@@ -118,6 +119,7 @@ fn read<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Told, Unreco
             | Fact::Detached { .. }
             | Fact::Granted { .. }
             | Fact::Answered { .. }
+            | Fact::IdentityRenewed
             | Fact::KeeperRestarted
             | Fact::Closed { .. } => {}
         }

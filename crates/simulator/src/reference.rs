@@ -391,7 +391,7 @@ impl Reference {
                     self.finish(EndedBy::MainExited, DEFAULT_GRACE);
                 }
             }
-            Event::Granted { .. } | Event::Answered { .. } => {}
+            Event::Granted { .. } | Event::Answered { .. } | Event::IdentityRenewed => {}
             Event::AnchorDied => self.fail(Component::Anchor, "the process that holds the session died"),
             Event::ComponentFailed { component, cause } => {
                 if !self.torn() || self.apps_may_run() {

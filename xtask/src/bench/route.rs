@@ -1,5 +1,5 @@
 //! `cargo xtask bench route`: what the way through a gateway costs, beside a pair of veth devices
-//! between two network namespaces, and slirp4netns.
+//! between two network namespaces, and slirp4netns; and how long a session by tor takes to open.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -8,9 +8,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use sessile_tor_network::TorNetwork;
 
 use super::house::House;
-use super::measure::Table;
+use super::measure::{Contender, Table, medians, millis};
 use super::{processes, session, traffic};
 use crate::{command, setup};
 
@@ -112,6 +113,7 @@ pub fn run(rounds: usize) -> Result<()> {
     let mut table = Table::default();
     report(&places, &mut table);
     hold(&house, &places[1], &mut table)?;
+    open_by_tor(&house, rounds, &mut table)?;
     print!("{}", table.render());
     Ok(())
 }
@@ -165,6 +167,37 @@ fn hold(house: &House, place: &Place<'_>, table: &mut Table) -> Result<()> {
     {
         let each = (after as f64 - before as f64) / f64::from(HELD) / 1024.0;
         table.add(format!("{HELD} idle connections, each: {what}"), format!("{each:.1} KiB"), "");
+    }
+    Ok(())
+}
+
+/// Opens sessions by tor on a Tor network of this machine's own, beside sessions by the route direct.
+fn open_by_tor(house: &House, rounds: usize, table: &mut Table) -> Result<()> {
+    let what = "a session opens, with a circuit: route tor, private network";
+    let floor = "≤ 2000 ms";
+    if !sessile_tor_network::is_possible() {
+        table.add(what, "not available", floor);
+        return Ok(());
+    }
+    eprintln!("bench: a Tor network comes up");
+    let network = TorNetwork::start()?;
+    let lines = house.peers().join("tor");
+    fs::write(&lines, network.lines())?;
+    let lines = lines.to_str().context("a path that is no text")?;
+    let by_tor = ["--route", "tor", "--tor-config", lines];
+    let open = |options: &[&str]| {
+        let run = ["run", "--detach", "--name", "opened", "--no-project"];
+        let took = house.time(&[&run, options, &["--", "sleep", "infinity"]].concat())?;
+        house.read(&["end", "opened", "--grace", "0s"])?;
+        Ok(took)
+    };
+    let mut contenders = [
+        Contender { name: "route direct", once: Box::new(|| open(&["--route", "direct"])) },
+        Contender { name: "route tor", once: Box::new(|| open(&by_tor)) },
+    ];
+    let times = medians(&mut contenders, rounds)?;
+    for (what, floor, time) in [("a session opens: route direct", "", times[0]), (what, floor, times[1])] {
+        table.add(what, millis(time), floor);
     }
     Ok(())
 }

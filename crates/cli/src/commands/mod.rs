@@ -24,6 +24,7 @@ mod port;
 mod questions;
 mod receipt;
 mod resume;
+mod route;
 mod run;
 mod screen;
 mod show;
@@ -85,6 +86,7 @@ enum Command {
     Answer(answer::Args),
     Port(port::Args),
     Cookies(cookies::Args),
+    Route(route::Args),
     Pause(pause::Args),
     Resume(resume::Args),
     End(end::Args),
@@ -125,6 +127,7 @@ impl Program {
             Command::Answer(args) => args.run(json),
             Command::Port(args) => args.run(json),
             Command::Cookies(args) => args.run(json),
+            Command::Route(args) => args.run(json),
             Command::Pause(args) => args.run(json),
             Command::Resume(args) => args.run(json),
             Command::End(args) => args.run(json),

@@ -34,5 +34,6 @@ mod sealed;
 mod sockets;
 mod stopped;
 mod survival;
+mod tor;
 mod upgrade;
 mod wipe;

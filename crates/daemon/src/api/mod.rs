@@ -87,6 +87,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/net", get(network::traffic))
         .route("/ports", post(network::publish))
         .route("/cookies", get(network::cookies).post(network::keep_cookies))
+        .route("/identity", post(network::new_identity))
         .route("/attach", get(attach::attach));
     Router::new()
         .route("/v1/daemon", get(status::daemon))
@@ -173,6 +174,7 @@ async fn no_such_method() -> Refused {
         network::publish,
         network::cookies,
         network::keep_cookies,
+        network::new_identity,
         attach::attach,
     ),
     components(schemas(Problem, sessile_model::receipt::Receipt))
@@ -206,7 +208,7 @@ mod tests {
         let description: serde_json::Value = serde_json::from_str(&openapi()).unwrap();
         let operations: usize =
             description["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
-        assert_eq!(operations, 28);
+        assert_eq!(operations, 29);
         assert!(description["components"]["schemas"]["SessionRecord"].is_object());
     }
 

@@ -99,3 +99,12 @@ pub async fn keep_cookies(
     passed_on(&daemon, &word, Request::KeepCookies(cookies)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
+
+/// Takes on a new identity on the session's route: what goes on under the old one ends.
+#[utoipa::path(post, path = "/v1/sessions/{s}/identity", tag = "network", operation_id = "new_identity",
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 204, description = "It has one"), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn new_identity(State(daemon): Shared, Word(word): Word) -> Result<StatusCode, Refused> {
+    passed_on(&daemon, &word, Request::NewIdentity).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

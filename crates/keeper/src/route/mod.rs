@@ -5,16 +5,19 @@
 //! on while the keeper is replaced. A gateway that dies is started again when the next packet
 //! comes; its connections are gone.
 
+mod guards;
 mod link;
+mod ports;
+mod tor;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
-use sessile_model::api::{Answer, Flow, Publish, Published, Question, Traffic, Verdict};
+use sessile_model::api::{Answer, Flow, Question, Traffic, Verdict};
 use sessile_model::gateway::{Order, Report, VERSION};
 use sessile_model::ids::AppName;
 use sessile_model::network::{HostPattern, Network, Route, Target};
@@ -22,11 +25,12 @@ use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::receipt::{Residue, WipeEvidence};
 use sessile_model::record::Grant;
 use sessile_model::state::Component;
+use sessile_model::tor::TorEntry;
 use sessile_model::wire::{Event as Told, Reply};
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::capture::{self, Capture, Listeners};
 use sessile_sandbox::service::{self, ServicePlan};
-use sessile_session::Event;
+use sessile_session::{BringupStep, Event};
 
 use crate::bringup::failed;
 use crate::client::ClientId;
@@ -40,6 +44,8 @@ const WINDOW: Millis = Millis(60_000);
 const FAREWELL: Duration = Duration::from_millis(500);
 /// How long a gateway may take to send its flows.
 const FLOWS_TIME: Millis = Millis(3_000);
+/// How long one may take to tell of a new identity; more than it gives tor.
+const RENEWAL_TIME: Millis = Millis(20_000);
 /// Most characters of a reason that are journaled.
 const MAX_WHY: usize = 500;
 /// How far the gateway's user id is from the first of the session's.
@@ -48,6 +54,7 @@ const USER_OFFSET: u32 = 1001;
 const IMAGE: &str = "gateway/image";
 const LINK: &str = "gateway/link";
 const PROCESS: &str = "gateway/process";
+const TOR: &str = "tor/process";
 /// Names of an app's listeners behind `app/NAME/`.
 pub const LISTENERS: [&str; 4] = ["tcp4", "tcp6", "dns4", "dns6"];
 
@@ -56,14 +63,22 @@ pub const LISTENERS: [&str; 4] = ["tcp4", "tcp6", "dns4", "dns6"];
 pub struct RouteState {
     image: Option<OwnedFd>,
     gateway: Option<Gateway>,
+    /// The session's tor, where that is the route: it lives as long as the gateway.
+    tor: Option<OwnedFd>,
+    /// The step of bring-up waits for the gateway to say that it is ready.
+    raising: bool,
     /// When gateways were started.
     starts: Vec<Timestamp>,
     questions: BTreeMap<u32, Asked>,
     /// Who waits for the flows, and those that came.
     viewers: BTreeMap<u32, Viewer>,
+    /// Who waits for a new identity.
+    renewals: BTreeMap<u32, Renewal>,
     last_sequence: u32,
     /// Listeners on the host's loopback, by app and port.
     ports: BTreeMap<(AppName, u16), TcpListener>,
+    /// When the session's tor last wrote its state, as far as its guards are kept (pinned).
+    guards_at: Option<(i64, u64)>,
     /// One was killed rather than asked to end.
     killed: bool,
 }
@@ -90,6 +105,13 @@ struct Viewer {
     flows: Vec<Flow>,
 }
 
+#[derive(Debug)]
+struct Renewal {
+    client: ClientId,
+    channel: u16,
+    at: Timestamp,
+}
+
 impl RouteState {
     /// What a predecessor left with the anchor.
     pub(crate) fn adopt(store: &mut BTreeMap<String, OwnedFd>) -> Self {
@@ -97,12 +119,17 @@ impl RouteState {
             (Some(link), Some(process)) => Some(Gateway { link, process }),
             (None, _) | (_, None) => None,
         };
-        Self { image: store.remove(IMAGE), gateway, ..Self::default() }
+        Self { image: store.remove(IMAGE), gateway, tor: store.remove(TOR), ..Self::default() }
     }
 
-    /// The gateway's process.
-    pub(crate) fn process(&self) -> Option<BorrowedFd<'_>> {
-        self.gateway.as_ref().map(|gateway| gateway.process.as_fd())
+    /// The gateway's process, and tor's.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.gateway.iter().map(|gateway| gateway.process.as_fd()).chain(self.tor())
+    }
+
+    /// The tor to watch.
+    pub(crate) fn tor(&self) -> Option<BorrowedFd<'_>> {
+        self.tor.as_ref().map(AsFd::as_fd)
     }
 
     /// The link to watch.
@@ -119,12 +146,26 @@ pub fn grants(network: &Network) -> impl Iterator<Item = Grant> {
     hosts.chain(policies).filter(move |_| routed)
 }
 
+/// Why the route is weaker than defined, where it is.
+pub fn weakness(network: &Network) -> Option<String> {
+    match network.tor_entry {
+        TorEntry::Fresh => None,
+        TorEntry::Pinned => Some("tor's entry guards are shared with other sessions (pinned)".to_owned()),
+    }
+}
+
 /// What a route shows of this host, for the record.
 pub fn sight(network: &Network) -> Option<String> {
     match &network.route {
         Route::None => None,
         Route::Direct => Some("route direct: whoever is reached sees this host's address".to_owned()),
-        Route::Tor => Some("route tor: whoever is reached sees an exit of the network".to_owned()),
+        Route::Tor => Some(format!(
+            "route tor: whoever is reached sees an exit of the network; entry guards: {}",
+            match network.tor_entry {
+                TorEntry::Fresh => "this session's alone",
+                TorEntry::Pinned => "shared with other sessions (pinned)",
+            }
+        )),
         Route::Socks5 { .. } => Some("route socks5: whoever is reached sees the proxy's address".to_owned()),
     }
 }
@@ -188,17 +229,23 @@ impl Keeper {
         let user = self.facts()?.subordinate_base.map(|base| base + USER_OFFSET);
         let plan = ServicePlan {
             name: c"sessile-gateway",
+            arguments: &[],
             image: image.as_fd(),
-            socket: theirs.as_fd(),
+            socket: Some(theirs.as_fd()),
+            folder: None,
             anchor: self.seat.anchor.as_fd(),
             user,
         };
-        let (_, process) = service::start(&plan).map_err(|e| failed("the gateway", &e))?;
+        let (pid, process) = service::start(&plan).map_err(|e| failed("the gateway", &e))?;
         let kept = self.keep_all(&[(LINK, ours.as_fd()), (PROCESS, process.as_fd())]);
         self.route.gateway = Some(Gateway { link: ours, process });
         kept?;
-        let network = Box::new(self.facts()?.spec.network.clone());
-        self.order(&Order::Begin { version: VERSION, network }, &[])?;
+        let folder = match self.facts()?.spec.network.route {
+            Route::Tor => Some(self.start_tor(pid, user)?),
+            Route::None | Route::Direct | Route::Socks5 { .. } => None,
+        };
+        let fds: Vec<BorrowedFd<'_>> = folder.iter().map(AsFd::as_fd).collect();
+        self.order(&Order::Begin { version: VERSION, network: self.plan()? }, &fds)?;
         let apps: Vec<AppName> = self.apps.keys().cloned().collect();
         for app in apps {
             self.order_app(&app)?;
@@ -208,6 +255,12 @@ impl Keeper {
             self.order_publish(&app, port)?;
         }
         Ok(())
+    }
+
+    /// What the gateway works by.
+    fn plan(&self) -> Result<Box<Network>, Problem> {
+        // Bridges and the like are tor's alone.
+        Ok(Box::new(Network { tor_config: None, ..self.facts()?.spec.network.clone() }))
     }
 
     fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Problem> {
@@ -231,7 +284,7 @@ impl Keeper {
 
     /// Greets a gateway that outlived the keeper before this one.
     pub(crate) fn greet_gateway(&mut self) {
-        let Some(network) = self.facts.as_ref().map(|f| Box::new(f.spec.network.clone())) else { return };
+        let Ok(network) = self.plan() else { return };
         if self.order(&Order::Begin { version: VERSION, network }, &[]).is_err() {
             self.gateway_died();
         }
@@ -251,11 +304,14 @@ impl Keeper {
 
     fn take_report(&mut self, report: Report) {
         match report {
-            Report::Ready | Report::Unknown => {}
-            Report::Failed { cause } => {
-                self.cut_gateway();
-                self.advance(Event::ComponentFailed { component: Component::Route, cause });
+            Report::Unknown => {}
+            Report::Ready => {
+                if std::mem::take(&mut self.route.raising) {
+                    self.advance(Event::StepDone { step: BringupStep::Route });
+                }
             }
+            Report::Failed { cause } => self.route_failed(cause),
+            Report::Renewed { sequence, problem } => self.renewed(sequence, problem),
             Report::Asked { question, app, host, port } => {
                 let at = self.now;
                 let asked = Asked { app, host, port, at };
@@ -319,7 +375,24 @@ impl Keeper {
         }
     }
 
+    /// Gives the route up.
+    fn route_failed(&mut self, cause: String) {
+        let raising = std::mem::take(&mut self.route.raising);
+        let cause = self.with_last_words(cause);
+        self.cut_gateway();
+        let event = if raising {
+            self.open_problem = Some(Problem::new(ProblemKind::Failed, format!("the route: {cause}")));
+            Event::StepFailed { step: BringupStep::Route, cause }
+        } else {
+            Event::ComponentFailed { component: Component::Route, cause }
+        };
+        self.advance(event);
+    }
+
     fn gateway_died(&mut self) {
+        if self.route.raising {
+            return self.route_failed("the gateway ended".to_owned());
+        }
         self.cut_gateway();
         if self.may_route() {
             self.notice("the gateway ended; its connections are gone, and the next one starts another");
@@ -328,6 +401,8 @@ impl Keeper {
 
     /// Ends the gateway at once. What is not sent by then is not sent.
     pub(crate) fn cut_gateway(&mut self) {
+        self.cut_tor();
+        self.route.raising = false;
         let Some(gateway) = self.route.gateway.take() else { return };
         let _ = pidfd_send_signal(&gateway.process, Signal::KILL);
         self.route.killed |= true;
@@ -340,6 +415,9 @@ impl Keeper {
         }
         self.route.questions.clear();
         let gone = Problem::new(ProblemKind::Failed, "the gateway ended").hint("ask again");
+        for renewal in std::mem::take(&mut self.route.renewals).into_values() {
+            self.reply(renewal.client, renewal.channel, &Reply::Problem(gone.clone()));
+        }
         for viewer in std::mem::take(&mut self.route.viewers).into_values() {
             self.reply(viewer.client, viewer.channel, &Reply::Problem(gone.clone()));
         }
@@ -363,6 +441,10 @@ impl Keeper {
                 }
             }
             self.let_gateway_go();
+        }
+        self.part_from_tor();
+        if !self.cut_tor() {
+            return WipeEvidence::Failed { why: "tor does not end".to_owned() };
         }
         WipeEvidence::RouteCut
     }
@@ -424,16 +506,19 @@ impl Keeper {
         Ok(None)
     }
 
-    /// Tells those who have waited for flows too long that the gateway does not answer.
-    pub(crate) fn give_up_on_flows(&mut self) {
+    /// Tells those who have waited too long that the gateway does not answer.
+    pub(crate) fn give_up_on_answers(&mut self) {
         let now = self.now;
-        let late = self.route.viewers.extract_if(.., |_, viewer| now.since(viewer.at) > FLOWS_TIME);
-        let late: Vec<Viewer> = late.map(|(_, viewer)| viewer).collect();
-        for viewer in late {
+        let viewers = self.route.viewers.extract_if(.., |_, viewer| now.since(viewer.at) > FLOWS_TIME);
+        let viewers = viewers.map(|(_, viewer)| (viewer.client, viewer.channel));
+        let mut late: Vec<(ClientId, u16)> = viewers.collect();
+        let renewals = self.route.renewals.extract_if(.., |_, waiting| now.since(waiting.at) > RENEWAL_TIME);
+        late.extend(renewals.map(|(_, waiting)| (waiting.client, waiting.channel)));
+        for (client, channel) in late {
             let problem = Problem::new(ProblemKind::Failed, "the session's gateway does not answer").hint(
                 "is it stopped? What goes through it waits too; `sessile end` ends it with its session",
             );
-            self.reply(viewer.client, viewer.channel, &Reply::Problem(problem));
+            self.reply(client, channel, &Reply::Problem(problem));
         }
     }
 
@@ -461,46 +546,6 @@ impl Keeper {
         }
         Ok(Traffic { route, flows, refused_packets })
     }
-
-    /// Publishes an app's port on the host's loopback.
-    pub(crate) fn publish_port(&mut self, publish: &Publish) -> Result<Published, Problem> {
-        let app = publish.app.clone().unwrap_or_else(AppName::main);
-        if self.network() == capture::Network::Closed {
-            return Err(Problem::new(
-                ProblemKind::Conflict,
-                "this session has no gateway: its route is none",
-            )
-            .hint("open it with --route direct"));
-        }
-        if self.apps.get(&app).is_none_or(|app| app.gone) {
-            return Err(Problem::new(ProblemKind::NotFound, format!("there is no app {app}")));
-        }
-        let local = publish.local.unwrap_or(publish.port);
-        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, local))).map_err(|e| {
-            Problem::new(ProblemKind::Conflict, format!("port {local} of this host cannot be used: {e}"))
-                .hint("choose another one: PORT:LOCAL, or PORT:0 for any that is free")
-        })?;
-        let address = listener.local_addr().map_err(|e| failed("the port", &e))?;
-        self.route.ports.insert((app.clone(), publish.port), listener);
-        self.start_gateway();
-        self.order_publish(&app, publish.port)?;
-        self.grant(Grant::Port { app, port: publish.port, local: address.port() });
-        Ok(Published { address: address.to_string() })
-    }
-
-    fn dial(&mut self, sequence: u32, app: &AppName, port: u16) {
-        let netns = self.apps.get(app).filter(|app| !app.gone).and_then(|app| app.netns.as_ref());
-        let dialled = match (&self.space, netns) {
-            (Some(space), Some(netns)) => {
-                capture::dial(space, netns.as_fd(), SocketAddr::from((Ipv4Addr::LOCALHOST, port))).ok()
-            }
-            (None, _) | (_, None) => None,
-        };
-        let fds: Vec<BorrowedFd<'_>> = dialled.iter().map(AsFd::as_fd).collect();
-        if self.order(&Order::Dialled { sequence }, &fds).is_err() {
-            self.gateway_died();
-        }
-    }
 }
 
 /// A host and port as a rule would name them.
@@ -510,7 +555,7 @@ fn host_target(host: &str, port: u16) -> String {
 }
 
 /// Whether the process of a pidfd ends in time.
-fn ends(process: &OwnedFd, patience: Duration) -> bool {
+pub(super) fn ends(process: &OwnedFd, patience: Duration) -> bool {
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(patience.subsec_nanos()) };
     matches!(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)), Ok(1))
 }

@@ -1,16 +1,22 @@
 //! The ways out.
 
+mod control;
 mod direct;
 mod socks5;
+mod tor;
 
 use std::io;
+use std::os::fd::OwnedFd;
 
+use sessile_model::AppName;
 use sessile_model::network::{Credentials, Route as Choice};
 use thiserror::Error;
-use tokio::net::TcpStream;
+
+use crate::stream::Stream;
 
 pub use direct::Direct;
 pub use socks5::Socks5;
+pub use tor::Tor;
 
 /// Why a host was not reached.
 #[derive(Debug, Error)]
@@ -50,6 +56,12 @@ pub enum ConnectError {
     /// The proxy refused.
     #[error("the proxy refused: {0}")]
     Proxy(String),
+    /// It is this host, which nobody reaches from the network's other end.
+    #[error("this host's own loopback is not reached by the route tor")]
+    NotByTor,
+    /// The session has another identity since.
+    #[error("the session took on a new identity")]
+    Renewed,
     /// This session has no way out.
     #[error("the session's route is none")]
     NoRoute,
@@ -64,14 +76,21 @@ pub enum Route {
     Direct(Box<Direct>),
     /// By a proxy.
     Socks5(Socks5),
+    /// By a tor of the session's own.
+    Tor(Box<Tor>),
 }
 
 impl Route {
-    /// The way that was chosen; the credentials are for a proxy.
+    /// The way that was chosen. The credentials are for a proxy, `folder` is the one of the session's
+    /// tor.
     ///
     /// # Errors
     /// When this program cannot go it.
-    pub fn new(choice: &Choice, credentials: Option<&Credentials>) -> Result<Self, String> {
+    pub fn new(
+        choice: &Choice,
+        credentials: Option<&Credentials>,
+        folder: Option<OwnedFd>,
+    ) -> Result<Self, String> {
         match choice {
             Choice::None => Ok(Self::None),
             Choice::Direct => Direct::new().map(|direct| Self::Direct(Box::new(direct))),
@@ -82,20 +101,71 @@ impl Route {
                     None => proxy,
                 }))
             }
-            Choice::Tor => Err("the route tor is not there yet".to_owned()),
+            Choice::Tor => {
+                let folder = folder.ok_or("the route tor without the folder of a tor")?;
+                Ok(Self::Tor(Box::new(Tor::new(folder))))
+            }
         }
     }
 
-    /// Connects to a host: a name, or an address where the app used none. `by_name` says that a
-    /// rule names this host, so that it may lie in a private network.
+    /// Connects an app to a host: a name, or an address where the app used none. `by_name` says
+    /// that a rule names this host, so that it may lie in a private network.
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn connect(&self, host: &str, port: u16, by_name: bool) -> Result<TcpStream, ConnectError> {
+    pub async fn connect(
+        &self,
+        app: &AppName,
+        host: &str,
+        port: u16,
+        by_name: bool,
+    ) -> Result<Stream, ConnectError> {
         match self {
             Self::None => Err(ConnectError::NoRoute),
-            Self::Direct(direct) => direct.connect(host, port, by_name).await,
-            Self::Socks5(proxy) => proxy.connect(host, port).await,
+            Self::Direct(direct) => direct.connect(host, port, by_name).await.map(Stream::Tcp),
+            Self::Socks5(proxy) => proxy.connect(host, port).await.map(Stream::Tcp),
+            Self::Tor(tor) => tor.connect(app, host, port).await.map(Stream::Unix),
+        }
+    }
+
+    /// Whether connections can be made.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::None | Self::Direct(_) | Self::Socks5(_) => true,
+            Self::Tor(tor) => tor.is_ready(),
+        }
+    }
+
+    /// Sees to the route: calls `ready` once connections can be made, and returns why they can be
+    /// no more.
+    pub async fn tend(&self, ready: impl FnOnce()) -> String {
+        match self {
+            Self::None | Self::Direct(_) | Self::Socks5(_) => {
+                ready();
+                std::future::pending().await
+            }
+            Self::Tor(tor) => tor.tend(ready).await,
+        }
+    }
+
+    /// Takes on a new identity, where the route has one.
+    ///
+    /// # Errors
+    /// When it has none, or cannot.
+    pub async fn renew(&self) -> io::Result<()> {
+        match self {
+            Self::None | Self::Direct(_) | Self::Socks5(_) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "this route has no identity of its own"))
+            }
+            Self::Tor(tor) => tor.renew().await,
+        }
+    }
+
+    /// Ends when the identity of now is over.
+    pub async fn renewed(&self) {
+        match self {
+            Self::None | Self::Direct(_) | Self::Socks5(_) => std::future::pending().await,
+            Self::Tor(tor) => tor.renewed().await,
         }
     }
 }

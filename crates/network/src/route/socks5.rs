@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use sessile_model::network::Credentials;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -39,66 +39,80 @@ impl Socks5 {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-        timeout(PATIENCE, self.converse(host, port)).await.map_err(|_| ConnectError::TimedOut)?
-    }
-
-    async fn converse(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-        let refused = |why: &str| ConnectError::Proxy(why.to_owned());
-        let mut stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        let method: u8 = if self.credentials.is_some() { 2 } else { 0 };
-        stream.write_all(&[5, 1, method]).await?;
-        let mut chosen = [0; 2];
-        stream.read_exact(&mut chosen).await?;
-        if chosen != [5, method] {
-            return Err(refused("it does not take this kind of authentication"));
-        }
-        if let Some(Credentials { user, password }) = &self.credentials {
-            let length =
-                |text: &str| u8::try_from(text.len()).map_err(|_| refused("user or password is too long"));
-            let mut message = vec![1, length(user)?];
-            message.extend(user.as_bytes());
-            message.push(length(password)?);
-            message.extend(password.as_bytes());
-            stream.write_all(&message).await?;
-            let mut status = [0; 2];
-            stream.read_exact(&mut status).await?;
-            if status[1] != 0 {
-                return Err(refused("user or password is wrong"));
-            }
-        }
-        let mut request = vec![5, 1, 0];
-        match host.parse() {
-            Ok(IpAddr::V4(address)) => {
-                request.push(1);
-                request.extend(address.octets());
-            }
-            Ok(IpAddr::V6(address)) => {
-                request.push(4);
-                request.extend(address.octets());
-            }
-            Err(_) => {
-                request.push(3);
-                request.push(u8::try_from(host.len()).map_err(|_| refused("the host's name is too long"))?);
-                request.extend(host.as_bytes());
-            }
-        }
-        request.extend(port.to_be_bytes());
-        stream.write_all(&request).await?;
-        let mut head = [0; 4];
-        stream.read_exact(&mut head).await?;
-        if head[1] != 0 {
-            return Err(refused(reason(head[1])));
-        }
-        let bound = match head[3] {
-            1 => 4,
-            4 => 16,
-            3 => usize::from(stream.read_u8().await?),
-            _ => return Err(refused("its answer is malformed")),
+        let connecting = async {
+            let mut stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            converse(&mut stream, self.credentials.as_ref(), host, port).await?;
+            Ok(stream)
         };
-        let mut rest = vec![0; bound + 2];
-        stream.read_exact(&mut rest).await?;
-        Ok(stream)
+        timeout(PATIENCE, connecting).await.map_err(|_| ConnectError::TimedOut)?
     }
+}
+
+/// Has the proxy at the other end of a stream connect it to a host, with user and password
+/// (RFC 1929) where there are some.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn converse(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    credentials: Option<&Credentials>,
+    host: &str,
+    port: u16,
+) -> Result<(), ConnectError> {
+    let refused = |why: &str| ConnectError::Proxy(why.to_owned());
+    let method: u8 = if credentials.is_some() { 2 } else { 0 };
+    stream.write_all(&[5, 1, method]).await?;
+    let mut chosen = [0; 2];
+    stream.read_exact(&mut chosen).await?;
+    if chosen != [5, method] {
+        return Err(refused("it does not take this kind of authentication"));
+    }
+    if let Some(Credentials { user, password }) = credentials {
+        let length =
+            |text: &str| u8::try_from(text.len()).map_err(|_| refused("user or password is too long"));
+        let mut message = vec![1, length(user)?];
+        message.extend(user.as_bytes());
+        message.push(length(password)?);
+        message.extend(password.as_bytes());
+        stream.write_all(&message).await?;
+        let mut status = [0; 2];
+        stream.read_exact(&mut status).await?;
+        if status[1] != 0 {
+            return Err(refused("user or password is wrong"));
+        }
+    }
+    let mut request = vec![5, 1, 0];
+    match host.parse() {
+        Ok(IpAddr::V4(address)) => {
+            request.push(1);
+            request.extend(address.octets());
+        }
+        Ok(IpAddr::V6(address)) => {
+            request.push(4);
+            request.extend(address.octets());
+        }
+        Err(_) => {
+            request.push(3);
+            request.push(u8::try_from(host.len()).map_err(|_| refused("the host's name is too long"))?);
+            request.extend(host.as_bytes());
+        }
+    }
+    request.extend(port.to_be_bytes());
+    stream.write_all(&request).await?;
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).await?;
+    if head[1] != 0 {
+        return Err(refused(reason(head[1])));
+    }
+    let bound = match head[3] {
+        1 => 4,
+        4 => 16,
+        3 => usize::from(stream.read_u8().await?),
+        _ => return Err(refused("its answer is malformed")),
+    };
+    let mut rest = vec![0; bound + 2];
+    stream.read_exact(&mut rest).await?;
+    Ok(())
 }
 
 /// RFC 1928, section 6.

@@ -6,6 +6,7 @@ pub mod processes;
 pub mod rehearsal;
 mod running;
 mod terminal;
+pub mod tor_network;
 mod world;
 
 pub use leftovers::Leftovers;
