@@ -15,6 +15,7 @@ use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::Access;
 use thiserror::Error;
 
+use crate::credentials::CredentialArgument;
 use crate::failure::{Failure, plain};
 use crate::hosts::{HostArgument, Lists};
 use crate::keys::DetachKey;
@@ -64,6 +65,12 @@ pub struct RunDefaults {
     pub deny: Vec<HostArgument>,
     /// See `--policy`, read before those of the command line.
     pub policy: Vec<PathBuf>,
+    /// See `--credential`, added to those of the command line.
+    pub credential: Vec<CredentialArgument>,
+    /// See `--intercept`, added to those of the command line.
+    pub intercept: Vec<HostArgument>,
+    /// See `--upstream-ca`.
+    pub upstream_ca: Option<PathBuf>,
     /// What becomes of hosts that no rule names: `"ask"` or `"deny"`.
     pub unknown: Option<Unknown>,
     /// Names of variables to pass on where they are set.
@@ -160,6 +167,9 @@ impl RunDefaults {
             allow: self.allow.into_iter().chain(base.allow).collect(),
             ask: self.ask.into_iter().chain(base.ask).collect(),
             deny: self.deny.into_iter().chain(base.deny).collect(),
+            credential: self.credential.into_iter().chain(base.credential).collect(),
+            intercept: self.intercept.into_iter().chain(base.intercept).collect(),
+            upstream_ca: self.upstream_ca.or(base.upstream_ca),
             unknown: self.unknown.or(base.unknown),
             mount,
             env: joined(base.env, self.env),

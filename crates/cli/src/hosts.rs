@@ -5,11 +5,14 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
-use sessile_model::network::{InvalidNetwork, Target};
+use sessile_model::network::{InvalidNetwork, Network, NetworkLimits, Target, Unknown};
 use sessile_model::problem::ProblemKind;
 
+use crate::config::{Config, RunDefaults};
+use crate::credentials;
 use crate::failure::Failure;
 use crate::registries;
+use crate::request::{Place, SessionOptions};
 
 /// The lists that are built in.
 const BUILT_IN: &str = include_str!("../data/hosts.toml");
@@ -75,6 +78,44 @@ pub fn resolve(arguments: &[HostArgument], lists: &Lists) -> Result<Vec<Target>,
     }
     targets.dedup();
     Ok(targets)
+}
+
+/// Where a session may go.
+///
+/// # Errors
+/// When a list is not known, or the certificates cannot be read.
+pub fn network(
+    options: &SessionOptions,
+    defaults: &RunDefaults,
+    of_preset: &[HostArgument],
+    (config, place): (&Config, &Place),
+) -> Result<Network, Failure> {
+    let lists = lists(&config.hosts, &place.home)?;
+    let targets = |given: &[HostArgument], more: &[HostArgument]| {
+        let all: Vec<HostArgument> = given.iter().chain(more).cloned().collect();
+        resolve(&all, &lists)
+    };
+    Ok(Network {
+        route: options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default(),
+        allow: targets(&[&options.allow, of_preset].concat(), &defaults.allow)?,
+        ask: targets(&options.ask, &defaults.ask)?,
+        deny: targets(&options.deny, &defaults.deny)?,
+        unknown: match options.no_questions {
+            true => Unknown::Deny,
+            false => defaults.unknown.unwrap_or_default(),
+        },
+        limits: NetworkLimits {
+            connections: options.net_connections,
+            bytes: options.net_bytes,
+            rate: options.net_rate,
+        },
+        intercept: targets(&options.intercept, &defaults.intercept)?,
+        upstream_ca: match options.upstream_ca.as_ref().or(defaults.upstream_ca.as_ref()) {
+            Some(path) => credentials::certificates(path)?,
+            None => String::new(),
+        },
+        policies: Vec::new(),
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use sessile_model::ids::{ProfileName, SessionName};
-use sessile_model::network::{Network, NetworkLimits, Route, Unknown};
+use sessile_model::network::Route;
 use sessile_model::problem::ProblemKind;
 use sessile_model::property::Property;
 use sessile_model::quantity::{ByteSize, Millis};
@@ -14,6 +14,7 @@ use sessile_model::spec::{Access, EnvVar, Limits, Mount, Project, Spec};
 use thiserror::Error;
 
 use crate::config::{Config, ProjectDefault, RunDefaults};
+use crate::credentials::CredentialArgument;
 use crate::environment::{self, EnvArgument};
 use crate::failure::Failure;
 use crate::hosts::{self, HostArgument};
@@ -82,6 +83,17 @@ pub struct SessionOptions {
     /// A file of policies in Cedar (see `sessile policy --help`)
     #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
     pub policy: Vec<PathBuf>,
+    /// Set a header on requests to a host, over TLS, with a value that no program inside sees:
+    /// env:VAR or file:PATH, behind `bearer:` with that scheme before it
+    #[arg(long, value_name = "HOST=HEADER:env:VAR", help_heading = "What it may reach")]
+    pub credential: Vec<CredentialArgument>,
+    /// Open the TLS of a host in the gateway, with a certificate of the session's own towards programs
+    /// inside
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
+    pub intercept: Vec<HostArgument>,
+    /// Certificates (PEM) to trust beside this machine's where TLS is opened
+    #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
+    pub upstream_ca: Option<PathBuf>,
     /// Deny hosts that no rule names, instead of asking
     #[arg(long, help_heading = "What it may reach")]
     pub no_questions: bool,
@@ -293,7 +305,7 @@ pub fn build(
     let Given { mounts, bins, env: mut tool_env, hosts, mut notices } = given;
     tool_env.extend(tools::path_variable(&bins));
     let env = environment::merged([tool_env, given_environment(options, &defaults, &mut notices)?]);
-    let mut network = chosen_network(options, &defaults, &hosts, (config, place))?;
+    let mut network = hosts::network(options, &defaults, &hosts, (config, place))?;
     let files: Vec<PathBuf> = defaults.policy.iter().chain(&options.policy).cloned().collect();
     let (policies, doubtful) = policies::read(&files, &place.folder, &place.home)?;
     network.policies = policies;
@@ -302,7 +314,7 @@ pub fn build(
     labels.extend(options.labels.iter().map(|Label(k, v)| (k.clone(), v.clone())));
     let mut accept_weaker = defaults.accept_weaker;
     accept_weaker.extend(&options.accept_weaker);
-    let spec = Spec {
+    let mut spec = Spec {
         name: options.name.clone(),
         command,
         project: chosen_project(options, &defaults.project, defaults.allow_hooks, place)?,
@@ -331,6 +343,8 @@ pub fn build(
         metadata: options.metadata.iter().map(|Metadata(k, v)| (k.clone(), v.clone())).collect(),
         ..Spec::default()
     };
+    let credentials = defaults.credential.iter().chain(&options.credential);
+    spec.credentials = credentials.map(|c| c.resolve(&spec, &place.home)).collect::<Result<_, Failure>>()?;
     Ok(Request { spec, notices })
 }
 
@@ -364,35 +378,6 @@ fn chosen_project(
     };
     let path = place.surroundings.accept(&folder)?;
     Ok(Some(Project { path, access, allow_hooks: options.allow_hooks || allow_hooks == Some(true) }))
-}
-
-fn chosen_network(
-    options: &SessionOptions,
-    defaults: &RunDefaults,
-    of_preset: &[HostArgument],
-    (config, place): (&Config, &Place),
-) -> Result<Network, Failure> {
-    let lists = hosts::lists(&config.hosts, &place.home)?;
-    let targets = |given: &[HostArgument], more: &[HostArgument]| {
-        let all: Vec<HostArgument> = given.iter().chain(more).cloned().collect();
-        hosts::resolve(&all, &lists)
-    };
-    Ok(Network {
-        route: options.route.clone().or_else(|| defaults.route.clone()).unwrap_or_default(),
-        allow: targets(&[&options.allow, of_preset].concat(), &defaults.allow)?,
-        ask: targets(&options.ask, &defaults.ask)?,
-        deny: targets(&options.deny, &defaults.deny)?,
-        unknown: match options.no_questions {
-            true => Unknown::Deny,
-            false => defaults.unknown.unwrap_or_default(),
-        },
-        limits: NetworkLimits {
-            connections: options.net_connections,
-            bytes: options.net_bytes,
-            rate: options.net_rate,
-        },
-        policies: Vec::new(),
-    })
 }
 
 /// Replaces a preset's name by its program, and adds what that needs.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use crate::credential::Credential;
 use crate::ids::{ProfileName, SessionName};
 use crate::network::Network;
 use crate::property::Property;
@@ -29,6 +30,9 @@ pub struct Spec {
     pub env: Vec<EnvVar>,
     /// Where its packets may go.
     pub network: Network,
+    /// Headers that its gateway sets, and that no app sees.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
     /// The terminal of the main app; `None`: its standard streams are pipes.
     pub terminal: Option<WindowSize>,
     /// The value of `TERM` inside.

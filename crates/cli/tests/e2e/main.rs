@@ -12,6 +12,7 @@ mod attach;
 mod canary;
 mod completions;
 mod continuity;
+mod credentials;
 mod directory;
 mod documents;
 mod exit_codes;

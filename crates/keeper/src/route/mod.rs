@@ -5,6 +5,7 @@
 //! on while the keeper is replaced. A gateway that dies is started again when the next packet
 //! comes; its connections are gone.
 
+pub mod interception;
 mod link;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::capture::{self, Capture, Listeners};
 use sessile_sandbox::service::{self, ServicePlan};
 use sessile_session::Event;
+use sessile_vault::secret::SecretMemory;
 
 use crate::bringup::failed;
 use crate::client::ClientId;
@@ -64,6 +66,8 @@ pub struct RouteState {
     last_sequence: u32,
     /// Listeners on the host's loopback, by app and port.
     ports: BTreeMap<(AppName, u16), TcpListener>,
+    /// The certificate authority and the credentials, where TLS is opened.
+    interception: Option<SecretMemory>,
     /// One was killed rather than asked to end.
     killed: bool,
 }
@@ -97,7 +101,10 @@ impl RouteState {
             (Some(link), Some(process)) => Some(Gateway { link, process }),
             (None, _) | (_, None) => None,
         };
-        Self { image: store.remove(IMAGE), gateway, ..Self::default() }
+        let kept =
+            store.remove(interception::KEPT).filter(|_| rehearsal::proceed(None, "adopt", "interception"));
+        let interception = kept.and_then(|file| SecretMemory::from_fd(file).ok());
+        Self { image: store.remove(IMAGE), gateway, interception, ..Self::default() }
     }
 
     /// The gateway's process.
@@ -199,6 +206,7 @@ impl Keeper {
         kept?;
         let network = Box::new(self.facts()?.spec.network.clone());
         self.order(&Order::Begin { version: VERSION, network }, &[])?;
+        self.order_interception()?;
         let apps: Vec<AppName> = self.apps.keys().cloned().collect();
         for app in apps {
             self.order_app(&app)?;
@@ -213,6 +221,10 @@ impl Keeper {
     fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Problem> {
         let Some(gateway) = &self.route.gateway else { return Ok(()) };
         link::send(&gateway.link, order, fds).map_err(|e| failed("the gateway takes no orders", &e))
+    }
+
+    fn order_interception(&self) -> Result<(), Problem> {
+        self.interception_order()?.map_or(Ok(()), |order| self.order(&order, &[]))
     }
 
     /// Hands an app's listeners to the gateway, if it runs.
@@ -232,7 +244,9 @@ impl Keeper {
     /// Greets a gateway that outlived the keeper before this one.
     pub(crate) fn greet_gateway(&mut self) {
         let Some(network) = self.facts.as_ref().map(|f| Box::new(f.spec.network.clone())) else { return };
-        if self.order(&Order::Begin { version: VERSION, network }, &[]).is_err() {
+        // The one before may have died between the two.
+        let greeted = self.order(&Order::Begin { version: VERSION, network }, &[]);
+        if greeted.and_then(|()| self.order_interception()).is_err() {
             self.gateway_died();
         }
     }
