@@ -7,6 +7,8 @@
 
 #[path = "../../crates/cli/src/config.rs"]
 mod config;
+#[path = "../../crates/cli/src/credentials.rs"]
+mod credentials;
 #[path = "../../crates/cli/src/environment.rs"]
 mod environment;
 #[path = "../../crates/cli/src/failure.rs"]
@@ -111,6 +113,9 @@ fn options(text: &str) {
         assert!((1..=1_000_000).contains(&cpu.0));
     }
     let _ = text.parse::<request::MountArgument>();
+    if let Err(why) = text.parse::<credentials::CredentialArgument>() {
+        assert!(!why.to_string().contains("tok-123"), "what may be a secret is not repeated");
+    }
     let _ = text.parse::<request::Metadata>();
     if let Ok(label) = text.parse::<request::Label>() {
         assert_eq!(format!("{}={}", label.0, label.1), text);
@@ -119,7 +124,7 @@ fn options(text: &str) {
     assert!(!project.path.as_os_str().is_empty());
 }
 
-fn seeds() -> [&'static str; 12] {
+fn seeds() -> [&'static str; 14] {
     [
         "# comment\n\nA=1\nexport B= x=y \nC=\"quoted # text\"\nD='\n_E2=\n",
         "detach_key = \"ctrl-]\"\n[run]\nmemory = \"2G\"\ncpu = 1.5\nttl = 60\nproject = \"copy\"\n\
@@ -136,5 +141,7 @@ fn seeds() -> [&'static str; 12] {
         "~/x:copy",
         "TOKEN=value",
         "ctrl-space,pageup,comma",
+        "api.example.com:8443=Authorization:bearer:env:API_TOKEN",
+        "a.example=X-Key:tok-123",
     ]
 }

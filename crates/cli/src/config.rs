@@ -16,6 +16,7 @@ use sessile_model::spec::Access;
 use sessile_model::tor::TorEntry;
 use thiserror::Error;
 
+use crate::credentials::CredentialArgument;
 use crate::failure::{Failure, plain};
 use crate::hosts::{HostArgument, Lists};
 use crate::keys::DetachKey;
@@ -71,6 +72,12 @@ pub struct RunDefaults {
     pub deny: Vec<HostArgument>,
     /// See `--policy`, read before those of the command line.
     pub policy: Vec<PathBuf>,
+    /// See `--credential`, added to those of the command line.
+    pub credential: Vec<CredentialArgument>,
+    /// See `--intercept`, added to those of the command line.
+    pub intercept: Vec<HostArgument>,
+    /// See `--upstream-ca`.
+    pub upstream_ca: Option<PathBuf>,
     /// What becomes of hosts that no rule names: `"ask"` or `"deny"`.
     pub unknown: Option<Unknown>,
     /// See `--on-question`.
@@ -172,6 +179,9 @@ impl RunDefaults {
             allow: self.allow.into_iter().chain(base.allow).collect(),
             ask: self.ask.into_iter().chain(base.ask).collect(),
             deny: self.deny.into_iter().chain(base.deny).collect(),
+            credential: self.credential.into_iter().chain(base.credential).collect(),
+            intercept: self.intercept.into_iter().chain(base.intercept).collect(),
+            upstream_ca: self.upstream_ca.or(base.upstream_ca),
             unknown: self.unknown.or(base.unknown),
             on_question: self.on_question.or(base.on_question),
             mount,

@@ -9,6 +9,7 @@ use sessile_model::network::{InvalidNetwork, Network, NetworkLimits, Route, Targ
 use sessile_model::problem::ProblemKind;
 
 use crate::config::{Config, RunDefaults};
+use crate::credentials;
 use crate::failure::Failure;
 use crate::options::SessionOptions;
 use crate::request::Place;
@@ -83,7 +84,7 @@ pub fn resolve(arguments: &[HostArgument], lists: &Lists) -> Result<Vec<Target>,
 /// Where a session may go.
 ///
 /// # Errors
-/// When a list is not known, or the lines for tor cannot be read or used.
+/// When a list is not known, or the lines for tor or the certificates cannot be read or used.
 pub fn network(
     options: &SessionOptions,
     defaults: &RunDefaults,
@@ -120,6 +121,11 @@ pub fn network(
             connections: options.net_connections,
             bytes: options.net_bytes,
             rate: options.net_rate,
+        },
+        intercept: targets(&options.intercept, &defaults.intercept)?,
+        upstream_ca: match options.upstream_ca.as_ref().or(defaults.upstream_ca.as_ref()) {
+            Some(path) => credentials::certificates(path)?,
+            None => String::new(),
         },
         policies: Vec::new(),
     })

@@ -14,6 +14,7 @@ mod attachment;
 mod client;
 mod commands;
 mod config;
+mod credentials;
 mod environment;
 mod failure;
 mod hosts;

@@ -12,6 +12,7 @@ use sessile_model::spec::Mount;
 use sessile_model::tor::TorEntry;
 use thiserror::Error;
 
+use crate::credentials::CredentialArgument;
 use crate::environment::EnvArgument;
 use crate::failure::Failure;
 use crate::hosts::HostArgument;
@@ -93,6 +94,17 @@ pub struct SessionOptions {
     /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT, and as JSON on its input
     #[arg(long, value_name = "CMD", help_heading = "What it may reach")]
     pub on_question: Option<String>,
+    /// Set a header on requests to a host, over TLS, with a value that no program inside sees:
+    /// env:VAR or file:PATH, behind `bearer:` with that scheme before it
+    #[arg(long, value_name = "HOST=HEADER:env:VAR", help_heading = "What it may reach")]
+    pub credential: Vec<CredentialArgument>,
+    /// Open the TLS of a host in the gateway, with a certificate of the session's own towards programs
+    /// inside
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
+    pub intercept: Vec<HostArgument>,
+    /// Certificates (PEM) to trust beside this machine's where TLS is opened
+    #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
+    pub upstream_ca: Option<PathBuf>,
     /// Deny hosts that no rule names, instead of asking
     #[arg(long, help_heading = "What it may reach")]
     pub no_questions: bool,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sessile_model::network::Route;
 use sessile_model::problem::ProblemKind;
 use sessile_model::spec::{Access, EnvVar, Limits, Mount, Project, Spec};
 
@@ -83,7 +82,7 @@ pub fn build(
     labels.extend(options.labels.iter().map(|Label(k, v)| (k.clone(), v.clone())));
     let mut accept_weaker = defaults.accept_weaker;
     accept_weaker.extend(&options.accept_weaker);
-    let spec = Spec {
+    let mut spec = Spec {
         name: options.name.clone(),
         command,
         project: chosen_project(options, &defaults.project, defaults.allow_hooks, place)?,
@@ -113,6 +112,8 @@ pub fn build(
         metadata: options.metadata.iter().map(|Metadata(k, v)| (k.clone(), v.clone())).collect(),
         ..Spec::default()
     };
+    let credentials = defaults.credential.iter().chain(&options.credential);
+    spec.credentials = credentials.map(|c| c.resolve(&spec, &place.home)).collect::<Result<_, Failure>>()?;
     Ok(Request { spec, notices })
 }
 

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path};
 
 use sessile_anchor::control::MAX_STRINGS;
-use sessile_model::network::{MAX_RULES, Network, Route};
+use sessile_model::credential::{Credential, MAX_CREDENTIALS, MAX_VALUES, is_header, is_value};
+use sessile_model::network::{MAX_RULES, MAX_UPSTREAM_CA, Network, Route};
 use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::{EnvVar, Limits};
 use sessile_model::{Problem, ProblemKind, Property, Spec};
@@ -56,6 +57,7 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
     limits(&spec.limits)?;
     network(&spec.network)?;
     tor_choices(&spec)?;
+    credentials(&spec.credentials, &spec.network)?;
     for (what, value) in [("ttl", spec.ttl), ("idle_timeout", spec.idle_timeout), ("linger", spec.linger)] {
         if value.is_some_and(|v| v.0 == 0 || v > MAX_DURATION) {
             return Err(bad(format!("{what} must be longer than nothing and at most 100 years")));
@@ -128,7 +130,13 @@ fn network(network: &Network) -> Result<(), Problem> {
             return Err(bad("a proxy's user and password have 1 to 255 bytes each"));
         }
     }
-    let rules = network.allow.len() + network.ask.len() + network.deny.len();
+    let rules = network.allow.len() + network.ask.len() + network.deny.len() + network.intercept.len();
+    if network.upstream_ca.len() > MAX_UPSTREAM_CA {
+        return Err(bad(format!("upstream_ca has more than {MAX_UPSTREAM_CA} bytes")));
+    }
+    if !network.upstream_ca.is_empty() && !network.upstream_ca.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(bad("upstream_ca holds no certificate in PEM"));
+    }
     if rules > MAX_RULES {
         return Err(bad(format!("{rules} rules for hosts, at most {MAX_RULES} fit")));
     }
@@ -185,6 +193,34 @@ pub fn tor(network: &Network, search: Option<&OsStr>) -> Result<Option<String>, 
             path.ok_or_else(absent).map(Some)
         }
     }
+}
+
+fn credentials(credentials: &[Credential], network: &Network) -> Result<(), Problem> {
+    if credentials.len() > MAX_CREDENTIALS {
+        return Err(bad(format!("more than {MAX_CREDENTIALS} credentials")));
+    }
+    if credentials.iter().map(|c| c.value.0.len()).sum::<usize>() > MAX_VALUES {
+        return Err(bad(format!("the values of credentials have more than {MAX_VALUES} bytes")));
+    }
+    let opens = !credentials.is_empty() || !network.intercept.is_empty();
+    if opens && network.route == Route::None {
+        return Err(bad("with the route none there is no gateway that could open TLS or set a header"));
+    }
+    for Credential { target, header, value } in credentials {
+        if !target.is_exact() {
+            return Err(bad(format!("a credential is for one host, not for {target}")));
+        }
+        if !is_header(header) {
+            return Err(bad(format!("{header:?} is not a header that can be a credential")));
+        }
+        if !is_value(&value.0) {
+            return Err(bad(format!(
+                "the value of the credential for {target} has fewer than 8 characters, or holds more than \
+                 visible ASCII characters with blanks between them"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn limits(limits: &Limits) -> Result<(), Problem> {
@@ -340,6 +376,32 @@ mod tests {
             change(&mut spec);
             self.verdict(spec).err().map(|p| p.kind)
         }
+    }
+
+    #[test]
+    fn credentials_are_for_one_host_each() {
+        let p = place();
+        let with = |target: &str, header: &str, value: &str| Credential {
+            target: target.parse().unwrap(),
+            header: header.into(),
+            value: sessile_model::credential::SecretText(value.into()),
+        };
+        assert_eq!(p.kind(|s| s.credentials.push(with("a.example", "Authorization", "Bearer x"))), None);
+        for (target, header, value) in [
+            ("*.example", "Authorization", "12345678"),
+            ("*", "Authorization", "12345678"),
+            ("a.example", "Host", "12345678"),
+            ("a.example", "Authorization", "12345678\r\nHost: b"),
+            ("a.example", "Authorization", "1234567"),
+        ] {
+            assert_eq!(p.kind(|s| s.credentials.push(with(target, header, value))), BAD, "{target} {header}");
+        }
+        let shut = p.kind(|s| {
+            s.credentials.push(with("a.example", "Authorization", "12345678"));
+            s.network.route = Route::None;
+        });
+        assert_eq!(shut, BAD);
+        assert_eq!(p.kind(|s| s.network.upstream_ca = "no certificate".into()), BAD);
     }
 
     fn var(name: &str, value: &str) -> EnvVar {

@@ -138,6 +138,7 @@ impl Keeper {
                 self.advance(Event::KeeperRestarted);
                 self.hear_of_exits();
                 self.report_running();
+                self.heed_interception();
                 self.greet_gateway();
                 self.look_at_anchor();
             }

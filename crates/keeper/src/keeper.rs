@@ -25,7 +25,7 @@ use crate::client::{Client, ClientId};
 use crate::cookies::Kept;
 use crate::facts::Facts;
 use crate::listening::Place;
-use crate::route::RouteState;
+use crate::route::{RouteState, interception};
 use crate::seat::Seat;
 use crate::task::{InputSource, PendingInput, Streams, Task};
 use crate::waits::PendingWait;
@@ -173,8 +173,12 @@ impl Keeper {
         self.ledger = Some(ledger);
         let variables = std::mem::take(&mut open.spec.env);
         self.remember_environment(&variables)?;
+        let credentials = interception::take_credentials(&mut open.spec);
+        let credential_grants: Vec<_> = interception::grants(&credentials).collect();
+        self.remember_interception(&open.spec, credentials)?;
         let (claim_level, residue) = sessile_sandbox::survey::claim_level();
-        let grants = crate::plan::grants(&open.spec, &variables);
+        let mut grants = crate::plan::grants(&open.spec, &variables);
+        grants.extend(credential_grants);
         self.facts = Some(Facts {
             id: self.seat.id,
             spec: open.spec,

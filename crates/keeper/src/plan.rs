@@ -127,6 +127,7 @@ pub fn environment(
         };
         all.extend(PROXY.into_iter().flat_map(both));
     }
+    all.extend(crate::route::interception::variables(spec));
     for variable in session.iter().chain(own) {
         match all.iter_mut().find(|(name, _)| *name == variable.name) {
             Some((_, value)) => value.clone_from(&variable.value),

@@ -58,6 +58,7 @@ impl Keeper {
                 | Grant::Export { .. }
                 | Grant::Host { .. }
                 | Grant::Policy { .. }
+                | Grant::Credential { .. }
                 | Grant::Port { .. }
                 | Grant::Applied { .. } => None,
             });

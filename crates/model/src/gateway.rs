@@ -10,11 +10,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Flow, Verdict};
+use crate::credential::{Credential, SecretText};
 use crate::ids::AppName;
 use crate::network::Network;
 
 /// Version of this protocol; stands in the first order.
 pub const VERSION: u32 = 1;
+/// The name of every session's certificate authority: the same for all, so that it tells none apart.
+pub const AUTHORITY: &str = "sessile session authority";
 /// Largest packet.
 pub const MAX_PACKET: usize = 64 << 10;
 /// A packet whose message lies in the memory file that comes along.
@@ -36,6 +39,14 @@ pub enum Order {
         version: u32,
         /// Route, rules and caps.
         network: Box<Network>,
+    },
+    /// Open the TLS of the hosts that the plan names. Comes behind `Begin`, before any app; one that
+    /// comes again says the same.
+    Intercept {
+        /// The key of the session's certificate authority, in PEM.
+        key: SecretText,
+        /// Headers to set.
+        credentials: Vec<Credential>,
     },
     /// Serve an app. Four descriptors come along: its TCP listeners for IPv4 and IPv6, then its
     /// UDP sockets for DNS, in the same order.

@@ -9,6 +9,7 @@
 //! | [`ids`] | newtypes for every identifier |
 //! | [`quantity`] | byte sizes, durations, timestamps |
 //! | [`network`] | routes, hosts and rules |
+//! | [`credential`] | secrets that a gateway sets on requests |
 //! | [`spec`] | what a client asks for when it opens a session |
 //! | [`state`] | lifecycle states, phases, outcomes |
 //! | [`property`] | the four enforcement properties and their evidence |
@@ -23,6 +24,7 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod credential;
 pub mod gateway;
 pub mod ids;
 pub mod network;

@@ -15,6 +15,15 @@ use crate::tor::TorEntry;
 pub const HOST_NAME: &str = "host.sessile";
 /// Longest host name, in bytes (RFC 1035, section 2.3.4).
 const MAX_HOST: usize = 253;
+/// Where systems keep the certificates that they trust, in PEM; the first that is there counts.
+pub const TRUST_BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+/// Most bytes of [`Network::upstream_ca`].
+pub const MAX_UPSTREAM_CA: usize = 16 << 10;
 /// Most rules of a session.
 pub const MAX_RULES: usize = 4096;
 /// Most policies of a session.
@@ -281,6 +290,13 @@ pub struct Network {
     /// For the route `tor`: whose entry guards it goes by.
     #[serde(skip_serializing_if = "TorEntry::is_fresh")]
     pub tor_entry: TorEntry,
+    /// Hosts whose TLS the gateway opens, with a certificate of the session's own towards the app.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub intercept: Vec<Target>,
+    /// Certificates in PEM that are trusted beside this host's when TLS is opened.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub upstream_ca: String,
 }
 
 /// A file of policies.

@@ -137,6 +137,13 @@ pub enum Grant {
         /// kept.
         name: Option<String>,
     },
+    /// A header that the gateway sets on requests to a host.
+    Credential {
+        /// The host; dropped at the close unless the record was to be kept.
+        target: Option<String>,
+        /// The header's name, never its value.
+        header: String,
+    },
     /// A port of an app that is published on the host's loopback.
     Port {
         /// The app.
@@ -169,6 +176,7 @@ impl Grant {
             Self::Tools { .. } => Self::Tools { path: None },
             Self::Host { .. } => Self::Host { target: None },
             Self::Policy { .. } => Self::Policy { name: None },
+            Self::Credential { header, .. } => Self::Credential { target: None, header },
             kept @ (Self::Env { .. } | Self::Port { .. } | Self::Export { .. } | Self::Applied { .. }) => {
                 kept
             }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use crate::credential::Credential;
 use crate::ids::{ProfileName, SessionName};
 use crate::network::Network;
 use crate::property::Property;
@@ -32,6 +33,9 @@ pub struct Spec {
     /// A shell's command that tells somebody outside of each question, run outside the session by
     /// its user. What is asked is in `SESSILE_QUESTION_…` of its environment and on its input.
     pub on_question: Option<String>,
+    /// Headers that its gateway sets, and that no app sees.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
     /// The terminal of the main app; `None`: its standard streams are pipes.
     pub terminal: Option<WindowSize>,
     /// The value of `TERM` inside.

@@ -18,7 +18,8 @@ use crate::dns;
 use crate::flows::Way;
 use crate::gateway::{Shared, now};
 use crate::http::visit::{self, Judge, Stopped, Visit, differs};
-use crate::http::{farewell, not_allowed};
+use crate::http::{farewell, not_allowed, refusal};
+use crate::intercept::Interception;
 use crate::names::{Names, is_fake};
 use crate::policy::Decision;
 use crate::proxy::{self, Manner, Wanted};
@@ -172,7 +173,14 @@ async fn pass_through(
 ) -> Result<(), String> {
     // Neither end waits for more to send.
     let _ = (stream.set_nodelay(), world.set_nodelay());
-    match introduce(shared, (app, flow, host, port), first, &stream, &world).await {
+    let intercepted = shared.intercepted.iter().any(|target| target.matches(host, port));
+    match introduce(shared, (app, flow, host, port), intercepted, first, &stream, &world).await {
+        Ok(Introduced::Tls { first }) => {
+            let Some(interception) = shared.interception.borrow().clone() else {
+                return Err("what TLS is opened with is not here yet".to_owned());
+            };
+            open_tls(shared, &interception, (app, flow), (host, port), (stream, first), world).await
+        }
         Ok(Introduced::Relay) => {
             relay::both_ways(shared, flow, &stream, &world).await.map_err(|e| e.to_string())
         }
@@ -191,6 +199,36 @@ async fn pass_through(
         }
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Opens TLS on both sides. The host is verified before the app is answered.
+async fn open_tls(
+    shared: &Shared,
+    interception: &Interception,
+    (app, flow): (&AppName, u64),
+    (host, port): (&str, u16),
+    (stream, first): (Stream, Vec<u8>),
+    world: Stream,
+) -> Result<(), String> {
+    let (world, (read, write)) =
+        (timeout(FIRST_WORDS, interception.connect(host, world)).await, tokio::io::split(stream));
+    let said_first = tokio::io::join(io::Cursor::new(first).chain(read), write);
+    let accepted = timeout(FIRST_WORDS, interception.accept(host, said_first)).await;
+    let inside = accepted.map_err(|_| "the app did not finish TLS in time")?.map_err(|e| e.to_string())?;
+    let why = match world {
+        Ok(Ok(world)) => {
+            let brokered = interception.brokered(host, port);
+            let judge = Judge { policy: &shared.policy, app, port };
+            let visit =
+                Visit { flows: &shared.flows, flow, host, scheme: "https", brokered: &brokered, judge };
+            let outcome = visit::serve(&visit, inside, world, Vec::new()).await;
+            return ended(shared, app, flow, (host, port), outcome);
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("{host} did not finish TLS in time"),
+    };
+    farewell(inside, &refusal("502 Bad Gateway", &format!("The session's gateway: {why}."))).await;
+    Err(why)
 }
 
 /// Enters how a connection with requests ended.
@@ -249,6 +287,8 @@ async fn decide(shared: &Shared, app: &AppName, host: &str, port: u16) -> Result
 enum Introduced {
     /// The first bytes were passed on; the rest follows unseen.
     Relay,
+    /// They begin TLS that is to be opened. Nothing of it was passed on.
+    Tls { first: Vec<u8> },
     /// They begin a request. Nothing of it was passed on.
     Http { first: Vec<u8> },
     /// They are meant for another host, or hide what a policy would look at.
@@ -260,6 +300,7 @@ enum Introduced {
 async fn introduce(
     shared: &Shared,
     (of, flow, host, port): (&AppName, u64, &str, u16),
+    intercepted: bool,
     mut first: Vec<u8>,
     app: &Stream,
     world: &Stream,
@@ -280,6 +321,9 @@ async fn introduce(
             }
             ready = world.readable(), if first.is_empty() => {
                 ready?;
+                if intercepted {
+                    return Err(not_opened());
+                }
                 if !pass_on(shared, flow, world, app).await? {
                     break;
                 }
@@ -292,7 +336,9 @@ async fn introduce(
         Sight::Tls { name: Some(name) } if !name.eq_ignore_ascii_case(host) => {
             return Ok(Introduced::Refused { by: differs(host, &name.to_ascii_lowercase()), first });
         }
+        Sight::Tls { .. } if intercepted => return Ok(Introduced::Tls { first }),
         Sight::Http => return Ok(Introduced::Http { first }),
+        Sight::Other if intercepted => return Err(not_opened()),
         // What never becomes clear might yet become what would be refused.
         Sight::Unclear if !first.is_empty() => {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "its first words were never finished"));
@@ -310,6 +356,12 @@ async fn introduce(
     let count = first.len() as u64;
     let counted = shared.flows.borrow_mut().count(flow, Way::Out, count, Instant::now());
     counted.map_err(io::Error::other).map(|()| Introduced::Relay)
+}
+
+/// What ends a connection to an intercepted host that is no TLS.
+fn not_opened() -> io::Error {
+    let what = "this host is intercepted, and what is spoken with it is neither TLS nor HTTP/1";
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// Passes on what the world says now. False at its end.

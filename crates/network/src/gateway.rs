@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sessile_model::api::Verdict;
 use sessile_model::gateway::{FLOWS_PER_PACKET, Order, Report, VERSION};
-use sessile_model::network::Network;
+use sessile_model::network::{Network, Target};
 use sessile_model::{AppName, Timestamp};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +19,7 @@ use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 use crate::connection;
 use crate::dns;
 use crate::flows::Flows;
+use crate::intercept::Interception;
 use crate::link::Link;
 use crate::names::Names;
 use crate::policy::Policy;
@@ -40,6 +41,10 @@ pub struct Shared {
     pub flows: RefCell<Flows>,
     /// What somebody is asked.
     pub questions: RefCell<Questions>,
+    /// The hosts whose TLS is opened.
+    pub intercepted: Vec<Target>,
+    /// What it is opened with, once the keeper has said so.
+    pub interception: RefCell<Option<Rc<Interception>>>,
     /// The way out.
     pub route: Route,
     /// What connections borrow to move bytes.
@@ -106,7 +111,7 @@ pub async fn serve(link: Link) -> io::Result<()> {
         }
     };
     let limits = network.limits;
-    let policy = match Policy::new(network) {
+    let policy = match Policy::new(network.clone()) {
         Ok(policy) => policy,
         Err(cause) => {
             link.tell(&Report::Failed { cause: cause.clone() }).await;
@@ -117,6 +122,8 @@ pub async fn serve(link: Link) -> io::Result<()> {
     let shared = Rc::new(Shared {
         flows: RefCell::new(Flows::new(limits)),
         policy: RefCell::new(policy),
+        intercepted: network.intercept.clone(),
+        interception: RefCell::default(),
         questions: RefCell::default(),
         route,
         pipes: Pipes::default(),
@@ -147,6 +154,16 @@ pub async fn serve(link: Link) -> io::Result<()> {
         };
         match order {
             Order::Begin { .. } => tell_again(&shared),
+            // From a keeper that took over; it changes nothing.
+            Order::Intercept { .. } if shared.interception.borrow().is_some() => {}
+            Order::Intercept { key, credentials } => match Interception::new(&network, &key, &credentials) {
+                Ok(made) => *shared.interception.borrow_mut() = Some(Rc::new(made)),
+                Err(error) => {
+                    let cause = error.to_string();
+                    link.tell(&Report::Failed { cause: cause.clone() }).await;
+                    return Err(io::Error::other(cause));
+                }
+            },
             Order::App { name, explicit } => {
                 if let Ok(served) = serve_app(&shared, &name, explicit, fds) {
                     apps.insert(name, served);

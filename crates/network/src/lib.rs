@@ -21,6 +21,7 @@ pub mod dns;
 pub mod flows;
 pub mod gateway;
 pub mod http;
+pub mod intercept;
 pub mod link;
 pub mod names;
 pub mod policy;

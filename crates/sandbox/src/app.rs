@@ -33,6 +33,9 @@ use crate::step::{Fault, Step};
 use crate::sys::{self, Forked};
 use crate::target;
 
+/// The file of `/etc` with the certificates that a session's apps trust.
+pub const CERTIFICATES: &str = "sessile-certificates.pem";
+
 /// Longest time a launch may take; past it something in the kernel hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -105,7 +108,8 @@ pub struct AppPlan<'a> {
     pub project: Option<ProjectMount>,
     /// Further host paths.
     pub mounts: Vec<BindMount>,
-    /// Further files of `/etc`: name and content.
+    /// Further files of `/etc`: name and content. One named [`CERTIFICATES`] stands in for the
+    /// host's own bundles of certificates too.
     pub extra_etc: Vec<(String, Vec<u8>)>,
     /// What its network is.
     pub network: Network,

@@ -17,8 +17,9 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, mount_change, unmount,
 };
 use rustix::process::{chdir, fchdir, pivot_root};
+use sessile_model::network::TRUST_BUNDLES;
 
-use crate::app::{Grant, Identity};
+use crate::app::{CERTIFICATES, Grant, Identity};
 use crate::capture::Capture;
 use crate::etc;
 use crate::step::{At, Fault, Step};
@@ -145,6 +146,9 @@ pub(crate) fn enter(plan: &RootPlan<'_>) -> Result<(), Fault> {
     show_system(&root)?;
     for name in &shown {
         show(&root, &format!("/etc/{name}"), &format!("etc/{name}"), SEALED).on(Step::Etc, name)?;
+    }
+    if plan.extra_etc.iter().any(|(name, _)| name == CERTIFICATES) {
+        show_certificates(&root, &files)?;
     }
     make_devices(&root)?;
     make_processes(&root, &files)?;
@@ -290,6 +294,22 @@ fn show(root: &OwnedFd, source: &str, place: &str, attrs: u64) -> Result<(), Err
     let tree = sys::clone_tree(CWD, source)?;
     sys::restrict_mount(&tree, true, attrs)?;
     sys::attach(&tree, root, place)
+}
+
+/// Shows the session's certificates where the host has its own.
+fn show_certificates(root: &OwnedFd, files: &OwnedFd) -> Result<(), Fault> {
+    for bundle in TRUST_BUNDLES {
+        // Where it leads to on the host, which inside is the same place.
+        let Ok(path) = std::fs::canonicalize(bundle) else { continue };
+        let Some(place) = path.to_str().filter(|p| p.starts_with("/etc/")) else { continue };
+        if openat(root, &place[1..], OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).is_err() {
+            continue;
+        }
+        let tree = sys::clone_tree(files, format!("etc/{CERTIFICATES}")).on(Step::Etc, bundle)?;
+        sys::restrict_mount(&tree, false, SEALED).on(Step::Etc, bundle)?;
+        sys::attach(&tree, root, &place[1..]).on(Step::Etc, bundle)?;
+    }
+    Ok(())
 }
 
 fn show_system(root: &OwnedFd) -> Result<(), Fault> {

@@ -95,6 +95,7 @@ fn project(record: &SessionRecord) -> String {
         | Grant::Env { .. }
         | Grant::Host { .. }
         | Grant::Policy { .. }
+        | Grant::Credential { .. }
         | Grant::Port { .. }
         | Grant::Export { .. }
         | Grant::Applied { .. } => None,
@@ -224,6 +225,10 @@ fn grant_line(grant: &Grant) -> String {
         Grant::Host { target: None } => "host (not kept)".to_owned(),
         Grant::Policy { name: Some(name) } => format!("policies {}", printable(name)),
         Grant::Policy { name: None } => "policies (not kept)".to_owned(),
+        Grant::Credential { target, header } => {
+            let target = target.as_deref().map_or("a host (not kept)".to_owned(), printable);
+            format!("credential for {target} ({})", printable(header))
+        }
         Grant::Port { app, port, local } => format!("port {port} of {app} at 127.0.0.1:{local}"),
         Grant::Export { bytes } => format!("export of {bytes}"),
         Grant::Applied { files } => format!("applied changes of {files} files"),

@@ -14,6 +14,7 @@ mod canary;
 mod completions;
 mod continuity;
 mod copies;
+mod credentials;
 mod directory;
 mod documents;
 mod endings;

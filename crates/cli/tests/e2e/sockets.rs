@@ -86,7 +86,9 @@ for_root_and_user! {
 
     fn the_runtime_folder_is_removed(world) {
         let (id, app, folder) = echoing(world, "echo");
+        still_echoes(world, "echo", app, "before");
         let mut terminal = world.terminal(&["attach", "echo"]);
+        terminal.expect("before");
         let first = daemon_of(world).unwrap();
         world.lose_runtime();
         another_daemon_answers(world, first);

@@ -6,6 +6,7 @@
 //! comes; its connections are gone.
 
 mod guards;
+pub mod interception;
 mod link;
 mod ports;
 mod tor;
@@ -31,6 +32,7 @@ use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::capture::{self, Capture, Listeners};
 use sessile_sandbox::service::{self, ServicePlan};
 use sessile_session::{BringupStep, Event};
+use sessile_vault::secret::SecretMemory;
 
 use crate::bringup::failed;
 use crate::client::ClientId;
@@ -79,6 +81,8 @@ pub struct RouteState {
     ports: BTreeMap<(AppName, u16), TcpListener>,
     /// When the session's tor last wrote its state, as far as its guards are kept (pinned).
     guards_at: Option<(i64, u64)>,
+    /// The certificate authority and the credentials, where TLS is opened.
+    interception: Option<SecretMemory>,
     /// One was killed rather than asked to end.
     killed: bool,
 }
@@ -119,7 +123,10 @@ impl RouteState {
             (Some(link), Some(process)) => Some(Gateway { link, process }),
             (None, _) | (_, None) => None,
         };
-        Self { image: store.remove(IMAGE), gateway, tor: store.remove(TOR), ..Self::default() }
+        let kept =
+            store.remove(interception::KEPT).filter(|_| rehearsal::proceed(None, "adopt", "interception"));
+        let interception = kept.and_then(|file| SecretMemory::from_fd(file).ok());
+        Self { image: store.remove(IMAGE), gateway, tor: store.remove(TOR), interception, ..Self::default() }
     }
 
     /// The gateway's process, and tor's.
@@ -246,6 +253,7 @@ impl Keeper {
         };
         let fds: Vec<BorrowedFd<'_>> = folder.iter().map(AsFd::as_fd).collect();
         self.order(&Order::Begin { version: VERSION, network: self.plan()? }, &fds)?;
+        self.order_interception()?;
         let apps: Vec<AppName> = self.apps.keys().cloned().collect();
         for app in apps {
             self.order_app(&app)?;
@@ -268,6 +276,10 @@ impl Keeper {
         link::send(&gateway.link, order, fds).map_err(|e| failed("the gateway takes no orders", &e))
     }
 
+    fn order_interception(&self) -> Result<(), Problem> {
+        self.interception_order()?.map_or(Ok(()), |order| self.order(&order, &[]))
+    }
+
     /// Hands an app's listeners to the gateway, if it runs.
     pub(crate) fn order_app(&self, name: &AppName) -> Result<(), Problem> {
         let Some(app) = self.apps.get(name) else { return Ok(()) };
@@ -285,7 +297,9 @@ impl Keeper {
     /// Greets a gateway that outlived the keeper before this one.
     pub(crate) fn greet_gateway(&mut self) {
         let Ok(network) = self.plan() else { return };
-        if self.order(&Order::Begin { version: VERSION, network }, &[]).is_err() {
+        // The one before may have died between the two.
+        let greeted = self.order(&Order::Begin { version: VERSION, network }, &[]);
+        if greeted.and_then(|()| self.order_interception()).is_err() {
             self.gateway_died();
         }
     }

@@ -4,6 +4,8 @@
 use sessile_model::network::host_name;
 use thiserror::Error;
 
+use super::conceal::find;
+
 /// Most bytes of a head.
 pub const MAX_HEAD: usize = 64 << 10;
 /// Most header lines.
@@ -70,8 +72,10 @@ impl Headers {
     /// Replaces a secret wherever it stands in a value.
     pub fn conceal(&mut self, secret: &[u8]) {
         for (_, value) in &mut self.0 {
-            while let Some(at) = find(value, secret) {
-                value.splice(at..at + secret.len(), *b"-");
+            let mut from = 0;
+            while let Some(at) = find(value.get(from..).unwrap_or_default(), secret) {
+                value.splice(from + at..from + at + secret.len(), *b"-");
+                from += at + 1;
             }
         }
     }
@@ -113,14 +117,6 @@ impl Headers {
             (Some(_), _) | (None, Some(_)) => Err(BadHead::Framing),
         }
     }
-}
-
-/// The first place of bytes in others.
-fn find(within: &[u8], wanted: &[u8]) -> Option<usize> {
-    if wanted.len() < 2 {
-        return None;
-    }
-    within.windows(wanted.len()).position(|window| window == wanted)
 }
 
 /// A request.
@@ -237,6 +233,14 @@ impl Response {
             || (minor == 0 && !connection.iter().any(|w| w == "keep-alive"))
             || framing == Framing::UntilClose;
         Ok(Self { status, reason, minor, headers, framing, close })
+    }
+
+    /// Replaces a secret wherever the head says it.
+    pub fn conceal(&mut self, secret: &[u8]) {
+        self.headers.conceal(secret);
+        if find(self.reason.as_bytes(), secret).is_some() {
+            self.reason.clear();
+        }
     }
 
     /// The head as it is passed on.

@@ -3,6 +3,7 @@
 //! part of every body passes [`inspection`].
 
 pub mod body;
+pub mod conceal;
 mod farewell;
 pub mod head;
 mod inlet;

@@ -17,6 +17,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 
 use super::body::{BadBody, Body, Step};
+use super::conceal::Conceal;
 use super::farewell::{farewell, not_allowed, refusal};
 use super::head::{BadHead, Framing, Request, Response};
 use super::inlet::{HeadError, Inlet};
@@ -240,6 +241,8 @@ fn judged(visit: &Visit<'_>, mut request: Request) -> Result<Request, Stopped> {
             return Err(Stopped::Request(BadHead::Method));
         }
         request.headers.set(header, value.expose());
+        // What comes back compressed could not be looked through.
+        request.headers.set("Accept-Encoding", b"identity");
     }
     Ok(request)
 }
@@ -266,7 +269,7 @@ where
         }
         for Brokered { header, value } in visit.brokered {
             response.headers.remove(header);
-            value.forms().for_each(|form| response.headers.conceal(form));
+            response.conceal(value.core());
         }
         begun.set(response.status >= 200 || response.status == 101);
         pass(visit, Way::In, app, &response.write()).await?;
@@ -304,7 +307,8 @@ fn of_body(error: BodyError, bad: fn(BadBody) -> Stopped) -> Stopped {
     }
 }
 
-/// Passes a body on, part by part. Chunks are made anew; extensions and trailers are left out.
+/// Passes a body on, part by part. Chunks are made anew; extensions and trailers are left out, and
+/// what was set on the request does not come back.
 async fn body<R, O>(
     visit: &Visit<'_>,
     of: Exchange<'_>,
@@ -319,35 +323,54 @@ where
 {
     let chunked = framing == Framing::Chunked;
     let mut body = Body::new(framing);
+    let mut conceal = Conceal::new(match way {
+        Way::Out => Vec::new(),
+        Way::In => visit.brokered.iter().map(|b| b.value.core()).collect(),
+    });
     loop {
         match body.step(from.rest()).map_err(BodyError::Bad)? {
             Step::More => match from.more().await.map_err(BodyError::Inlet)? {
-                0 if body.may_end() => return Ok(()),
+                0 if body.may_end() => return content((visit, of, way), chunked, &conceal.rest(), to).await,
                 0 => return Err(BodyError::Cut),
                 _ => {}
             },
             Step::Framing(count) => from.take(count),
             Step::Content(count) => {
-                let part = from.rest().get(..count).unwrap_or_default();
-                match inspection::look(of, way, part) {
-                    Verdict::Pass => {}
-                }
-                let passed = match chunked {
-                    true => {
-                        let line = format!("{count:x}\r\n");
-                        pass(visit, way, to, &[line.as_bytes(), part, b"\r\n"].concat()).await
-                    }
-                    false => pass(visit, way, to, part).await,
-                };
-                passed.map_err(BodyError::Outlet)?;
+                let part = conceal.pass(from.rest().get(..count).unwrap_or_default());
+                content((visit, of, way), chunked, &part, to).await?;
                 from.take(count);
             }
-            Step::End if chunked => {
-                return pass(visit, way, to, b"0\r\n\r\n").await.map_err(BodyError::Outlet);
+            Step::End => {
+                content((visit, of, way), chunked, &conceal.rest(), to).await?;
+                let end: &[u8] = if chunked { b"0\r\n\r\n" } else { b"" };
+                return pass(visit, way, to, end).await.map_err(BodyError::Outlet);
             }
-            Step::End => return Ok(()),
         }
     }
+}
+
+/// Passes a part of a body on.
+async fn content<O: AsyncWrite + Unpin>(
+    (visit, of, way): (&Visit<'_>, Exchange<'_>, Way),
+    chunked: bool,
+    part: &[u8],
+    to: &mut O,
+) -> Result<(), BodyError> {
+    if part.is_empty() {
+        // As a chunk it would end the body.
+        return Ok(());
+    }
+    match inspection::look(of, way, part) {
+        Verdict::Pass => {}
+    }
+    let passed = match chunked {
+        true => {
+            let line = format!("{:x}\r\n", part.len());
+            pass(visit, way, to, &[line.as_bytes(), part, b"\r\n"].concat()).await
+        }
+        false => pass(visit, way, to, part).await,
+    };
+    passed.map_err(BodyError::Outlet)
 }
 
 /// Passes bytes on both ways without looking at them.
@@ -385,6 +408,9 @@ async fn pass(
     to: &mut (impl AsyncWrite + Unpin),
     bytes: &[u8],
 ) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
     to.write_all(bytes).await?;
     to.flush().await?;
     let (count, now) = (bytes.len() as u64, Instant::now());

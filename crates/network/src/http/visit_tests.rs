@@ -95,18 +95,34 @@ async fn bodies_pass_whole_and_chunks_are_made_anew() {
 
 #[tokio::test]
 async fn a_credential_goes_out_and_does_not_come_back() {
-    let secret = Secret::new(b"Bearer s3cret".to_vec());
+    let secret = Secret::new(b"Bearer s3cret").unwrap();
     let brokered = [Brokered { header: "Authorization", value: &secret }];
     let says = "GET / HTTP/1.1\r\nHost: a.example\r\nauthorization: mine\r\nAUTHORIZATION: two\r\n\r\n";
     let answer = "HTTP/1.1 200 OK\r\nAuthorization: Bearer s3cret\r\nX-Echo: got s3cret\r\n\
-                  X-All: Bearer s3cret\r\nContent-Length: 0\r\n\r\n";
+                  X-All: Bearer s3cret\r\nContent-Length: 22\r\n\r\nyou said Bearer s3cret";
     let talk = talk(&says.repeat(2), &answer.repeat(2), &brokered).await;
     assert_eq!(talk.asked.matches("Authorization: Bearer s3cret\r\n").count(), 2, "{}", talk.asked);
     assert!(!talk.asked.contains("mine") && !talk.asked.contains("two"));
+    assert_eq!(talk.asked.matches("Accept-Encoding: identity\r\n").count(), 2, "{}", talk.asked);
     assert!(!talk.answered.contains("s3cret") && talk.answered.contains("X-Echo: got -\r\n"));
+    assert!(talk.answered.ends_with("\r\n\r\nyou said Bearer ******"), "{}", talk.answered);
     let trace = "TRACE / HTTP/1.1\r\nHost: a.example\r\n\r\n";
     let talk = super::tests::talk(trace, OK, &brokered).await;
     assert!(talk.answered.contains("400 Bad Request") && talk.asked.is_empty(), "{}", talk.answered);
+}
+
+#[tokio::test]
+async fn a_credential_that_comes_back_in_pieces_is_masked() {
+    let secret = Secret::new(b"s3cret").unwrap();
+    let brokered = [Brokered { header: "X-Key", value: &secret }];
+    let chunks = "HTTP/1.1 200 s3cret\r\nTransfer-Encoding: chunked\r\n\r\n\
+                  4\r\n-s3c\r\n5\r\nret-s\r\n0\r\n\r\n";
+    let chunked = talk(&get("/", "a.example"), chunks, &brokered).await;
+    let (_, body) = chunked.answered.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, "1\r\n-\r\n7\r\n******-\r\n1\r\ns\r\n0\r\n\r\n");
+    assert!(!chunked.answered.contains("s3cret"), "{}", chunked.answered);
+    let until_close = talk(&get("/", "a.example"), "HTTP/1.1 200 OK\r\n\r\ns3cret s3", &brokered).await;
+    assert!(until_close.answered.ends_with("\r\n\r\n****** s3"), "{}", until_close.answered);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ pub mod plants;
 pub mod processes;
 pub mod rehearsal;
 mod running;
+pub mod stand_in;
 mod terminal;
 pub mod tor_network;
 mod world;
