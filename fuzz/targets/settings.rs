@@ -17,18 +17,24 @@ mod failure;
 mod hosts;
 #[path = "../../crates/cli/src/keys.rs"]
 mod keys;
+#[path = "../../crates/cli/src/options.rs"]
+mod options;
 #[path = "../../crates/cli/src/policies.rs"]
 mod policies;
 #[path = "../../crates/cli/src/presets.rs"]
 mod presets;
 #[path = "../../crates/cli/src/project.rs"]
 mod project;
+#[path = "../../crates/cli/src/proxy.rs"]
+mod proxy;
 #[path = "../../crates/cli/src/registries.rs"]
 mod registries;
 #[path = "../../crates/cli/src/request.rs"]
 mod request;
 #[path = "../../crates/cli/src/tools.rs"]
 mod tools;
+#[path = "../../crates/cli/src/tor.rs"]
+mod tor;
 
 use libfuzzer_sys::fuzz_target;
 use sessile_fuzz::plant;
@@ -109,15 +115,15 @@ fn key_names(text: &str) {
 }
 
 fn options(text: &str) {
-    if let Ok(cpu) = text.parse::<request::Cpu>() {
+    if let Ok(cpu) = text.parse::<options::Cpu>() {
         assert!((1..=1_000_000).contains(&cpu.0));
     }
-    let _ = text.parse::<request::MountArgument>();
+    let _ = text.parse::<options::MountArgument>();
     if let Err(why) = text.parse::<credentials::CredentialArgument>() {
         assert!(!why.to_string().contains("tok-123"), "what may be a secret is not repeated");
     }
-    let _ = text.parse::<request::Metadata>();
-    if let Ok(label) = text.parse::<request::Label>() {
+    let _ = text.parse::<options::Metadata>();
+    if let Ok(label) = text.parse::<options::Label>() {
         assert_eq!(format!("{}={}", label.0, label.1), text);
     }
     let Ok(project) = text.parse::<project::ProjectArgument>();

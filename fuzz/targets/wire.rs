@@ -73,7 +73,11 @@ fn seeds() -> Vec<Vec<u8>> {
         Request::Signal { signal: 15 },
         Request::Output { app: Some(sessile_model::AppName::main()), since: Some(1), max: None, keep: false },
         Request::End { grace: Some(Millis(5)), by: EndedBy::Operator },
-        Request::Open(Box::new(wire::Open { spec: sessile_model::Spec::default(), subordinate_base: None, tor: None })),
+        Request::Open(Box::new(wire::Open {
+            spec: sessile_model::Spec::default(),
+            subordinate_base: None,
+            tor: None,
+        })),
     ] {
         seeds.push(json(FrameType::Request, value(&request)));
     }

@@ -78,7 +78,32 @@ pub fn run(purpose: For) -> Result<()> {
     if command::is_root() {
         make_test_user()?;
     }
+    if purpose == For::Tests {
+        install_agent();
+    }
     Ok(())
+}
+
+/// The client of a coding agent, for the acceptance test: some 100 MB from npm's registry, into the
+/// target folder. Without it that test is skipped.
+fn install_agent() {
+    const PACKAGE: &str = "@google/gemini-cli@0.61.0";
+    let folder = command::root().join("target/agent");
+    if folder.join("node_modules/@google/gemini-cli/package.json").exists() {
+        return;
+    }
+    let Some(npm) = command::find("npm") else {
+        return eprintln!(
+            "setup: without npm, {PACKAGE} is not installed, and the acceptance test is skipped"
+        );
+    };
+    eprintln!("setup: installing {PACKAGE}");
+    let mut install = Command::new(npm);
+    install.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional", "--prefix"]);
+    install.arg(&folder).arg(PACKAGE).stdout(std::io::stderr());
+    if command::run(&mut install).is_err() {
+        eprintln!("setup: installing {PACKAGE} failed, and the acceptance test is skipped");
+    }
 }
 
 fn missing(needs: &[Need]) -> Vec<&'static str> {

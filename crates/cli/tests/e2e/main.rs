@@ -8,6 +8,7 @@
 #[macro_use]
 mod support;
 
+mod acceptance;
 mod asked;
 mod attach;
 mod canary;

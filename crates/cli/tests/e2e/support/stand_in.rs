@@ -1,7 +1,7 @@
 //! A TLS server on the host's loopback that stands in for a service of the world.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,23 +59,39 @@ fn params(name: &str) -> CertificateParams {
     params
 }
 
-/// Answers every request with the request's own head, in a header and as the body, until it is
-/// dropped.
+/// What is answered to a request with this head and body: a whole response.
+type Answer = fn(&str, &[u8]) -> Vec<u8>;
+
+/// A request's head and body.
+type Heard = (String, Vec<u8>);
+
+/// Answers requests until it is dropped.
 pub struct StandIn {
     /// Where it listens on the loopback.
     pub port: u16,
-    heard: Arc<Mutex<Vec<String>>>,
+    heard: Arc<Mutex<Vec<Heard>>>,
     over: Arc<AtomicBool>,
     serving: Option<JoinHandle<()>>,
 }
 
 impl StandIn {
-    /// One with a certificate for `host` of this authority.
+    /// One with a certificate for `host` of this authority, which answers with the request's own
+    /// head, in a header and as the body.
     pub fn new(authority: &Authority, host: &str) -> Self {
+        Self::answering(authority, host, |head, _| {
+            let said: Vec<&str> = head.lines().filter(|line| line.to_lowercase().contains("auth")).collect();
+            let (echo, length) = (said.join(", "), head.len());
+            format!("HTTP/1.1 200 OK\r\nX-Echo: {echo}\r\nContent-Length: {length}\r\n\r\n{head}")
+                .into_bytes()
+        })
+    }
+
+    /// One that answers so.
+    pub fn answering(authority: &Authority, host: &str, answer: Answer) -> Self {
         let config = Arc::new(authority.server(host));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
         let over = Arc::new(AtomicBool::new(false));
         let (list, ends) = (Arc::clone(&heard), Arc::clone(&over));
         let serving = std::thread::spawn(move || {
@@ -85,7 +101,7 @@ impl StandIn {
                 }
                 let (config, list) = (Arc::clone(&config), Arc::clone(&list));
                 // One that breaks off has been refused, which is what a test looks at.
-                std::thread::spawn(move || serve(config, stream, &list));
+                std::thread::spawn(move || serve(config, stream, &list, answer));
             }
         });
         Self { port, heard, over, serving: Some(serving) }
@@ -93,7 +109,12 @@ impl StandIn {
 
     /// The heads of all requests so far.
     pub fn heard(&self) -> Vec<String> {
-        self.heard.lock().unwrap().clone()
+        self.heard.lock().unwrap().iter().map(|(head, _)| head.clone()).collect()
+    }
+
+    /// Their bodies.
+    pub fn bodies(&self) -> Vec<Vec<u8>> {
+        self.heard.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()
     }
 }
 
@@ -105,23 +126,30 @@ impl Drop for StandIn {
     }
 }
 
-fn serve(config: Arc<ServerConfig>, stream: TcpStream, heard: &Mutex<Vec<String>>) -> Option<()> {
-    let mut stream = StreamOwned::new(ServerConnection::new(config).ok()?, stream);
+fn serve(
+    config: Arc<ServerConfig>,
+    stream: TcpStream,
+    heard: &Mutex<Vec<Heard>>,
+    answer: Answer,
+) -> Option<()> {
+    let stream = StreamOwned::new(ServerConnection::new(config).ok()?, stream);
+    let mut stream = BufReader::with_capacity(1, stream);
     loop {
         let mut head = String::new();
-        let mut reader = BufReader::with_capacity(1, &mut stream);
         while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).ok()? == 0 {
+            if stream.read_line(&mut head).ok()? == 0 {
                 return None;
             }
         }
-        heard.lock().unwrap().push(head.clone());
-        let said: Vec<&str> = head.lines().filter(|line| line.to_lowercase().contains("auth")).collect();
-        let echo = said.join(", ");
-        let answer =
-            format!("HTTP/1.1 200 OK\r\nX-Echo: {echo}\r\nContent-Length: {}\r\n\r\n{head}", head.len());
-        stream.write_all(answer.as_bytes()).ok()?;
-        stream.flush().ok()?;
+        let length = head.lines().filter_map(|line| line.split_once(": ")).find_map(|(name, value)| {
+            if name.eq_ignore_ascii_case("content-length") { value.parse().ok() } else { None }
+        });
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).ok()?;
+        let answered = answer(&head, &body);
+        heard.lock().unwrap().push((head, body));
+        stream.get_mut().write_all(&answered).ok()?;
+        stream.get_mut().flush().ok()?;
     }
 }
 
