@@ -8,16 +8,22 @@ use sessile_model::problem::ProblemKind;
 use crate::failure::Failure;
 use crate::tools;
 
-/// Reads files, each once, and checks them together. The second part of the answer are warnings.
-/// `~/` is the caller's home; other relative paths begin at the folder.
+/// Files of policies that were checked.
+#[derive(Debug)]
+pub struct Read {
+    /// Their texts.
+    pub texts: Vec<PolicyText>,
+    /// How many policies stand in them.
+    pub count: usize,
+    /// What is doubtful about them.
+    pub warnings: Vec<String>,
+}
+
+/// Reads files, each once, and checks them together. `~/` is the caller's home; other relative paths begin at the folder.
 ///
 /// # Errors
 /// The first file that cannot be read, or all that is wrong with what they say.
-pub fn read(
-    files: &[PathBuf],
-    folder: &Path,
-    home: &Path,
-) -> Result<(Vec<PolicyText>, Vec<String>), Failure> {
+pub fn read(files: &[PathBuf], folder: &Path, home: &Path) -> Result<Read, Failure> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for file in files {
         let path = folder.join(tools::expanded(&file.to_string_lossy(), home));
@@ -27,9 +33,9 @@ pub fn read(
     }
     let texts = paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?;
     match sessile_policy::load(&texts) {
-        Ok((_, doubtful)) => {
+        Ok((policies, doubtful)) => {
             let warnings = doubtful.iter().map(|flaw| format!("warning: {flaw}")).collect();
-            Ok((texts, warnings))
+            Ok(Read { texts, count: policies.len(), warnings })
         }
         Err(flaws) => {
             let all: Vec<String> = flaws.iter().map(ToString::to_string).collect();

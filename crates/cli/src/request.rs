@@ -75,9 +75,9 @@ pub fn build(
     let env = environment::merged([tool_env, given_environment(options, &defaults, &mut notices)?]);
     let mut network = hosts::network(options, &defaults, &hosts, (config, place), &mut notices)?;
     let files: Vec<PathBuf> = defaults.policy.iter().chain(&options.policy).cloned().collect();
-    let (policies, doubtful) = policies::read(&files, &place.folder, &place.home)?;
-    network.policies = policies;
-    notices.extend(doubtful);
+    let policies = policies::read(&files, &place.folder, &place.home)?;
+    network.policies = policies.texts;
+    notices.extend(policies.warnings);
     let mut labels = defaults.labels;
     labels.extend(options.labels.iter().map(|Label(k, v)| (k.clone(), v.clone())));
     let mut accept_weaker = defaults.accept_weaker;

@@ -167,7 +167,7 @@ fn host_entities(host: &str) -> Option<(EntityUid, Entities)> {
 fn context(port: u16, request: Option<Request<'_>>) -> Option<Context> {
     let mut pairs = vec![("port".to_owned(), RestrictedExpression::new_long(i64::from(port)))];
     if let Some(Request { method, target, tls }) = request {
-        pairs.push(("method".to_owned(), RestrictedExpression::new_string(method.to_owned())));
+        pairs.push(("method".to_owned(), RestrictedExpression::new_string(method.to_ascii_uppercase())));
         pairs.push(("path".to_owned(), RestrictedExpression::new_string(path::plain(target))));
         pairs.push(("tls".to_owned(), RestrictedExpression::new_bool(tls)));
     }
@@ -192,6 +192,8 @@ mod tests {
         unless { context.method == "GET" && context.path like "/v1/*" };
         @id("plain") forbid (principal, action == Action::"request", resource == Host::"plain.example")
         unless { context.tls };
+        @id("writes") forbid (principal, action == Action::"request", resource == Host::"writes.example")
+        when { context.method == "POST" };
     "#;
 
     fn policies() -> Policies {
@@ -239,6 +241,9 @@ mod tests {
             ("plain.example", 80, "GET", "/", false, "deny policy plain"),
             ("plain.example", 443, "GET", "/", true, "silent"),
             ("elsewhere.example", 443, "POST", "/", true, "silent"),
+            // Some servers take a method in any case.
+            ("writes.example", 80, "POST", "/", false, "deny policy writes"),
+            ("writes.example", 80, "pOsT", "/", false, "deny policy writes"),
         ] {
             let opinion = policies.request("main", host, port, Request { method, target, tls });
             assert_eq!(said(&opinion), expected, "{host} {port} {method} {target}");

@@ -107,7 +107,14 @@ pub fn load(texts: &[PolicyText]) -> Result<(Policies, Vec<Flaw>), Vec<Flaw>> {
         let what = format!("{} policies, at most {MAX_POLICIES} are taken", policies.len());
         wrong.push(flaw(&texts[0], None, what));
     }
-    if wrong.is_empty() { Ok((policies, doubtful)) } else { Err(wrong) }
+    if wrong.is_empty() { Ok((policies, in_order(doubtful))) } else { Err(in_order(wrong)) }
+}
+
+/// By their places. Cedar finds what is wrong once for each action; it is told once for each place.
+fn in_order(mut flaws: Vec<Flaw>) -> Vec<Flaw> {
+    flaws.sort_by(|a, b| (&a.name, a.place, &a.what).cmp(&(&b.name, b.place, &b.what)));
+    flaws.dedup_by(|next, kept| next.place.is_some() && (&next.name, next.place) == (&kept.name, kept.place));
+    flaws
 }
 
 /// A text's policies in their order there, with their numbers from 1.
@@ -273,6 +280,15 @@ mod tests {
             let said = said(policy);
             assert!(said.contains(expected), "{policy}\n{said}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_once_for_each_place_and_in_order() {
+        let policy = "permit (principal, action, resource) when { context.prot == 1 };\n\
+                      permit (principal, action, resource) when { context.prat == 1 };";
+        let flaws = load(&[text(policy)]).unwrap_err();
+        let lines: Vec<_> = flaws.iter().filter_map(|flaw| flaw.place).map(|(line, _)| line).collect();
+        assert_eq!(lines, [1, 2], "{flaws:?}");
     }
 
     #[test]

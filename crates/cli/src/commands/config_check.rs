@@ -56,7 +56,7 @@ impl Args {
         let mut policy_files = Vec::new();
         for run in std::iter::once(&config.run).chain(config.profiles.values()) {
             let files = [&config.run.policy[..], &run.policy].concat();
-            for warning in policies::read(&files, Path::new(""), &home)?.1 {
+            for warning in policies::read(&files, Path::new(""), &home)?.warnings {
                 eprintln!("sessile: {warning}");
             }
             policy_files.extend(run.policy.iter().map(|p| p.display().to_string()));

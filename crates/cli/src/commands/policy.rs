@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use crate::failure::{Outcome, Status};
 use crate::output::{print, print_json};
-use crate::policies;
+use crate::policies::{self, Read};
 
 /// Check files of policies about where a session may go
 #[derive(Debug, clap::Args)]
@@ -54,8 +54,7 @@ impl Args {
     pub fn run(self, json: bool) -> Outcome {
         match self.action {
             Action::Check { files } => {
-                let (texts, warnings) = policies::read(&files, Path::new(""), Path::new(""))?;
-                let count = sessile_policy::load(&texts).map_or(0, |(policies, _)| policies.len());
+                let Read { count, warnings, .. } = policies::read(&files, Path::new(""), Path::new(""))?;
                 if json {
                     print_json(&serde_json::json!({ "policies": count, "warnings": warnings }))?;
                     return Ok(Status::OK);

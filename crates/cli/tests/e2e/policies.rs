@@ -103,6 +103,21 @@ for_root_and_user! {
         assert!(running.finish().text().contains("403 Forbidden"));
     }
 
+    fn the_configuration_names_policies_too(world) {
+        let file = policy(world, "@id(\"none\") forbid (principal, action, resource);");
+        let config = world.folder().join("with-policies.toml");
+        fs::write(&config, format!("[run]\npolicy = [{file:?}]\n")).unwrap();
+        let with = |arguments: &[&str]| world.sessile_where("SESSILE_CONFIG", &config, arguments);
+        assert!(with(&["config", "check"]).succeeded().contains("work.cedar"));
+        let script = "exec 3<>/dev/tcp/a.example/80; printf 'GET / HTTP/1.1\\r\\nHost: a.example\\r\\n\\r\\n' >&3; cat <&3";
+        let text = with(&["run", "--allow", "a.example", "--", "bash", "-c", script]).succeeded();
+        assert!(text.starts_with("HTTP/1.1 403") && text.contains("policy none"), "{text}");
+        policy(world, "forbid");
+        for arguments in [&["config", "check"][..], &["run", "--", "true"]] {
+            with(arguments).refused_with(64, &["work.cedar:1:"]);
+        }
+    }
+
     fn what_is_wrong_with_a_policy_is_said_with_its_place(world) {
         let file = policy(world, "permit (principal, action, resource)\nwhen { context.prot == 1 };\n");
         world.sessile(&["run", "--policy", &file, "--", "true"]).refused_with(64, &["work.cedar:2:8", "prot", "policy schema"]);
