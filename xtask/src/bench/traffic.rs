@@ -12,10 +12,11 @@ use super::measure::median;
 
 /// Bytes of one read or write.
 const CHUNK: usize = 256 << 10;
-/// First bytes of a connection.
-const UP: u8 = b'u';
-const DOWN: u8 = b'd';
-const BACK: u8 = b'b';
+/// First bytes of a connection. None of them could begin a request of HTTP, whose rest a gateway
+/// would wait for.
+const UP: u8 = 1;
+const DOWN: u8 = 2;
+const BACK: u8 = 3;
 
 /// What an end does. Each prints one number, or a line when it is ready.
 #[derive(Clone, Copy, Debug, Subcommand)]
