@@ -1,0 +1,56 @@
+//! What a terminal shows, kept so that it can be drawn again exactly.
+//!
+//! Pure: bytes in ([`Terminal::feed`]), out come a [dump](Terminal::dump) for another terminal, text,
+//! or a [`Grid`]; answers to what an app asks ([`Answer`]) and what a shell says of its commands
+//! ([`Mark`]) are there to be taken.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `terminal` | [`Terminal`]: text, and where in the bytes it is |
+//! | `scanner` | sequences and characters that are not complete, strings that are too long |
+//! | `state`, `sequences` | what text, controls and escape sequences do |
+//! | `screen`, `row`, `cell`, `attributes`, `tables` | the grid |
+//! | `history` | what scrolled off |
+//! | `modes`, `charset`, `titles`, `palette` | the rest of what a terminal is |
+//! | `resize` | another size |
+//! | `dump`, `view` | writing it out |
+//! | `answers`, `marks` | what is told to others |
+//!
+//! What holds, and the test that holds it:
+//! - A dump at any byte, and the rest of the bytes after it, make another terminal what it would be
+//!   had it seen them all (`tests/recordings.rs`).
+//! - What is shown is what another implementation shows (`tests/recordings.rs`).
+//! - A dump of a loaded dump is that dump; any bytes leave a terminal whole (`tests/properties.rs`).
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod answers;
+mod attributes;
+mod cell;
+mod charset;
+mod dump;
+mod history;
+mod marks;
+mod modes;
+mod palette;
+mod resize;
+mod row;
+mod scanner;
+mod screen;
+mod sequences;
+mod state;
+mod tables;
+mod terminal;
+mod titles;
+mod view;
+mod width;
+
+pub use crate::answers::Answer;
+pub use crate::attributes::{Attributes, Color, Style, Underline};
+pub use crate::dump::Scrollback;
+pub use crate::history::DEFAULT_LINES;
+pub use crate::marks::{Mark, MarkKind};
+pub use crate::modes::private as private_mode;
+pub use crate::terminal::{Size, Terminal};
+pub use crate::view::{Grid, GridRow, Run};

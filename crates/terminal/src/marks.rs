@@ -1,0 +1,54 @@
+//! What a shell says of its commands (OSC 133, "semantic prompt", as FinalTerm introduced it).
+
+use std::ops::Range;
+
+/// Where in the output something begins or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// What.
+    pub kind: MarkKind,
+    /// Bytes fed before the sequence that says so, and with it.
+    pub start: u64,
+    /// Bytes fed with the sequence.
+    pub end: u64,
+}
+
+/// What a [`Mark`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkKind {
+    /// The prompt begins (A).
+    Prompt,
+    /// What the user types begins (B).
+    Input,
+    /// The command's output begins (C).
+    Output,
+    /// The command has ended (D), with this status where the shell gives one.
+    Done(Option<i32>),
+}
+
+/// Most marks kept for who takes them.
+const MAX_MARKS: usize = 256;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks(Vec<Mark>);
+
+impl Marks {
+    /// From the parameters of OSC 133.
+    pub(crate) fn note(&mut self, parameters: &[&[u8]], at: Range<u64>) {
+        let kind = match parameters.first().and_then(|parameter| parameter.first()) {
+            Some(b'A' | b'P') => MarkKind::Prompt,
+            Some(b'B' | b'I') => MarkKind::Input,
+            Some(b'C') => MarkKind::Output,
+            Some(b'D') => MarkKind::Done(parameters.get(1).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok())),
+            Some(_) | None => return,
+        };
+        if self.0.len() == MAX_MARKS {
+            self.0.remove(0);
+        }
+        self.0.push(Mark { kind, start: at.start, end: at.end });
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Mark> {
+        std::mem::take(&mut self.0)
+    }
+}

@@ -1,0 +1,458 @@
+//! Everything a terminal is but its parser: what text and controls do to it.
+
+use std::collections::BTreeMap;
+
+use crate::answers::Answers;
+use crate::attributes::Style;
+use crate::cell::Cell;
+use crate::history::History;
+use crate::marks::Marks;
+use crate::modes::{Modes, ansi, private};
+use crate::row::Row;
+use crate::screen::Screen;
+use crate::tables::{StyleId, Tables};
+use crate::titles::Titles;
+use crate::width::width;
+
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) main: Screen,
+    /// There from its first use on.
+    pub(crate) alternate: Option<Box<Screen>>,
+    pub(crate) on_alternate: bool,
+    pub(crate) history: History,
+    pub(crate) tables: Tables,
+    /// The pen's number, once something was written with it.
+    pen: Option<StyleId>,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// First row of the scrolling region, and the one after its last.
+    pub(crate) margins: (usize, usize),
+    pub(crate) modes: Modes,
+    pub(crate) keypad: bool,
+    /// Kitty keyboard flags of the main and the alternate screen, the current ones last.
+    pub(crate) keyboard: [Vec<u8>; 2],
+    /// xterm's modifyOtherKeys.
+    pub(crate) modify_keys: Option<u8>,
+    /// Per column; may be longer than a row.
+    pub(crate) tabs: Vec<bool>,
+    /// As DECSCUSR numbers them; 0: the terminal's own.
+    pub(crate) cursor_shape: u8,
+    pub(crate) titles: Titles,
+    /// Colours that were changed, as they were written: of the palette, and dynamic ones from 10 on.
+    pub(crate) palette: BTreeMap<u8, Box<str>>,
+    pub(crate) dynamic: BTreeMap<u8, Box<str>>,
+    /// What REP repeats.
+    pub(crate) last: Option<char>,
+    pub(crate) answers: Answers,
+    pub(crate) marks: Marks,
+    /// A device control string that is being read: which, and its text.
+    pub(crate) device_string: Option<(char, Vec<u8>)>,
+    /// The string that is being read is too long; it does nothing.
+    pub(crate) string_is_cut: bool,
+}
+
+impl State {
+    pub(crate) fn new(rows: usize, columns: usize, history: usize) -> Self {
+        Self {
+            main: Screen::new(rows, columns),
+            alternate: None,
+            on_alternate: false,
+            history: History::new(history),
+            tables: Tables::new(),
+            pen: Some(StyleId::DEFAULT),
+            rows,
+            columns,
+            margins: (0, rows),
+            modes: Modes::default(),
+            keypad: false,
+            keyboard: [vec![0], vec![0]],
+            modify_keys: None,
+            tabs: default_tabs(columns),
+            cursor_shape: 0,
+            titles: Titles::default(),
+            palette: BTreeMap::new(),
+            dynamic: BTreeMap::new(),
+            last: None,
+            answers: Answers::default(),
+            marks: Marks::default(),
+            device_string: None,
+            string_is_cut: false,
+        }
+    }
+
+    /// The screen that is shown.
+    pub(crate) fn screen(&self) -> &Screen {
+        match &self.alternate {
+            Some(alternate) if self.on_alternate => alternate,
+            Some(_) | None => &self.main,
+        }
+    }
+
+    pub(crate) fn screen_mut(&mut self) -> &mut Screen {
+        match &mut self.alternate {
+            Some(alternate) if self.on_alternate => alternate,
+            Some(_) | None => &mut self.main,
+        }
+    }
+
+    /// The pen was changed, or the cursor that has it.
+    pub(crate) fn pen_changed(&mut self) {
+        self.pen = None;
+    }
+
+    fn pen(&mut self) -> StyleId {
+        if let Some(pen) = self.pen {
+            return pen;
+        }
+        if self.tables.are_large() {
+            self.clear_tables();
+        }
+        let style = self.screen().cursor.pen;
+        let pen = self.tables.intern(style);
+        self.pen = Some(pen);
+        pen
+    }
+
+    /// The style that erasing leaves.
+    pub(crate) fn erased(&mut self) -> StyleId {
+        let style = self.screen().cursor.pen.erased();
+        if style == Style::default() { StyleId::DEFAULT } else { self.tables.intern(style) }
+    }
+
+    /// Forgets styles, links and clusters that no cell has any more.
+    pub(crate) fn clear_tables(&mut self) {
+        let Self { main, alternate, tables, .. } = self;
+        let mut screens: Vec<&mut Screen> = vec![main];
+        screens.extend(alternate.as_deref_mut());
+        let screens = std::cell::RefCell::new(screens);
+        tables.clear(
+            |keep| {
+                for screen in screens.borrow_mut().iter_mut() {
+                    for row in &mut screen.rows {
+                        row.used_mut().iter_mut().for_each(&mut *keep);
+                    }
+                }
+            },
+            |keep| {
+                for screen in screens.borrow_mut().iter_mut() {
+                    keep(&mut screen.cursor.pen);
+                    keep(&mut screen.saved.cursor.pen);
+                }
+            },
+        );
+        self.pen = None;
+    }
+
+    /// Writes printable ASCII.
+    pub(crate) fn print_ascii(&mut self, mut text: &[u8]) {
+        let Some(&last) = text.last() else { return };
+        if self.modes.ansi(ansi::INSERT) || !self.screen().cursor.charsets.is_plain() {
+            text.iter().for_each(|&byte| self.print(char::from(byte)));
+            return;
+        }
+        self.last = Some(char::from(last));
+        let pen = self.pen();
+        let columns = self.columns;
+        while !text.is_empty() {
+            self.wrap_if_due();
+            let column = self.screen().cursor.column;
+            let count = text.len().min(columns - column);
+            let (now, later) = text.split_at(count);
+            for (cell, &byte) in self.overwrite(column, column + count, false).iter_mut().zip(now) {
+                *cell = Cell::ascii(byte, pen);
+            }
+            self.advance(count);
+            text = later;
+        }
+    }
+
+    /// Writes one character.
+    pub(crate) fn print(&mut self, character: char) {
+        let character = self.screen().cursor.charsets.map(character);
+        let columns = self.columns;
+        self.last = Some(character);
+        let width = width(character);
+        if width == 0 {
+            self.combine(character);
+            return;
+        }
+        let pen = self.pen();
+        self.wrap_if_due();
+        let column = self.screen().cursor.column;
+        if width == 2 && column + 1 >= columns {
+            if !self.modes.private(private::AUTOWRAP) || columns < 2 {
+                self.screen_mut().cursor.wraps = true;
+                return;
+            }
+            self.overwrite(column, column + 1, false)[0] = Cell::leading(pen);
+            self.screen_mut().cursor.wraps = true;
+            self.wrap_if_due();
+        }
+        let column = self.screen().cursor.column;
+        if self.modes.ansi(ansi::INSERT) && column + width < columns {
+            self.edit(|row, _| row.insert(column, width, StyleId::DEFAULT));
+        }
+        let cells = self.overwrite(column, column + width, width == 2);
+        if width == 2 {
+            cells.copy_from_slice(&[Cell::wide(character, pen), Cell::spacer(pen)]);
+        } else {
+            cells[0] = Cell::new(character, pen);
+        }
+        self.advance(width);
+    }
+
+    fn advance(&mut self, count: usize) {
+        let columns = self.columns;
+        let cursor = &mut self.screen_mut().cursor;
+        cursor.column += count;
+        if cursor.column >= columns {
+            cursor.column = columns - 1;
+            cursor.wraps = true;
+        }
+    }
+
+    /// Adds a character of no width to the one before the cursor.
+    fn combine(&mut self, character: char) {
+        let cursor = self.screen().cursor;
+        let mut column = if cursor.wraps { cursor.column } else { cursor.column.saturating_sub(1) };
+        let row = &self.screen().rows[cursor.row];
+        if row.get(column).is_spacer() {
+            column -= 1;
+        }
+        let cell = self.tables.combine(row.get(column), character);
+        self.screen_mut().rows[cursor.row].replace(column, cell);
+        if self.tables.are_large() {
+            self.clear_tables();
+        }
+    }
+
+    /// Goes to the next row when the last column was written and another character comes.
+    pub(crate) fn wrap_if_due(&mut self) {
+        if !self.screen().cursor.wraps || !self.modes.private(private::AUTOWRAP) {
+            return;
+        }
+        self.screen_mut().row_mut().wrapped = true;
+        self.line_feed();
+        let cursor = &mut self.screen_mut().cursor;
+        cursor.column = 0;
+        cursor.wraps = false;
+    }
+
+    /// Down by one row, at the bottom of the region by scrolling.
+    pub(crate) fn line_feed(&mut self) {
+        let row = self.screen().cursor.row;
+        if row + 1 == self.margins.1 {
+            self.scroll_up(self.margins.0, 1);
+        } else if row + 1 < self.rows {
+            self.screen_mut().cursor.row += 1;
+        }
+    }
+
+    /// Scrolls the region from a row on; what leaves the main screen at its top becomes history.
+    pub(crate) fn scroll_up(&mut self, top: usize, count: usize) {
+        let bottom = self.margins.1;
+        let count = count.min(bottom.saturating_sub(top));
+        if count == 0 {
+            return;
+        }
+        let style = self.erased();
+        if top == 0 && !self.on_alternate {
+            for row in &self.main.rows[..count] {
+                self.history.push(row, &self.tables);
+            }
+        }
+        if top > 0 {
+            self.unlead(top);
+        }
+        self.screen_mut().scroll_up(top, bottom, count, style);
+    }
+
+    pub(crate) fn scroll_down(&mut self, top: usize, count: usize) {
+        let bottom = self.margins.1;
+        let count = count.min(bottom.saturating_sub(top));
+        if count > 0 {
+            let style = self.erased();
+            self.screen_mut().scroll_down(top, bottom, count, style);
+            self.part(top);
+        }
+    }
+
+    /// Clears rows `from..to`.
+    pub(crate) fn clear(&mut self, from: usize, to: usize) {
+        let style = self.erased();
+        self.screen_mut().rows[from..to].iter_mut().for_each(|row| row.clear(style));
+        if from < to {
+            self.part(from);
+        }
+    }
+
+    /// Changes the cursor's row.
+    pub(crate) fn edit(&mut self, change: impl FnOnce(&mut Row, StyleId)) {
+        let style = self.erased();
+        change(self.screen_mut().row_mut(), style);
+        let row = self.screen().cursor.row;
+        if self.screen().rows[row].is_blank() {
+            self.part(row);
+        } else if !self.screen().rows[row].get(0).is_wide() {
+            self.unlead(row);
+        }
+    }
+
+    /// Columns `from..to` of the cursor's row to be written over.
+    fn overwrite(&mut self, from: usize, to: usize, by_wide: bool) -> &mut [Cell] {
+        let row = self.screen().cursor.row;
+        let stays = from == 0 && by_wide;
+        if from <= 1 && !stays && self.screen().rows[row].get(0).is_wide() {
+            self.unlead(row);
+        }
+        self.screen_mut().rows[row].overwrite(from, to)
+    }
+
+    /// The wide character that did not fit the row above is no longer there.
+    fn unlead(&mut self, row: usize) {
+        let last = self.columns - 1;
+        if row == 0 {
+            if !self.on_alternate {
+                self.history.unlead(&self.tables);
+            }
+        } else if self.screen().rows[row - 1].get(last).is_leading() {
+            self.screen_mut().rows[row - 1].blot(last);
+        }
+    }
+
+    /// What stands above a row no longer goes on in it.
+    fn part(&mut self, row: usize) {
+        self.unlead(row);
+        if row > 0 {
+            self.screen_mut().rows[row - 1].wrapped = false;
+        } else if !self.on_alternate {
+            self.history.close(&self.tables);
+        }
+    }
+
+    /// Carries out a control character (C0).
+    pub(crate) fn control(&mut self, byte: u8) {
+        match byte {
+            0x08 => {
+                let cursor = &mut self.screen_mut().cursor;
+                if cursor.column > 0 {
+                    cursor.column -= 1;
+                    cursor.wraps = false;
+                }
+            }
+            0x09 => {
+                // A tab after the last column goes to the next row, as a character does.
+                if self.screen().cursor.wraps && self.modes.private(private::AUTOWRAP) {
+                    self.line_feed();
+                    self.carriage_return();
+                } else if !self.screen().cursor.wraps {
+                    self.tab_forward(1);
+                }
+            }
+            0x0a..=0x0c => {
+                self.line_feed();
+                if self.modes.ansi(ansi::NEW_LINE) {
+                    self.carriage_return();
+                }
+            }
+            0x0d => self.carriage_return(),
+            0x0e => self.screen_mut().cursor.charsets.active = 1,
+            0x0f => self.screen_mut().cursor.charsets.active = 0,
+            _ => {}
+        }
+    }
+
+    pub(crate) fn carriage_return(&mut self) {
+        let cursor = &mut self.screen_mut().cursor;
+        cursor.column = 0;
+        cursor.wraps = false;
+    }
+
+    /// To a place on the screen, or in the region where origin mode says so.
+    pub(crate) fn go_to(&mut self, row: usize, column: usize) {
+        let (first, last) =
+            if self.modes.private(private::ORIGIN) { (self.margins.0, self.margins.1 - 1) } else { (0, self.rows - 1) };
+        let columns = self.columns;
+        let cursor = &mut self.screen_mut().cursor;
+        cursor.row = row.saturating_add(first).min(last);
+        cursor.column = column.min(columns - 1);
+        cursor.wraps = false;
+    }
+
+    /// To another column of the same row.
+    pub(crate) fn go_to_column(&mut self, column: usize) {
+        let columns = self.columns;
+        let cursor = &mut self.screen_mut().cursor;
+        cursor.column = column.min(columns - 1);
+        cursor.wraps = false;
+    }
+
+    /// Up or down: not past the region's edge when it starts within.
+    pub(crate) fn go_vertically(&mut self, by: isize) {
+        let (top, bottom) = self.margins;
+        let rows = self.rows;
+        let cursor = &mut self.screen_mut().cursor;
+        let limit = if by < 0 {
+            if cursor.row >= top { top } else { 0 }
+        } else if cursor.row < bottom {
+            bottom - 1
+        } else {
+            rows - 1
+        };
+        let row = cursor.row.saturating_add_signed(by);
+        cursor.row = if by < 0 { row.max(limit) } else { row.min(limit) };
+        cursor.wraps = false;
+    }
+
+    pub(crate) fn tab_forward(&mut self, count: usize) {
+        let last = self.columns - 1;
+        let mut column = self.screen().cursor.column;
+        for _ in 0..count.min(last) {
+            column = (column + 1..last).find(|&stop| self.tabs[stop]).unwrap_or(last);
+        }
+        self.screen_mut().cursor.column = column;
+    }
+
+    pub(crate) fn tab_backward(&mut self, count: usize) {
+        let mut column = self.screen().cursor.column;
+        for _ in 0..count.min(self.columns) {
+            column = (0..column).rev().find(|&stop| self.tabs[stop]).unwrap_or(0);
+        }
+        let cursor = &mut self.screen_mut().cursor;
+        cursor.column = column;
+        cursor.wraps = false;
+    }
+
+    /// Shows the other screen. The alternate one starts empty with the main one's cursor, which is
+    /// saved for when it comes back.
+    pub(crate) fn show_alternate(&mut self, on: bool) {
+        if on == self.on_alternate {
+            return;
+        }
+        if on {
+            self.main.saved.cursor = self.main.cursor;
+            self.main.saved.origin = self.modes.private(private::ORIGIN);
+            let (rows, columns) = (self.rows, self.columns);
+            let alternate = self.alternate.get_or_insert_with(|| Box::new(Screen::new(rows, columns)));
+            alternate.cursor = self.main.cursor;
+            self.on_alternate = true;
+            self.clear(0, rows);
+        }
+        self.on_alternate = on;
+        self.pen_changed();
+    }
+
+    /// RIS: everything as at first, history too.
+    pub(crate) fn reset(&mut self) {
+        let fresh = Self::new(self.rows, self.columns, 0);
+        let old = std::mem::replace(self, fresh);
+        (self.history, self.answers, self.marks) = (old.history, old.answers, old.marks);
+        self.history.clear();
+    }
+}
+
+/// A stop every eight columns.
+pub(crate) fn default_tabs(columns: usize) -> Vec<bool> {
+    (0..columns).map(|column| column % 8 == 0).collect()
+}

@@ -1,0 +1,176 @@
+//! Sequences that no recording has: made up, and hostile.
+
+mod oracle;
+
+use oracle::{Oracle, cells, difference};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sessile_terminal::{DEFAULT_LINES, Scrollback, Size, Terminal};
+
+/// Bytes that an app writes at once, readable when a test fails.
+#[derive(Clone)]
+struct Token(Vec<u8>);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "b\"{}\"", self.0.escape_ascii())
+    }
+}
+
+fn joined(tokens: &[Token]) -> Vec<u8> {
+    tokens.iter().flat_map(|token| token.0.iter().copied()).collect()
+}
+
+fn number() -> impl Strategy<Value = u32> {
+    prop_oneof![8 => 0..30u32, 1 => Just(65_535u32), 1 => Just(1_000_000_000u32)]
+}
+
+/// Something that an app may write.
+fn token() -> impl Strategy<Value = Token> {
+    let csi = |prefix: &'static str, finals: &'static str| {
+        (vec(number(), 0..4), 0..finals.len()).prop_map(move |(numbers, at)| {
+            let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+            format!("\x1b[{prefix}{}{}", numbers.join(";"), &finals[at..=at]).into_bytes()
+        })
+    };
+    let known = |texts: &'static [&'static str]| {
+        (0..texts.len()).prop_map(move |at| texts[at].as_bytes().to_vec())
+    };
+    prop_oneof![
+        6 => "[a-z ]{1,12}".prop_map(String::into_bytes),
+        3 => known(&["你", "好", "e\u{301}", "👍", "\u{200d}", "é", "─", "\u{fffd}"]),
+        3 => known(&["\r", "\n", "\r\n", "\t", "\x08", "\x0e", "\x0f"]),
+        6 => csi("", "ABCDEFGHJKLMPSTXZ@dfr`"),
+        4 => (0..12u32, 0..256u32).prop_map(|(kind, color)| match kind {
+            0 => format!("\x1b[38;5;{color}m"),
+            1 => format!("\x1b[48;5;{color}m"),
+            2 => format!("\x1b[38;2;{color};2;3m"),
+            3 => "\x1b[m".to_owned(),
+            4 => format!("\x1b[4:{}m", color % 6),
+            5 => format!("\x1b[58:5:{color}m"),
+            _ => format!("\x1b[{}m", color % 60),
+        }.into_bytes()),
+        2 => known(&[
+            "\x1b7", "\x1b8", "\x1bM", "\x1bD", "\x1bE", "\x1bH", "\x1b[3g", "\x1b(0", "\x1b(B", "\x1b)0", "\x1b=", "\x1b>",
+            "\x1b#8", "\x1b[!p", "\x1b[s", "\x1b[u", "\x1b[2J", "\x1b[3J", "\x1b[J",
+        ]),
+        2 => known(&[
+            "\x1b[?1049h", "\x1b[?1049l", "\x1b[?6h", "\x1b[?6l", "\x1b[?7l", "\x1b[?7h", "\x1b[4h", "\x1b[4l", "\x1b[20h",
+            "\x1b[?25l", "\x1b[?1000h", "\x1b[?1002h", "\x1b[?1006h", "\x1b[?1000l", "\x1b[?2004h", "\x1b[?1004h", "\x1b[?1h",
+        ]),
+        1 => known(&[
+            "\x1b]8;;http://a/\x1b\\", "\x1b]8;id=x;http://b/\x07", "\x1b]8;;\x07", "\x1b]2;title\x07", "\x1b]0;\x07",
+            "\x1b[22t", "\x1b[23t", "\x1b]4;1;#ff0000\x07", "\x1b]104\x07", "\x1b[>5u", "\x1b[<u", "\x1b[=3;2u", "\x1b[4 q",
+            "\x1bP$qm\x1b\\", "\x1b_x\x1b\\", "\x1b]133;A\x07",
+        ]),
+        1 => vec(any::<u8>(), 1..6),
+    ]
+    .prop_map(Token)
+}
+
+fn sizes() -> impl Strategy<Value = Size> {
+    (1u16..12, 2u16..30).prop_map(|(rows, columns)| Size { rows, columns })
+}
+
+fn fed(size: Size, parts: &[&[u8]]) -> Terminal {
+    let mut terminal = Terminal::new(size, DEFAULT_LINES);
+    parts.iter().for_each(|part| terminal.feed(part));
+    terminal
+}
+
+fn dumped(terminal: &Terminal) -> String {
+    String::from_utf8_lossy(&terminal.dump(Scrollback::With)).into_owned()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    /// However the bytes are cut when they are fed.
+    #[test]
+    fn cuts_between_feeds_mean_nothing(size in sizes(), tokens in vec(token(), 1..40), at in any::<prop::sample::Index>()) {
+        let bytes = joined(&tokens);
+        let (one, other) = bytes.split_at(at.index(bytes.len()));
+        prop_assert_eq!(dumped(&fed(size, &[&bytes])), dumped(&fed(size, &[one, other])));
+    }
+
+    /// A dump makes the same terminal, and what follows does the same to it.
+    #[test]
+    fn a_dump_stands_for_what_was_fed(size in sizes(), tokens in vec(token(), 1..40), at in any::<prop::sample::Index>()) {
+        let bytes = joined(&tokens);
+        let (before, after) = bytes.split_at(at.index(bytes.len()));
+        let dump = fed(size, &[before]).dump(Scrollback::With);
+        let (whole, returned) = (fed(size, &[&bytes]), fed(size, &[&dump, after]));
+        let dump = String::from_utf8_lossy(&dump);
+        prop_assert_eq!(difference(&cells(&whole.grid()), &cells(&returned.grid())), None, "dump {:?}", dump);
+        prop_assert_eq!(whole.cursor(), returned.cursor(), "dump {:?}", dump);
+        prop_assert_eq!(whole.history(), returned.history(), "dump {:?}", dump);
+        let modes = |terminal: &Terminal| {
+            let mut oracle = Oracle::new(size);
+            oracle.feed(&terminal.dump(Scrollback::Without));
+            oracle.stop_sync();
+            (oracle.modes(), oracle.cursor())
+        };
+        prop_assert_eq!(modes(&whole), modes(&returned), "dump {:?}", dump);
+    }
+
+    /// Through other sizes and back, nothing is lost.
+    #[test]
+    fn a_size_that_returns_brings_everything_back(
+        size in sizes(), tokens in vec(token(), 1..40), others in vec(sizes(), 1..4),
+    ) {
+        let mut terminal = fed(size, &[&joined(&tokens)]);
+        let (grid, cursor) = (terminal.grid(), terminal.cursor());
+        let history = terminal.history();
+        others.into_iter().for_each(|other| terminal.resize(other));
+        terminal.resize(size);
+        prop_assert_eq!(difference(&cells(&terminal.grid()), &cells(&grid)), None);
+        prop_assert_eq!(terminal.cursor(), cursor);
+        prop_assert_eq!(terminal.history(), history);
+    }
+
+    /// Any bytes and any sizes leave a terminal that can be looked at.
+    #[test]
+    fn bytes_do_no_harm(bytes in vec(any::<u8>(), 0..600), size in sizes(), other in (0u16..40, 0u16..40)) {
+        let mut terminal = fed(size, &[&bytes]);
+        terminal.resize(Size { rows: other.0, columns: other.1 });
+        terminal.feed(&bytes);
+        let _ = (dumped(&terminal), terminal.text(), terminal.grid(), terminal.history());
+    }
+}
+
+/// Bytes that cost out of proportion elsewhere.
+#[test]
+fn hostile_streams_stay_bounded() {
+    let size = Size { rows: 24, columns: 80 };
+    let mut terminal = Terminal::new(size, DEFAULT_LINES);
+    let floods: [&[u8]; 9] = [
+        b"\x1b[1000000000@\x1b[1000000000L\x1b[1000000000T\x1b[1000000000S",
+        b"x\x1b[1000000000b",
+        b"\x1b[1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1m",
+        b"\x1b[22t\x1b]2;a title that is put aside\x07",
+        b"\x1b[>1u\x1b[?12345h\x1b[?54321h",
+        b"\x1b]8;;http://example.org/some/long/address/that/takes/memory\x07x",
+        "e\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}".as_bytes(),
+        b"\x1b[6n\x1b[c\x1b[>q",
+        b"\x1b]133;A\x07\x1b]133;D;0\x07",
+    ];
+    for flood in floods {
+        (0..2000).for_each(|_| terminal.feed(flood));
+    }
+    for number in 0..200_000u32 {
+        terminal.feed(format!("\x1b[38;2;{};{};{}mx", number & 255, number >> 8 & 255, number >> 16).as_bytes());
+        if number % 7 == 0 {
+            terminal.feed(format!("\x1b]8;;http://example.org/{number}\x07y").as_bytes());
+        }
+    }
+    terminal.feed(b"\x1b]2;");
+    (0..2000).for_each(|_| terminal.feed(&[b'a'; 10_000]));
+    terminal.feed(b"\x1b\\\x1bP");
+    (0..200).for_each(|_| terminal.feed(&[b'1'; 10_000]));
+    terminal.feed(b"\x1b\\\x1b[!p\x1bc\x1b[Hhere");
+    assert!(terminal.text().starts_with("here"), "{}", terminal.text());
+    let answers: usize = terminal.take_answers().iter().map(|answer| answer.bytes.len()).sum();
+    assert!(answers <= 4096, "{answers}");
+    assert!(terminal.take_marks().len() <= 256);
+    assert!(terminal.dump(Scrollback::With).len() < 8 << 20);
+}
