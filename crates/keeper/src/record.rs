@@ -6,6 +6,7 @@ use sessile_model::quantity::ByteSize;
 use sessile_model::record::{SessionRecord, Usage};
 use sessile_model::spec::Limits;
 use sessile_model::state::State;
+use sessile_sandbox::processes;
 
 use crate::keeper::Keeper;
 use crate::task::{Streams, Task};
@@ -42,6 +43,29 @@ impl Keeper {
             usage: self.usage(),
             notices: facts.notices.clone(),
         })
+    }
+
+    /// The record with the apps' memory and processor time added up where no control group counts
+    /// them: for a single question, since every process is looked at.
+    ///
+    /// # Errors
+    /// When no session was opened yet.
+    pub(crate) fn measured_record(&self) -> Result<SessionRecord, Problem> {
+        let mut record = self.record()?;
+        if !matches!(record.state, State::Active | State::Paused) {
+            return Ok(record);
+        }
+        if record.usage.memory.is_none() {
+            let sum = self.app_processes().into_iter().filter_map(processes::memory).sum();
+            record.usage.memory = Some(ByteSize(sum));
+        }
+        if record.usage.cpu_ms.is_none() {
+            // An init's time holds that of what it has reaped.
+            let inits = self.apps.values().filter(|app| !app.gone).map(|app| app.pid);
+            let all = inits.chain(self.app_processes());
+            record.usage.cpu_ms = Some(all.filter_map(processes::cpu_ms).sum());
+        }
+        Ok(record)
     }
 
     fn usage(&self) -> Usage {

@@ -134,7 +134,7 @@ impl Keeper {
     }
 
     /// Host process ids of everything the apps started.
-    fn app_processes(&self) -> Vec<u32> {
+    pub(crate) fn app_processes(&self) -> Vec<u32> {
         let mut all = Vec::new();
         for app in self.apps.values().filter(|app| !app.gone) {
             all.extend(processes::descendants(app.pid).unwrap_or_default());

@@ -50,6 +50,17 @@ for_root_and_user! {
         assert!(note.contains("memory cap"), "{note}");
     }
 
+    /// Whether or not a control group counts it.
+    fn the_memory_in_use_is_shown(world) {
+        let id = world.open("filled", &["sh", "-c", "x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo full; cat"]);
+        world.must(&["wait", &id, "--pattern", "full", "--timeout", "30s"]);
+        let used = world.show(&id)["usage"]["memory"].as_u64().unwrap();
+        assert!((8_000_000..200_000_000).contains(&used), "{used}");
+        let shown = world.must(&["show", &id]);
+        assert!(!shown.contains("not accounted for here"), "{shown}");
+        assert!(world.show(&id)["usage"]["cpu_ms"].is_u64());
+    }
+
     fn an_anchor_that_dies_under_a_client_is_said_once(world) {
         let terminal = world.terminal(&["run", "--name", "doomed", "--", "sh", "-c", "echo ready; exec cat"]);
         terminal.expect("ready");
