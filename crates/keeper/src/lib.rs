@@ -21,6 +21,7 @@ mod checkpoint;
 mod client;
 mod cookies;
 mod facts;
+mod guarded;
 mod keeper;
 mod listening;
 mod output;

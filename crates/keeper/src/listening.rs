@@ -52,6 +52,7 @@ impl Keeper {
         self.looked_at = Some(self.now);
         self.keep_own();
         self.keep_anchors();
+        self.look_at_protected();
     }
 
     fn keep_anchors(&mut self) {
