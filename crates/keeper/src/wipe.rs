@@ -461,6 +461,7 @@ impl Keeper {
         Ok(Receipt {
             session: facts.id,
             outcome: machine.outcome().ok_or_else(missing)?,
+            outcome_detail: machine.outcome().and_then(|outcome| self.outcome_detail(&outcome)),
             created_at: facts.created_at,
             wipe_started_at: wipe.started_at(),
             ended_at: wipe.ended_at(),

@@ -27,6 +27,10 @@ pub struct SessionRecord {
     pub phase: Phase,
     /// How it ended; `None` while it has not.
     pub outcome: Option<Outcome>,
+    /// What the outcome leaves open: the figure of the limit that ended it, or that the memory cap was
+    /// reached by its main command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome_detail: Option<String>,
     /// Whose it is, in the caller's own terms.
     pub user: Option<String>,
     /// Its channel, in the caller's own terms.
