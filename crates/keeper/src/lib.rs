@@ -36,6 +36,7 @@ mod seat;
 mod spawn;
 mod task;
 mod turn;
+mod unlogged;
 #[cfg(test)]
 mod version_1;
 mod waits;

@@ -53,6 +53,7 @@ impl Keeper {
         self.keep_own();
         self.keep_anchors();
         self.look_at_protected();
+        self.retry_log();
     }
 
     fn keep_anchors(&mut self) {

@@ -355,10 +355,14 @@ impl Keeper {
     }
 
     fn finalise_log(&mut self) -> WipeEvidence {
+        self.retry_log();
         self.sync_log();
-        match &self.log {
-            Some(log) => WipeEvidence::Finalised { entries: log.entries() },
-            None => WipeEvidence::NothingToDo,
+        match (&self.log, &self.unlogged) {
+            (Some(log), _) => WipeEvidence::Finalised { entries: log.entries() },
+            (None, Some(held)) => WipeEvidence::NotPossible {
+                why: format!("the log could not be written; it lacks {} entries", held.len()),
+            },
+            (None, None) => WipeEvidence::NothingToDo,
         }
     }
 
