@@ -75,6 +75,14 @@ pub fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A count and what it counts: `1 path`, `2 paths`.
+pub fn counted(count: impl Into<u64>, one: &str, many: &str) -> String {
+    match count.into() {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +99,11 @@ mod tests {
     #[test]
     fn escape_sequences_are_made_visible() {
         assert_eq!(printable("a\x1b[2Jé"), "a\\u{1b}[2Jé");
+    }
+
+    #[test]
+    fn one_is_singular() {
+        let said = [0u64, 1, 2].map(|count| counted(count, "path", "paths"));
+        assert_eq!(said, ["0 paths", "1 path", "2 paths"]);
     }
 }

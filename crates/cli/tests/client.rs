@@ -38,6 +38,7 @@ fn record(outcome: Option<Outcome>) -> SessionRecord {
         state: if outcome.is_some() { State::Closed } else { State::Active },
         phase: Phase::Active,
         outcome,
+        outcome_detail: None,
         user: None,
         channel: None,
         chat: None,

@@ -95,6 +95,7 @@ pub fn receipt_of(
     Receipt {
         session: record.id,
         outcome: as_told.unwrap_or_else(failed),
+        outcome_detail: None,
         created_at: record.created_at,
         wipe_started_at: told.began.unwrap_or(began),
         ended_at: now,

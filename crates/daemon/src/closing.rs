@@ -164,6 +164,7 @@ pub fn closed(mut record: SessionRecord, receipt: Option<&Receipt>) -> SessionRe
     match receipt {
         Some(receipt) => {
             record.outcome = Some(receipt.outcome.clone());
+            record.outcome_detail.clone_from(&receipt.outcome_detail);
             record.ended_at = Some(receipt.ended_at);
             record.claim_level = receipt.claim_level;
         }

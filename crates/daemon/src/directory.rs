@@ -230,6 +230,7 @@ pub(crate) mod tests {
             state,
             phase: Phase::Active,
             outcome: None,
+            outcome_detail: None,
             user: None,
             channel: None,
             chat: None,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sessile_model::receipt::SignedReceipt;
+use sessile_model::record::Usage;
 use sessile_model::wire::{Reply, Request};
 use sessile_model::{Problem, ProblemKind, SessionId, State};
 use tokio::time::timeout;
@@ -15,6 +16,8 @@ use crate::{rehearsal, remnants};
 
 /// How long a keeper may take for what needs no waiting.
 const PROMPT: Duration = Duration::from_secs(30);
+/// How long it may take to say what is not worth waiting for.
+const AT_ONCE: Duration = Duration::from_millis(500);
 /// How long a session may take to end beyond its grace before its keeper is looked at.
 const SILENCE: Duration = Duration::from_secs(15);
 /// Time that apps get to save when the request names none.
@@ -92,6 +95,17 @@ fn runs(daemon: &Daemon, id: SessionId) -> bool {
         State::Active | State::Paused => true,
         State::Bringup | State::Ending | State::Failed | State::Closed => false,
     })
+}
+
+/// What a session uses now, as its keeper measures it; `None` when it does not answer at once.
+pub async fn usage(daemon: &Daemon, id: SessionId) -> Option<Usage> {
+    if !runs(daemon, id) {
+        return None;
+    }
+    match timeout(AT_ONCE, once(daemon, id, &Request::Show { follow: false })).await {
+        Ok(Ok(Reply::Record(record))) => Some(record.usage),
+        Ok(Ok(_) | Err(_)) | Err(_) => None,
+    }
 }
 
 /// Waits until a session's socket is where a client looks for it.

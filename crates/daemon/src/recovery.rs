@@ -97,6 +97,7 @@ pub fn blank(id: SessionId) -> SessionRecord {
         state: State::Bringup,
         phase: Phase::Creating,
         outcome: None,
+        outcome_detail: None,
         user: None,
         channel: None,
         chat: None,

@@ -149,6 +149,7 @@ fn receipt_of(record: &SessionRecord) -> Receipt {
     Receipt {
         session: record.id,
         outcome: Outcome::Ended { by: EndedBy::Operator },
+        outcome_detail: None,
         created_at: record.created_at,
         wipe_started_at: record.created_at,
         ended_at: Timestamp::from_millis(1_700_000_005_000),

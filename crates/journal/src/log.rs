@@ -147,6 +147,21 @@ impl Log {
         Ok(Opened { log, entries, notice, damaged })
     }
 
+    /// Moves what is in the log's place aside, whatever it is, and begins an empty log. Returns it and
+    /// the name under which the other is found.
+    ///
+    /// # Errors
+    /// When the folder cannot be written; then what is there stays there.
+    pub fn begin_anew(folder: &Path) -> Result<(Self, String), OpenError> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(folder, flags, Mode::empty()).map_err(failed("found"))?;
+        let name = move_aside(&dir)?;
+        let preamble = frame::preamble();
+        let file = replacement(&dir, &preamble)?;
+        let len = preamble.len() as u64;
+        Ok((Self { file, folder: Some(dir), len, next_sequence: 1, buffer: Vec::new() }, name))
+    }
+
     /// Appends an entry as JSON and returns its sequence number. Not durable before [`Log::sync`].
     ///
     /// # Errors
@@ -360,6 +375,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/dev/null", folder.path().join(FILE_NAME)).unwrap();
         assert!(matches!(Log::open::<Kind>(folder.path()), Err(OpenError::Io { .. })));
+        // Nothing is written through it, and it is kept.
+        let (mut log, name) = Log::begin_anew(folder.path()).unwrap();
+        assert_eq!((log.append(&entry(7)).unwrap(), name.as_str()), (1, "log.damaged-1"));
+        assert_eq!(read::<Kind>(folder.path()).unwrap(), (vec![(1, entry(7))], Condition::Whole));
+        assert!(std::fs::symlink_metadata(folder.path().join(name)).unwrap().is_symlink());
     }
 
     #[test]

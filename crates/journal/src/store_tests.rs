@@ -18,6 +18,7 @@ fn record(n: u8, name: Option<&str>, state: State) -> SessionRecord {
         state,
         phase: Phase::Active,
         outcome: None,
+        outcome_detail: None,
         user: Some(format!("user-{n}")),
         channel: None,
         chat: None,

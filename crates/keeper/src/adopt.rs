@@ -21,7 +21,6 @@ use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
 
 use crate::app::App;
-use crate::bringup::causes;
 use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
 use crate::cookies;
 use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
@@ -105,7 +104,8 @@ impl Keeper {
                 opened.entries.into_iter().map(|(_, entry)| entry).collect()
             }
             Err(error) => {
-                notices.push(format!("{}; nothing more is logged", causes(&error)));
+                // Without a checkpoint there is no session yet, or nothing that could be held.
+                notices.extend(store.contains_key("checkpoint").then(|| self.do_without_log(&error)));
                 Vec::new()
             }
         };

@@ -14,7 +14,7 @@ use sessile_model::{Outcome, Problem, ProblemKind};
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::space::Space;
 use sessile_sandbox::wipe::Scrub;
-use sessile_session::{Effect, Effects, Event, Opening, Session};
+use sessile_session::{Effect, Effects, Entry, Event, Opening, Session};
 use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
 
@@ -49,6 +49,8 @@ pub struct Keeper {
 
     pub(crate) log: Option<Log>,
     pub(crate) log_dirty: bool,
+    /// What is to be logged once the log can be opened; `None` where nothing is held.
+    pub(crate) unlogged: Option<Vec<Entry>>,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) ledger: Option<InputLedger>,
     pub(crate) root_key: Option<RootKey>,
@@ -108,6 +110,7 @@ impl Keeper {
             facts: None,
             log: None,
             log_dirty: false,
+            unlogged: None,
             checkpoint: None,
             ledger: None,
             root_key: None,
@@ -244,9 +247,10 @@ impl Keeper {
         match effect {
             Effect::CutRoute => self.cut_gateway(),
             Effect::Journal(entry) => {
-                let outcome = self.log.as_mut().map(|log| log.append(&entry));
+                let Some(log) = &mut self.log else { return self.hold_entry(entry) };
+                let outcome = log.append(&entry);
                 self.log_dirty = true;
-                if let Some(Err(error)) = outcome {
+                if let Err(error) = outcome {
                     self.log_failed("the session's log cannot be written", &error);
                 }
             }
@@ -335,7 +339,7 @@ impl Keeper {
 
     /// A session that cannot be accounted for does not go on. One that is being wiped does: its
     /// receipt tells of every step, whatever the log lacks.
-    fn log_failed(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
+    pub(crate) fn log_failed(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
         if self.machine.as_ref().is_some_and(|m| is_running(m.state())) {
             self.open_problem.get_or_insert_with(|| failed(what, error));
             let cause = format!("{what}: {error}");

@@ -21,6 +21,7 @@ mod checkpoint;
 mod client;
 mod cookies;
 mod facts;
+mod guarded;
 mod keeper;
 mod listening;
 mod output;
@@ -35,6 +36,7 @@ mod seat;
 mod spawn;
 mod task;
 mod turn;
+mod unlogged;
 #[cfg(test)]
 mod version_1;
 mod waits;

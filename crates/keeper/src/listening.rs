@@ -52,6 +52,8 @@ impl Keeper {
         self.looked_at = Some(self.now);
         self.keep_own();
         self.keep_anchors();
+        self.look_at_protected();
+        self.retry_log();
     }
 
     fn keep_anchors(&mut self) {

@@ -184,7 +184,7 @@ impl Keeper {
 
     /// The root folder of an app that runs, with all that it sees. It is held no longer than needed,
     /// since it keeps mounts alive.
-    fn root_of(&self, name: &AppName) -> Option<OwnedFd> {
+    pub(crate) fn root_of(&self, name: &AppName) -> Option<OwnedFd> {
         let app = self.apps.get(name).filter(|app| !app.gone)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, format!("/proc/{}/root", app.pid), flags, Mode::empty()).ok()?;

@@ -2,12 +2,15 @@
 
 use rustix::fs::fstatvfs;
 use sessile_model::Problem;
+use sessile_model::ids::AppName;
 use sessile_model::quantity::ByteSize;
 use sessile_model::record::{SessionRecord, Usage};
 use sessile_model::spec::Limits;
-use sessile_model::state::State;
+use sessile_model::state::{EndedBy, Outcome, State};
+use sessile_sandbox::processes;
 
 use crate::keeper::Keeper;
+use crate::spawn::MEMORY_CAP;
 use crate::task::{Streams, Task};
 
 impl Keeper {
@@ -19,12 +22,14 @@ impl Keeper {
         let machine = self.session()?;
         let facts = self.facts()?;
         let spec = &facts.spec;
+        let outcome = machine.outcome().filter(|_| machine.state() != State::Bringup);
         Ok(SessionRecord {
             id: facts.id,
             name: spec.name.clone(),
             state: machine.state(),
             phase: machine.phase(),
-            outcome: machine.outcome().filter(|_| machine.state() != State::Bringup),
+            outcome_detail: outcome.as_ref().and_then(|outcome| self.outcome_detail(outcome)),
+            outcome,
             user: spec.user.clone(),
             channel: spec.channel.clone(),
             chat: spec.chat.clone(),
@@ -42,6 +47,53 @@ impl Keeper {
             usage: self.usage(),
             notices: facts.notices.clone(),
         })
+    }
+
+    /// The record with the apps' memory and processor time added up where no control group counts
+    /// them: for a single question, since every process is looked at.
+    ///
+    /// # Errors
+    /// When no session was opened yet.
+    pub(crate) fn measured_record(&self) -> Result<SessionRecord, Problem> {
+        let mut record = self.record()?;
+        if !matches!(record.state, State::Active | State::Paused) {
+            return Ok(record);
+        }
+        if record.usage.memory.is_none() {
+            let sum = self.app_processes().into_iter().filter_map(processes::memory).sum();
+            record.usage.memory = Some(ByteSize(sum));
+        }
+        if record.usage.cpu_ms.is_none() {
+            // An init's time holds that of what it has reaped.
+            let inits = self.apps.values().filter(|app| !app.gone).map(|app| app.pid);
+            let all = inits.chain(self.app_processes());
+            record.usage.cpu_ms = Some(all.filter_map(processes::cpu_ms).sum());
+        }
+        Ok(record)
+    }
+
+    /// What an outcome leaves open: the figure of the limit that ended it, and that the memory cap was
+    /// reached by the main command.
+    pub(crate) fn outcome_detail(&self, outcome: &Outcome) -> Option<String> {
+        let facts = self.facts.as_ref()?;
+        let limit = match outcome {
+            Outcome::Ended { by } | Outcome::Cancelled { by } => match by {
+                EndedBy::TimeToLive => facts.spec.ttl.map(|ttl| format!("its ttl of {ttl} passed")),
+                EndedBy::IdleTimeout => facts
+                    .spec
+                    .idle_timeout
+                    .map(|idle| format!("nothing happened for its idle timeout of {idle}")),
+                EndedBy::Operator | EndedBy::MainExited | EndedBy::Linger | EndedBy::Cancelled => None,
+            },
+            Outcome::Faulted { .. } | Outcome::Failed { .. } => None,
+        };
+        let main = AppName::main();
+        let cap = facts.spec.limits.memory.filter(|_| {
+            facts.tasks.iter().any(|task| task.name == main && task.note.as_deref() == Some(MEMORY_CAP))
+        });
+        let cap = cap.map(|cap| format!("its memory cap of {cap} was reached"));
+        let said: Vec<String> = [limit, cap].into_iter().flatten().collect();
+        (!said.is_empty()).then(|| said.join("; "))
     }
 
     fn usage(&self) -> Usage {

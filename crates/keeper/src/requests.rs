@@ -101,7 +101,7 @@ impl Keeper {
                 if let Some(client) = self.clients.get_mut(&id) {
                     client.follows |= follow;
                 }
-                let record = self.record()?;
+                let record = if follow { self.record()? } else { self.measured_record()? };
                 if follow {
                     self.ring(None, Some(id));
                 }

@@ -38,7 +38,8 @@ const MAX_APPS: usize = 32;
 const HOLD: Millis = Millis(10_000);
 
 /// Said of a command's end when the kernel had to free memory in its session.
-const MEMORY_CAP: &str = "the session's memory cap was reached: the kernel killed what ran over it";
+pub(crate) const MEMORY_CAP: &str =
+    "the session's memory cap was reached: the kernel killed what ran over it";
 
 /// A command about to start.
 struct Launch<'a> {

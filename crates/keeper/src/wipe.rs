@@ -134,7 +134,7 @@ impl Keeper {
     }
 
     /// Host process ids of everything the apps started.
-    fn app_processes(&self) -> Vec<u32> {
+    pub(crate) fn app_processes(&self) -> Vec<u32> {
         let mut all = Vec::new();
         for app in self.apps.values().filter(|app| !app.gone) {
             all.extend(processes::descendants(app.pid).unwrap_or_default());
@@ -355,10 +355,14 @@ impl Keeper {
     }
 
     fn finalise_log(&mut self) -> WipeEvidence {
+        self.retry_log();
         self.sync_log();
-        match &self.log {
-            Some(log) => WipeEvidence::Finalised { entries: log.entries() },
-            None => WipeEvidence::NothingToDo,
+        match (&self.log, &self.unlogged) {
+            (Some(log), _) => WipeEvidence::Finalised { entries: log.entries() },
+            (None, Some(held)) => WipeEvidence::NotPossible {
+                why: format!("the log could not be written; it lacks {} entries", held.len()),
+            },
+            (None, None) => WipeEvidence::NothingToDo,
         }
     }
 
@@ -461,6 +465,7 @@ impl Keeper {
         Ok(Receipt {
             session: facts.id,
             outcome: machine.outcome().ok_or_else(missing)?,
+            outcome_detail: machine.outcome().and_then(|outcome| self.outcome_detail(&outcome)),
             created_at: facts.created_at,
             wipe_started_at: wipe.started_at(),
             ended_at: wipe.ended_at(),

@@ -37,6 +37,10 @@ pub struct Receipt {
     pub session: SessionId,
     /// How it came to its end.
     pub outcome: Outcome,
+    /// What the outcome leaves open: the figure of the limit that ended it, or that the memory cap was
+    /// reached by its main command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome_detail: Option<String>,
     /// When it was opened.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub created_at: Timestamp,

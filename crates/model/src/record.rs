@@ -27,6 +27,10 @@ pub struct SessionRecord {
     pub phase: Phase,
     /// How it ended; `None` while it has not.
     pub outcome: Option<Outcome>,
+    /// What the outcome leaves open: the figure of the limit that ended it, or that the memory cap was
+    /// reached by its main command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome_detail: Option<String>,
     /// Whose it is, in the caller's own terms.
     pub user: Option<String>,
     /// Its channel, in the caller's own terms.
@@ -205,10 +209,13 @@ struct KnownLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
-    /// Memory of its apps, in bytes; `None` where the machine does not account for it.
+    /// Memory of its apps, in bytes: what a control group counts, storage included. Without one, the
+    /// sum of its processes' proportional shares (PSS), measured when a single record is asked for;
+    /// `None` in lists and of a session that does not run.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub memory: Option<ByteSize>,
-    /// Processor time used so far, in milliseconds; `None` where not accounted for.
+    /// Processor time used so far, in milliseconds: what a control group counts, else that of its
+    /// processes and those they waited for, measured and `None` as memory is.
     pub cpu_ms: Option<u64>,
     /// Bytes in session storage.
     #[cfg_attr(feature = "openapi", schema(value_type = u64))]

@@ -57,6 +57,30 @@ pub fn list(namespace: PidNamespace) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
+/// Bytes of memory that a process holds: its share of what it has in common with others where that
+/// may be read, else all that is resident. `None` when it is gone.
+pub fn memory(pid: u32) -> Option<u64> {
+    let share = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok().and_then(|text| {
+        let kilobytes = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        Some(kilobytes.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+    });
+    share.or_else(|| {
+        let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+        Some(pages.saturating_mul(rustix::param::page_size() as u64))
+    })
+}
+
+/// Processor time of a process and of the children it has waited for, in milliseconds. `None` when
+/// it is gone. Summed over a parent and its living children, nothing counts twice.
+pub fn cpu_ms(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything. utime, stime, cutime and cstime are fields 14 to 17.
+    let (_, fields) = text.rsplit_once(") ")?;
+    let ticks: u64 = fields.split(' ').skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Some(ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1))
+}
+
 /// Stops everything in a pid namespace but its init, until a whole pass finds nothing running. Init
 /// is left to answer the keeper: it runs no code of the app's. Returns how many were stopped.
 ///

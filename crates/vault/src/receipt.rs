@@ -200,6 +200,7 @@ mod tests {
         Receipt {
             session: SessionId::new(Timestamp::from_millis(1), [5; 10]),
             outcome: Outcome::Ended { by: EndedBy::Operator },
+            outcome_detail: None,
             created_at: Timestamp::from_millis(1),
             wipe_started_at: Timestamp::from_millis(2),
             ended_at: Timestamp::from_millis(3),

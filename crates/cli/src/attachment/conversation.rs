@@ -347,7 +347,8 @@ impl<'a> Conversation<'a> {
                 let sink = if error { &mut self.err } else { &mut self.out };
                 let lost = sink.take(offset, bytes);
                 if lost > 0 {
-                    self.notice(&format!("{lost} bytes of output are no longer kept"));
+                    let bytes = crate::output::counted(lost, "byte", "bytes");
+                    self.notice(&format!("no longer kept: {bytes} of output"));
                 }
                 Ok(None)
             }

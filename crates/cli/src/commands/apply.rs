@@ -8,7 +8,7 @@ use sessile_model::problem::ProblemKind;
 use super::diff::summary;
 use crate::client::Daemon;
 use crate::failure::{Failure, Outcome, Status};
-use crate::output::{print_json, printable, say};
+use crate::output::{counted, print_json, printable, say};
 use crate::selector::SessionSelector;
 
 /// Write what a session changed in its copy back to the project
@@ -80,7 +80,7 @@ impl Args {
         if json {
             print_json(&done)?;
         } else {
-            say(&format!("{} paths written or removed", done.files));
+            say(&format!("{} written or removed", counted(done.files, "path", "paths")));
             done.skipped.iter().for_each(|s| say(&format!("left as it was: {}", printable(s))));
         }
         Ok(Status::OK)
@@ -102,7 +102,11 @@ fn is_under(path: &str, folder: &str) -> bool {
 
 fn confirmed(changes: &api::Changes) -> Result<bool, Failure> {
     let mut err = std::io::stderr().lock();
-    let asked = write!(err, "{}Apply these {} changes? [y/N] ", summary(changes), changes.entries.len());
+    let these = match changes.entries.len() {
+        1 => "this change".to_owned(),
+        count => format!("these {count} changes"),
+    };
+    let asked = write!(err, "{}Apply {these}? [y/N] ", summary(changes));
     asked.and_then(|()| err.flush()).map_err(|e| Failure::system("ask", &e))?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(|e| Failure::system("read the answer", &e))?;

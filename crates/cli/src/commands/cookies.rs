@@ -309,7 +309,11 @@ fn export(jar: &Jar, format: FileFormat, file: Option<PathBuf>, json: bool) -> R
     if json {
         print_json(&json!({ "cookies": exported.cookies, "lost": exported.lost.len() }))?;
     } else {
-        say(&format!("{} cookies in {}", exported.cookies, path.display()));
+        say(&format!(
+            "{} in {}",
+            crate::output::counted(exported.cookies as u64, "cookie", "cookies"),
+            path.display()
+        ));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use sessile_model::ids::AppName;
 
 use crate::client::Daemon;
 use crate::failure::{Failure, Outcome, Status};
-use crate::output::{print_json, printable, say};
+use crate::output::{counted, print_json, printable, say};
 use crate::project::utf8;
 use crate::selector::SessionSelector;
 
@@ -16,6 +16,9 @@ use crate::selector::SessionSelector;
 #[command(after_help = "Examples:
   sessile export amber report.pdf .        from the app's home, into the current folder
   sessile export amber /tmp/build ./build
+  sessile export amber /project/out.txt .   a file of the project, by its whole path
+
+A relative path begins at the app's home: `f` is /home/user/f, not a file of the project.
 
 Whatever the app sees can be exported: what it wrote, its copy of the project, what is mounted, the
 system. An export is noted in the session's record and receipt. No link is followed, but /bin and its
@@ -26,7 +29,7 @@ pub struct Args {
     /// The app whose files are meant [default: main]
     #[arg(long, value_name = "APP")]
     app: Option<AppName>,
-    /// The path inside; relative to the app's home
+    /// The path inside; a relative one begins at the app's home, /home/user
     path: String,
     /// Where to, on the host; an existing folder takes it under its own name
     destination: PathBuf,
@@ -48,7 +51,8 @@ impl Args {
             print_json(&done)?;
             return Ok(Status::OK);
         }
-        say(&format!("{} files, {} to {}", done.files, done.bytes, destination.display()));
+        let files = counted(done.files, "file", "files");
+        say(&format!("{files}, {} to {}", done.bytes, destination.display()));
         for skipped in &done.skipped {
             say(&format!("left out: {}", printable(skipped)));
         }

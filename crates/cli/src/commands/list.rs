@@ -12,7 +12,10 @@ use crate::output::{print, print_json, say};
 #[command(after_help = "Examples:
   sessile ls
   sessile ls --all                         with those that are closed
-  sessile ls --json | jq -r '.[].id'")]
+  sessile ls --json | jq -r '.[].id'
+
+Memory and processor time in use are null here where no control group counts them; `sessile show`
+measures them over the session's processes.")]
 pub struct Args {
     /// Show closed sessions too
     #[arg(long, short = 'a')]

@@ -91,9 +91,10 @@ pub fn say_why(daemon: &Daemon, session: SessionId, exit: &Exit) {
     }
     let path = SessionSelector::from(session).path("");
     // That it cannot be asked is no news of the command.
-    let Ok(SessionRecord { outcome: Some(outcome), .. }) = daemon.get(&path) else { return };
+    let Ok(SessionRecord { outcome: Some(outcome), outcome_detail, .. }) = daemon.get(&path) else { return };
     if !is_own(&outcome) {
-        say(&format!("sessile: session {} {}", session.short(), outcome_sentence(&outcome)));
+        let how = outcome_sentence(&outcome, outcome_detail.as_deref());
+        say(&format!("sessile: session {} {how}", session.short()));
     }
 }
 
@@ -119,7 +120,8 @@ fn lost(daemon: &Daemon, watch: &Watch<'_>, exit: Option<Exit>) -> Outcome {
             Ok(Status(exit.shell_code()))
         }
         (_, Some(outcome)) => {
-            let detail = format!("session {short} {}", outcome_sentence(outcome));
+            let how = outcome_sentence(outcome, record.outcome_detail.as_deref());
+            let detail = format!("session {short} {how}");
             Err(Failure::new(ProblemKind::Failed, detail).hint(format!("sessile receipt {short}")))
         }
         (None, None) => {
@@ -130,7 +132,8 @@ fn lost(daemon: &Daemon, watch: &Watch<'_>, exit: Option<Exit>) -> Outcome {
 }
 
 fn ended_meanwhile(short: &str, receipt: &SignedReceipt) -> Failure {
-    let how = read(receipt).map_or_else(|| "ended".to_owned(), |r| outcome_sentence(&r.outcome));
+    let how = read(receipt)
+        .map_or_else(|| "ended".to_owned(), |r| outcome_sentence(&r.outcome, r.outcome_detail.as_deref()));
     Failure::new(ProblemKind::Failed, format!("session {short} {how}"))
         .hint(format!("sessile receipt {short}"))
 }
@@ -160,7 +163,7 @@ impl Watch<'_> {
         let Some(receipt) = signed.and_then(read) else { return };
         let short = self.session.short();
         let failed = failed_steps(&receipt);
-        let how = outcome_sentence(&receipt.outcome);
+        let how = outcome_sentence(&receipt.outcome, receipt.outcome_detail.as_deref());
         if matches!(receipt.outcome, SessionOutcome::Failed { .. }) || (exit.is_none() && failed.is_empty()) {
             // That is the error which follows.
         } else if !is_own(&receipt.outcome) && failed.is_empty() {

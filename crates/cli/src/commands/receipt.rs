@@ -9,7 +9,7 @@ use sessile_vault::receipt::{PublicKey, verify};
 use super::text::outcome_sentence;
 use crate::client::Daemon;
 use crate::failure::{Failure, Outcome, Status};
-use crate::output::{print, print_json, printable, table};
+use crate::output::{counted, print, print_json, printable, table};
 use crate::selector::SessionSelector;
 
 /// Show or verify a session's receipt
@@ -91,7 +91,8 @@ impl Args {
 
 /// A receipt for people.
 fn text(receipt: &Receipt) -> String {
-    let mut out = format!("session {} {}\n", receipt.session, outcome_sentence(&receipt.outcome));
+    let how = outcome_sentence(&receipt.outcome, receipt.outcome_detail.as_deref());
+    let mut out = format!("session {} {how}\n", receipt.session);
     out += &format!(
         "opened {}, wiped {} to {}\n",
         receipt.created_at, receipt.wipe_started_at, receipt.ended_at
@@ -130,20 +131,28 @@ fn row(line: &WipeLine) -> Vec<String> {
 
 fn evidence(evidence: &WipeEvidence) -> String {
     match evidence {
-        WipeEvidence::Refused { clients } => format!("refused from then on, {clients} clients told"),
+        WipeEvidence::Refused { clients } => {
+            format!("refused from then on, {} told", counted(*clients, "client", "clients"))
+        }
         WipeEvidence::Signalled { signalled, ended } => {
             format!("{signalled} signalled, {ended} ended by themselves")
         }
         WipeEvidence::NoRoute => "there was no way out".to_owned(),
         WipeEvidence::RouteCut => "route cut".to_owned(),
-        WipeEvidence::Frozen { count, how } => format!("{count} processes frozen by {}", printable(how)),
-        WipeEvidence::Overwritten { bytes, objects } => format!("{bytes} overwritten in {objects} objects"),
-        WipeEvidence::Killed { count } => format!("{count} processes killed"),
-        WipeEvidence::Unmounted { count } => format!("{count} mounts removed"),
+        WipeEvidence::Frozen { count, how } => {
+            format!("{} frozen by {}", counted(*count, "process", "processes"), printable(how))
+        }
+        WipeEvidence::Overwritten { bytes, objects } => {
+            format!("{bytes} overwritten in {}", counted(*objects, "object", "objects"))
+        }
+        WipeEvidence::Killed { count } => format!("{} killed", counted(*count, "process", "processes")),
+        WipeEvidence::Unmounted { count } => format!("{} removed", counted(*count, "mount", "mounts")),
         WipeEvidence::KeyDestroyed { protected } => format!("key overwritten, of {}", printable(protected)),
         WipeEvidence::Retired { what } => format!("{} retired", printable(what)),
-        WipeEvidence::Finalised { entries } => format!("closed at {entries} entries"),
-        WipeEvidence::Removed { count } => format!("{count} files and folders removed"),
+        WipeEvidence::Finalised { entries } => format!("closed at {}", counted(*entries, "entry", "entries")),
+        WipeEvidence::Removed { count } => {
+            format!("{} removed", counted(*count, "file or folder", "files and folders"))
+        }
         WipeEvidence::NothingFound { places } => {
             format!("nothing found in {}", printable(&places.join(", ")))
         }
@@ -167,6 +176,7 @@ mod tests {
         Receipt {
             session: SessionId::new(at, [7; 10]),
             outcome: SessionOutcome::Ended { by: EndedBy::MainExited },
+            outcome_detail: None,
             created_at: at,
             wipe_started_at: at,
             ended_at: at,

@@ -15,7 +15,11 @@ use crate::selector::SessionSelector;
   sessile show amber --json | jq .properties
 
 An app's `exit` is null while it runs, and for good where it died together with the anchor and the
-keeper that would have seen how; its `note` then says so. A `note` also tells of the memory cap.")]
+keeper that would have seen how; its `note` then says so. A `note` also tells of the memory cap.
+
+Memory and processor time are what the session's control group counts. Without one they are summed
+over the apps' processes: each one's proportional share (PSS) of memory, and its processor time with
+that of the children it waited for.")]
 pub struct Args {
     /// The session
     session: SessionSelector,

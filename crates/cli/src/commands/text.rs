@@ -7,7 +7,7 @@ use sessile_model::record::{AppRecord, Grant};
 use sessile_model::spec::Access;
 use sessile_model::state::{EndedBy, Exit, Outcome};
 
-use crate::output::{printable, table};
+use crate::output::{counted, printable, table};
 
 /// Longest project path in a table, in characters.
 const PATH_WIDTH: usize = 40;
@@ -40,11 +40,16 @@ pub fn exit(exit: &Exit) -> String {
     }
 }
 
-/// How a session ended, as the end of a sentence about it.
-pub fn outcome_sentence(outcome: &Outcome) -> String {
+/// How a session ended, as the end of a sentence about it; `detail` is what the outcome leaves open.
+pub fn outcome_sentence(outcome: &Outcome, detail: Option<&str>) -> String {
+    let why = |by: &EndedBy| match (by, detail.map(printable)) {
+        (EndedBy::TimeToLive | EndedBy::IdleTimeout, Some(detail)) => detail,
+        (_, Some(detail)) => format!("{}; {detail}", ended_by(by)),
+        (_, None) => ended_by(by).to_owned(),
+    };
     match outcome {
-        Outcome::Ended { by } => format!("ended ({})", ended_by(by)),
-        Outcome::Cancelled { by } => format!("was cancelled ({})", ended_by(by)),
+        Outcome::Ended { by } => format!("ended ({})", why(by)),
+        Outcome::Cancelled { by } => format!("was cancelled ({})", why(by)),
         Outcome::Faulted { violation } => {
             format!("ended for breaking its protocol ({})", printable(violation))
         }
@@ -128,7 +133,9 @@ pub fn details(record: &SessionRecord, now: Timestamp) -> String {
     let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
     row("name", record.name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string));
     row("id", record.id.to_string());
-    let ending = record.outcome.as_ref().map(|o| format!(", {}", outcome_sentence(o))).unwrap_or_default();
+    let detail = record.outcome_detail.as_deref();
+    let ending =
+        record.outcome.as_ref().map(|o| format!(", {}", outcome_sentence(o, detail))).unwrap_or_default();
     row("state", format!("{}{ending}", record.state));
     row("opened", format!("{} ({} ago)", record.created_at, age(now.since(record.created_at))));
     match record.ended_at {
@@ -231,7 +238,7 @@ fn grant_line(grant: &Grant) -> String {
         }
         Grant::Port { app, port, local } => format!("port {port} of {app} at 127.0.0.1:{local}"),
         Grant::Export { bytes } => format!("export of {bytes}"),
-        Grant::Applied { files } => format!("applied changes of {files} files"),
+        Grant::Applied { files } => format!("applied changes of {}", counted(*files, "file", "files")),
     }
 }
 
@@ -260,6 +267,7 @@ pub mod tests {
             state: State::Active,
             phase: Phase::Active,
             outcome: None,
+            outcome_detail: None,
             user: Some("ann".into()),
             channel: None,
             chat: None,

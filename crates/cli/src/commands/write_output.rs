@@ -69,8 +69,8 @@ impl Args {
         })?;
         if output.lost > 0 && self.since.is_some() {
             say(&format!(
-                "sessile: {} bytes from offset {} on are no longer kept",
-                output.lost,
+                "sessile: no longer kept: {} from offset {} on",
+                crate::output::counted(output.lost, "byte", "bytes"),
                 output.start - output.lost
             ));
         }

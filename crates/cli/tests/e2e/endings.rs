@@ -14,7 +14,7 @@ for_root_and_user! {
     fn a_deadline_that_ends_a_session_is_said(world) {
         let finished = world.sessile(&["run", "--ttl", "1s", "--", "sleep", "infinity"]);
         finished.ended_with(143);
-        assert_eq!(finished.err.matches("its time to live passed").count(), 1, "{}", finished.err);
+        assert_eq!(finished.err.matches("its ttl of 1s passed").count(), 1, "{}", finished.err);
         assert_eq!(newest(world)["outcome"]["by"], "time_to_live");
         // Nobody watches one that is idle.
         world.must(&["run", "--detach", "--name", "idle", "--idle-timeout", "1s", "--", "sleep", "infinity"]);
@@ -22,15 +22,15 @@ for_root_and_user! {
         let shown = processes::eventually("it ends", || {
             Some(world.must(&["show", &id])).filter(|shown| shown.contains("closed"))
         });
-        assert!(shown.contains("nothing happened for its idle timeout"), "{shown}");
+        assert!(shown.contains("nothing happened for its idle timeout of 1s"), "{shown}");
         // A command that joined it is told as well.
         world.must(&["run", "--detach", "--name", "brief", "--ttl", "2s", "--", "sleep", "infinity"]);
         let follower = world.start(&["output", "brief", "--follow"], Stdio::null());
         let finished = world.sessile(&["exec", "brief", "--", "sleep", "infinity"]);
-        assert!(finished.err.contains("its time to live passed"), "{}", finished.err);
+        assert!(finished.err.contains("its ttl of 2s passed"), "{}", finished.err);
         let followed = follower.finish();
         followed.ended_with(0);
-        assert!(followed.err.contains("its time to live passed"), "{}", followed.err);
+        assert!(followed.err.contains("its ttl of 2s passed"), "{}", followed.err);
     }
 
     fn an_end_of_the_commands_own_needs_no_word(world) {
@@ -48,6 +48,21 @@ for_root_and_user! {
         assert_eq!(finished.err.matches("memory cap was reached").count(), 1, "{}", finished.err);
         let note = newest(world)["apps"][0]["note"].to_string();
         assert!(note.contains("memory cap"), "{note}");
+        assert_eq!(newest(world)["outcome_detail"], "its memory cap of 40 MiB was reached");
+        let id = newest(world)["id"].as_str().unwrap().to_owned();
+        let told = world.must(&["receipt", &id]);
+        assert!(told.contains("ended (its command exited; its memory cap of 40 MiB was reached)"), "{told}");
+    }
+
+    /// Whether or not a control group counts it.
+    fn the_memory_in_use_is_shown(world) {
+        let id = world.open("filled", &["sh", "-c", "x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo full; cat"]);
+        world.must(&["wait", &id, "--pattern", "full", "--timeout", "30s"]);
+        let used = world.show(&id)["usage"]["memory"].as_u64().unwrap();
+        assert!((8_000_000..200_000_000).contains(&used), "{used}");
+        let shown = world.must(&["show", &id]);
+        assert!(!shown.contains("not accounted for here"), "{shown}");
+        assert!(world.show(&id)["usage"]["cpu_ms"].is_u64());
     }
 
     fn an_anchor_that_dies_under_a_client_is_said_once(world) {

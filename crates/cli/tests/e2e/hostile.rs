@@ -115,6 +115,50 @@ for_root_and_user! {
         assert!(world.must(&["show", &id]).contains("log.damaged-1"));
     }
 
+    fn a_log_that_cannot_be_opened_is_moved_aside(world) {
+        let id = world.open("steady", &["cat"]);
+        let app = world.main_pid("steady");
+        let path = world.state().join("sessions").join(&id).join("log");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        processes::kill(processes::part(world, "keeper", &id).unwrap());
+        let shown = processes::eventually("its keeper says it", || {
+            Some(world.must(&["show", "steady"])).filter(|shown| shown.contains("a new one begun"))
+        });
+        assert!(shown.contains("active"), "{shown}");
+        assert_eq!(world.main_pid("steady"), app);
+        world.must(&["exec", "steady", "--", "true"]);
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        world.must(&["end", "steady", "--grace", "0s"]);
+    }
+
+    fn a_log_that_cannot_be_written_follows_when_it_can(world) {
+        if !rustix::process::geteuid().is_root() {
+            return crate::support::skip("making a folder read-only for its owner needs root to mount");
+        }
+        let id = world.open("steady", &["cat"]);
+        let app = world.main_pid("steady");
+        let folder = world.state().join("sessions").join(&id);
+        let before = fs::metadata(folder.join("log")).unwrap().len();
+        rustix::mount::mount_bind(&folder, &folder).unwrap();
+        let flags = rustix::mount::MountFlags::BIND | rustix::mount::MountFlags::RDONLY;
+        rustix::mount::mount_remount(&folder, flags, "").unwrap();
+        processes::kill(processes::part(world, "keeper", &id).unwrap());
+        let shown = processes::eventually("its keeper says it", || {
+            Some(world.must(&["show", "steady"])).filter(|shown| shown.contains("held in memory"))
+        });
+        assert!(shown.contains("active"), "{shown}");
+        world.must(&["exec", "steady", "--", "true"]);
+        assert_eq!(fs::metadata(folder.join("log")).unwrap().len(), before);
+        rustix::mount::unmount(&folder, rustix::mount::UnmountFlags::DETACH).unwrap();
+        processes::eventually("it is written again", || {
+            Some(world.must(&["show", "steady"])).filter(|shown| shown.contains("can be written again"))
+        });
+        assert!(fs::metadata(folder.join("log")).unwrap().len() > before);
+        assert_eq!(world.main_pid("steady"), app);
+        world.must(&["end", "steady", "--grace", "0s"]);
+    }
+
     /// Bytes that are no frame do not disturb a keeper or those who talk to it.
     fn hostile_frames_disturb_nobody(world) {
         if !world.is_root() {

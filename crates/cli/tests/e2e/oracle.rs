@@ -16,7 +16,7 @@ use crate::support::plants::{PLANTS, Patterns};
 use crate::support::{processes, skip};
 
 const EMULATOR: &str = "qemu-system-x86_64";
-const MEMORY_MIB: u64 = 512;
+const MEMORY_MIB: u64 = 1024;
 /// Emulated processors are slow.
 const PATIENCE: Duration = Duration::from_secs(600);
 const PIECE: usize = 1 << 20;

@@ -51,6 +51,21 @@ for_root_and_user! {
         assert_eq!(read(".git/config") + &read(".envrc"), "y\ny\n");
     }
 
+    /// As git on the host does it.
+    fn a_protected_path_that_is_replaced_outside_is_noticed(world) {
+        world.write(".git/config", "[core]\n");
+        give_all(world);
+        let terminal = world.terminal(&["run", "--name", "watched", "--", "sh", "-c", "echo ready; exec cat"]);
+        terminal.expect("ready");
+        assert_eq!(world.show("watched")["notices"], serde_json::Value::Null);
+        world.write(".git/config.lock", "[core]\n");
+        fs::rename(world.project().join(".git/config.lock"), world.project().join(".git/config")).unwrap();
+        terminal.expect(".git/config was replaced or removed");
+        let record = world.show("watched");
+        assert_eq!(record["notices"].as_array().unwrap().len(), 1, "{record}");
+        assert!(world.must(&["show", "watched"]).contains("no longer protected"));
+    }
+
     fn no_repository_is_made_in_the_project(world) {
         let script = "mkdir -p .git/hooks; echo x > .git/config; rmdir .git; mv .git g; ln -s g .git; true";
         world.sessile(&["run", "--", "sh", "-c", script]);

@@ -133,7 +133,10 @@ pub async fn live(daemon: &Daemon, word: &str) -> Result<sessile_model::SessionI
 async fn record_of(daemon: &Daemon, found: Found) -> Result<SessionRecord, Problem> {
     let id = match found {
         Found::Live(id) => match daemon.directory.record(id) {
-            Some(record) => return Ok(record),
+            Some(mut record) => {
+                record.usage = inside::usage(daemon, id).await.unwrap_or(record.usage);
+                return Ok(record);
+            }
             None => id,
         },
         Found::Closed(id) => id,
