@@ -313,7 +313,10 @@ impl<'a> Writer<'a> {
             let from = if cells[screen.columns - 1].is_spacer() { screen.columns - 2 } else { screen.columns - 1 };
             let _ = write!(self.out, "\x1b[{row};{}H", from + 1);
             self.style(self.tables.style(cells[from].style));
-            if cells[from].is_blank() || cells[from].is_leading() {
+            if cells[from].is_blank() {
+                // Erased since. A terminal that then no longer waits would not have done so before.
+                self.text(" \x1b[X");
+            } else if cells[from].is_leading() {
                 self.text(" ");
             }
             self.tables.write_text(cells[from], &mut self.out);

@@ -204,8 +204,8 @@ impl State {
             ([], b'o') => self.screen_mut().cursor.charsets.active = 3,
             ([b'#'], b'8') => {
                 let columns = self.columns;
+                self.clear(0, self.rows);
                 for row in &mut self.screen_mut().rows {
-                    row.clear(StyleId::DEFAULT);
                     row.overwrite(0, columns).fill(crate::cell::Cell::ascii(b'E', StyleId::DEFAULT));
                 }
             }

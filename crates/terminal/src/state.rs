@@ -159,7 +159,7 @@ impl State {
             let column = self.screen().cursor.column;
             let count = text.len().min(columns - column);
             let (now, later) = text.split_at(count);
-            for (cell, &byte) in self.overwrite(column, column + count, false).iter_mut().zip(now) {
+            for (cell, &byte) in self.overwrite(column, column + count, None).iter_mut().zip(now) {
                 *cell = Cell::ascii(byte, pen);
             }
             self.advance(count);
@@ -185,7 +185,7 @@ impl State {
                 self.screen_mut().cursor.wraps = true;
                 return;
             }
-            self.overwrite(column, column + 1, false)[0] = Cell::leading(pen);
+            self.overwrite(column, column + 1, None)[0] = Cell::leading(pen);
             self.screen_mut().cursor.wraps = true;
             self.wrap_if_due();
         }
@@ -193,11 +193,11 @@ impl State {
         if self.modes.ansi(ansi::INSERT) && column + width < columns {
             self.edit(|row, _| row.insert(column, width, StyleId::DEFAULT));
         }
-        let cells = self.overwrite(column, column + width, width == 2);
-        if width == 2 {
-            cells.copy_from_slice(&[Cell::wide(character, pen), Cell::spacer(pen)]);
-        } else {
-            cells[0] = Cell::new(character, pen);
+        let wide = (width == 2).then(|| Cell::wide(character, pen));
+        let cells = self.overwrite(column, column + width, wide);
+        match wide {
+            Some(wide) => cells.copy_from_slice(&[wide, Cell::spacer(pen)]),
+            None => cells[0] = Cell::new(character, pen),
         }
         self.advance(width);
     }
@@ -232,7 +232,10 @@ impl State {
         if !self.screen().cursor.wraps || !self.modes.private(private::AUTOWRAP) {
             return;
         }
-        self.screen_mut().row_mut().wrapped = true;
+        let last = self.columns - 1;
+        let row = self.screen_mut().row_mut();
+        // From a cell that was erased meanwhile no text goes on.
+        row.wrapped = !row.get(last).is_blank();
         self.line_feed();
         let cursor = &mut self.screen_mut().cursor;
         cursor.column = 0;
@@ -299,11 +302,12 @@ impl State {
         }
     }
 
-    /// Columns `from..to` of the cursor's row to be written over.
-    fn overwrite(&mut self, from: usize, to: usize, by_wide: bool) -> &mut [Cell] {
+    /// Columns `from..to` of the cursor's row to be written over, perhaps by a wide character.
+    fn overwrite(&mut self, from: usize, to: usize, by: Option<Cell>) -> &mut [Cell] {
         let row = self.screen().cursor.row;
-        let stays = from == 0 && by_wide;
-        if from <= 1 && !stays && self.screen().rows[row].get(0).is_wide() {
+        let first = self.screen().rows[row].get(0);
+        let stays = by.is_some_and(|wide| from == 0 && wide.style == first.style);
+        if from <= 1 && !stays && first.is_wide() {
             self.unlead(row);
         }
         self.screen_mut().rows[row].overwrite(from, to)
