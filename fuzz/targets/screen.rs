@@ -1,45 +1,27 @@
-//! What an app writes to its terminal, with resizes in between: the sieve and the screen model.
+//! What an app writes to its terminal, with resizes in between: the screen model.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use sessile_fuzz::{Draw, plant};
-use sessile_keeper::fuzz::{ScreenModel, Sieve};
+use sessile_keeper::fuzz::ScreenModel;
 use sessile_model::spec::WindowSize;
+use sessile_terminal::Scrollback;
 
-/// Longest string that may reach the parser, in bytes, and largest number that always may.
-const MAX_STRING: usize = 16 << 10;
-const MAX_COLOUR: u16 = 255;
 /// Most bytes that draw one cell: its attributes, its text, its share of moves.
 const CELL: usize = 256;
 
-fuzz_target!(init: { tolerate_parser(); plant(seeds()) }, |data: &[u8]| {
-    sieve(data);
-    screen(data);
-});
-
-/// The screen model survives panics of the parser, which is not ours; all others are findings.
-fn tolerate_parser() {
-    let abort = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let place = panic.location().map_or("", |location| location.file());
-        if !["/vt100-", "/vte-"].iter().any(|parser| place.contains(parser)) {
-            abort(panic);
-        }
-    }));
-}
+fuzz_target!(init: plant(seeds()), |data: &[u8]| screen(data));
 
 fn screen(data: &[u8]) {
     let mut draw = Draw(data);
     let mut model = ScreenModel::new(size(&mut draw), 0);
     let mut at = 0;
-    let mut resized = false;
     while !draw.is_empty() {
         let run = match draw.byte() {
             0 => {
                 let size = size(&mut draw);
                 model.resize(size);
-                resized = true;
                 assert_eq!(model.size(), size);
                 continue;
             }
@@ -54,10 +36,10 @@ fn screen(data: &[u8]) {
         at += run.len() as u64;
         assert_eq!(model.offset(), at, "every byte is accounted for");
     }
-    shown(&model, resized);
+    shown(&model);
 }
 
-fn shown(model: &ScreenModel, resized: bool) {
+fn shown(model: &ScreenModel) {
     let WindowSize { cols, rows } = model.size();
     let described = model.describe();
     assert_eq!((described.cols, described.rows), (cols, rows));
@@ -67,82 +49,19 @@ fn shown(model: &ScreenModel, resized: bool) {
     assert_eq!(model.text(), described.lines.join("\n"));
     let clean = |text: &str| !text.chars().any(|c| c.is_control() && c != '\n');
     assert!(clean(&model.text()), "the text of a screen has no controls");
-    let dump = model.dump();
-    assert!(dump.len() <= (usize::from(cols) + 1) * usize::from(rows) * CELL + 8192, "{}", dump.len());
-    // Whoever attaches sees the same. A screen of one column has no place for a wide character, and
-    // one that became narrower may hold half of one.
-    if cols > 1 && !resized {
+    let dump = model.dump(Scrollback::Without);
+    let titles = 40 * 1100;
+    assert!(
+        dump.len() <= (usize::from(cols) + 1) * usize::from(rows) * CELL + titles + (32 << 10),
+        "{}",
+        dump.len()
+    );
+    // Whoever attaches sees the same. A screen of one column has no place for a wide character.
+    if cols > 1 {
         let mut again = ScreenModel::new(model.size(), 0);
         again.feed(0, &dump);
         assert_eq!(again.text(), model.text());
-    }
-}
-
-/// What passes the sieve is, to the parser, what went in, but for strings and numbers that are
-/// too large.
-fn sieve(data: &[u8]) {
-    let mut draw = Draw(data);
-    let side = draw.word() % 1000;
-    let pieces = usize::from(draw.byte()) + 1;
-    let most = side.max(MAX_COLOUR);
-    let (mut sieve, mut parser, mut passed) = (Sieve::default(), vte::Parser::new(), Said::default());
-    for piece in draw.0.chunks(pieces) {
-        sieve.pass(piece, side, |part| parser.advance(&mut passed, part));
-    }
-    let (mut parser, mut whole) = (vte::Parser::new(), Said::default());
-    // In the same pieces: where characters that are no UTF-8 are cut makes a difference.
-    draw.0.chunks(pieces).for_each(|piece| parser.advance(&mut whole, piece));
-    for said in &mut whole.0 {
-        if let Word::Control(params, intermediates, _) = said
-            && !matches!(intermediates.first(), Some(b'<'..=b'?'))
-        {
-            params.iter_mut().flatten().for_each(|number| *number = (*number).min(most));
-        }
-    }
-    for said in &passed.0 {
-        if let Word::Command(bytes) = said {
-            assert!(bytes.iter().map(Vec::len).sum::<usize>() <= MAX_STRING, "a string is cut");
-        }
-    }
-    let is_short = |said: &Word| !matches!(said, Word::Command(b) if b.iter().map(|b| b.len() + 1).sum::<usize>() > MAX_STRING);
-    if whole.0.iter().all(is_short) {
-        assert_eq!(passed.0, whole.0, "what is ordinary passes");
-    }
-}
-
-#[derive(Debug, Default)]
-struct Said(Vec<Word>);
-
-#[derive(Debug, PartialEq, Eq)]
-enum Word {
-    Print(char),
-    Execute(u8),
-    Control(Vec<Vec<u16>>, Vec<u8>, char),
-    Escape(Vec<u8>, u8),
-    Command(Vec<Vec<u8>>),
-}
-
-impl vte::Perform for Said {
-    fn print(&mut self, c: char) {
-        self.0.push(Word::Print(c));
-    }
-
-    fn execute(&mut self, byte: u8) {
-        // A control within a number is carried out before it or after it, which is the same.
-        self.0.push(Word::Execute(byte));
-    }
-
-    fn csi_dispatch(&mut self, params: &vte::Params, intermediates: &[u8], _: bool, action: char) {
-        let params = params.iter().map(<[u16]>::to_vec).collect();
-        self.0.push(Word::Control(params, intermediates.to_vec(), action));
-    }
-
-    fn esc_dispatch(&mut self, intermediates: &[u8], _: bool, byte: u8) {
-        self.0.push(Word::Escape(intermediates.to_vec(), byte));
-    }
-
-    fn osc_dispatch(&mut self, params: &[&[u8]], _: bool) {
-        self.0.push(Word::Command(params.iter().map(|param| param.to_vec()).collect()));
+        let _ = model.dump(Scrollback::With);
     }
 }
 

@@ -189,9 +189,11 @@ impl KeeperSocket {
                 assert_eq!(serde_json::from_slice::<Hello>(&hello).unwrap().version, wire::VERSION);
                 let (_, request) = read_frame(&mut peer);
                 match serde_json::from_slice(&request).unwrap() {
-                    Request::Show { .. } => {
+                    Request::Show { follow } => {
                         send(&mut peer, &Reply::Record(Box::new(self.record.clone())));
-                        followers.push(peer);
+                        if follow {
+                            followers.push(peer);
+                        }
                     }
                     Request::Screen { .. } => send(&mut peer, &Reply::Screen(screen())),
                     // Anything here has the keeper die without a word.
@@ -222,6 +224,7 @@ fn screen() -> api::Screen {
         alternate: false,
         title: String::new(),
         offset: 9,
+        grid: Vec::new(),
     }
 }
 

@@ -50,5 +50,5 @@ pub use turn::wall_clock;
 #[cfg(feature = "fuzz")]
 pub mod fuzz {
     pub use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
-    pub use crate::screen::{ScreenModel, Sieve};
+    pub use crate::screen::ScreenModel;
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::wire::{self, Event, FrameType};
+use sessile_terminal::Scrollback;
 use zeroize::Zeroize as _;
 
 use crate::client::{Attachment, Client};
@@ -71,9 +72,11 @@ fn serve_one(client: &mut Client, channel: u16, attachment: &mut Attachment, tas
                 if client.room() == 0 {
                     return false;
                 }
+                // Lines that scrolled off are for who comes; who fell behind has had them, or most.
+                let scrollback = if attachment.fresh { Scrollback::With } else { Scrollback::Without };
                 attachment.fresh = false;
                 attachment.out = screen.offset();
-                client.put_numbered(FrameType::Dump, 0, channel, attachment.out, &screen.dump());
+                client.put_numbered(FrameType::Dump, 0, channel, attachment.out, &screen.dump(scrollback));
                 return true;
             }
             copy(client, channel, &output.ring, &mut attachment.out, screen.offset(), 0)

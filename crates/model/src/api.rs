@@ -40,6 +40,41 @@ pub struct Screen {
     pub title: String,
     /// Output offset this screen reflects.
     pub offset: u64,
+    /// The rows with their colours and attributes.
+    #[serde(default)]
+    pub grid: Vec<ScreenRow>,
+}
+
+/// One row of a screen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ScreenRow {
+    /// Its text from the left; what follows the last run is blank.
+    pub runs: Vec<ScreenRun>,
+    /// The text goes on in the next row without a line break.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wrapped: bool,
+}
+
+/// Text in one style.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ScreenRun {
+    /// The text; cells that were not written are spaces.
+    pub text: String,
+    /// Its colour: a number of the palette's or `#rrggbb`; absent: the terminal's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreground: Option<String>,
+    /// The colour behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<String>,
+    /// `bold`, `dim`, `italic`, `blink`, `inverse`, `hidden`, `strike`, `overline`, `underline`,
+    /// `double-underline`, `curly-underline`, `dotted-underline` or `dashed-underline`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<String>,
+    /// Where a link leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 /// `GET /v1/sessions/{id}/output`: a stretch of an app's output.

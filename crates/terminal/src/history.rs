@@ -36,7 +36,14 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { bytes: VecDeque::new(), lengths: VecDeque::new(), open: false, leads: false, limit, scratch: Vec::new() }
+        Self {
+            bytes: VecDeque::new(),
+            lengths: VecDeque::new(),
+            open: false,
+            leads: false,
+            limit,
+            scratch: Vec::new(),
+        }
     }
 
     /// Whether the last line goes on in the screen's first row.
@@ -116,19 +123,6 @@ impl History {
             start = end;
             line
         })
-    }
-
-    /// Gives back memory that is not needed.
-    pub(crate) fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
-        self.lengths.shrink_to_fit();
-        self.scratch = Vec::new();
-    }
-
-    /// Overwrites everything.
-    pub(crate) fn wipe(&mut self) {
-        self.bytes.iter_mut().for_each(|byte| *byte = 0);
-        self.scratch.fill(0);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a terminal shows, kept so that it can be drawn again exactly.
 //!
 //! Pure: bytes in ([`Terminal::feed`]), out come a [dump](Terminal::dump) for another terminal, text,
-//! or a [`Grid`]; answers to what an app asks ([`Answer`]) and what a shell says of its commands
+//! or a [grid](Terminal::grid); answers to what an app asks ([`Answer`]) and what a shell says of its commands
 //! ([`Mark`]) are there to be taken.
 //!
 //! | module | subject |
@@ -52,5 +52,4 @@ pub use crate::dump::Scrollback;
 pub use crate::history::DEFAULT_LINES;
 pub use crate::marks::{Mark, MarkKind};
 pub use crate::modes::private as private_mode;
-pub use crate::terminal::{Size, Terminal};
-pub use crate::view::{Grid, GridRow, Run};
+pub use crate::terminal::Terminal;

@@ -3,17 +3,19 @@
 //!
 //! Until something is fed, nothing is lost: when the size returns, so does what was there.
 
+use sessile_model::spec::WindowSize;
+
 use crate::cell::Cell;
 use crate::history;
 use crate::row::Row;
 use crate::screen::{Cursor, SavedCursor, Screen};
 use crate::state::State;
-use crate::terminal::{Size, Terminal};
+use crate::terminal::Terminal;
 
 /// What the screens were before they were resized.
 #[derive(Clone, Debug)]
 pub(crate) struct Before {
-    size: Size,
+    size: WindowSize,
     cursor: Cursor,
     saved: SavedCursor,
     margins: (usize, usize),
@@ -26,8 +28,8 @@ pub(crate) struct Before {
 
 impl Terminal {
     /// Follows the size of the window.
-    pub fn resize(&mut self, size: Size) {
-        let size = Size { rows: size.rows.max(1), columns: size.columns.max(1) };
+    pub fn resize(&mut self, size: WindowSize) {
+        let size = WindowSize { rows: size.rows.max(1), cols: size.cols.max(1) };
         if size == self.size() {
             return;
         }
@@ -35,7 +37,7 @@ impl Terminal {
         let state = &mut self.state;
         let mut before = self.before_resize.take().unwrap_or_else(|| {
             Box::new(Before {
-                size: Size { rows: state.rows as u16, columns: state.columns as u16 },
+                size: WindowSize { rows: state.rows as u16, cols: state.columns as u16 },
                 cursor: state.main.cursor,
                 saved: state.main.saved,
                 margins: state.margins,
@@ -44,7 +46,7 @@ impl Terminal {
                 behind: [state.main.cursor.wraps, state.main.saved.cursor.wraps],
             })
         });
-        let (rows, columns) = (usize::from(size.rows), usize::from(size.columns));
+        let (rows, columns) = (usize::from(size.rows), usize::from(size.cols));
         let returns = (size == before.size).then_some(before.cursor.row);
         reflow(state, rows, columns, returns, &mut before);
         state.alternate = before.alternate.as_ref().map(|original| Box::new(fitted(original, rows, columns)));
@@ -93,11 +95,15 @@ struct Line {
 /// `returns` is the row in which the cursor is to be, where that is known.
 fn reflow(state: &mut State, rows: usize, columns: usize, returns: Option<usize>, before: &mut Before) {
     let State { main, history, tables, .. } = state;
-    let old_rows: Vec<Row> = std::mem::take(&mut main.rows).into_iter().chain(before.below.drain(..)).collect();
+    let old_rows: Vec<Row> =
+        std::mem::take(&mut main.rows).into_iter().chain(before.below.drain(..)).collect();
     let begun = if history.is_open() { history.pop(tables) } else { None };
-    let mut lines = joined(&old_rows, begun.unwrap_or_default(), [main.cursor, main.saved.cursor], before.behind);
+    let mut lines =
+        joined(&old_rows, begun.unwrap_or_default(), [main.cursor, main.saved.cursor], before.behind);
     // Empty lines below the cursor are only the rest of the screen.
-    while lines.len() > 1 && lines.last().is_some_and(|line| line.cells.is_empty() && line.cursors[0].is_none()) {
+    while lines.len() > 1
+        && lines.last().is_some_and(|line| line.cells.is_empty() && line.cursors[0].is_none())
+    {
         let cut = lines.pop().and_then(|line| line.cursors[1]);
         if let (Some(column), Some(last)) = (cut, lines.last_mut()) {
             last.cursors[1] = Some(column);
@@ -147,7 +153,8 @@ fn joined(rows: &[Row], begun: Vec<Cell>, cursors: [Cursor; 2], behind: [bool; 2
             if cursor.row == number {
                 // The marker in the last column does not stay; what is before it does.
                 let marked = row.wrapped && row.get(cursor.column).is_leading();
-                let column = cursor.column + usize::from(cursor.wraps) - usize::from(marked && cursor.column > 0);
+                let column =
+                    cursor.column + usize::from(cursor.wraps) - usize::from(marked && cursor.column > 0);
                 *at = Some(line.cells.len() + column - usize::from(behind));
             }
         }

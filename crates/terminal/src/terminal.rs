@@ -1,18 +1,11 @@
 //! The terminal: bytes in, and where in them it is.
 
+use sessile_model::spec::WindowSize;
+
 use crate::answers::Answer;
 use crate::marks::Mark;
 use crate::scanner::Scanner;
 use crate::state::State;
-
-/// Rows and columns of a terminal, each at least 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Rows.
-    pub rows: u16,
-    /// Columns.
-    pub columns: u16,
-}
 
 /// What a terminal shows and is, fed with the bytes an app writes.
 ///
@@ -37,8 +30,8 @@ impl std::fmt::Debug for Terminal {
 impl Terminal {
     /// An empty terminal with so many lines of history at most.
     #[must_use]
-    pub fn new(size: Size, history: usize) -> Self {
-        let (rows, columns) = (usize::from(size.rows.max(1)), usize::from(size.columns.max(1)));
+    pub fn new(size: WindowSize, history: usize) -> Self {
+        let (rows, columns) = (usize::from(size.rows.max(1)), usize::from(size.cols.max(1)));
         Self {
             state: State::new(rows, columns, history),
             parser: vte::Parser::new(),
@@ -50,8 +43,8 @@ impl Terminal {
 
     /// Rows and columns.
     #[must_use]
-    pub fn size(&self) -> Size {
-        Size { rows: self.state.rows as u16, columns: self.state.columns as u16 }
+    pub fn size(&self) -> WindowSize {
+        WindowSize { rows: self.state.rows as u16, cols: self.state.columns as u16 }
     }
 
     /// Feeds what an app wrote.
@@ -87,7 +80,8 @@ impl Terminal {
             match byte {
                 0x20..=0x7e => {
                     let rest = &bytes[at..];
-                    let length = rest.iter().position(|byte| !(0x20..=0x7e).contains(byte)).unwrap_or(rest.len());
+                    let length =
+                        rest.iter().position(|byte| !(0x20..=0x7e).contains(byte)).unwrap_or(rest.len());
                     self.state.print_ascii(&rest[..length]);
                     at += length;
                 }

@@ -1,6 +1,6 @@
 //! What is shown, for people and programs that are no terminal.
 
-use serde::Serialize;
+use sessile_model::api::{ScreenRow, ScreenRun};
 
 use crate::attributes::{Attributes, Color, Style, Underline};
 use crate::cell::Cell;
@@ -8,50 +8,17 @@ use crate::modes::private;
 use crate::row::Row;
 use crate::terminal::Terminal;
 
-/// The screen as data: rows of runs of text in one style.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Grid {
-    /// Columns.
-    pub columns: usize,
-    /// The rows, the uppermost first.
-    pub rows: Vec<GridRow>,
-}
-
-/// One row.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct GridRow {
-    /// Its text, from the left; what follows the last run is blank.
-    pub runs: Vec<Run>,
-    /// The text goes on in the next row without a line break.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub wrapped: bool,
-}
-
-/// Text in one style.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Run {
-    /// The text; cells that were not written are spaces.
-    pub text: String,
-    /// Its colour: a palette's index or `#rrggbb`; none: the terminal's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub foreground: Option<String>,
-    /// The colour behind it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub background: Option<String>,
-    /// Bold and its like, by name.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub attributes: Vec<&'static str>,
-    /// Where a link leads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub link: Option<String>,
-}
-
 impl Terminal {
     /// The text of the screen, one line per row, without blanks at the ends of rows.
     #[must_use]
     pub fn text(&self) -> String {
-        let rows: Vec<String> =
-            self.state.screen().rows.iter().map(|row| self.row_text(row.trimmed()).trim_end().to_owned()).collect();
+        let rows: Vec<String> = self
+            .state
+            .screen()
+            .rows
+            .iter()
+            .map(|row| self.row_text(row.trimmed()).trim_end().to_owned())
+            .collect();
         rows.join("\n")
     }
 
@@ -74,7 +41,10 @@ impl Terminal {
             .map(|line| {
                 let cells = cells(&line, &mut tables);
                 let mut text = String::new();
-                cells.iter().filter(|cell| !cell.is_leading()).for_each(|&cell| write_cell(&tables, cell, &mut text));
+                cells
+                    .iter()
+                    .filter(|cell| !cell.is_leading())
+                    .for_each(|&cell| write_cell(&tables, cell, &mut text));
                 text.truncate(text.trim_end().len());
                 text
             })
@@ -112,15 +82,15 @@ impl Terminal {
         &self.state.titles.current
     }
 
-    /// The screen as data.
+    /// The screen as data: rows of runs of text in one style.
     #[must_use]
-    pub fn grid(&self) -> Grid {
-        let row = |row: &Row| GridRow { runs: self.runs(row), wrapped: row.wrapped };
-        Grid { columns: self.state.columns, rows: self.state.screen().rows.iter().map(row).collect() }
+    pub fn grid(&self) -> Vec<ScreenRow> {
+        let row = |row: &Row| ScreenRow { runs: self.runs(row), wrapped: row.wrapped };
+        self.state.screen().rows.iter().map(row).collect()
     }
 
-    fn runs(&self, row: &Row) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
+    fn runs(&self, row: &Row) -> Vec<ScreenRun> {
+        let mut runs: Vec<ScreenRun> = Vec::new();
         let mut current = None;
         for &cell in row.trimmed() {
             if current != Some(cell.style) {
@@ -134,8 +104,9 @@ impl Terminal {
         runs
     }
 
-    fn run(&self, style: Style) -> Run {
-        let named = Attributes::ALL.into_iter().filter(|(attribute, ..)| style.attributes.contains(*attribute));
+    fn run(&self, style: Style) -> ScreenRun {
+        let named =
+            Attributes::ALL.into_iter().filter(|(attribute, ..)| style.attributes.contains(*attribute));
         let underline = match style.underline {
             Underline::None => None,
             Underline::Single => Some("underline"),
@@ -144,11 +115,11 @@ impl Terminal {
             Underline::Dotted => Some("dotted-underline"),
             Underline::Dashed => Some("dashed-underline"),
         };
-        Run {
+        ScreenRun {
             text: String::new(),
             foreground: color_name(style.foreground),
             background: color_name(style.background),
-            attributes: named.map(|(_, _, name)| name).chain(underline).collect(),
+            attributes: named.map(|(_, _, name)| name).chain(underline).map(str::to_owned).collect(),
             link: self.state.tables.link(style.link).map(|link| link.uri.to_string()),
         }
     }
@@ -157,28 +128,6 @@ impl Terminal {
         let mut text = String::with_capacity(cells.len());
         cells.iter().for_each(|&cell| write_cell(&self.state.tables, cell, &mut text));
         text
-    }
-
-    /// Gives back memory that an idle terminal does not need.
-    pub fn shrink(&mut self) {
-        self.before_resize = None;
-        self.state.clear_tables();
-        self.state.history.shrink();
-        if !self.state.on_alternate {
-            self.state.alternate = None;
-        }
-    }
-
-    /// Overwrites what was shown, titles and history.
-    pub fn wipe(&mut self) {
-        self.state.history.wipe();
-        let size = self.size();
-        for screen in std::iter::once(&mut self.state.main).chain(self.state.alternate.as_deref_mut()) {
-            for row in &mut screen.rows {
-                row.clear(crate::tables::StyleId::DEFAULT);
-            }
-        }
-        *self = Self::new(size, 0);
     }
 }
 

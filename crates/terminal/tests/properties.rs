@@ -5,7 +5,8 @@ mod oracle;
 use oracle::{Oracle, cells, difference};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sessile_terminal::{DEFAULT_LINES, Scrollback, Size, Terminal};
+use sessile_model::spec::WindowSize;
+use sessile_terminal::{DEFAULT_LINES, Scrollback, Terminal};
 
 /// Bytes that an app writes at once, readable when a test fails.
 #[derive(Clone)]
@@ -33,9 +34,8 @@ fn token() -> impl Strategy<Value = Token> {
             format!("\x1b[{prefix}{}{}", numbers.join(";"), &finals[at..=at]).into_bytes()
         })
     };
-    let known = |texts: &'static [&'static str]| {
-        (0..texts.len()).prop_map(move |at| texts[at].as_bytes().to_vec())
-    };
+    let known =
+        |texts: &'static [&'static str]| (0..texts.len()).prop_map(move |at| texts[at].as_bytes().to_vec());
     prop_oneof![
         6 => "[a-z ]{1,12}".prop_map(String::into_bytes),
         3 => known(&["你", "好", "e\u{301}", "👍", "\u{200d}", "é", "─", "\u{fffd}"]),
@@ -68,11 +68,11 @@ fn token() -> impl Strategy<Value = Token> {
     .prop_map(Token)
 }
 
-fn sizes() -> impl Strategy<Value = Size> {
-    (1u16..12, 2u16..30).prop_map(|(rows, columns)| Size { rows, columns })
+fn sizes() -> impl Strategy<Value = WindowSize> {
+    (1u16..12, 2u16..30).prop_map(|(rows, columns)| WindowSize { rows, cols: columns })
 }
 
-fn fed(size: Size, parts: &[&[u8]]) -> Terminal {
+fn fed(size: WindowSize, parts: &[&[u8]]) -> Terminal {
     let mut terminal = Terminal::new(size, DEFAULT_LINES);
     parts.iter().for_each(|part| terminal.feed(part));
     terminal
@@ -101,7 +101,7 @@ proptest! {
         let dump = fed(size, &[before]).dump(Scrollback::With);
         let (whole, returned) = (fed(size, &[&bytes]), fed(size, &[&dump, after]));
         let dump = String::from_utf8_lossy(&dump);
-        prop_assert_eq!(difference(&cells(&whole.grid()), &cells(&returned.grid())), None, "dump {:?}", dump);
+        prop_assert_eq!(difference(&cells(&whole), &cells(&returned)), None, "dump {:?}", dump);
         prop_assert_eq!(whole.cursor(), returned.cursor(), "dump {:?}", dump);
         prop_assert_eq!(whole.history(), returned.history(), "dump {:?}", dump);
         let modes = |terminal: &Terminal| {
@@ -119,11 +119,11 @@ proptest! {
         size in sizes(), tokens in vec(token(), 1..40), others in vec(sizes(), 1..4),
     ) {
         let mut terminal = fed(size, &[&joined(&tokens)]);
-        let (grid, cursor) = (terminal.grid(), terminal.cursor());
+        let (before, cursor) = (cells(&terminal), terminal.cursor());
         let history = terminal.history();
         others.into_iter().for_each(|other| terminal.resize(other));
         terminal.resize(size);
-        prop_assert_eq!(difference(&cells(&terminal.grid()), &cells(&grid)), None);
+        prop_assert_eq!(difference(&cells(&terminal), &before), None);
         prop_assert_eq!(terminal.cursor(), cursor);
         prop_assert_eq!(terminal.history(), history);
     }
@@ -132,7 +132,7 @@ proptest! {
     #[test]
     fn bytes_do_no_harm(bytes in vec(any::<u8>(), 0..600), size in sizes(), other in (0u16..40, 0u16..40)) {
         let mut terminal = fed(size, &[&bytes]);
-        terminal.resize(Size { rows: other.0, columns: other.1 });
+        terminal.resize(WindowSize { rows: other.0, cols: other.1 });
         terminal.feed(&bytes);
         let _ = (dumped(&terminal), terminal.text(), terminal.grid(), terminal.history());
     }
@@ -141,7 +141,7 @@ proptest! {
 /// Bytes that cost out of proportion elsewhere.
 #[test]
 fn hostile_streams_stay_bounded() {
-    let size = Size { rows: 24, columns: 80 };
+    let size = WindowSize { rows: 24, cols: 80 };
     let mut terminal = Terminal::new(size, DEFAULT_LINES);
     let floods: [&[u8]; 9] = [
         b"\x1b[1000000000@\x1b[1000000000L\x1b[1000000000T\x1b[1000000000S",
@@ -158,7 +158,8 @@ fn hostile_streams_stay_bounded() {
         (0..2000).for_each(|_| terminal.feed(flood));
     }
     for number in 0..200_000u32 {
-        terminal.feed(format!("\x1b[38;2;{};{};{}mx", number & 255, number >> 8 & 255, number >> 16).as_bytes());
+        terminal
+            .feed(format!("\x1b[38;2;{};{};{}mx", number & 255, number >> 8 & 255, number >> 16).as_bytes());
         if number % 7 == 0 {
             terminal.feed(format!("\x1b]8;;http://example.org/{number}\x07y").as_bytes());
         }

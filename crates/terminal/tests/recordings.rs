@@ -1,16 +1,19 @@
 //! Recorded output of real programs: what is shown is what another terminal shows, and a dump made
 //! anywhere in it changes nothing.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 mod oracle;
 
 use std::path::PathBuf;
 
 use oracle::{Oracle, cells, difference};
-use sessile_terminal::{Scrollback, Size, Terminal};
+use sessile_model::spec::WindowSize;
+use sessile_terminal::{Scrollback, Terminal};
 
 struct Recording {
     name: String,
-    size: Size,
+    size: WindowSize,
     bytes: Vec<u8>,
 }
 
@@ -22,7 +25,10 @@ fn recordings() -> Vec<Recording> {
     );
     let folder = corpora.join("terminal");
     let Ok(entries) = std::fs::read_dir(&folder) else {
-        eprintln!("SKIPPED: no recordings in {}; SESSILE_CORPORA names the folder of corpora", folder.display());
+        eprintln!(
+            "SKIPPED: no recordings in {}; SESSILE_CORPORA names the folder of corpora",
+            folder.display()
+        );
         return Vec::new();
     };
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -36,20 +42,20 @@ fn recordings() -> Vec<Recording> {
             let number = |key: &str| u16::try_from(size[key].as_u64().unwrap()).unwrap();
             Recording {
                 name: path.file_stem().unwrap().to_string_lossy().into_owned(),
-                size: Size { rows: number("screen_lines"), columns: number("columns") },
+                size: WindowSize { rows: number("screen_lines"), cols: number("columns") },
                 bytes: std::fs::read(&path).unwrap(),
             }
         })
         .collect()
 }
 
-fn terminal(size: Size, bytes: &[u8]) -> Terminal {
+fn terminal(size: WindowSize, bytes: &[u8]) -> Terminal {
     let mut terminal = Terminal::new(size, 20_000);
     terminal.feed(bytes);
     terminal
 }
 
-fn oracle(size: Size, parts: &[&[u8]]) -> Oracle {
+fn oracle(size: WindowSize, parts: &[&[u8]]) -> Oracle {
     let mut oracle = Oracle::new(size);
     parts.iter().for_each(|part| oracle.feed(part));
     oracle
@@ -61,7 +67,7 @@ fn what_is_shown_is_what_another_terminal_shows() {
     for recording in recordings() {
         let ours = terminal(recording.size, &recording.bytes);
         let theirs = oracle(recording.size, &[&recording.bytes]);
-        if let Some(difference) = difference(&cells(&ours.grid()), &theirs.rows()) {
+        if let Some(difference) = difference(&cells(&ours), &theirs.rows()) {
             failures.push(format!("{}: {difference}", recording.name));
         }
         let (row, column, _) = theirs.cursor();
@@ -127,11 +133,22 @@ fn a_dump_of_a_loaded_dump_is_that_dump() {
             let bytes = &recording.bytes[..recording.bytes.len() * percent / 100];
             let once = terminal(recording.size, bytes).dump(Scrollback::With);
             let again = terminal(recording.size, &once).dump(Scrollback::With);
-            let differs = once.iter().zip(&again).position(|(one, other)| one != other).unwrap_or(once.len().min(again.len()));
+            let differs = once
+                .iter()
+                .zip(&again)
+                .position(|(one, other)| one != other)
+                .unwrap_or(once.len().min(again.len()));
             let part = |bytes: &[u8]| {
-                String::from_utf8_lossy(&bytes[differs.saturating_sub(40)..bytes.len().min(differs + 40)]).into_owned()
+                String::from_utf8_lossy(&bytes[differs.saturating_sub(40)..bytes.len().min(differs + 40)])
+                    .into_owned()
             };
-            assert!(once == again, "{} at {percent} %: {:?} and {:?}", recording.name, part(&once), part(&again));
+            assert!(
+                once == again,
+                "{} at {percent} %: {:?} and {:?}",
+                recording.name,
+                part(&once),
+                part(&again)
+            );
         }
     }
 }

@@ -57,6 +57,7 @@ mod tests {
             alternate: false,
             title: String::new(),
             offset: 0,
+            grid: Vec::new(),
         };
         assert_eq!(text(&screen), "a\n\nb\n");
         screen.lines.clear();

@@ -1,5 +1,5 @@
 //! An independent terminal, to compare with: what it shows, where its cursor is, its modes.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use alacritty_terminal::event::VoidListener;
 use alacritty_terminal::grid::Dimensions;
@@ -7,14 +7,16 @@ use alacritty_terminal::index::{Column, Line};
 use alacritty_terminal::term::cell::{Cell, Flags};
 use alacritty_terminal::term::{Config, Term};
 use alacritty_terminal::vte::ansi::{Color, NamedColor, Processor};
-use sessile_terminal::{Grid, Run, Size};
+use sessile_model::api::ScreenRun;
+use sessile_model::spec::WindowSize;
+use sessile_terminal::Terminal;
 
 pub struct Oracle {
     pub term: Term<VoidListener>,
     processor: Processor,
 }
 
-struct Dims(Size);
+struct Dims(WindowSize);
 
 impl Dimensions for Dims {
     fn total_lines(&self) -> usize {
@@ -24,7 +26,7 @@ impl Dimensions for Dims {
         self.0.rows.into()
     }
     fn columns(&self) -> usize {
-        self.0.columns.into()
+        self.0.cols.into()
     }
 }
 
@@ -34,12 +36,12 @@ pub struct Shown {
     pub text: String,
     pub foreground: Option<String>,
     pub background: Option<String>,
-    pub attributes: Vec<&'static str>,
+    pub attributes: Vec<String>,
     pub link: Option<String>,
 }
 
 impl Oracle {
-    pub fn new(size: Size) -> Self {
+    pub fn new(size: WindowSize) -> Self {
         let config = Config { kitty_keyboard: true, ..Config::default() };
         Self { term: Term::new(config, &Dims(size), VoidListener), processor: Processor::new() }
     }
@@ -66,7 +68,9 @@ impl Oracle {
         let grid = self.term.grid();
         let lines = from..self.term.screen_lines() as i32;
         lines
-            .map(|line| (0..self.term.columns()).map(|column| shown(&grid[Line(line)][Column(column)])).collect())
+            .map(|line| {
+                (0..self.term.columns()).map(|column| shown(&grid[Line(line)][Column(column)])).collect()
+            })
             .collect()
     }
 
@@ -109,7 +113,11 @@ fn shown(cell: &Cell) -> Shown {
         text,
         foreground: color(cell.fg),
         background: color(cell.bg),
-        attributes: named.into_iter().filter(|(flag, _)| cell.flags.contains(*flag)).map(|(_, name)| name).collect(),
+        attributes: named
+            .into_iter()
+            .filter(|(flag, _)| cell.flags.contains(*flag))
+            .map(|(_, name)| name.to_owned())
+            .collect(),
         link: cell.hyperlink().map(|link| link.uri().to_owned()),
     }
 }
@@ -124,8 +132,8 @@ fn color(color: Color) -> Option<String> {
 }
 
 /// A grid as cells, so that it can be compared.
-pub fn cells(grid: &Grid) -> Vec<Vec<Shown>> {
-    let expand = |run: &Run, row: &mut Vec<Shown>| {
+pub fn cells(terminal: &Terminal) -> Vec<Vec<Shown>> {
+    let expand = |run: &ScreenRun, row: &mut Vec<Shown>| {
         for character in run.text.chars() {
             use unicode_width::UnicodeWidthChar as _;
             let width = character.width().unwrap_or(0);
@@ -138,7 +146,12 @@ pub fn cells(grid: &Grid) -> Vec<Vec<Shown>> {
                 text: character.to_string(),
                 foreground: run.foreground.clone(),
                 background: run.background.clone(),
-                attributes: run.attributes.iter().copied().filter(|name| !matches!(*name, "blink" | "overline")).collect(),
+                attributes: run
+                    .attributes
+                    .iter()
+                    .filter(|name| !matches!(name.as_str(), "blink" | "overline"))
+                    .cloned()
+                    .collect(),
                 link: run.link.clone(),
             };
             row.push(cell.clone());
@@ -154,12 +167,13 @@ pub fn cells(grid: &Grid) -> Vec<Vec<Shown>> {
         attributes: Vec::new(),
         link: None,
     };
-    grid.rows
+    terminal
+        .grid()
         .iter()
         .map(|row| {
             let mut cells = Vec::new();
             row.runs.iter().for_each(|run| expand(run, &mut cells));
-            cells.resize(grid.columns, blank.clone());
+            cells.resize(terminal.size().cols.into(), blank.clone());
             cells
         })
         .collect()
@@ -171,8 +185,14 @@ pub fn difference(one: &[Vec<Shown>], other: &[Vec<Shown>]) -> Option<String> {
         return Some(format!("{} rows and {}", one.len(), other.len()));
     }
     for (number, (left, right)) in one.iter().zip(other).enumerate() {
-        if let Some(column) = (0..left.len().max(right.len())).find(|&column| left.get(column) != right.get(column)) {
-            return Some(format!("row {number}, column {column}: {:?} and {:?}", left.get(column), right.get(column)));
+        if let Some(column) =
+            (0..left.len().max(right.len())).find(|&column| left.get(column) != right.get(column))
+        {
+            return Some(format!(
+                "row {number}, column {column}: {:?} and {:?}",
+                left.get(column),
+                right.get(column)
+            ));
         }
     }
     None
