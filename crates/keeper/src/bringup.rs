@@ -159,7 +159,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn make_keys(&mut self) -> Result<(), Problem> {
+    pub(crate) fn make_keys(&mut self) -> Result<(), Problem> {
         if self.root_key.is_some() {
             return Ok(());
         }
