@@ -60,7 +60,7 @@ for_root_and_user! {
     fn it_is_used_once_and_shows_nowhere(world) {
         let first = world.open("first", &["sleep", "infinity"]);
         let (waits, _) = spare(world);
-        assert_eq!(ids(world), [first.clone()]);
+        assert_eq!(ids(world), std::slice::from_ref(&first));
         world.sessile(&["show", &waits]).refused_with(66, &[]);
         let second = world.open("second", &["sleep", "infinity"]);
         assert_eq!(second, waits);
@@ -128,12 +128,13 @@ for_root_and_user! {
     fn what_is_left_of_one_is_no_session(world) {
         let first = world.open("first", &["sleep", "infinity"]);
         let (waits, cast) = spare(world);
-        // Its keeper cannot see to it, nor can the daemon: its anchor stays.
-        let keeper = cast.keeper.unwrap();
+        // Its keeper cannot see to it, nor can the daemon; its anchor stays, and answers nobody.
+        let (anchor, keeper) = (cast.anchor.unwrap(), cast.keeper.unwrap());
+        processes::signal(anchor.pid, Signal::STOP);
         processes::signal(keeper.pid, Signal::STOP);
         kill(daemon_of(world).unwrap().pid);
         kill(keeper.pid);
-        assert!(cast.anchor.unwrap().runs());
+        assert!(anchor.runs());
         assert_eq!(ids(world), [first]);
         is_gone(world, &waits, cast);
     }
