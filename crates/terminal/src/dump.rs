@@ -230,7 +230,8 @@ impl<'a> Writer<'a> {
         self.style(Style::default());
         self.text(" \r");
         let written = |&(_, cell): &(usize, &Cell)| !cell.is_blank() || cell.style != StyleId::DEFAULT;
-        if let Some((column, &cell)) = next.cells().iter().enumerate().find(written).filter(|&(at, _)| at > 0) {
+        if let Some((column, &cell)) = next.cells().iter().enumerate().find(written).filter(|&(at, _)| at > 0)
+        {
             let _ = write!(self.out, "\x1b[{column}C");
             self.style(self.tables.style(cell.style));
             if cell.is_blank() {
@@ -310,7 +311,8 @@ impl<'a> Writer<'a> {
         if cursor.wraps {
             // Only what is written in the last column makes it wait for the next row.
             let cells = screen.rows[cursor.row].cells();
-            let from = if cells[screen.columns - 1].is_spacer() { screen.columns - 2 } else { screen.columns - 1 };
+            let from =
+                if cells[screen.columns - 1].is_spacer() { screen.columns - 2 } else { screen.columns - 1 };
             let _ = write!(self.out, "\x1b[{row};{}H", from + 1);
             self.style(self.tables.style(cells[from].style));
             if cells[from].is_blank() {
@@ -347,7 +349,9 @@ impl<'a> Writer<'a> {
             let rows = screen.rows.iter().enumerate();
             let mut found = rows.filter_map(|(number, row)| {
                 let cells = row.cells();
-                (0..last).find(|&column| usable(column) && wanted(cells, column)).map(|column| (number, column))
+                (0..last)
+                    .find(|&column| usable(column) && wanted(cells, column))
+                    .map(|column| (number, column))
             });
             found.next()
         };

@@ -36,7 +36,14 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { bytes: VecDeque::new(), lengths: VecDeque::new(), open: false, leads: false, limit, scratch: Vec::new() }
+        Self {
+            bytes: VecDeque::new(),
+            lengths: VecDeque::new(),
+            open: false,
+            leads: false,
+            limit,
+            scratch: Vec::new(),
+        }
     }
 
     /// Whether the last line goes on in the screen's first row.

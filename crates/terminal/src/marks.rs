@@ -39,7 +39,9 @@ impl Marks {
             Some(b'A' | b'P') => MarkKind::Prompt,
             Some(b'B' | b'I') => MarkKind::Input,
             Some(b'C') => MarkKind::Output,
-            Some(b'D') => MarkKind::Done(parameters.get(1).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok())),
+            Some(b'D') => MarkKind::Done(
+                parameters.get(1).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()),
+            ),
             Some(_) | None => return,
         };
         if self.0.len() == MAX_MARKS {

@@ -7,7 +7,9 @@ pub(crate) const MAX_SPEC: usize = 64;
 pub(crate) fn as_rgb(spec: &str) -> Option<String> {
     let parts: Vec<&str> = match (spec.strip_prefix("rgb:"), spec.strip_prefix('#')) {
         (Some(parts), _) => parts.split('/').collect(),
-        (None, Some(digits)) if digits.is_ascii() && digits.len() % 3 == 0 && (3..=12).contains(&digits.len()) => {
+        (None, Some(digits))
+            if digits.is_ascii() && digits.len() % 3 == 0 && (3..=12).contains(&digits.len()) =>
+        {
             let width = digits.len() / 3;
             (0..3).map(|part| &digits[part * width..(part + 1) * width]).collect()
         }

@@ -93,11 +93,15 @@ struct Line {
 /// `returns` is the row in which the cursor is to be, where that is known.
 fn reflow(state: &mut State, rows: usize, columns: usize, returns: Option<usize>, before: &mut Before) {
     let State { main, history, tables, .. } = state;
-    let old_rows: Vec<Row> = std::mem::take(&mut main.rows).into_iter().chain(before.below.drain(..)).collect();
+    let old_rows: Vec<Row> =
+        std::mem::take(&mut main.rows).into_iter().chain(before.below.drain(..)).collect();
     let begun = if history.is_open() { history.pop(tables) } else { None };
-    let mut lines = joined(&old_rows, begun.unwrap_or_default(), [main.cursor, main.saved.cursor], before.behind);
+    let mut lines =
+        joined(&old_rows, begun.unwrap_or_default(), [main.cursor, main.saved.cursor], before.behind);
     // Empty lines below the cursor are only the rest of the screen.
-    while lines.len() > 1 && lines.last().is_some_and(|line| line.cells.is_empty() && line.cursors[0].is_none()) {
+    while lines.len() > 1
+        && lines.last().is_some_and(|line| line.cells.is_empty() && line.cursors[0].is_none())
+    {
         let cut = lines.pop().and_then(|line| line.cursors[1]);
         if let (Some(column), Some(last)) = (cut, lines.last_mut()) {
             last.cursors[1] = Some(column);

@@ -161,7 +161,8 @@ impl State {
                 _ => {}
             },
             ([b'>'], 'm') if number(0) == 4 => {
-                self.modify_keys = (parameters.len() > 1).then(|| number(1).min(3) as u8).filter(|&level| level > 0);
+                self.modify_keys =
+                    (parameters.len() > 1).then(|| number(1).min(3) as u8).filter(|&level| level > 0);
             }
             ([b'>' | b'=' | b'<' | b'?'], 'u') => self.keyboard(intermediates[0], parameters),
             ([], 'c') if number(0) == 0 => self.answer_attributes(None),
@@ -281,7 +282,8 @@ impl State {
             2 => {
                 if !self.on_alternate {
                     // What was there can be looked up afterwards.
-                    let filled = self.main.rows.iter().rposition(|row| !row.is_blank()).map_or(0, |last| last + 1);
+                    let filled =
+                        self.main.rows.iter().rposition(|row| !row.is_blank()).map_or(0, |last| last + 1);
                     for row in &self.main.rows[..filled] {
                         self.history.push(row, &self.tables);
                     }
@@ -375,7 +377,9 @@ impl State {
 
     /// DECSTR.
     fn soft_reset(&mut self) {
-        for (number, on) in [(private::ORIGIN, false), (private::AUTOWRAP, true), (private::SHOW_CURSOR, true)] {
+        for (number, on) in
+            [(private::ORIGIN, false), (private::AUTOWRAP, true), (private::SHOW_CURSOR, true)]
+        {
             self.modes.set_private(number, on);
         }
         self.modes.set_private(private::APPLICATION_CURSOR, false);

@@ -375,8 +375,11 @@ impl State {
 
     /// To a place on the screen, or in the region where origin mode says so.
     pub(crate) fn go_to(&mut self, row: usize, column: usize) {
-        let (first, last) =
-            if self.modes.private(private::ORIGIN) { (self.margins.0, self.margins.1 - 1) } else { (0, self.rows - 1) };
+        let (first, last) = if self.modes.private(private::ORIGIN) {
+            (self.margins.0, self.margins.1 - 1)
+        } else {
+            (0, self.rows - 1)
+        };
         let columns = self.columns;
         let cursor = &mut self.screen_mut().cursor;
         cursor.row = row.saturating_add(first).min(last);

@@ -87,7 +87,8 @@ impl Terminal {
             match byte {
                 0x20..=0x7e => {
                     let rest = &bytes[at..];
-                    let length = rest.iter().position(|byte| !(0x20..=0x7e).contains(byte)).unwrap_or(rest.len());
+                    let length =
+                        rest.iter().position(|byte| !(0x20..=0x7e).contains(byte)).unwrap_or(rest.len());
                     self.state.print_ascii(&rest[..length]);
                     at += length;
                 }

@@ -50,8 +50,13 @@ impl Terminal {
     /// The text of the screen, one line per row, without blanks at the ends of rows.
     #[must_use]
     pub fn text(&self) -> String {
-        let rows: Vec<String> =
-            self.state.screen().rows.iter().map(|row| self.row_text(row.trimmed()).trim_end().to_owned()).collect();
+        let rows: Vec<String> = self
+            .state
+            .screen()
+            .rows
+            .iter()
+            .map(|row| self.row_text(row.trimmed()).trim_end().to_owned())
+            .collect();
         rows.join("\n")
     }
 
@@ -74,7 +79,10 @@ impl Terminal {
             .map(|line| {
                 let cells = cells(&line, &mut tables);
                 let mut text = String::new();
-                cells.iter().filter(|cell| !cell.is_leading()).for_each(|&cell| write_cell(&tables, cell, &mut text));
+                cells
+                    .iter()
+                    .filter(|cell| !cell.is_leading())
+                    .for_each(|&cell| write_cell(&tables, cell, &mut text));
                 text.truncate(text.trim_end().len());
                 text
             })
@@ -135,7 +143,8 @@ impl Terminal {
     }
 
     fn run(&self, style: Style) -> Run {
-        let named = Attributes::ALL.into_iter().filter(|(attribute, ..)| style.attributes.contains(*attribute));
+        let named =
+            Attributes::ALL.into_iter().filter(|(attribute, ..)| style.attributes.contains(*attribute));
         let underline = match style.underline {
             Underline::None => None,
             Underline::Single => Some("underline"),

@@ -33,9 +33,8 @@ fn token() -> impl Strategy<Value = Token> {
             format!("\x1b[{prefix}{}{}", numbers.join(";"), &finals[at..=at]).into_bytes()
         })
     };
-    let known = |texts: &'static [&'static str]| {
-        (0..texts.len()).prop_map(move |at| texts[at].as_bytes().to_vec())
-    };
+    let known =
+        |texts: &'static [&'static str]| (0..texts.len()).prop_map(move |at| texts[at].as_bytes().to_vec());
     prop_oneof![
         6 => "[a-z ]{1,12}".prop_map(String::into_bytes),
         3 => known(&["你", "好", "e\u{301}", "👍", "\u{200d}", "é", "─", "\u{fffd}"]),
@@ -158,7 +157,8 @@ fn hostile_streams_stay_bounded() {
         (0..2000).for_each(|_| terminal.feed(flood));
     }
     for number in 0..200_000u32 {
-        terminal.feed(format!("\x1b[38;2;{};{};{}mx", number & 255, number >> 8 & 255, number >> 16).as_bytes());
+        terminal
+            .feed(format!("\x1b[38;2;{};{};{}mx", number & 255, number >> 8 & 255, number >> 16).as_bytes());
         if number % 7 == 0 {
             terminal.feed(format!("\x1b]8;;http://example.org/{number}\x07y").as_bytes());
         }

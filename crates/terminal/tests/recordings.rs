@@ -22,7 +22,10 @@ fn recordings() -> Vec<Recording> {
     );
     let folder = corpora.join("terminal");
     let Ok(entries) = std::fs::read_dir(&folder) else {
-        eprintln!("SKIPPED: no recordings in {}; SESSILE_CORPORA names the folder of corpora", folder.display());
+        eprintln!(
+            "SKIPPED: no recordings in {}; SESSILE_CORPORA names the folder of corpora",
+            folder.display()
+        );
         return Vec::new();
     };
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -127,11 +130,22 @@ fn a_dump_of_a_loaded_dump_is_that_dump() {
             let bytes = &recording.bytes[..recording.bytes.len() * percent / 100];
             let once = terminal(recording.size, bytes).dump(Scrollback::With);
             let again = terminal(recording.size, &once).dump(Scrollback::With);
-            let differs = once.iter().zip(&again).position(|(one, other)| one != other).unwrap_or(once.len().min(again.len()));
+            let differs = once
+                .iter()
+                .zip(&again)
+                .position(|(one, other)| one != other)
+                .unwrap_or(once.len().min(again.len()));
             let part = |bytes: &[u8]| {
-                String::from_utf8_lossy(&bytes[differs.saturating_sub(40)..bytes.len().min(differs + 40)]).into_owned()
+                String::from_utf8_lossy(&bytes[differs.saturating_sub(40)..bytes.len().min(differs + 40)])
+                    .into_owned()
             };
-            assert!(once == again, "{} at {percent} %: {:?} and {:?}", recording.name, part(&once), part(&again));
+            assert!(
+                once == again,
+                "{} at {percent} %: {:?} and {:?}",
+                recording.name,
+                part(&once),
+                part(&again)
+            );
         }
     }
 }

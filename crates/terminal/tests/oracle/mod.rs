@@ -66,7 +66,9 @@ impl Oracle {
         let grid = self.term.grid();
         let lines = from..self.term.screen_lines() as i32;
         lines
-            .map(|line| (0..self.term.columns()).map(|column| shown(&grid[Line(line)][Column(column)])).collect())
+            .map(|line| {
+                (0..self.term.columns()).map(|column| shown(&grid[Line(line)][Column(column)])).collect()
+            })
             .collect()
     }
 
@@ -109,7 +111,11 @@ fn shown(cell: &Cell) -> Shown {
         text,
         foreground: color(cell.fg),
         background: color(cell.bg),
-        attributes: named.into_iter().filter(|(flag, _)| cell.flags.contains(*flag)).map(|(_, name)| name).collect(),
+        attributes: named
+            .into_iter()
+            .filter(|(flag, _)| cell.flags.contains(*flag))
+            .map(|(_, name)| name)
+            .collect(),
         link: cell.hyperlink().map(|link| link.uri().to_owned()),
     }
 }
@@ -138,7 +144,12 @@ pub fn cells(grid: &Grid) -> Vec<Vec<Shown>> {
                 text: character.to_string(),
                 foreground: run.foreground.clone(),
                 background: run.background.clone(),
-                attributes: run.attributes.iter().copied().filter(|name| !matches!(*name, "blink" | "overline")).collect(),
+                attributes: run
+                    .attributes
+                    .iter()
+                    .copied()
+                    .filter(|name| !matches!(*name, "blink" | "overline"))
+                    .collect(),
                 link: run.link.clone(),
             };
             row.push(cell.clone());
@@ -171,8 +182,14 @@ pub fn difference(one: &[Vec<Shown>], other: &[Vec<Shown>]) -> Option<String> {
         return Some(format!("{} rows and {}", one.len(), other.len()));
     }
     for (number, (left, right)) in one.iter().zip(other).enumerate() {
-        if let Some(column) = (0..left.len().max(right.len())).find(|&column| left.get(column) != right.get(column)) {
-            return Some(format!("row {number}, column {column}: {:?} and {:?}", left.get(column), right.get(column)));
+        if let Some(column) =
+            (0..left.len().max(right.len())).find(|&column| left.get(column) != right.get(column))
+        {
+            return Some(format!(
+                "row {number}, column {column}: {:?} and {:?}",
+                left.get(column),
+                right.get(column)
+            ));
         }
     }
     None
