@@ -302,11 +302,19 @@ impl Control {
     /// # Errors
     /// When init does not answer.
     pub fn probe(&mut self) -> Result<String, ControlError> {
-        let answer = self.ask(Kind::Probe, &[], &[])?;
-        match answer.kind() {
+        self.probe_while(|| ()).0
+    }
+
+    /// The same, doing something else until init has looked.
+    pub fn probe_while<T>(&mut self, work: impl FnOnce() -> T) -> (Result<String, ControlError>, T) {
+        let asked = self.put(Kind::Probe, &[], &[]);
+        let done = work();
+        let answer = asked.and_then(|sequence| self.answer(sequence, PATIENCE));
+        let evidence = answer.and_then(|answer| match answer.kind() {
             Some(Kind::Evidence) => Ok(String::from_utf8_lossy(answer.payload()).into_owned()),
             _ => Err(answer.refused()),
-        }
+        });
+        (evidence, done)
     }
 
     /// Whether events wait that the socket does not show as readable.
@@ -339,11 +347,17 @@ impl Control {
 
     /// Sends a question and waits for its answer.
     fn ask(&mut self, kind: Kind, words: &[u32], fds: &[BorrowedFd<'_>]) -> Result<Packet, ControlError> {
+        let sequence = self.put(kind, words, fds)?;
+        self.answer(sequence, PATIENCE)
+    }
+
+    /// Sends a question and returns its sequence number.
+    fn put(&mut self, kind: Kind, words: &[u32], fds: &[BorrowedFd<'_>]) -> Result<u32, ControlError> {
         self.sequence = self.sequence.checked_add(1).unwrap_or(1);
         let numbers = [kind as u32, self.sequence];
         let bytes: Vec<u8> = numbers.iter().chain(words).flat_map(|word| word.to_le_bytes()).collect();
         match send(self.as_fd(), &bytes, fds, NO_WAIT) {
-            Ok(()) => self.answer(self.sequence, PATIENCE),
+            Ok(()) => Ok(self.sequence),
             Err(e) if is_gone(&e) => Err(ControlError::Gone),
             // Full of questions that init did not take.
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(ControlError::Silent),

@@ -14,6 +14,7 @@ use crate::keeper_link::LinkError;
 use crate::launch::Images;
 use crate::ledger::{Ledger, LedgerError};
 use crate::paths::Folders;
+use crate::spare::Spare;
 
 /// How long a session that is closed may take to leave the directory.
 const CLOSING: Duration = Duration::from_secs(20);
@@ -37,6 +38,8 @@ pub struct Daemon {
     pub key: InstallationKey,
     /// The program's version.
     pub version: &'static str,
+    /// What the next session starts from.
+    pub spare: Spare,
     /// Wakes the server when it is asked to stop.
     pub stop: Notify,
     /// What a user should know.

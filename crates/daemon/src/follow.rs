@@ -215,6 +215,9 @@ async fn reach(
                     if hidden.since.is_some() {
                         return Reached::Over(lost(Component::Keeper, REMOVED));
                     }
+                    if closing::never_ran(daemon, id) {
+                        return Reached::Over(Ending::Never);
+                    }
                     return Reached::Over(lost(Component::Anchor, "its anchor died, and its keeper with it"));
                 }
                 tried => tried,

@@ -109,6 +109,11 @@ impl KeeperLink {
         Ok(link)
     }
 
+    /// Waits until the connection ends. What is said meanwhile is lost.
+    pub async fn lost(&mut self) {
+        while self.next().await.is_ok() {}
+    }
+
     /// Sends a request on the connection's own channel.
     ///
     /// # Errors

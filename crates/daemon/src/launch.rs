@@ -15,6 +15,7 @@ use sessile_model::SessionId;
 use thiserror::Error;
 use tokio::process::Child;
 
+use crate::keeper_link::{KeeperLink, LinkError};
 use crate::paths::Folders;
 
 /// Connections that wait while no keeper runs.
@@ -48,6 +49,9 @@ pub enum LaunchError {
     /// A socket could not be bound.
     #[error("the session's socket could not be bound")]
     Socket(#[source] io::Error),
+    /// The keeper-to-be cannot be connected to.
+    #[error("the session's socket could not be connected to")]
+    Connect(#[source] LinkError),
     /// A descriptor could not be copied.
     #[error("a descriptor could not be copied")]
     Descriptor(#[source] io::Error),
@@ -59,13 +63,43 @@ pub enum LaunchError {
     Spawn(#[source] io::Error),
 }
 
+/// What an anchor is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A session that is being opened.
+    Session,
+    /// One to come: a mark in its runtime folder says so.
+    Spare,
+}
+
+/// An anchor that was started, and the way to its keeper.
+#[derive(Debug)]
+pub struct Started {
+    /// The session's id.
+    pub id: SessionId,
+    /// The anchor.
+    pub anchor: Child,
+    /// A connection to the keeper. It ends with this process: a keeper that was told nothing then
+    /// ends as well.
+    pub link: KeeperLink,
+}
+
 /// Makes the session's folders and sockets and starts its anchor, which starts its keeper. When
 /// it returns, both sockets take connections; this process holds neither.
 ///
 /// # Errors
 /// When any step fails; the folders are removed again.
-pub fn start(folders: &Folders, id: SessionId, images: &Images) -> Result<Child, LaunchError> {
-    let started = make_folders(folders, id).and_then(|()| start_in(folders, id, images));
+pub async fn start(
+    folders: &Folders,
+    id: SessionId,
+    images: &Images,
+    version: &str,
+    purpose: Purpose,
+) -> Result<Started, LaunchError> {
+    let started = match make_folders(folders, id, purpose) {
+        Ok(()) => start_in(folders, id, images, version).await,
+        Err(e) => Err(e),
+    };
     if started.is_err() {
         // The error at hand says more than one about the removal would.
         let _ = std::fs::remove_dir_all(folders.runtime_of(id));
@@ -74,16 +108,27 @@ pub fn start(folders: &Folders, id: SessionId, images: &Images) -> Result<Child,
     started
 }
 
-fn make_folders(folders: &Folders, id: SessionId) -> Result<(), LaunchError> {
+fn make_folders(folders: &Folders, id: SessionId, purpose: Purpose) -> Result<(), LaunchError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.mode(0o700);
     builder.create(folders.runtime_of(id)).map_err(LaunchError::Folder)?;
+    match purpose {
+        Purpose::Session => {}
+        Purpose::Spare => drop(File::create_new(folders.spare_mark(id)).map_err(LaunchError::Folder)?),
+    }
     builder.create(folders.state_of(id)).map_err(LaunchError::Folder)
 }
 
-fn start_in(folders: &Folders, id: SessionId, images: &Images) -> Result<Child, LaunchError> {
+async fn start_in(
+    folders: &Folders,
+    id: SessionId,
+    images: &Images,
+    version: &str,
+) -> Result<Started, LaunchError> {
     let anchor_listener = listener(&folders.anchor_socket(id), SocketType::SEQPACKET)?;
     let keeper_listener = listener(&folders.keeper_socket(id), SocketType::STREAM)?;
+    // Before there is anybody to hear it: no keeper is without a connection from its birth on.
+    let link = KeeperLink::open(&folders.keeper_socket(id), version).await.map_err(LaunchError::Connect)?;
     let copy = |fd: &OwnedFd| fd.try_clone().map_err(LaunchError::Descriptor);
     let mappings = vec![
         FdMapping { parent_fd: anchor_listener, child_fd: ANCHOR_LISTENER },
@@ -118,7 +163,8 @@ fn start_in(folders: &Folders, id: SessionId, images: &Images) -> Result<Child, 
     }
     command.fd_mappings(mappings)?;
     // The command owns the listeners and drops them on return.
-    tokio::process::Command::from(command).spawn().map_err(LaunchError::Spawn)
+    let anchor = tokio::process::Command::from(command).spawn().map_err(LaunchError::Spawn)?;
+    Ok(Started { id, anchor, link })
 }
 
 fn listener(path: &Path, kind: SocketType) -> Result<OwnedFd, LaunchError> {
@@ -247,8 +293,8 @@ mod tests {
             keeper: image_of("/bin/true"),
             gateway: image_of("/bin/true"),
         };
-        let mut child = start(&folders, id, &images).unwrap();
-        assert!(!child.wait().await.unwrap().success());
+        let mut started = start(&folders, id, &images, "1", Purpose::Session).await.unwrap();
+        assert!(!started.anchor.wait().await.unwrap().success());
         assert!(folders.keeper_socket(id).exists() && folders.state_of(id).is_dir());
     }
 
@@ -260,7 +306,8 @@ mod tests {
         let not_a_program = tempfile::NamedTempFile::new().unwrap();
         let anchor = image_of(not_a_program.path().to_str().unwrap());
         let images = Images { anchor, keeper: image_of("/bin/true"), gateway: image_of("/bin/true") };
-        assert!(matches!(start(&folders, id, &images), Err(LaunchError::Spawn(_))));
+        let started = start(&folders, id, &images, "1", Purpose::Spare).await;
+        assert!(matches!(started, Err(LaunchError::Spawn(_))));
         assert!(!folders.runtime_of(id).exists() && !folders.state_of(id).exists());
     }
 

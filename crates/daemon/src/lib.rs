@@ -7,6 +7,7 @@
 //! | [`sole`] | one daemon per runtime and state folder: locks, socket, noticing that it is gone |
 //! | [`recovery`] | finding every session at the start |
 //! | [`opening`] | opening a session |
+//! | [`spare`] | an anchor and keeper that wait for the next session |
 //! | [`follow`] | one task per session, from its keeper's first word to its receipt |
 //! | [`closing`] | taking receipt and log into the journal, removing what is left |
 //! | [`remnants`] | processes of a session that no socket leads to |
@@ -42,6 +43,7 @@ mod rehearsal;
 pub mod remnants;
 pub mod serve;
 pub mod sole;
+pub mod spare;
 pub mod spec_check;
 
 pub use api::openapi;

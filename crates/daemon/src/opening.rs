@@ -19,8 +19,8 @@ use crate::daemon::{Daemon, ledger_problem, link_problem, now};
 use crate::directory::storable;
 use crate::follow::{Beginning, follow, note};
 use crate::keeper_link::{KeeperLink, LinkError, Said};
-use crate::launch::LaunchError;
-use crate::{launch, names, recovery, spec_check};
+use crate::launch::{LaunchError, Purpose, Started};
+use crate::{launch, names, recovery, spare, spec_check};
 
 /// How long bring-up may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,17 +43,35 @@ pub async fn open(daemon: &Arc<Daemon>, spec: Spec) -> Result<SessionRecord, Pro
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let spec = spec_check::checked(spec, &daemon.folders, home.as_deref())?;
     let tor = spec_check::tor(&spec.network, std::env::var_os("PATH").as_deref())?;
-    let (session, spec) = reserve(daemon, spec)?;
     let daemon = Arc::clone(daemon);
     // On its own: a client that leaves in the middle must not leave half a session.
-    let opened = tokio::spawn(async move { assemble(daemon, session, spec, tor).await });
+    let opened = tokio::spawn(async move {
+        let spare = daemon.spare.take().await;
+        let id = match &spare {
+            Some(spare) => spare.id,
+            None => SessionId::new(now(), random()?),
+        };
+        let (session, spec) = match reserve(&daemon, id, spec) {
+            Ok(reserved) => reserved,
+            Err(problem) => {
+                if let Some(spare) = spare {
+                    spare::end(&daemon, spare).await;
+                }
+                return Err(problem);
+            }
+        };
+        let opened = assemble(&daemon, session, spec, tor, spare).await;
+        if opened.is_ok() {
+            spare::renew(&daemon);
+        }
+        opened
+    });
     opened.await.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "the opening was cut short")))
 }
 
-/// Gives the session its id, its name and its slot. Nobody else can have them from here on.
-fn reserve(daemon: &Daemon, mut spec: Spec) -> Result<(Stored, Spec), Problem> {
+/// Gives the session its name and its slot. Nobody else can have them from here on.
+fn reserve(daemon: &Daemon, id: SessionId, mut spec: Spec) -> Result<(Stored, Spec), Problem> {
     let created = now();
-    let id = SessionId::new(created, random()?);
     if spec.name.is_none() {
         let numbers: [u8; 32] = random()?;
         let mut random = [0u32; 8];
@@ -91,10 +109,11 @@ fn reserve(daemon: &Daemon, mut spec: Spec) -> Result<(Stored, Spec), Problem> {
 }
 
 async fn assemble(
-    daemon: Arc<Daemon>,
+    daemon: &Arc<Daemon>,
     session: Stored,
     spec: Spec,
     tor: Option<String>,
+    spare: Option<Started>,
 ) -> Result<SessionRecord, Problem> {
     // tor has to find its way into the network first, for which its keeper gives it time.
     let patience = if tor.is_some() { PATIENCE + TOR_PATIENCE } else { PATIENCE };
@@ -102,33 +121,38 @@ async fn assemble(
     let subordinate_base = session.slot.map(|slot| SUBORDINATE_BASE + slot * SUBORDINATE_COUNT);
     let intent = storable(session.record, session.keep_record, session.slot);
     let intent = daemon.ledger.write(move |store| store.put(&intent));
-    let anchor = match launch::start(&daemon.folders, id, &daemon.images) {
-        Ok(anchor) => anchor,
+    let started = match spare {
+        Some(spare) => Ok(spare),
+        None => launch::start(&daemon.folders, id, &daemon.images, daemon.version, Purpose::Session).await,
+    };
+    let (anchor, link) = match started {
+        Ok(Started { anchor, link, .. }) => (anchor, link),
         Err(e) => {
-            closing::close(&daemon, id, Ending::Never, None).await;
+            closing::close(daemon, id, Ending::Never, None).await;
             return Err(launch_problem(&e));
         }
     };
     let request = Request::Open(Box::new(Open { spec, subordinate_base, tor }));
-    let handed = timeout(patience, hand_over(&daemon, id, &request)).await;
+    let handed = timeout(patience, hand_over(daemon, id, link, &request)).await;
     let problem = match handed.unwrap_or_else(|_| Err(late(patience))) {
         Ok((link, record)) => match intent.await {
             Ok(()) => {
-                note(&daemon, id, record.clone());
-                tokio::spawn(follow(daemon, id, Beginning::Opened(link, Box::new(anchor))));
+                note(daemon, id, record.clone());
+                tokio::spawn(follow(Arc::clone(daemon), id, Beginning::Opened(link, Box::new(anchor))));
                 return Ok(record);
             }
             Err(e) => ledger_problem(e),
         },
         Err(problem) => problem,
     };
-    give_up(&daemon, id, anchor).await;
+    give_up(daemon, id, anchor).await;
     Err(problem)
 }
 
 async fn hand_over(
     daemon: &Daemon,
     id: SessionId,
+    mut link: KeeperLink,
     request: &Request,
 ) -> Result<(KeeperLink, SessionRecord), Problem> {
     let failed = |e: LinkError| match e {
@@ -142,8 +166,6 @@ async fn hand_over(
         | LinkError::TooLarge { .. }
         | LinkError::Io(_)) => link_problem(&e),
     };
-    let mut link =
-        KeeperLink::open(&daemon.folders.keeper_socket(id), daemon.version).await.map_err(failed)?;
     link.send(request).await.map_err(failed)?;
     match answer(daemon, id, &mut link).await.map_err(failed)? {
         Reply::Record(record) if matches!(record.state, State::Active | State::Paused) => Ok((link, *record)),

@@ -138,6 +138,11 @@ impl Folders {
         self.runtime_of(id).join("keeper.sock")
     }
 
+    /// What says that a session's runtime folder is that of a session to come.
+    pub fn spare_mark(&self, id: SessionId) -> PathBuf {
+        self.runtime_of(id).join("spare")
+    }
+
     fn check_length(&self) -> Result<(), PathError> {
         match self.runtime.as_os_str().len() {
             0..=MAX_RUNTIME_LEN => Ok(()),

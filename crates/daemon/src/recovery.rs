@@ -13,10 +13,10 @@ use sessile_model::spec::Limits;
 use sessile_model::{Phase, SessionId, SessionRecord, State, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::closing;
 use crate::daemon::Daemon;
 use crate::follow::{Beginning, follow};
 use crate::ledger::LedgerError;
+use crate::{closing, spare};
 
 /// How long the daemon waits for keepers before it answers its first request. Those that take
 /// longer, because they are being replaced or wiped, are heard of when they are ready.
@@ -35,10 +35,16 @@ pub async fn adopt(daemon: &Arc<Daemon>) -> Result<u32, LedgerError> {
         .into_iter()
         .map(|session| (session.record.id, session))
         .collect();
-    let mut ids = ids_in(&daemon.folders.runtime_sessions());
+    let ids = ids_in(&daemon.folders.runtime_sessions());
+    let (spares, mut ids): (BTreeSet<SessionId>, BTreeSet<SessionId>) =
+        ids.into_iter().partition(|&id| !known.contains_key(&id) && daemon.folders.spare_mark(id).exists());
     let running = ids.len();
     ids.extend(ids_in(&daemon.folders.state_sessions()));
-    ids.retain(|id| !known.contains_key(id));
+    ids.retain(|id| !known.contains_key(id) && !spares.contains(id));
+    for id in spares {
+        let daemon = Arc::clone(daemon);
+        tokio::spawn(async move { spare::remove(&daemon, id).await });
+    }
     for id in ids {
         let session = match daemon.ledger.read(move |store| store.session(id)).await? {
             // Only its folders are left over, from a close that was cut short.

@@ -26,6 +26,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::paths::{Folders, PathError};
 use crate::recovery;
 use crate::sole::{Locks, Place};
+use crate::spare::Spare;
 
 /// The installation's signing key in the state folder.
 pub const KEY_FILE: &str = "installation.key";
@@ -166,6 +167,7 @@ async fn serve(
         directory: Directory::default(),
         ledger: ledger.clone(),
         version: config.version,
+        spare: Spare::default(),
         stop: Notify::new(),
         notices: Notices::default(),
     });
@@ -211,6 +213,7 @@ async fn serve(
             tokio::time::sleep(FAREWELL).await;
         } => {}
     }
+    daemon.spare.close().await;
     ledger.close();
     // A ledger thread that panicked has nothing more to write.
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;

@@ -29,6 +29,7 @@ use crate::listening;
 use crate::route::{LISTENERS, RouteState};
 use crate::screen::ScreenModel;
 use crate::task::{Output, Streams, Task};
+use crate::unopened::Unopened;
 
 /// The checkpoint's document.
 #[derive(Debug, Serialize, Deserialize)]
@@ -94,6 +95,7 @@ impl Keeper {
         let log = self.seat.state.join(sessile_journal::log::FILE_NAME);
         let has_log = !matches!(log.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
         if !has_log && !store.contains_key("checkpoint") {
+            self.unopened = Some(Unopened::new(self.now));
             return;
         }
         let mut notices = Vec::new();

@@ -159,7 +159,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn make_keys(&mut self) -> Result<(), Problem> {
+    pub(crate) fn make_keys(&mut self) -> Result<(), Problem> {
         if self.root_key.is_some() {
             return Ok(());
         }
@@ -376,14 +376,14 @@ impl Keeper {
     fn look_into(&mut self, name: &AppName, property: Property) -> PropertyStatus {
         let incomplete = || broken("the session is incomplete".to_owned());
         let Some(app) = self.apps.get_mut(name) else { return incomplete() };
-        if app.evidence.is_empty() {
-            match app.control.probe() {
+        if app.host.is_none() {
+            let pid = app.pid;
+            let (evidence, host) = app.control.probe_while(|| HostFacts::gather(pid));
+            match evidence {
                 Ok(text) => app.evidence = text,
                 Err(error) => return broken(format!("{name} cannot be looked into: {error}")),
             }
-        }
-        if app.host.is_none() {
-            match HostFacts::gather(app.pid) {
+            match host {
                 Ok(host) => app.host = Some(host),
                 Err(error) => return broken(format!("{name} cannot be looked at: {error}")),
             }

@@ -1,7 +1,7 @@
 //! The keeper's state, and the carrying out of what the machine asks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -28,6 +28,7 @@ use crate::listening::Place;
 use crate::route::{RouteState, interception};
 use crate::seat::Seat;
 use crate::task::{InputSource, PendingInput, Streams, Task};
+use crate::unopened::Unopened;
 use crate::waits::PendingWait;
 use crate::wipe::Signalled;
 
@@ -41,6 +42,8 @@ const ABSORB_TIME: Duration = Duration::from_millis(50);
 pub struct Keeper {
     pub(crate) seat: Seat,
     pub(crate) now: Timestamp,
+    /// While it is a session's first keeper and waits to be told what to open.
+    pub(crate) unopened: Option<Unopened>,
     pub(crate) machine: Option<Session>,
     pub(crate) effects: VecDeque<Effect>,
     /// The machine as each [`Effect::Checkpoint`] that is queued is to find it.
@@ -104,6 +107,7 @@ impl Keeper {
         Self {
             seat,
             now,
+            unopened: None,
             machine: None,
             effects: VecDeque::new(),
             snapshots: VecDeque::new(),
@@ -162,18 +166,8 @@ impl Keeper {
             return Err(Problem::new(ProblemKind::Conflict, "this session was opened before"));
         }
         let opening = Opening::from(&open);
-        self.log = Some(self.open_log().map_err(|e| failed("the session's log cannot be made", &e))?);
-        sessile_journal::file::reserve(
-            &self.seat.state,
-            crate::wipe::RECEIPT_ROOM,
-            crate::wipe::RECEIPT_BYTES,
-        )
-        .map_err(|e| failed("there is no room for the session's receipt", &e))?;
-        let checkpoint = Checkpoint::create().map_err(|e| failed("no memory for the checkpoint", &e))?;
-        let ledger = InputLedger::create().map_err(|e| failed("no memory for the input ledger", &e))?;
-        self.keep_all(&[("checkpoint", checkpoint.fd().as_fd()), ("ledger", ledger.fd().as_fd())])?;
-        self.checkpoint = Some(checkpoint);
-        self.ledger = Some(ledger);
+        self.unopened = None;
+        self.make_ready()?;
         let variables = std::mem::take(&mut open.spec.env);
         self.remember_environment(&variables)?;
         let credentials = interception::take_credentials(&mut open.spec);

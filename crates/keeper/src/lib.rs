@@ -37,6 +37,7 @@ mod spawn;
 mod task;
 mod turn;
 mod unlogged;
+mod unopened;
 #[cfg(test)]
 mod version_1;
 mod waits;

@@ -137,7 +137,7 @@ fn listen(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Whether a client waits to be accepted.
-fn is_ready(listener: &OwnedFd) -> bool {
+pub(crate) fn is_ready(listener: &OwnedFd) -> bool {
     matches!(poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&Timespec::default())), Ok(1))
 }
 

@@ -71,6 +71,7 @@ impl Keeper {
             self.advance(Event::Tick);
         }
         self.keep_listening();
+        self.await_opening();
         self.settle();
         let mut more = self.absorb_output();
         self.check_waits();
@@ -217,7 +218,8 @@ impl Keeper {
         let wait = next.map(|at| at.since(self.now).as_duration());
         let look = (self.signalled.is_some() || self.finished).then_some(LOOK_AGAIN);
         let listening = self.until_look().map(sessile_model::Millis::as_duration);
-        [wait, look, listening].into_iter().flatten().min()
+        let ready = self.until_ready().map(sessile_model::Millis::as_duration);
+        [wait, look, listening, ready].into_iter().flatten().min()
     }
 
     pub(crate) fn accept(&mut self) {

@@ -395,7 +395,7 @@ impl Keeper {
         }
     }
 
-    fn sockets(&self) -> [PathBuf; 2] {
+    pub(crate) fn sockets(&self) -> [PathBuf; 2] {
         [self.seat.runtime.join(listening::ANCHOR), self.seat.runtime.join(listening::NAME)]
     }
 
@@ -496,7 +496,9 @@ impl Keeper {
 
     /// Lets the anchor go. The last thing a keeper does.
     pub(crate) fn leave(self) {
-        self.proceed("finish", "leave");
+        if self.facts.is_some() {
+            self.proceed("finish", "leave");
+        }
         if !self.anchor_is_dead {
             let _ = self.seat.link.quit();
         }

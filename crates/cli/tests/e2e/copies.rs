@@ -127,8 +127,8 @@ for_root_and_user! {
         inside(world, "copy", "echo 2 > file");
         let applying = world.start(&["apply", "copy", "--yes"], Stdio::null());
         let keeper = processes::eventually("the keeper has applied it", || {
-            let keeper = processes::casts(world).values().next()?.keeper?;
-            processes::is_stopped(keeper).then_some(keeper)
+            let keepers = processes::casts(world).into_values().filter_map(|cast| cast.keeper);
+            keepers.into_iter().find(|&keeper| processes::is_stopped(keeper))
         });
         let read = || fs::read_to_string(world.project().join("file")).unwrap();
         assert_eq!(read(), "2\n");

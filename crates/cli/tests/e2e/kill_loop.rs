@@ -128,7 +128,11 @@ fn kill_at_every_point(world: &World, victims: Victims) {
     }
     for scene in &scenes {
         let cast = casts.get(&scene.id).copied().unwrap_or_default();
-        // The anchor first: otherwise the daemon may replace the keeper before it dies as well.
+        // The anchor first: otherwise the daemon may replace the keeper before it dies as well. Until
+        // then that one does nothing: it would wipe what it still holds, and be gone.
+        if let Some(keeper) = cast.keeper.filter(|_| victims.anchor && victims.keeper) {
+            processes::signal(keeper.pid, Signal::STOP);
+        }
         let doomed = [cast.anchor.filter(|_| victims.anchor), cast.keeper.filter(|_| victims.keeper)];
         for process in doomed.into_iter().flatten() {
             assert!(process.runs(), "{} has lost {}", scene.name, process.line());

@@ -34,6 +34,7 @@ mod routes;
 mod run;
 mod sealed;
 mod sockets;
+mod spare;
 mod stopped;
 mod survival;
 mod tor;

@@ -171,8 +171,8 @@ for_root_and_user! {
         let daemon = world.daemon_with("stop=places.held");
         let opening = world.start(&["run", "--detach", "--name", "half", "--", "sleep", "infinity"], std::process::Stdio::null());
         let keeper = processes::eventually("the keeper has made them", || {
-            let keeper = processes::casts(world).values().next()?.keeper?;
-            processes::is_stopped(keeper).then_some(keeper)
+            let keepers = processes::casts(world).into_values().filter_map(|cast| cast.keeper);
+            keepers.into_iter().find(|&keeper| processes::is_stopped(keeper))
         });
         assert!(world.project().join(".envrc").exists());
         processes::kill(keeper.pid);
