@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::bringup::{Begun, failed};
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
 use crate::client::{Client, ClientId};
+use crate::clock::Clock;
 use crate::cookies::Kept;
 use crate::facts::Facts;
 use crate::listening::Place;
@@ -40,6 +41,8 @@ const ABSORB_TIME: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Keeper {
     pub(crate) seat: Seat,
+    /// Where `now` comes from.
+    pub(crate) clock: Clock,
     pub(crate) now: Timestamp,
     pub(crate) machine: Option<Session>,
     pub(crate) effects: VecDeque<Effect>,
@@ -100,10 +103,12 @@ pub struct Keeper {
 
 impl Keeper {
     /// A keeper without a session yet.
-    pub fn new(seat: Seat, now: Timestamp) -> Self {
+    pub fn new(seat: Seat) -> Self {
+        let clock = Clock::begin();
         Self {
             seat,
-            now,
+            clock,
+            now: clock.now(),
             machine: None,
             effects: VecDeque::new(),
             snapshots: VecDeque::new(),
