@@ -22,6 +22,8 @@ const TRANSFER_MS: u32 = 1000;
 const CONNECTS: u32 = 500;
 /// Connections that are held at once.
 const HELD: u32 = 1000;
+/// Kills a tor and looks at packets.
+const DEATH: &str = include_str!("death.py");
 /// Requests in one round, over one connection and over one each.
 const REQUESTS: [u32; 2] = [4000, 500];
 const ADDRESSES: [&str; 2] = ["10.201.7.1", "10.201.7.2"];
@@ -156,7 +158,7 @@ fn middle(figures: &[f64]) -> f64 {
 fn hold(house: &House, place: &Place<'_>, table: &mut Table) -> Result<()> {
     let record = house.json(&["show", "route", "--json"])?;
     let id = record["id"].as_str().context("no id")?;
-    let gateway = processes::gateway(id, &house.runtime())?;
+    let gateway = processes::service("sessile-gateway", id, &house.runtime())?;
     let weigh = || Ok::<_, anyhow::Error>((processes::resident_bytes(gateway)?, processes::slab_bytes()?));
     let before = weigh()?;
     let mut child = place.end("hold", HELD).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -242,6 +244,42 @@ fn open_by_tor(house: &House, rounds: usize, table: &mut Table) -> Result<()> {
     for (what, floor, time) in [("a session opens: route direct", "", times[0]), (what, floor, times[1])] {
         table.add(what, millis(time), floor);
     }
+    drop(contenders);
+    kill_tor(house, &by_tor, rounds, table)
+}
+
+/// Kills the tor of a session that sends, and looks at what leaves then.
+fn kill_tor(house: &House, by_tor: &[&str], rounds: usize, table: &mut Table) -> Result<()> {
+    let what = "tor killed under load: until its last packet with payload";
+    if !command::is_root() {
+        table.add(what, "not available", "≤ 5 ms");
+        return Ok(());
+    }
+    let port = traffic::serve("127.0.0.1")?;
+    let rule = format!("{}:{port}", sessile_tor_network::HOST);
+    let send = format!(
+        "exec 3<>/dev/tcp/{}/{port}; printf '\\001' >&3; cat /dev/zero >&3",
+        sessile_tor_network::HOST
+    );
+    let (mut last, mut late) = (Vec::new(), 0);
+    for round in 0..rounds.max(1) {
+        let name = format!("killed-{round}");
+        let run = ["run", "--detach", "--name", &name, "--no-project", "--allow", &rule];
+        house.read(&[&run, by_tor, &["--", "bash", "-c", &send]].concat())?;
+        let record = house.json(&["show", &name, "--json"])?;
+        let id = record["id"].as_str().context("no id")?;
+        let tor = processes::service("tor", id, &house.runtime())?.to_string();
+        let text = command::read(Command::new("python3").args(["-c", DEATH, &tor]))?;
+        let [before, after, millis] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+            anyhow::bail!("{text:?}")
+        };
+        anyhow::ensure!(before != "0", "nothing is sent by tor");
+        late += after.parse::<u32>()?;
+        last.push(millis.parse()?);
+    }
+    last.sort_by(f64::total_cmp);
+    table.add(what, format!("{:.2} ms", last.last().copied().unwrap_or_default()), "≤ 5 ms");
+    table.add("tor killed under load: packets with payload later than 5 ms", late.to_string(), "0");
     Ok(())
 }
 
