@@ -97,6 +97,7 @@ fn session(number: u8) -> Stored {
         state: if is_open { State::Active } else { State::Closed },
         phase: Phase::Active,
         outcome: None,
+        outcome_detail: None,
         user: Some("u".repeat(usize::from(number) * 8)),
         channel: None,
         chat: None,

@@ -8,6 +8,7 @@ mod house;
 mod measure;
 mod peers;
 mod processes;
+mod requests;
 mod route;
 mod session;
 mod traffic;
@@ -16,7 +17,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 /// What can be measured.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Name {
     /// Opening, holding, finding again and wiping sessions.
     Session {

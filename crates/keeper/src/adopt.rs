@@ -22,6 +22,7 @@ use sessile_vault::secret::SecretMemory;
 
 use crate::app::App;
 use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
+use crate::clock::Clock;
 use crate::cookies;
 use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
 use crate::keeper::Keeper;
@@ -36,12 +37,16 @@ use crate::unopened::Unopened;
 pub struct Snapshot {
     machine: Session,
     facts: Facts,
+    /// Absent where a keeper of the version before wrote it.
+    #[serde(default)]
+    clock: Option<Clock>,
 }
 
 #[derive(Serialize)]
 struct SnapshotRef<'a> {
     machine: &'a Session,
     facts: &'a Facts,
+    clock: Clock,
 }
 
 /// The anchor's store by name.
@@ -70,7 +75,9 @@ impl Keeper {
 
     fn put_checkpoint(&mut self, machine: &Session) -> Result<(), CheckpointError> {
         match (&mut self.checkpoint, &self.facts) {
-            (Some(checkpoint), Some(facts)) => checkpoint.write(&SnapshotRef { machine, facts }),
+            (Some(checkpoint), Some(facts)) => {
+                checkpoint.write(&SnapshotRef { machine, facts, clock: self.clock })
+            }
             (None, _) | (_, None) => Ok(()),
         }
     }
@@ -130,6 +137,10 @@ impl Keeper {
         match snapshot {
             Some((checkpoint, snapshot)) => {
                 self.checkpoint = Some(checkpoint);
+                if let Some(clock) = snapshot.clock {
+                    self.clock = clock;
+                    self.now = clock.now();
+                }
                 self.adopt_facts(&mut store, &snapshot.facts);
                 self.facts = Some(snapshot.facts);
                 if notices.is_empty() && entries.is_empty() && snapshot.machine.state() != State::Bringup {

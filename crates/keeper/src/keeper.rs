@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::bringup::{Begun, failed};
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
 use crate::client::{Client, ClientId};
+use crate::clock::Clock;
 use crate::cookies::Kept;
 use crate::facts::Facts;
 use crate::listening::Place;
@@ -41,6 +42,8 @@ const ABSORB_TIME: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Keeper {
     pub(crate) seat: Seat,
+    /// Where `now` comes from.
+    pub(crate) clock: Clock,
     pub(crate) now: Timestamp,
     /// While it is a session's first keeper and waits to be told what to open.
     pub(crate) unopened: Option<Unopened>,
@@ -103,10 +106,12 @@ pub struct Keeper {
 
 impl Keeper {
     /// A keeper without a session yet.
-    pub fn new(seat: Seat, now: Timestamp) -> Self {
+    pub fn new(seat: Seat) -> Self {
+        let clock = Clock::begin();
         Self {
             seat,
-            now,
+            clock,
+            now: clock.now(),
             unopened: None,
             machine: None,
             effects: VecDeque::new(),
@@ -167,6 +172,9 @@ impl Keeper {
         }
         let opening = Opening::from(&open);
         self.unopened = None;
+        // The host's clock may have been set while it waited.
+        self.clock = Clock::begin();
+        self.now = self.clock.now();
         self.make_ready()?;
         let variables = std::mem::take(&mut open.spec.env);
         self.remember_environment(&variables)?;

@@ -19,6 +19,7 @@ mod app;
 mod bringup;
 mod checkpoint;
 mod client;
+mod clock;
 mod cookies;
 mod facts;
 mod guarded;
@@ -45,7 +46,6 @@ mod wipe;
 
 pub use keeper::Keeper;
 pub use seat::{Seat, SeatError};
-pub use turn::wall_clock;
 
 /// What the fuzz targets reach.
 #[cfg(feature = "fuzz")]

@@ -87,11 +87,9 @@ impl Keeper {
 
     /// How long until the next look; `None`: for ever.
     pub(crate) fn until_look(&self) -> Option<Millis> {
-        let left = self.looked_at.map_or(Millis(0), |looked_at| match self.now < looked_at {
-            // The clock went back.
-            true => Millis(0),
-            false => Millis(LOOK.0.saturating_sub(self.now.since(looked_at).0)),
-        });
+        let left = self
+            .looked_at
+            .map_or(Millis(0), |looked_at| Millis(LOOK.0.saturating_sub(self.now.since(looked_at).0)));
         self.must_listen().then_some(left)
     }
 

@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use sessile_keeper::{Keeper, Seat, wall_clock};
+use sessile_keeper::{Keeper, Seat};
 
 /// Overwrites memory as it is freed, so that nothing of a session outlives its use here.
 #[global_allocator]
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     };
     match Seat::take(&arguments) {
         Ok(seat) => {
-            let mut keeper = Keeper::new(seat, wall_clock());
+            let mut keeper = Keeper::new(seat);
             keeper.adopt();
             keeper.run();
             ExitCode::SUCCESS

@@ -3,7 +3,8 @@
 //! Only in builds with the feature `rehearsal`, which release builds do not have. The daemon hands
 //! `SESSILE_DEBUG` down; `stop=POINT` makes the keeper stop itself (`SIGSTOP`) before the point,
 //! `skip=POINT` makes it leave the point's work out, `capture=explicit` has it open sessions as
-//! where nf_tables is missing. Points are `bringup.STEP`, `places.held`, `start.main`,
+//! where nf_tables is missing, `clock=FILE` adds the milliseconds in a file to each reading of the wall
+//! clock. Points are `bringup.STEP`, `places.held`, `start.main`,
 //! `start.noted`, `apply.remember`, `pause.freeze`, `pause.thaw`, `adopt.interception`, `wipe.STEP`, `finish.sign`, `finish.leave` and
 //! `finish.gone`, when nothing is left of a keeper but its process; `POINT@NAME` is meant for the
 //! session of that name alone; several are separated by commas. A keeper stops once at each point,
@@ -43,6 +44,21 @@ pub fn chooses(session: Option<&str>, wanted: &str, wanted_place: &str) -> bool 
         let (place, name) = place.split_once('@').map_or((place, None), |(p, n)| (p, Some(n)));
         order == wanted && place == wanted_place && (name.is_none() || name == session)
     })
+}
+
+/// How far a test has the wall clock jump.
+#[cfg(feature = "rehearsal")]
+pub fn clock_jump_ms() -> i64 {
+    let orders = std::env::var("SESSILE_DEBUG").unwrap_or_default();
+    let file = orders.split(',').find_map(|order| order.strip_prefix("clock="));
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// How far a test has the wall clock jump: not at all.
+#[cfg(not(feature = "rehearsal"))]
+pub const fn clock_jump_ms() -> i64 {
+    0
 }
 
 /// Whether a test gave this order: never.

@@ -2,13 +2,12 @@
 //! machine asks, show clients what is new.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use sessile_model::ids::AppName;
-use sessile_model::quantity::Timestamp;
 use sessile_session::Event;
 
 use crate::client::{Client, ClientId};
@@ -39,18 +38,12 @@ enum Source {
     Client(ClientId),
 }
 
-/// The wall clock, in milliseconds. The only place where the keeper reads it.
-pub fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
 impl Keeper {
     /// Runs until the session is closed and its clients were told.
     pub fn run(mut self) {
         let mut done_at = None;
         loop {
-            self.now = wall_clock();
+            self.now = self.clock.now();
             let more = self.settle_and_show();
             if self.finished {
                 let done_at = *done_at.get_or_insert(self.now);
@@ -124,7 +117,7 @@ impl Keeper {
     fn wait(&mut self, more: bool) {
         let timeout = if more { Some(Duration::ZERO) } else { self.next_look() };
         let (ready, readable) = self.poll(timeout);
-        self.now = wall_clock();
+        self.now = self.clock.now();
         for (source, flags) in ready.into_iter().zip(readable) {
             if flags.is_empty() {
                 continue;

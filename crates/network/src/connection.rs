@@ -474,3 +474,7 @@ fn unmapped(address: IpAddr) -> IpAddr {
         IpAddr::V4(_) => address,
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

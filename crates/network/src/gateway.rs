@@ -56,6 +56,23 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Nothing goes on yet.
+    pub fn new(network: &Network, policy: Policy, route: Route, reports: mpsc::Sender<Report>) -> Self {
+        Self {
+            flows: RefCell::new(Flows::new(network.limits)),
+            policy: RefCell::new(policy),
+            intercepted: network.intercept.clone(),
+            interception: RefCell::default(),
+            questions: RefCell::default(),
+            route,
+            pipes: Pipes::default(),
+            reports,
+            told: RefCell::default(),
+            dials: RefCell::default(),
+            last_dial: Cell::new(0),
+        }
+    }
+
     /// Tells the keeper something, if there is room.
     pub fn tell(&self, report: Report) {
         // A keeper that is away asks for what it needs when it is back.
@@ -110,7 +127,6 @@ pub async fn serve(link: Link) -> io::Result<()> {
             return Err(io::Error::other(cause));
         }
     };
-    let limits = network.limits;
     let policy = match Policy::new(network.clone()) {
         Ok(policy) => policy,
         Err(cause) => {
@@ -119,19 +135,7 @@ pub async fn serve(link: Link) -> io::Result<()> {
         }
     };
     let (reports, mut outgoing) = mpsc::channel(REPORTS);
-    let shared = Rc::new(Shared {
-        flows: RefCell::new(Flows::new(limits)),
-        policy: RefCell::new(policy),
-        intercepted: network.intercept.clone(),
-        interception: RefCell::default(),
-        questions: RefCell::default(),
-        route,
-        pipes: Pipes::default(),
-        reports,
-        told: RefCell::default(),
-        dials: RefCell::default(),
-        last_dial: Cell::new(0),
-    });
+    let shared = Rc::new(Shared::new(&network, policy, route, reports));
     let tending = shared.route.tend(|| shared.tell(Report::Ready));
     tokio::pin!(tending);
     let mut apps: HashMap<AppName, Served> = HashMap::new();

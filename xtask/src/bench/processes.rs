@@ -33,15 +33,15 @@ pub fn part(part: &str, session: &str, runtime: &Path) -> Result<u32> {
         .with_context(|| format!("no {part} of {session} runs"))
 }
 
-/// The gateway of a session.
+/// What a session's anchor started under this name: `sessile-gateway`, or `tor`.
 ///
 /// # Errors
 /// When none runs.
-pub fn gateway(session: &str, runtime: &Path) -> Result<u32> {
+pub fn service(name: &str, session: &str, runtime: &Path) -> Result<u32> {
     let anchor = part("anchor", session, runtime)?;
-    let is_it = |pid: u32| arguments(pid).first().is_some_and(|name| name == "sessile-gateway");
+    let is_it = |pid: u32| arguments(pid).first().is_some_and(|first| first == name);
     let children = all().into_iter().filter(|&(_, parent)| parent == anchor);
-    children.map(|(pid, _)| pid).find(|&pid| is_it(pid)).context("no gateway runs")
+    children.map(|(pid, _)| pid).find(|&pid| is_it(pid)).with_context(|| format!("no {name} runs"))
 }
 
 /// What all sessions below a runtime folder hold. An anchor's children are its keeper and the

@@ -12,6 +12,7 @@ use sessile_tor_network::TorNetwork;
 
 use super::house::House;
 use super::measure::{Contender, Table, medians, millis};
+use super::requests::Server;
 use super::{processes, session, traffic};
 use crate::{command, setup};
 
@@ -21,6 +22,10 @@ const TRANSFER_MS: u32 = 1000;
 const CONNECTS: u32 = 500;
 /// Connections that are held at once.
 const HELD: u32 = 1000;
+/// Kills a tor and looks at packets.
+const DEATH: &str = include_str!("death.py");
+/// Requests in one round, over one connection and over one each.
+const REQUESTS: [u32; 2] = [4000, 500];
 const ADDRESSES: [&str; 2] = ["10.201.7.1", "10.201.7.2"];
 /// The host as slirp4netns shows it.
 const SLIRP_HOST: &str = "10.0.2.2";
@@ -113,6 +118,7 @@ pub fn run(rounds: usize) -> Result<()> {
     let mut table = Table::default();
     report(&places, &mut table);
     hold(&house, &places[1], &mut table)?;
+    request(&house, &tool, rounds, &mut table)?;
     open_by_tor(&house, rounds, &mut table)?;
     print!("{}", table.render());
     Ok(())
@@ -152,7 +158,7 @@ fn middle(figures: &[f64]) -> f64 {
 fn hold(house: &House, place: &Place<'_>, table: &mut Table) -> Result<()> {
     let record = house.json(&["show", "route", "--json"])?;
     let id = record["id"].as_str().context("no id")?;
-    let gateway = processes::gateway(id, &house.runtime())?;
+    let gateway = processes::service("sessile-gateway", id, &house.runtime())?;
     let weigh = || Ok::<_, anyhow::Error>((processes::resident_bytes(gateway)?, processes::slab_bytes()?));
     let before = weigh()?;
     let mut child = place.end("hold", HELD).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -167,6 +173,45 @@ fn hold(house: &House, place: &Place<'_>, table: &mut Table) -> Result<()> {
     {
         let each = (after as f64 - before as f64) / f64::from(HELD) / 1024.0;
         table.add(format!("{HELD} idle connections, each: {what}"), format!("{each:.1} KiB"), "");
+    }
+    Ok(())
+}
+
+/// Requests of one client: over TLS that is opened for a credential, over TLS that is passed on
+/// unseen, and in plaintext, where each is read.
+fn request(house: &House, tool: &Path, rounds: usize, table: &mut Table) -> Result<()> {
+    let authority = house.project().join("authority.pem");
+    let server = Server::begin(&authority)?;
+    let authority = authority.to_str().context("a path that is no text")?;
+    let [opened, passed] = server.tls;
+    let credential = format!("host.sessile:{opened}=Authorization:bearer:env:SESSILE_BENCH_TOKEN");
+    let rules = [passed, server.plain].map(|port| format!("host.sessile:{port}"));
+    let mut run = house.sessile(&["run", "--detach", "--name", "requests", "--upstream-ca", authority]);
+    run.args(["--credential", &credential, "--allow", &rules[0], "--allow", &rules[1]]);
+    run.args(["--", "sleep", "infinity"]).env("SESSILE_BENCH_TOKEN", "a-token-of-no-worth");
+    command::read(&mut run)?;
+    let ways =
+        [("TLS opened", opened, true), ("TLS passed on", passed, true), ("plaintext", server.plain, false)];
+    let kinds = [("one connection", REQUESTS[0], false), ("a connection each", REQUESTS[1], true)];
+    let mut rates = vec![Vec::new(); ways.len() * kinds.len()];
+    for _ in 0..rounds.max(1) {
+        let all = kinds.iter().flat_map(|kind| ways.iter().map(move |way| (kind, way)));
+        for (rates, ((_, amount, anew), (_, port, tls))) in rates.iter_mut().zip(all) {
+            let mut near = house.sessile(&["exec", "requests", "--"]);
+            near.arg(tool).args(["bench", "traffic", "ask", "--port", &port.to_string()]);
+            near.args(["--amount", &amount.to_string()]);
+            near.args(anew.then_some("--anew"))
+                .args(tls.then_some(["--trusted", authority]).iter().flatten());
+            let text = command::read(&mut near)?;
+            rates.push(text.trim().parse::<f64>().with_context(|| format!("{text:?} is no number"))?);
+        }
+    }
+    for ((kind, _, _), rates) in kinds.iter().zip(rates.chunks(ways.len())) {
+        for ((way, _, _), rates) in ways.iter().zip(rates) {
+            table.add(format!("requests, {kind}: {way}"), format!("{:.0} /s", middle(rates)), "");
+        }
+        let ratio = middle(&rates[0]) / middle(&rates[1]).max(1.0);
+        table.add(format!("requests, {kind}: opened / passed on"), format!("{ratio:.2}x"), "");
     }
     Ok(())
 }
@@ -199,6 +244,42 @@ fn open_by_tor(house: &House, rounds: usize, table: &mut Table) -> Result<()> {
     for (what, floor, time) in [("a session opens: route direct", "", times[0]), (what, floor, times[1])] {
         table.add(what, millis(time), floor);
     }
+    drop(contenders);
+    kill_tor(house, &by_tor, rounds, table)
+}
+
+/// Kills the tor of a session that sends, and looks at what leaves then.
+fn kill_tor(house: &House, by_tor: &[&str], rounds: usize, table: &mut Table) -> Result<()> {
+    let what = "tor killed under load: until its last packet with payload";
+    if !command::is_root() {
+        table.add(what, "not available", "≤ 5 ms");
+        return Ok(());
+    }
+    let port = traffic::serve("127.0.0.1")?;
+    let rule = format!("{}:{port}", sessile_tor_network::HOST);
+    let send = format!(
+        "exec 3<>/dev/tcp/{}/{port}; printf '\\001' >&3; cat /dev/zero >&3",
+        sessile_tor_network::HOST
+    );
+    let (mut last, mut late) = (Vec::new(), 0);
+    for round in 0..rounds.max(1) {
+        let name = format!("killed-{round}");
+        let run = ["run", "--detach", "--name", &name, "--no-project", "--allow", &rule];
+        house.read(&[&run, by_tor, &["--", "bash", "-c", &send]].concat())?;
+        let record = house.json(&["show", &name, "--json"])?;
+        let id = record["id"].as_str().context("no id")?;
+        let tor = processes::service("tor", id, &house.runtime())?.to_string();
+        let text = command::read(Command::new("python3").args(["-c", DEATH, &tor]))?;
+        let [before, after, millis] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+            anyhow::bail!("{text:?}")
+        };
+        anyhow::ensure!(before != "0", "nothing is sent by tor");
+        late += after.parse::<u32>()?;
+        last.push(millis.parse()?);
+    }
+    last.sort_by(f64::total_cmp);
+    table.add(what, format!("{:.2} ms", last.last().copied().unwrap_or_default()), "≤ 5 ms");
+    table.add("tor killed under load: packets with payload later than 5 ms", late.to_string(), "0");
     Ok(())
 }
 

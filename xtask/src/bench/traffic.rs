@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
 use super::measure::median;
+use super::requests;
 
 /// Bytes of one read or write.
 const CHUNK: usize = 256 << 10;
@@ -19,7 +20,7 @@ const DOWN: u8 = 2;
 const BACK: u8 = 3;
 
 /// What an end does. Each prints one number, or a line when it is ready.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum End {
     /// Serves everybody until it is killed, and prints the port.
     Serve,
@@ -31,6 +32,8 @@ pub enum End {
     Connect(Far),
     /// Holds as many connections over which a byte went each way, until its input ends.
     Hold(Far),
+    /// Asks for something again and again; prints requests a second.
+    Ask(requests::Asked),
 }
 
 /// Where the far end is, and how much is done.
@@ -83,6 +86,7 @@ pub fn run(end: End) -> Result<()> {
             let times: Result<Vec<_>> = (0..far.amount).map(|_| back(to).map(|(took, _)| took)).collect();
             println!("{}", median(times?).as_nanos());
         }
+        End::Ask(asked) => println!("{}", requests::ask(&asked)?),
         End::Hold(far) => {
             let to = far.find()?;
             let held: Result<Vec<_>> = (0..far.amount).map(|_| back(to)).collect();

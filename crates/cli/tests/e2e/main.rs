@@ -12,6 +12,7 @@ mod acceptance;
 mod asked;
 mod attach;
 mod canary;
+mod clock;
 mod completions;
 mod continuity;
 mod copies;

@@ -327,8 +327,15 @@ for_root_and_user! {
         let config = lines(world, "UseBridges 1\n");
         let config = config.to_str().unwrap();
         world.sessile(&["run", "--tor-config", config, "--", "true"]).refused_with(64, &["--route tor"]);
-        for (name, route) in [("a", "direct"), ("b", "none"), ("c", "socks5://127.0.0.1:9")] {
+        for (name, route, sees) in [
+            ("a", "direct", "this host's address"),
+            ("b", "none", ""),
+            ("c", "socks5://127.0.0.1:9", "the proxy's address"),
+        ] {
             world.must(&["run", "--detach", "--name", name, "--route", route, "--", "sleep", "infinity"]);
+            let shown = world.show(name)["properties"]["identity"]["evidence"].to_string();
+            assert_eq!(shown.contains("whoever is reached sees"), !sees.is_empty(), "{shown}");
+            assert!(shown.contains(sees), "{shown}");
             let words = [format!("the route {route} has no identity"), "--route tor".to_owned()];
             let refused = world.sessile(&["route", name, "--new-identity"]);
             refused.refused_with(73, &words.each_ref().map(String::as_str));

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -122,25 +123,35 @@ fn allowed(host: &str, addresses: &[IpAddr], by_name: bool) -> Result<Vec<IpAddr
 
 /// The first of these addresses that answers; the next is tried when one fails or takes long.
 async fn race(addresses: &[IpAddr], port: u16) -> Result<TcpStream, ConnectError> {
-    let mut waiting = addresses.iter();
-    let mut tried = JoinSet::new();
-    let mut last = None;
+    let connect = |address: &IpAddr| TcpStream::connect(SocketAddr::new(*address, port));
+    let Some((first, others)) = addresses.split_first() else {
+        return Err(std::io::Error::from(std::io::ErrorKind::NotFound).into());
+    };
     let racing = async {
+        // Most hosts answer at the first, which is waited for without a task of its own.
+        let mut first = pin!(connect(first));
+        let mut first_failed = false;
+        let mut waiting = others.iter();
+        let mut tried = JoinSet::new();
         loop {
-            if let Some(&address) = waiting.next() {
-                tried.spawn(TcpStream::connect(SocketAddr::new(address, port)));
-            } else if tried.is_empty() {
-                return Err(last
-                    .take()
-                    .unwrap_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound)));
-            }
             let more = !waiting.as_slice().is_empty();
-            tokio::select! {
-                Some(Ok(outcome)) = tried.join_next() => match outcome {
-                    Ok(stream) => return Ok(stream),
-                    Err(e) => last = Some(e),
-                },
-                () = sleep(STAGGER), if more => {}
+            let ended = tokio::select! {
+                outcome = &mut first, if !first_failed => {
+                    first_failed = true;
+                    Some(outcome)
+                }
+                Some(Ok(outcome)) = tried.join_next() => Some(outcome),
+                () = sleep(STAGGER), if more => None,
+            };
+            let error = match ended {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => Some(error),
+                None => None,
+            };
+            match (waiting.next(), error) {
+                (Some(address), _) => drop(tried.spawn(connect(address))),
+                (None, Some(error)) if first_failed && tried.is_empty() => return Err(error),
+                (None, _) => {}
             }
         }
     };

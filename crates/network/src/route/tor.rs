@@ -30,9 +30,10 @@ const PERIODS: usize = 2;
 /// How often a tor that is ready is asked whether it still answers.
 const CHECK: Duration = Duration::from_secs(2);
 /// How often tor is asked how far it is.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Percent of its start at which tor knows enough relays to build circuits (`enough_dirinfo`).
+const KNOWS_RELAYS: u8 = 75;
 
-/// User and password by which tor tells apps apart.
 /// A tor.
 #[derive(Debug)]
 pub struct Tor {
@@ -122,8 +123,18 @@ impl Tor {
         let mut control = Control::new(stream);
         ask(&mut control, "AUTHENTICATE").await?;
         ask(&mut control, "TAKEOWNERSHIP").await?;
+        let mut asked = false;
         loop {
             *percent = progress(&ask(&mut control, "GETINFO status/bootstrap-phase").await?).unwrap_or(0);
+            if *percent >= KNOWS_RELAYS && !asked {
+                asked = true;
+                // tor would begin one by itself, the next time that it looks at its circuits: once a
+                // second. It chooses this one's relays just so. Where it cannot yet, that is waited for.
+                match ask(&mut control, "EXTENDCIRCUIT 0").await {
+                    Err(error) if error.kind() != io::ErrorKind::Other => return Err(error),
+                    Ok(_) | Err(_) => {}
+                }
+            }
             if *percent == 100 && has_circuit(&ask(&mut control, "GETINFO circuit-status").await?) {
                 return Ok(control);
             }
