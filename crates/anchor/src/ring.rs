@@ -254,6 +254,11 @@ impl Ring {
         ReadOutcome { start, len: 0 }
     }
 
+    /// The offset that was set with [`set_floor`](Self::set_floor).
+    pub fn floor(&self) -> Option<u64> {
+        Some(self.header().floor.load(Ordering::SeqCst)).filter(|&floor| floor != u64::MAX)
+    }
+
     /// Forbids overwriting bytes at offset `floor` and later (`None`: nothing is forbidden).
     ///
     /// What [`oldest`](Self::oldest) says afterwards holds: if it is not beyond the floor, the

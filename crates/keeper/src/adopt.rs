@@ -394,7 +394,8 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
     let streams = match facts.streams {
         StreamFacts::Terminal { io, size } => {
             let output = ring(store, io)?;
-            let screen = Box::new(ScreenModel::new(size, output.ring.oldest()));
+            let (oldest, fed) = (output.ring.oldest(), output.ring.floor().unwrap_or(0));
+            let screen = Box::new(ScreenModel::again(size, oldest, fed));
             Streams::Terminal { master: store.remove(&format!("io/{io}/sink"))?, output, screen }
         }
         StreamFacts::Pipes { out, err } => Streams::Pipes {

@@ -354,10 +354,15 @@ impl Keeper {
         let mut buffer = [0u8; 4 << 10];
         let mut more = false;
         let mut moved = false;
+        let clients = &self.clients;
         for task in self.tasks.values_mut() {
+            // Whoever may type has a terminal that answers; a terminal that only watches does, too,
+            // but its answers go nowhere.
+            let attached = clients.values().flat_map(|client| client.attachments.values());
+            let has_terminal = attached.into_iter().any(|a| a.task == task.name && !a.read_only && !a.raw);
             let until = Instant::now() + ABSORB_TIME;
             for _ in 0..ABSORB / buffer.len() {
-                let (some, poke) = task.absorb(&mut buffer);
+                let (some, poke) = task.absorb(&mut buffer, has_terminal);
                 if let Some(pump) = poke {
                     // A dead anchor pumps nothing; its death is told by its pidfd.
                     let _ = self.seat.link.poke(pump);
@@ -477,6 +482,7 @@ impl Keeper {
                 };
                 self.reply(connection, channel, &reply);
             }
+            InputSource::Screen => {}
         }
         if refused {
             self.close_input(name);

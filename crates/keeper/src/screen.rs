@@ -10,12 +10,19 @@ pub struct ScreenModel {
     terminal: Terminal,
     /// Ring offset up to which the model has been fed.
     offset: u64,
+    /// What was asked before this ring offset was answered already.
+    answered: u64,
 }
 
 impl ScreenModel {
     /// An empty screen that will be fed from this ring offset on.
     pub fn new(size: WindowSize, offset: u64) -> Self {
-        Self { terminal: Terminal::new(size, DEFAULT_LINES), offset }
+        Self { terminal: Terminal::new(size, DEFAULT_LINES), offset, answered: 0 }
+    }
+
+    /// One that is fed again what another was fed up to `answered`.
+    pub fn again(size: WindowSize, offset: u64, answered: u64) -> Self {
+        Self { answered, ..Self::new(size, offset) }
     }
 
     /// Ring offset up to which the model has been fed.
@@ -25,8 +32,19 @@ impl ScreenModel {
 
     /// Feeds bytes that start at ring offset `start`.
     pub fn feed(&mut self, start: u64, bytes: &[u8]) {
-        self.terminal.feed(bytes);
+        let known = usize::try_from(self.answered.saturating_sub(start)).unwrap_or(usize::MAX);
+        let (known, new) = bytes.split_at(known.min(bytes.len()));
+        self.terminal.feed(known);
+        if !known.is_empty() {
+            self.terminal.take_answers();
+        }
+        self.terminal.feed(new);
         self.offset = start + bytes.len() as u64;
+    }
+
+    /// What a terminal answers to what the app asked in what was fed since.
+    pub fn take_answers(&mut self) -> Vec<u8> {
+        self.terminal.take_answers().into_iter().flat_map(|answer| answer.bytes).collect()
     }
 
     /// Follows the terminal's size.

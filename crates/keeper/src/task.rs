@@ -88,6 +88,8 @@ pub enum InputSource {
         /// Its channel.
         channel: u16,
     },
+    /// The screen model, which answers what an app asks of its terminal.
+    Screen,
 }
 
 /// What a task reads from and writes to.
@@ -131,8 +133,11 @@ impl Output {
 
 impl Task {
     /// Feeds the screen model with what was written since, as far as it fits the buffer. Returns
-    /// whether anything was, and the pump to poke if it waited for room.
-    pub fn absorb(&mut self, buffer: &mut [u8]) -> (bool, Option<u32>) {
+    /// whether anything was, and the pump to poke if it waited for room. What the app asks of its
+    /// terminal is answered here where no client `has_terminal` that does.
+    pub fn absorb(&mut self, buffer: &mut [u8], has_terminal: bool) -> (bool, Option<u32>) {
+        // An app that asks and never reads is not answered for ever.
+        let answers = !has_terminal && self.pending_bytes() < INPUT_QUEUE;
         let Streams::Terminal { output, screen, .. } = &mut self.streams else { return (false, None) };
         let got = output.ring.read(screen.offset(), buffer);
         if got.len == 0 {
@@ -140,6 +145,10 @@ impl Task {
         }
         screen.feed(got.start, &buffer[..got.len]);
         buffer[..got.len].zeroize();
+        let bytes = screen.take_answers();
+        if answers && !bytes.is_empty() {
+            self.pending.push_back(PendingInput::Bytes { from: InputSource::Screen, bytes, written: 0 });
+        }
         // The ring never overtakes the model: a flood waits for it, not the other way round.
         (true, output.release(Some(screen.offset())).then_some(output.io))
     }
@@ -277,7 +286,7 @@ mod tests {
             note: None,
         };
         let mut buffer = [0; 4096];
-        assert_eq!(task.absorb(&mut buffer), (true, None));
+        assert_eq!(task.absorb(&mut buffer, true), (true, None));
         assert_eq!(task.screen().map(ScreenModel::offset), Some(4096));
     }
 }

@@ -1,5 +1,6 @@
 //! What every end-to-end test stands on.
 
+pub mod emulator;
 mod leftovers;
 pub mod plants;
 pub mod processes;

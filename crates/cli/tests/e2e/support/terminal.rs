@@ -129,6 +129,11 @@ impl Terminal {
         plain(&self.shown.bytes.lock().unwrap().bytes)
     }
 
+    /// The bytes that have been shown.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.shown.bytes.lock().unwrap().bytes.clone()
+    }
+
     /// Whether the terminal's modes are what they were at first.
     pub fn is_as_before(&self) -> bool {
         settings(&tcgetattr(&self.master).unwrap()) == self.before

@@ -1,0 +1,58 @@
+//! An independent terminal emulator: what a person would see of the bytes that a client wrote.
+
+use alacritty_terminal::event::VoidListener;
+use alacritty_terminal::grid::Dimensions;
+use alacritty_terminal::index::{Column, Line};
+use alacritty_terminal::term::cell::Flags;
+use alacritty_terminal::term::{Config, Term};
+use alacritty_terminal::vte::ansi::Processor;
+
+struct Size {
+    columns: usize,
+    rows: usize,
+}
+
+impl Dimensions for Size {
+    fn total_lines(&self) -> usize {
+        self.rows
+    }
+
+    fn screen_lines(&self) -> usize {
+        self.rows
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+}
+
+/// Text, attributes, cursor and modes after these bytes, a line each.
+pub fn seen(bytes: &[u8], columns: usize, rows: usize) -> Vec<String> {
+    let config = Config { kitty_keyboard: true, ..Config::default() };
+    let mut term = Term::new(config, &Size { columns, rows }, VoidListener);
+    let mut processor: Processor = Processor::new();
+    processor.advance(&mut term, bytes);
+    processor.stop_sync(&mut term);
+    let mut lines: Vec<String> = (0..rows)
+        .map(|row| {
+            let mut line = String::new();
+            let mut style = String::new();
+            for column in 0..columns {
+                let cell = &term.grid()[Line(row as i32)][Column(column)];
+                let flags = cell.flags - (Flags::WRAPLINE | Flags::WIDE_CHAR | Flags::WIDE_CHAR_SPACER);
+                let is = format!("<{:?} {:?} {:?}>", cell.fg, cell.bg, flags);
+                if is != style {
+                    line.push_str(&is);
+                    style = is;
+                }
+                line.push(if cell.c == '\t' { ' ' } else { cell.c });
+                line.extend(cell.zerowidth().into_iter().flatten());
+            }
+            line
+        })
+        .collect();
+    let cursor = &term.grid().cursor;
+    lines.push(format!("cursor {:?} waits {}", cursor.point, cursor.input_needs_wrap));
+    lines.push(format!("modes {:?}, {:?}", term.mode(), term.cursor_style()));
+    lines
+}
