@@ -11,6 +11,7 @@ mod processes;
 mod requests;
 mod route;
 mod session;
+mod terminal;
 mod traffic;
 
 use anyhow::Result;
@@ -34,6 +35,8 @@ pub enum Name {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// What a terminal's screen costs, beside another model.
+    Terminal,
     /// One end of a measured connection.
     #[command(hide = true)]
     Traffic {
@@ -50,6 +53,7 @@ pub fn run(name: Name) -> Result<()> {
     match name {
         Name::Session { rounds, sessions } => session::run(rounds, sessions),
         Name::Route { rounds } => route::run(rounds),
+        Name::Terminal => terminal::run(),
         Name::Traffic { end } => traffic::run(end),
     }
 }
