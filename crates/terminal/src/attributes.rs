@@ -108,6 +108,21 @@ impl Style {
         Self { background: self.background, ..Self::default() }
     }
 
+    /// A number that differs for most styles.
+    pub(crate) fn digest(&self) -> u32 {
+        let color = |color: Color| match color {
+            Color::Default => 0,
+            Color::Indexed(index) => 0x100 | u32::from(index),
+            Color::Rgb(red, green, blue) => 1 << 24 | u32::from_be_bytes([0, red, green, blue]),
+        };
+        let rest = u32::from(self.attributes.0) << 8 | self.underline as u32 | self.link << 16;
+        let mut digest = color(self.foreground);
+        for part in [color(self.background), color(self.underline_color), rest] {
+            digest = digest.rotate_left(7).wrapping_mul(0x9e37_79b1) ^ part;
+        }
+        digest.wrapping_mul(0x9e37_79b1) >> 16
+    }
+
     /// Carries out the parameters of one SGR sequence.
     pub(crate) fn select<'a>(&mut self, mut parameters: impl Iterator<Item = &'a [u16]>) {
         while let Some(parameter) = parameters.next() {

@@ -143,6 +143,8 @@ fn encode(cells: &[Cell], explicit: bool, tables: &Tables, out: &mut Vec<u8>) {
             out.push(BLANK);
         } else if cell.is_leading() {
             out.push(b' ');
+        } else if let Some(character) = cell.character() {
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         } else if !cell.is_spacer() {
             text.clear();
             tables.write_text(cell, &mut text);

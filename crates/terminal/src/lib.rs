@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `terminal` | [`Terminal`]: text, and where in the bytes it is |
 //! | `scanner` | sequences and characters that are not complete, strings that are too long |
-//! | `state`, `sequences` | what text, controls and escape sequences do |
+//! | `state`, `sequences`, `parameters` | what text, controls and escape sequences do |
 //! | `screen`, `row`, `cell`, `attributes`, `tables` | the grid |
 //! | `history` | what scrolled off |
 //! | `modes`, `charset`, `titles`, `palette` | the rest of what a terminal is |
@@ -34,6 +34,7 @@ mod history;
 mod marks;
 mod modes;
 mod palette;
+mod parameters;
 mod resize;
 mod row;
 mod scanner;

@@ -7,6 +7,7 @@ use vte::{Params, Perform};
 use crate::charset::Charset;
 use crate::modes::private;
 use crate::palette;
+use crate::parameters::Parameters;
 use crate::state::{State, default_tabs};
 use crate::tables::StyleId;
 
@@ -27,7 +28,7 @@ impl Perform for State {
 
     fn csi_dispatch(&mut self, parameters: &Params, intermediates: &[u8], ignored: bool, action: char) {
         if !ignored {
-            self.control_sequence(parameters, intermediates, action);
+            self.control_sequence(&Parameters::from(parameters), intermediates, action);
         }
     }
 
@@ -70,17 +71,13 @@ impl Perform for State {
 }
 
 impl State {
-    fn control_sequence(&mut self, parameters: &Params, intermediates: &[u8], action: char) {
-        let number = |index: usize| parameters.iter().nth(index).map_or(0, |parameter| parameter[0]);
+    pub(crate) fn control_sequence(&mut self, parameters: &Parameters, intermediates: &[u8], action: char) {
+        let number = |index: usize| parameters.number(index);
         let count = |index: usize| usize::from(number(index).max(1));
         match (intermediates, action) {
             ([], 'm') => {
                 let pen = &mut self.screen_mut().cursor.pen;
-                if parameters.is_empty() {
-                    pen.select([&[0u16][..]].into_iter());
-                } else {
-                    pen.select(parameters.iter());
-                }
+                pen.select(parameters.iter());
                 self.pen_changed();
             }
             ([], 'H' | 'f') => self.go_to(count(0) - 1, count(1) - 1),
@@ -393,8 +390,8 @@ impl State {
         self.pen_changed();
     }
 
-    fn keyboard(&mut self, kind: u8, parameters: &Params) {
-        let number = |index: usize| parameters.iter().nth(index).map_or(0, |parameter| parameter[0]);
+    fn keyboard(&mut self, kind: u8, parameters: &Parameters) {
+        let number = |index: usize| parameters.number(index);
         let flags = (number(0) & 0x1f) as u8;
         let stack = &mut self.keyboard[usize::from(self.on_alternate)];
         let current = stack.len() - 1;

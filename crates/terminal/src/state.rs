@@ -178,6 +178,19 @@ impl State {
             return;
         }
         let pen = self.pen();
+        let cursor = self.screen().cursor;
+        if !cursor.wraps
+            && cursor.column + width < columns
+            && cursor.column > 1
+            && !self.modes.ansi(ansi::INSERT)
+        {
+            // Nothing out of the ordinary: within the row, and nothing of the row above in sight.
+            let screen = self.screen_mut();
+            let cells = screen.rows[cursor.row].overwrite(cursor.column, cursor.column + width);
+            write(cells, character, pen);
+            screen.cursor.column += width;
+            return;
+        }
         self.wrap_if_due();
         let column = self.screen().cursor.column;
         if width == 2 && column + 1 >= columns {
@@ -195,10 +208,7 @@ impl State {
         }
         let wide = (width == 2).then(|| Cell::wide(character, pen));
         let cells = self.overwrite(column, column + width, wide);
-        match wide {
-            Some(wide) => cells.copy_from_slice(&[wide, Cell::spacer(pen)]),
-            None => cells[0] = Cell::new(character, pen),
-        }
+        write(cells, character, pen);
         self.advance(width);
     }
 
@@ -456,6 +466,18 @@ impl State {
         let old = std::mem::replace(self, fresh);
         (self.history, self.answers, self.marks) = (old.history, old.answers, old.marks);
         self.history.clear();
+    }
+}
+
+/// Writes a character into as many cells as it takes.
+fn write(cells: &mut [Cell], character: char, pen: StyleId) {
+    match cells {
+        [cell] => *cell = Cell::new(character, pen),
+        [cell, spacer, ..] => {
+            *cell = Cell::wide(character, pen);
+            *spacer = Cell::spacer(pen);
+        }
+        [] => {}
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Link {
 const MAX_CLUSTER: usize = 64;
 /// Most bytes of links kept; beyond, text is no longer linked.
 const MAX_LINKS: usize = 1 << 20;
+/// How many styles are found at once.
+const RECENT: usize = 64;
 /// A table is cleared only from this many entries on.
 const SMALL: usize = 1024;
 
@@ -32,6 +34,8 @@ const SMALL: usize = 1024;
 pub(crate) struct Tables {
     styles: Vec<Style>,
     numbers: BTreeMap<Style, StyleId>,
+    /// Styles asked for lately, by their digest.
+    recent: Box<[(Style, StyleId); RECENT]>,
     /// Entry 0 is no link.
     links: Vec<Link>,
     link_bytes: usize,
@@ -47,6 +51,7 @@ impl Tables {
         Self {
             styles: vec![Style::default()],
             numbers: BTreeMap::from([(Style::default(), StyleId::DEFAULT)]),
+            recent: Box::new([(Style::default(), StyleId::DEFAULT); RECENT]),
             links: vec![Link { id: "".into(), uri: "".into() }],
             link_bytes: 0,
             clusters: Vec::new(),
@@ -61,12 +66,16 @@ impl Tables {
     }
 
     pub(crate) fn intern(&mut self, style: Style) -> StyleId {
-        if let Some(&id) = self.numbers.get(&style) {
+        let place = style.digest() as usize % RECENT;
+        let (known, id) = self.recent[place];
+        if known == style {
             return id;
         }
-        let id = StyleId(self.styles.len() as u32);
-        self.styles.push(style);
-        self.numbers.insert(style, id);
+        let id = *self.numbers.entry(style).or_insert_with(|| {
+            self.styles.push(style);
+            StyleId(self.styles.len() as u32 - 1)
+        });
+        self.recent[place] = (style, id);
         id
     }
 

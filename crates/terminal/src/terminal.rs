@@ -4,6 +4,7 @@ use sessile_model::spec::WindowSize;
 
 use crate::answers::Answer;
 use crate::marks::Mark;
+use crate::parameters::Parameters;
 use crate::scanner::Scanner;
 use crate::state::State;
 
@@ -77,28 +78,35 @@ impl Terminal {
         }
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
+            let rest = &bytes[at..];
             match byte {
-                0x20..=0x7e => {
-                    let rest = &bytes[at..];
-                    let length =
-                        rest.iter().position(|byte| !(0x20..=0x7e).contains(byte)).unwrap_or(rest.len());
-                    self.state.print_ascii(&rest[..length]);
-                    at += length;
-                }
                 0x1b => {
                     self.state.answers.sequence.start = self.position + at as u64;
-                    self.scanner.begin();
-                    self.parser.advance(&mut self.state, &[byte]);
-                    return at + 1;
+                    let Some((parameters, action, length)) =
+                        rest.strip_prefix(b"\x1b[").and_then(Parameters::read)
+                    else {
+                        self.scanner.begin();
+                        self.parser.advance(&mut self.state, &[byte]);
+                        return at + 1;
+                    };
+                    at += 2 + length;
+                    self.state.answers.sequence.end = self.position + at as u64;
+                    self.state.control_sequence(&parameters, &[], char::from(action));
                 }
                 0x00..=0x1f | 0x7f => {
                     self.state.control(byte);
                     at += 1;
                 }
-                0x80.. => {
-                    let rest = &bytes[at..];
-                    let length = rest.iter().position(|byte| *byte < 0x80).unwrap_or(rest.len());
-                    at += self.characters(&rest[..length], length == rest.len());
+                0x20.. => {
+                    let length =
+                        rest.iter().position(|&byte| byte < 0x20 || byte == 0x7f).unwrap_or(rest.len());
+                    let run = &rest[..length];
+                    if run.is_ascii() {
+                        self.state.print_ascii(run);
+                    } else {
+                        self.characters(run, length == rest.len());
+                    }
+                    at += length;
                     if self.scanner.has_partial_character() {
                         return at;
                     }
@@ -108,31 +116,24 @@ impl Terminal {
         at
     }
 
-    /// Characters beyond ASCII. At the end of what was fed the last one may be cut.
-    fn characters(&mut self, bytes: &[u8], is_end: bool) -> usize {
+    /// Characters, some beyond ASCII. At the end of what was fed the last one may be cut.
+    fn characters(&mut self, bytes: &[u8], is_end: bool) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let error = match std::str::from_utf8(rest) {
-                Ok(text) => {
-                    self.print_text(text);
-                    break;
-                }
+                Ok(text) => return self.print_text(text),
                 Err(error) => error,
             };
             let (valid, invalid) = rest.split_at(error.valid_up_to());
             self.print_text(std::str::from_utf8(valid).unwrap_or_default());
             match error.error_len() {
-                None if is_end => {
-                    self.scanner.hold_character(invalid);
-                    break;
-                }
+                None if is_end => return self.scanner.hold_character(invalid),
                 length => {
                     self.state.print(char::REPLACEMENT_CHARACTER);
                     rest = &invalid[length.unwrap_or(invalid.len())..];
                 }
             }
         }
-        bytes.len()
     }
 
     /// The rest of a character that was cut.
