@@ -60,7 +60,7 @@ fn shown(model: &ScreenModel) {
     if cols > 1 {
         let mut again = ScreenModel::new(model.size(), 0);
         again.feed(0, &dump);
-        assert_eq!(again.text(), model.text());
+        assert_eq!(again.text(), model.text(), "{:?}", String::from_utf8_lossy(&dump));
         let _ = model.dump(Scrollback::With);
     }
 }

@@ -89,17 +89,29 @@ impl Terminal {
     fn write_rest(&self, writer: &mut Writer<'_>) {
         let state = &self.state;
         let screen = state.screen();
-        if state.margins != (0, state.rows) {
-            let _ = write!(writer.out, "\x1b[{};{}r", state.margins.0 + 1, state.margins.1);
-        }
         if let Some(last) = state.last.filter(|_| !screen.cursor.wraps) {
             writer.last_character(screen, last);
         }
+        let (top, bottom) = state.margins;
         let origin = state.modes.private(private::ORIGIN);
-        if origin {
+        // Such a place has no number; a cursor is only ever restored to it.
+        let is_restored = origin && !(top..bottom).contains(&screen.cursor.row);
+        if is_restored {
             writer.text("\x1b[?6h");
+            writer.cursor(screen, screen.cursor, 0);
+            writer.text("\x1b7");
         }
-        writer.cursor(screen, screen.cursor, if origin { state.margins.0 } else { 0 });
+        if state.margins != (0, state.rows) {
+            let _ = write!(writer.out, "\x1b[{};{bottom}r", top + 1);
+        }
+        if is_restored {
+            writer.text("\x1b8");
+        } else {
+            if origin {
+                writer.text("\x1b[?6h");
+            }
+            writer.cursor(screen, screen.cursor, if origin { top } else { 0 });
+        }
         writer.charsets(screen.cursor);
         state.modes.write(&[private::ORIGIN, private::SYNCHRONIZED], &mut writer.out);
         if state.keypad {

@@ -71,7 +71,7 @@ impl Scanner {
     }
 
     /// Takes bytes until the sequence ends. Returns how many, and how many of them the parser is to
-    /// read: fewer at the end of a string that is too long.
+    /// read: not those of a string that is too long, nor what it would misread.
     pub(crate) fn scan(&mut self, bytes: &[u8]) -> (usize, usize) {
         let mut used = 0;
         while used < bytes.len() && !self.is_ground() {
@@ -85,6 +85,10 @@ impl Scanner {
                 let ends = |byte: &u8| matches!(byte, 0x1b | 0x18 | 0x1a) || (command && *byte == 0x07);
                 let length = rest.iter().position(ends).unwrap_or(rest.len());
                 return (used + length, used);
+            }
+            if matches!(before, Place::String(_)) && byte == 0x9c {
+                // Within UTF-8 no string terminator, as the parser would have it.
+                return (used + 1, used);
             }
             self.place = before.after(byte);
             self.keep(before, byte);
