@@ -2,6 +2,8 @@
 //!
 //! Prints a line for each workload: its name, then the median rates in MB/s, ours and the other's.
 
+#![allow(clippy::disallowed_methods, reason = "measuring takes a clock")]
+
 use std::time::Instant;
 
 use alacritty_terminal::event::VoidListener;
