@@ -7,7 +7,7 @@
 mod read;
 mod write;
 
-pub use read::{Happened, Header, MAX_EVENTS, MAX_LINE, Happening, ReadError, Reader};
+pub use read::{Happened, Happening, Header, MAX_EVENTS, MAX_LINE, ReadError, Reader};
 pub use write::{Partial, Writer, header};
 
 #[cfg(test)]
@@ -42,7 +42,13 @@ mod tests {
                 proptest::collection::vec(any::<u8>(), 0..20),
                 // The ends and beginnings of characters.
                 proptest::sample::select(vec![
-                    &b"\xe2"[..], b"\x82", b"\xac", b"\xf0\x9f", b"\x98\x80", b"\xc3", b"\xa9"
+                    &b"\xe2"[..],
+                    b"\x82",
+                    b"\xac",
+                    b"\xf0\x9f",
+                    b"\x98\x80",
+                    b"\xc3",
+                    b"\xa9"
                 ])
                 .prop_map(<[u8]>::to_vec),
             ]
@@ -153,7 +159,9 @@ mod tests {
         assert_eq!(times, [500, 1250, 1250]);
         assert_eq!(happened[1].what, Happening::Resize(WindowSize { cols: 100, rows: 30 }));
         assert_eq!(happened[2].what, Happening::Other);
-        let (_, happened) = read("{\"version\":3,\"term\":{\"cols\":1,\"rows\":1}}\n# note\n[1,\"x\",\"0\"]\n[1,\"m\",\"\"]\n");
+        let (_, happened) = read(
+            "{\"version\":3,\"term\":{\"cols\":1,\"rows\":1}}\n# note\n[1,\"x\",\"0\"]\n[1,\"m\",\"\"]\n",
+        );
         let times: Vec<u64> = happened.iter().map(|event| event.at.as_secs()).collect();
         assert_eq!(times, [1, 2]);
     }
