@@ -75,6 +75,7 @@ fn receipt() -> Receipt {
         }],
         residue: Vec::new(),
         outside: Vec::new(),
+        recordings: Vec::new(),
         weaker: Vec::new(),
         program: "0.1.0".to_owned(),
     }

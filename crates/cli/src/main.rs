@@ -21,6 +21,7 @@ mod hosts;
 mod keys;
 mod options;
 mod output;
+mod player;
 mod policies;
 mod presets;
 mod project;

@@ -35,6 +35,13 @@ pub struct SessionOptions {
     #[arg(long)]
     pub keep_record: bool,
 
+    /// Record its terminal from the first byte (`sessile record --help`); wiped with it unless exported
+    #[arg(long)]
+    pub record: bool,
+    /// Record what is typed as well, PASSWORDS AMONG IT
+    #[arg(long)]
+    pub record_input: bool,
+
     /// The folder to work on [default: the current folder, rw]
     #[arg(
         long,

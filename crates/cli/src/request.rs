@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sessile_model::problem::ProblemKind;
-use sessile_model::spec::{Access, EnvVar, Limits, Mount, Project, Spec};
+use sessile_model::spec::{Access, EnvVar, Limits, Mount, Project, Recording, Spec};
 
 use crate::config::{Config, ProjectDefault, RunDefaults};
 use crate::environment::{self, EnvArgument};
@@ -90,6 +90,7 @@ pub fn build(
         env,
         network,
         on_question: options.on_question.clone().or(defaults.on_question),
+        record: (options.record || options.record_input).then_some(Recording { input: options.record_input }),
         limits: Limits {
             memory: options.memory.or(defaults.memory),
             cpu_percent: options.cpu.or(defaults.cpu).map(|c| c.0),

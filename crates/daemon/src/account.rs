@@ -6,7 +6,7 @@
 use sessile_journal::store::StoredEntry;
 use sessile_model::property::Property;
 use sessile_model::receipt::{ClaimLevel, Receipt, Residue, WipeEvidence, WipeLine, WipeStep};
-use sessile_model::record::Grant;
+use sessile_model::record::{Grant, RecordingState};
 use sessile_model::state::{Component, Outcome};
 use sessile_model::{SessionRecord, Timestamp};
 
@@ -92,6 +92,15 @@ pub fn receipt_of(
         Some(line) => line.clone(),
         None => line(step, loss.component, remains),
     };
+    let is_wiped = told
+        .line(WipeStep::OverwriteStorage)
+        .is_some_and(|line| matches!(line.evidence, WipeEvidence::Overwritten { .. }));
+    let (mut recordings, outside) = Receipt::apart(record.grants.iter().cloned());
+    for grant in &mut recordings {
+        if let Grant::Recording { state, .. } = grant {
+            *state = if is_wiped { RecordingState::Wiped } else { RecordingState::Freed };
+        }
+    }
     Receipt {
         session: record.id,
         outcome: as_told.unwrap_or_else(failed),
@@ -102,7 +111,8 @@ pub fn receipt_of(
         claim_level: ClaimLevel::L1,
         steps: WipeStep::ALL.into_iter().map(step).collect(),
         residue: residue(loss.component, told),
-        outside: record.grants.iter().cloned().map(Grant::without_paths).collect(),
+        outside,
+        recordings,
         weaker: Property::ALL.into_iter().filter(weaker).collect(),
         program: program.to_owned(),
     }

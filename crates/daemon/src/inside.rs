@@ -197,7 +197,7 @@ fn nature(request: &Request) -> Nature {
         Request::Show { .. } | Request::Screen { .. } | Request::Output { .. } => (true, true),
         Request::Questions | Request::Traffic | Request::Cookies => (true, true),
         Request::Answer { .. } | Request::Publish(_) | Request::KeepCookies(_) => (true, false),
-        Request::NewIdentity => (true, false),
+        Request::NewIdentity | Request::Record(_) => (true, false),
         Request::Diff => (false, true),
         Request::Pause | Request::Resume | Request::Resize(_) => (true, true),
         Request::End { .. } | Request::Collect | Request::Wait(_) => (false, true),

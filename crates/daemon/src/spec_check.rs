@@ -54,6 +54,9 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
     if spec.on_question.as_ref().is_some_and(|c| c.is_empty() || c.contains('\0') || c.len() > MAX_NOTICE) {
         return Err(bad(format!("on_question must be a command of 1 to {MAX_NOTICE} bytes without NUL")));
     }
+    if spec.record.is_some() && (spec.terminal.is_none() || spec.command.is_empty()) {
+        return Err(bad("only a command on a terminal can be recorded"));
+    }
     limits(&spec.limits)?;
     network(&spec.network)?;
     tor_choices(&spec)?;

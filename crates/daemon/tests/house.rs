@@ -157,6 +157,7 @@ fn receipt_of(record: &SessionRecord) -> Receipt {
         steps: Vec::new(),
         residue: Vec::new(),
         outside: Vec::new(),
+        recordings: Vec::new(),
         weaker: Vec::new(),
         program: "test".into(),
     }

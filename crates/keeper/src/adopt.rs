@@ -149,6 +149,7 @@ impl Keeper {
                 self.machine = Some(snapshot.machine);
                 self.kill_strays();
                 self.advance(Event::KeeperRestarted);
+                self.adopt_recorders();
                 self.hear_of_exits();
                 self.report_running();
                 self.heed_interception();
@@ -417,6 +418,7 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
         streams,
         pending: Default::default(),
         collected: facts.collected,
+        recorder: None,
     })
 }
 

@@ -52,7 +52,8 @@ impl Keeper {
             | Grant::Credential { .. }
             | Grant::Port { .. }
             | Grant::Export { .. }
-            | Grant::Applied { .. } => None,
+            | Grant::Applied { .. }
+            | Grant::Recording { .. } => None,
         })?;
         let target = plan::project_target(&facts.spec)?;
         let names: Vec<AppName> = self.apps.keys().cloned().collect();

@@ -354,7 +354,7 @@ impl Keeper {
         let mut buffer = [0u8; 4 << 10];
         let mut more = false;
         let mut moved = false;
-        let clients = &self.clients;
+        let (clients, now) = (&self.clients, self.now);
         for task in self.tasks.values_mut() {
             // Whoever may type has a terminal that answers; a terminal that only watches does, too,
             // but its answers go nowhere.
@@ -362,7 +362,7 @@ impl Keeper {
             let has_terminal = attached.into_iter().any(|a| a.task == task.name && !a.read_only && !a.raw);
             let until = Instant::now() + ABSORB_TIME;
             for _ in 0..ABSORB / buffer.len() {
-                let (some, poke) = task.absorb(&mut buffer, has_terminal);
+                let (some, poke) = task.absorb(&mut buffer, has_terminal, now);
                 if let Some(pump) = poke {
                     // A dead anchor pumps nothing; its death is told by its pidfd.
                     let _ = self.seat.link.poke(pump);
@@ -452,6 +452,12 @@ impl Keeper {
             Some(sink) => rustix::io::write(sink, &bytes[was..]),
             None => Err(Errno::PIPE),
         };
+        // What the screen model answers is nobody's input.
+        if let (Ok(n), Some(recorder)) = (outcome, &mut task.recorder)
+            && from != InputSource::Screen
+        {
+            recorder.input(&bytes[was..was + n], self.now);
+        }
         match outcome {
             Ok(n) if was + n < bytes.len() => {
                 *written = was + n;

@@ -29,6 +29,8 @@ mod output;
 mod plan;
 mod project;
 mod record;
+mod recorder;
+mod recordings;
 mod rehearsal;
 mod requests;
 mod route;

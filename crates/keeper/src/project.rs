@@ -60,7 +60,8 @@ impl Keeper {
                 | Grant::Policy { .. }
                 | Grant::Credential { .. }
                 | Grant::Port { .. }
-                | Grant::Applied { .. } => None,
+                | Grant::Applied { .. }
+                | Grant::Recording { .. } => None,
             });
             return plan::project_mount(spec, protected.unwrap_or_default());
         };
@@ -153,6 +154,9 @@ impl Keeper {
 
     /// Copies something of an app's out.
     pub(crate) fn export(&mut self, export: &api::Export) -> Result<api::Exported, Problem> {
+        if export.recording {
+            return self.export_recording(export);
+        }
         let bad = |what: &str| Problem::new(ProblemKind::BadRequest, what.to_owned());
         let destination = PathBuf::from(&export.destination);
         if !destination.is_absolute() {
@@ -283,7 +287,7 @@ fn copy_kind(error: &CopyError) -> ProblemKind {
     }
 }
 
-fn export_kind(error: &ExportError) -> ProblemKind {
+pub(crate) fn export_kind(error: &ExportError) -> ProblemKind {
     match error {
         ExportError::BadPath { .. }
         | ExportError::Link { .. }

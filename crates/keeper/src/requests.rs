@@ -150,6 +150,11 @@ impl Keeper {
                 self.admit(&Ask::Export)?;
                 self.export(&export).map(|done| Reply::Exported(done).into())
             }
+            Request::Record(record) => {
+                self.admit(if record.start.is_some() { &Ask::Exec } else { &Ask::Export })?;
+                self.record_task(&record)?;
+                Ok(Reply::Done.into())
+            }
             Request::Diff => {
                 self.admit(&Ask::Diff)?;
                 self.diff().map(|changes| Reply::Changes(changes).into())
@@ -263,7 +268,8 @@ impl Keeper {
                 offset: if offset == u64::MAX { 0 } else { offset },
             },
         );
-        for text in self.open_questions() {
+        let notices = self.recording_notice(&name).into_iter().chain(self.open_questions());
+        for text in notices.collect::<Vec<_>>() {
             if let Some(client) = self.clients.get_mut(&id) {
                 client.tell(channel, &wire::Event::Notice { text });
             }
@@ -294,6 +300,9 @@ impl Keeper {
         let Some(task) = self.tasks.get_mut(name) else { return Ok(()) };
         task.resize(size)
             .map_err(|e| Problem::new(ProblemKind::Failed, format!("the terminal refused its size: {e}")))?;
+        if let Some(recorder) = &mut task.recorder {
+            recorder.resize(size, self.now);
+        }
         self.changed = true;
         Ok(())
     }

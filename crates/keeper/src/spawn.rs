@@ -12,6 +12,7 @@ use sessile_anchor::ring::Ring;
 use sessile_model::api::Exec;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::{ByteSize, Millis};
+use sessile_model::record::RecordingState;
 use sessile_model::spec::{EnvVar, WindowSize};
 use sessile_model::state::Exit;
 use sessile_model::wire::Event as Told;
@@ -221,6 +222,9 @@ impl Keeper {
                 (streams, Inner::Pipes([input, out, err]), facts)
             }
         };
+        let wanted = self.wanted_recording(&launch.name);
+        // Before it starts: not a byte of it goes unrecorded.
+        let recorder = wanted.map(|what| self.begin_recording(&launch.name, what, &streams)).transpose()?;
         let mut noted = TaskFacts {
             note: None,
             name: launch.name.clone(),
@@ -275,12 +279,16 @@ impl Keeper {
             streams,
             pending: Default::default(),
             collected: false,
+            recorder,
         };
         self.note_task(noted);
         self.tasks.insert(launch.name.clone(), task);
         self.unreported.insert(launch.name.clone());
         self.changed = true;
         self.advance(Event::AppStarted { app: launch.name.clone() });
+        if let Some(what) = wanted {
+            self.recording_is(&launch.name, what, RecordingState::Running);
+        }
         Ok(())
     }
 

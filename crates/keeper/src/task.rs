@@ -14,6 +14,7 @@ use sessile_model::state::Exit;
 use zeroize::Zeroize as _;
 
 use crate::client::ClientId;
+use crate::recorder::Recorder;
 use crate::screen::ScreenModel;
 
 /// Most input bytes waiting for one task; a client that sends more is not read meanwhile.
@@ -49,6 +50,8 @@ pub struct Task {
     pub collected: bool,
     /// What its exit does not say.
     pub note: Option<String>,
+    /// Its recording, while it goes on.
+    pub recorder: Option<Recorder>,
 }
 
 /// Input on its way to a task.
@@ -132,10 +135,10 @@ impl Output {
 }
 
 impl Task {
-    /// Feeds the screen model with what was written since, as far as it fits the buffer. Returns
-    /// whether anything was, and the pump to poke if it waited for room. What the app asks of its
-    /// terminal is answered here where no client `has_terminal` that does.
-    pub fn absorb(&mut self, buffer: &mut [u8], has_terminal: bool) -> (bool, Option<u32>) {
+    /// Feeds the screen model, and a recording, with what was written since, as far as it fits the
+    /// buffer. Returns whether anything was, and the pump to poke if it waited for room. What the app
+    /// asks of its terminal is answered here where no client `has_terminal` that does.
+    pub fn absorb(&mut self, buffer: &mut [u8], has_terminal: bool, now: Timestamp) -> (bool, Option<u32>) {
         // An app that asks and never reads is not answered for ever.
         let answers = !has_terminal && self.pending_bytes() < INPUT_QUEUE;
         let Streams::Terminal { output, screen, .. } = &mut self.streams else { return (false, None) };
@@ -144,6 +147,9 @@ impl Task {
             return (false, None);
         }
         screen.feed(got.start, &buffer[..got.len]);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.output(got.start, &buffer[..got.len], now);
+        }
         buffer[..got.len].zeroize();
         let bytes = screen.take_answers();
         if answers && !bytes.is_empty() {
@@ -284,9 +290,10 @@ mod tests {
             pending: VecDeque::new(),
             collected: false,
             note: None,
+            recorder: None,
         };
         let mut buffer = [0; 4096];
-        assert_eq!(task.absorb(&mut buffer, true), (true, None));
+        assert_eq!(task.absorb(&mut buffer, true, Timestamp::from_millis(0)), (true, None));
         assert_eq!(task.screen().map(ScreenModel::offset), Some(4096));
     }
 }

@@ -67,6 +67,7 @@ impl Keeper {
         self.await_opening();
         self.settle();
         let mut more = self.absorb_output();
+        self.heed_recorders();
         self.check_waits();
         self.give_up_on_answers();
         self.keep_guards();

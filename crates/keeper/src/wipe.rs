@@ -268,9 +268,13 @@ impl Keeper {
     }
 
     fn overwrite_storage(&mut self) -> WipeEvidence {
+        self.drop_recorders();
         let Some(space) = &self.space else { return WipeEvidence::NothingToDo };
         match overwrite_tree(space.storage.as_fd()) {
             Ok(done) => {
+                if done.failed == 0 {
+                    self.recordings_wiped();
+                }
                 self.add_residue(done.residue().into_iter().collect());
                 done.evidence()
             }
@@ -462,6 +466,7 @@ impl Keeper {
         let machine = self.session()?;
         let facts = self.facts()?;
         let wipe = machine.wipe_receipt().ok_or_else(missing)?;
+        let (recordings, outside) = Receipt::apart(facts.grants.iter().cloned());
         Ok(Receipt {
             session: facts.id,
             outcome: machine.outcome().ok_or_else(missing)?,
@@ -472,7 +477,8 @@ impl Keeper {
             claim_level: facts.claim_level,
             steps: wipe.lines().to_vec(),
             residue: facts.residue.clone(),
-            outside: facts.grants.iter().cloned().map(sessile_model::record::Grant::without_paths).collect(),
+            outside,
+            recordings,
             weaker: machine.weaker(),
             program: sessile_model::version().to_owned(),
         })

@@ -6,7 +6,7 @@ use zeroize::Zeroize;
 use crate::ids::{AppName, SessionId};
 use crate::quantity::{ByteSize, Millis, Timestamp};
 use crate::record::AppRecord;
-use crate::spec::{EnvVar, WindowSize};
+use crate::spec::{EnvVar, Recording, WindowSize};
 use crate::state::Exit;
 
 /// `POST /v1/sessions/{id}/attachments`: leave to attach, and where.
@@ -196,9 +196,27 @@ pub struct Export {
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub app: Option<AppName>,
     /// Path inside; relative to the app's home.
+    #[serde(default)]
     pub path: String,
     /// Absolute path on the host; must not exist.
     pub destination: String,
+    /// The recording of the app's terminal (or that of `APP.N`, a further command's), not a path.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recording: bool,
+}
+
+/// `POST /v1/sessions/{id}/recording`: starts or stops the recording of a terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Record {
+    /// The app, or `APP.N`; `main` when absent.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub app: Option<AppName>,
+    /// Starts it with this content; stops it when absent.
+    #[serde(default)]
+    pub start: Option<Recording>,
 }
 
 /// The answer to [`Export`].

@@ -14,6 +14,7 @@
 //! | [`state`] | lifecycle states, phases, outcomes |
 //! | [`property`] | the four enforcement properties and their evidence |
 //! | [`record`] | the session record that `ls` and `show` print |
+//! | [`recording`] | recordings of terminals as text, written and read |
 //! | [`receipt`] | the signed account of a wipe |
 //! | [`problem`] | error kinds, exit codes, problem details (RFC 9457) |
 //! | [`api`] | bodies of the REST API |
@@ -33,6 +34,7 @@ pub mod property;
 pub mod quantity;
 pub mod receipt;
 pub mod record;
+pub mod recording;
 pub mod spec;
 pub mod state;
 pub mod tor;

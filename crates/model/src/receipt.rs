@@ -58,6 +58,9 @@ pub struct Receipt {
     pub residue: Vec<Residue>,
     /// What was outside the session and therefore not wiped, without paths.
     pub outside: Vec<Grant>,
+    /// Recordings of terminals that lay on session storage, and what became of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recordings: Vec<Grant>,
     /// Properties that were weaker than defined, as accepted at open.
     pub weaker: Vec<Property>,
     /// The version of the program that wiped.
@@ -65,6 +68,11 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Grants as a receipt has them, without paths: [`Self::recordings`] and [`Self::outside`].
+    pub fn apart(grants: impl Iterator<Item = Grant>) -> (Vec<Grant>, Vec<Grant>) {
+        grants.map(Grant::without_paths).partition(|grant| matches!(grant, Grant::Recording { .. }))
+    }
+
     /// Whether no step was tried and failed.
     pub fn is_clean(&self) -> bool {
         self.steps.iter().all(|line| !matches!(line.evidence, WipeEvidence::Failed { .. }))

@@ -169,6 +169,37 @@ pub enum Grant {
         /// Files that were written or removed.
         files: u64,
     },
+    /// The recording of a terminal, on session storage.
+    Recording {
+        /// The app, or `APP.N` for a further command in its sandbox.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        app: AppName,
+        /// Whether it holds what was typed.
+        input: bool,
+        /// What became of it.
+        state: RecordingState,
+    },
+}
+
+/// What became of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum RecordingState {
+    /// It goes on.
+    Running,
+    /// Somebody stopped it.
+    Stopped,
+    /// The recorded command ended.
+    Ended,
+    /// Its share of session storage, or all of it, was used up.
+    Full,
+    /// It could not be written.
+    Failed,
+    /// It was overwritten with the session's storage.
+    Wiped,
+    /// The kernel freed it with the session's storage; nothing overwrote it.
+    Freed,
 }
 
 impl Grant {
@@ -181,9 +212,11 @@ impl Grant {
             Self::Host { .. } => Self::Host { target: None },
             Self::Policy { .. } => Self::Policy { name: None },
             Self::Credential { header, .. } => Self::Credential { target: None, header },
-            kept @ (Self::Env { .. } | Self::Port { .. } | Self::Export { .. } | Self::Applied { .. }) => {
-                kept
-            }
+            kept @ (Self::Env { .. }
+            | Self::Port { .. }
+            | Self::Export { .. }
+            | Self::Applied { .. }
+            | Self::Recording { .. }) => kept,
         }
     }
 }

@@ -40,6 +40,9 @@ pub struct Spec {
     pub terminal: Option<WindowSize>,
     /// The value of `TERM` inside.
     pub term: Option<String>,
+    /// Record the main app's terminal from its first byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Recording>,
     /// Caps on what it may use.
     pub limits: Limits,
     /// Ends the session this long after it opened.
@@ -129,6 +132,16 @@ pub struct Project {
     /// Leave `.git/hooks`, `.git/config`, `.envrc`, `.vscode` and `.idea` writable.
     #[serde(default)]
     pub allow_hooks: bool,
+}
+
+/// What is recorded of a terminal. A recording lies on session storage, where no app sees it, and is
+/// wiped with it unless it was exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Recording {
+    /// Also what is typed, passwords among it, and not only what is written.
+    pub input: bool,
 }
 
 /// A host path shown inside.

@@ -267,6 +267,8 @@ pub enum Request {
     },
     /// Copies something out.
     Export(api::Export),
+    /// Starts or stops the recording of a terminal.
+    Record(api::Record),
     /// What a copied project changed.
     Diff,
     /// Writes a copied project's changes back.

@@ -213,6 +213,7 @@ mod tests {
             }],
             residue: Vec::new(),
             outside: Vec::new(),
+            recordings: Vec::new(),
             weaker: Vec::new(),
             program: "0.1.0".to_owned(),
         }

@@ -495,14 +495,8 @@ impl<'a> Conversation<'a> {
             self.link.flush();
         }
         if let Some(terminal) = self.terminal.take() {
-            let mut bytes = terminal.undo();
-            if !matches!(parting, Ok(Parting::Exited { .. })) {
-                bytes.extend_from_slice(b"\r\n");
-            }
-            let mut rest = &bytes[..];
-            while let Ok(n @ 1..) = rustix::io::write(io::stdout(), rest) {
-                rest = &rest[n..];
-            }
+            let has_exited = matches!(parting, Ok(Parting::Exited { .. }));
+            terminal.give_back(if has_exited { b"" } else { b"\r\n" });
         }
     }
 

@@ -34,8 +34,10 @@ use crate::keys::DetachKey;
 use crate::selector::SessionSelector;
 use conversation::Conversation;
 pub use guardian::{SavedModes, guard};
-use signals::Signals;
-pub use terminal::size as terminal_size;
+pub use modes::TerminalModes;
+pub use signals::Signals;
+pub use sink::{Sink, Written};
+pub use terminal::{RawMode, size as terminal_size};
 
 /// What to attach to.
 #[derive(Clone, Debug)]

@@ -69,6 +69,15 @@ impl RawMode {
         written
     }
 
+    /// Undoes what output has done to the terminal, writes these bytes behind that, and gives it back.
+    pub fn give_back(self, last: &[u8]) {
+        let bytes = [&self.undo()[..], last].concat();
+        let mut rest = &bytes[..];
+        while let Ok(n @ 1..) = rustix::io::write(io::stdout(), rest) {
+            rest = &rest[n..];
+        }
+    }
+
     /// The bytes that undo what output has done to the terminal.
     pub fn undo(&self) -> Vec<u8> {
         self.modes.undo()

@@ -19,10 +19,12 @@ mod man;
 mod net;
 mod parting;
 mod pause;
+mod play;
 mod policy;
 mod port;
 mod questions;
 mod receipt;
+mod record;
 mod resume;
 mod route;
 mod run;
@@ -92,6 +94,8 @@ enum Command {
     End(end::Args),
     Receipt(receipt::Args),
     Export(export::Args),
+    Record(record::Args),
+    Play(play::Args),
     Doctor(doctor::Args),
     Config(config_check::Args),
     Daemon(daemon::Args),
@@ -133,6 +137,8 @@ impl Program {
             Command::End(args) => args.run(json),
             Command::Receipt(args) => args.run(json),
             Command::Export(args) => args.run(json),
+            Command::Record(args) => args.run(json),
+            Command::Play(args) => args.run(json),
             Command::Doctor(args) => args.run(json),
             Command::Config(args) => args.run(json),
             Command::Daemon(args) => args.run(json),

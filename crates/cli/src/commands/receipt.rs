@@ -6,7 +6,7 @@ use sessile_model::problem::ProblemKind;
 use sessile_model::receipt::{Receipt, SignedReceipt, WipeEvidence, WipeLine};
 use sessile_vault::receipt::{PublicKey, verify};
 
-use super::text::outcome_sentence;
+use super::text::{grant_line, outcome_sentence};
 use crate::client::Daemon;
 use crate::failure::{Failure, Outcome, Status};
 use crate::output::{counted, print, print_json, printable, table};
@@ -114,6 +114,9 @@ fn text(receipt: &Receipt) -> String {
             }
         }
     }
+    for recording in &receipt.recordings {
+        out += &format!("\n{}\n", grant_line(recording));
+    }
     if !receipt.outside.is_empty() {
         out += &format!("\noutside the session, not wiped: {} grants (see --json)\n", receipt.outside.len());
     }
@@ -195,6 +198,7 @@ mod tests {
                 mend: Some("swapoff -a".into()),
             }],
             outside: vec![],
+            recordings: vec![],
             weaker: vec![],
             program: "0.1.0".into(),
         }

@@ -59,6 +59,18 @@ impl Args {
         // A detached command gets a terminal too: whoever comes back finds a screen.
         request.spec.terminal = (terminal || self.detach).then(terminal_size).filter(|_| has_command);
         request.spec.hold_output = !terminal && !self.detach;
+        if request.spec.record.is_some() {
+            if request.spec.terminal.is_none() {
+                let detail = "only a command on a terminal can be recorded, and here is none";
+                return Err(Failure::new(ProblemKind::BadRequest, detail)
+                    .hint("name a command, and with --detach it gets a terminal of its own"));
+            }
+            if !self.detach && !request.spec.keep {
+                let notice =
+                    "the recording is wiped with the session when its command exits; --keep leaves it";
+                request.notices.push(notice.to_owned());
+            }
+        }
         for notice in &request.notices {
             say(&format!("sessile: {notice}"));
         }

@@ -3,7 +3,7 @@
 use sessile_model::SessionRecord;
 use sessile_model::property::Property;
 use sessile_model::quantity::{Millis, Timestamp};
-use sessile_model::record::{AppRecord, Grant};
+use sessile_model::record::{AppRecord, Grant, RecordingState};
 use sessile_model::spec::Access;
 use sessile_model::state::{EndedBy, Exit, Outcome};
 
@@ -103,7 +103,8 @@ fn project(record: &SessionRecord) -> String {
         | Grant::Credential { .. }
         | Grant::Port { .. }
         | Grant::Export { .. }
-        | Grant::Applied { .. } => None,
+        | Grant::Applied { .. }
+        | Grant::Recording { .. } => None,
     });
     match found {
         Some((path, access)) => {
@@ -210,7 +211,8 @@ fn app_line(app: &AppRecord) -> String {
     format!("{} ({state}{size}){argv}{note}", app.name)
 }
 
-fn grant_line(grant: &Grant) -> String {
+/// A grant in one line.
+pub fn grant_line(grant: &Grant) -> String {
     let path =
         |path: &Option<String>| path.as_deref().map_or_else(|| "(path not kept)".to_owned(), printable);
     let mode = |writable: &bool| if *writable { "rw" } else { "ro" };
@@ -239,6 +241,22 @@ fn grant_line(grant: &Grant) -> String {
         Grant::Port { app, port, local } => format!("port {port} of {app} at 127.0.0.1:{local}"),
         Grant::Export { bytes } => format!("export of {bytes}"),
         Grant::Applied { files } => format!("applied changes of {}", counted(*files, "file", "files")),
+        Grant::Recording { app, input, state } => {
+            let typed = if *input { ", with what is typed" } else { "" };
+            format!("recording of {app}{typed} ({})", recording_state(*state))
+        }
+    }
+}
+
+fn recording_state(state: RecordingState) -> &'static str {
+    match state {
+        RecordingState::Running => "goes on",
+        RecordingState::Stopped => "stopped",
+        RecordingState::Ended => "its command ended",
+        RecordingState::Full => "stopped: its share of session storage is full",
+        RecordingState::Failed => "stopped: it could not be written",
+        RecordingState::Wiped => "wiped",
+        RecordingState::Freed => "freed by the kernel, not overwritten",
     }
 }
 

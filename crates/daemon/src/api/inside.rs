@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use sessile_model::api::{
-    Applied, Apply, Changes, Exec, ExecStarted, Export, Exported, Input, Output, Screen, Wait, Waited,
+    Applied, Apply, Changes, Exec, ExecStarted, Export, Exported, Input, Output, Record, Screen, Wait, Waited,
 };
 use sessile_model::wire::{Reply, Request};
 use sessile_model::{AppName, Problem, ProblemKind, SessionId, State as SessionState};
@@ -153,6 +153,18 @@ pub async fn export(
     Body(export): Body<Export>,
 ) -> Result<Json<Exported>, Refused> {
     only!(passed_on(&daemon, &word, Request::Export(export)).await?, Reply::Exported)
+}
+
+/// Starts or stops the recording of a terminal.
+#[utoipa::path(post, path = "/v1/sessions/{s}/recording", tag = "inside", operation_id = "record", request_body = Record,
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 204, description = "Started, or stopped"), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn record(
+    State(daemon): Shared,
+    Word(word): Word,
+    Body(record): Body<Record>,
+) -> Result<StatusCode, Refused> {
+    done(&daemon, &word, Request::Record(record)).await
 }
 
 /// What a copied project changed.

@@ -251,17 +251,8 @@ impl<'w> Rehearsal<'w> {
         self.patterns.find(Home::Storage, |canary| searched(scan::scan_tree(root.as_fd(), canary)))
     }
 
-    /// The root of the session's storage, which one of its processes holds. Opened anew each
-    /// time: to hold it would keep it.
     fn storage(&self, holder: Process) -> Option<File> {
-        let folder = format!("/proc/{}/fd", holder.pid);
-        let descriptors = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
-        let storage = self.world.runtime().join("sessions").join(&self.id).join("storage");
-        let is_it = |path: &Path| {
-            fs::read_link(path).is_ok_and(|target| target == storage || target == Path::new("/"))
-                && fs::metadata(path).is_ok_and(|found| found.is_dir())
-        };
-        descriptors.into_iter().find(|path| is_it(path)).map(|path| File::open(path).unwrap())
+        storage_of(self.world, &self.id, holder)
     }
 
     /// In the memory and open files of the daemon, the keeper and the anchor.
@@ -355,6 +346,19 @@ impl<'w> Rehearsal<'w> {
         found.extend(groups.iter().map(|path| Finding::trace("a control group", path.display().to_string())));
         found
     }
+}
+
+/// The root of a session's storage, which one of its processes holds. Opened anew each time: to hold
+/// it would keep it.
+pub fn storage_of(world: &World, id: &str, holder: Process) -> Option<File> {
+    let folder = format!("/proc/{}/fd", holder.pid);
+    let descriptors = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let storage = world.runtime().join("sessions").join(id).join("storage");
+    let is_it = |path: &Path| {
+        fs::read_link(path).is_ok_and(|target| target == storage || target == Path::new("/"))
+            && fs::metadata(path).is_ok_and(|found| found.is_dir())
+    };
+    descriptors.into_iter().find(|path| is_it(path)).map(|path| File::open(path).unwrap())
 }
 
 fn number(process: Process) -> Pid {
