@@ -144,10 +144,12 @@ pub fn read_stdin() -> Result<Vec<EnvVar>, Failure> {
 
 fn read(source: impl std::io::Read, name: &str) -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::new());
-    source
-        .take(MAX_FILE + 1)
-        .read_to_string(&mut text)
-        .map_err(|e| Failure::system(format!("read {name}"), &e))?;
+    source.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|e| {
+        if e.kind() == std::io::ErrorKind::InvalidData {
+            return Failure::new(ProblemKind::BadRequest, format!("{name} is not valid UTF-8"));
+        }
+        Failure::system(format!("read {name}"), &e)
+    })?;
     if text.len() as u64 > MAX_FILE {
         return Err(Failure::new(ProblemKind::BadRequest, format!("{name} is larger than 1 MiB")));
     }

@@ -100,6 +100,12 @@ pub fn network(
         return Err(Failure::new(ProblemKind::BadRequest, detail)
             .hint(format!("leave out {option}, or choose a way out such as --route direct")));
     }
+    for (option, size) in [("--net-bytes", options.net_bytes), ("--net-rate", options.net_rate)] {
+        if size.is_some_and(|size| size.0 == 0) {
+            let detail = format!("{option} 0 lets nothing pass: that is --route none");
+            return Err(Failure::new(ProblemKind::BadRequest, detail));
+        }
+    }
     let lists = lists(&config.hosts, &place.home)?;
     let targets = |given: &[HostArgument], more: &[HostArgument]| {
         let all: Vec<HostArgument> = given.iter().chain(more).cloned().collect();

@@ -88,10 +88,10 @@ pub struct SessionOptions {
     /// A host it may reach: api.example.com:443, '*.example.org', 192.0.2.1, or a list such as @github
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
     pub allow: Vec<HostArgument>,
-    /// A host about which you are asked
+    /// A host about which you are asked; an --allow that is more specific goes before
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
     pub ask: Vec<HostArgument>,
-    /// A host it may not reach
+    /// A host it may not reach, whatever else is said
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
     pub deny: Vec<HostArgument>,
     /// A file of policies in Cedar (see `sessile policy --help`)
@@ -113,7 +113,7 @@ pub struct SessionOptions {
     #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
     pub upstream_ca: Option<PathBuf>,
     /// Deny hosts that no rule names, instead of asking
-    #[arg(long, help_heading = "What it may reach")]
+    #[arg(long, conflicts_with = "ask", help_heading = "What it may reach")]
     pub no_questions: bool,
     /// Connections at once [default: 1024]
     #[arg(long, value_name = "NUMBER", help_heading = "What it may reach")]

@@ -1,5 +1,7 @@
 //! Policy files, read where the command line or the configuration names them.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use sessile_model::network::{MAX_POLICY_BYTES, PolicyText};
@@ -48,12 +50,14 @@ pub fn read(files: &[PathBuf], folder: &Path, home: &Path) -> Result<Read, Failu
 
 fn text(path: &Path) -> Result<PolicyText, Failure> {
     let shown = path.display();
-    let size = std::fs::metadata(path).map_err(|e| Failure::system(format!("read {shown}"), &e))?.len();
-    if size > MAX_POLICY_BYTES as u64 {
-        let detail = format!("{shown} has {size} bytes, at most {MAX_POLICY_BYTES} are taken");
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_POLICY_BYTES as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|e| Failure::system(format!("read {shown}"), &e))?;
+    if bytes.len() > MAX_POLICY_BYTES {
+        let detail = format!("{shown} has more than the {MAX_POLICY_BYTES} bytes that are taken");
         return Err(Failure::new(ProblemKind::BadRequest, detail));
     }
-    let bytes = std::fs::read(path).map_err(|e| Failure::system(format!("read {shown}"), &e))?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::new(ProblemKind::BadRequest, format!("{shown} is not valid UTF-8")))?;
     let name = path.file_name().map_or_else(|| shown.to_string(), |n| n.to_string_lossy().into_owned());

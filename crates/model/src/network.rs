@@ -254,8 +254,8 @@ pub enum Unknown {
     Deny,
 }
 
-/// Where a session's packets may go. Of the rules that are about a host and port the most specific
-/// decides; among equals `deny` wins over `ask`, and `ask` over `allow`.
+/// Where a session's packets may go. What a rule denies is denied. Of the other rules that are about
+/// a host and port the most specific decides; among equals `ask` wins over `allow`.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -43,9 +43,9 @@ struct Said {
 /// What a policy forbids is denied, whatever else is said. Where a policy and a rule are both about
 /// a connection the stricter counts; where one of them is, it.
 ///
-/// Of the rules that are about a host and port the most specific decides: one host before hosts
-/// below a name, a longer name before a shorter one, a port before none. Among equals `deny` wins
-/// over `ask`, and `ask` over `allow`.
+/// What a rule denies is denied. Of the other rules that are about a host and port the most specific
+/// decides: one host before hosts below a name, a longer name before a shorter one, a port before
+/// none. Among equals `ask` wins over `allow`.
 #[derive(Debug, Default)]
 pub struct Policy {
     rules: Network,
@@ -54,7 +54,7 @@ pub struct Policy {
 }
 
 /// The order among rules that are about the same connection.
-type Weight = (u8, usize, bool, u8);
+type Weight = (bool, u8, usize, bool, u8);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Effect {
@@ -168,7 +168,7 @@ fn weight(effect: Effect, target: &Target) -> Weight {
         HostPattern::Below(name) => (1, name.len()),
         HostPattern::Exact(_) | HostPattern::Address(_) => (2, 0),
     };
-    (kind, length, target.port.is_some(), effect as u8)
+    (effect == Effect::Deny, kind, length, target.port.is_some(), effect as u8)
 }
 
 #[cfg(test)]
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_rule_decides() {
+    fn a_denial_decides_then_the_most_specific_rule() {
         let p = policy(
             &["*.example.org", "api.bad.example:443"],
             &["new.example.org"],
@@ -208,7 +208,7 @@ mod tests {
             ("a.example.org", 443, "allow *.example.org false"),
             ("x.secret.example.org", 443, "deny *.secret.example.org"),
             ("new.example.org", 443, "ask"),
-            ("api.bad.example", 443, "allow api.bad.example:443 true"),
+            ("api.bad.example", 443, "deny *.bad.example"),
             ("api.bad.example", 80, "deny *.bad.example"),
             ("elsewhere.example", 1, "ask"),
         ] {

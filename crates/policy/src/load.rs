@@ -1,5 +1,6 @@
 //! From texts to policies.
 
+use core::net::IpAddr;
 use std::fmt;
 
 use cedar_policy::{
@@ -7,7 +8,7 @@ use cedar_policy::{
 };
 use miette::Diagnostic;
 use serde_json::Value;
-use sessile_model::network::{MAX_POLICIES, MAX_POLICY_BYTES, PolicyText};
+use sessile_model::network::{HostPattern, MAX_POLICIES, MAX_POLICY_BYTES, PolicyText, Target};
 
 use crate::{SCHEMA, bounds};
 
@@ -168,6 +169,43 @@ fn named(text: &PolicyText, (number, policy): (usize, &Policy)) -> Result<Policy
     Ok(policy.new_id(PolicyId::new(id)))
 }
 
+/// What is wrong with a host that is named in a way in which no host is ever asked for: a policy that
+/// forbids it would forbid nothing.
+fn unmatched_host(policy: &Value) -> Option<String> {
+    let mut parts = vec![policy];
+    while let Some(part) = parts.pop() {
+        match part {
+            Value::Object(fields) => {
+                let field = |key: &str| fields.get(key).and_then(Value::as_str);
+                if let (Some("Host"), Some(id)) = (field("type"), field("id"))
+                    && let Some(what) = misnamed(id)
+                {
+                    return Some(what);
+                }
+                parts.extend(fields.values());
+            }
+            Value::Array(more) => parts.extend(more),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    None
+}
+
+fn misnamed(id: &str) -> Option<String> {
+    let is_address = id.parse::<IpAddr>().is_ok_and(|address| address.to_string() == id);
+    match id.parse::<Target>() {
+        _ if is_address => None,
+        Ok(Target { host: HostPattern::Exact(name), port: None }) if name == id => None,
+        Ok(Target { host: HostPattern::Below(name), port: None }) => {
+            Some(format!("no host is called {id:?}; write `resource in Host::{name:?}`"))
+        }
+        Ok(_) | Err(_) => Some(format!(
+            "no host is called {id:?}; write a name in lower case, without a dot at its end or a port, and \
+             one beyond ASCII as xn--…"
+        )),
+    }
+}
+
 fn is_request(action: &EntityUid) -> bool {
     action.id().unescaped() == "request"
 }
@@ -187,6 +225,9 @@ fn blinded(policy: &Policy) -> Result<Policy, String> {
         return Ok(policy.clone());
     }
     let mut json = policy.to_json().map_err(|e| e.to_string())?;
+    if let Some(what) = unmatched_host(&json) {
+        return Err(what);
+    }
     if let Some(Value::Array(conditions)) = json.get_mut("conditions") {
         conditions.retain(|condition| !looks_at_request(condition));
     }
@@ -246,6 +287,22 @@ mod tests {
     fn said(policy: &str) -> String {
         let flaws = load(&[text(policy)]).unwrap_err();
         flaws.iter().map(Flaw::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_host_that_is_never_asked_for_is_said() {
+        let policy = |host: &str| format!("forbid (principal, action, resource == Host::\"{host}\");");
+        for host in ["*.example.org", "EXAMPLE.org", "example.org.", "example.org:443", "b\u{fc}cher.example"]
+        {
+            assert!(said(&policy(host)).contains("no host is called"), "{host}");
+        }
+        let within = "forbid (principal, action, resource) when { resource in [Host::\"A.example\"] };";
+        assert!(said(within).contains("no host is called \"A.example\""));
+        for host in
+            ["example.org", "org", "192.0.2.1", "2001:db8::1", "xn--bcher-kva.example", "host.sessile"]
+        {
+            assert!(load(&[text(&policy(host))]).is_ok(), "{host}");
+        }
     }
 
     #[test]

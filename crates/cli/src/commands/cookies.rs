@@ -318,6 +318,9 @@ fn export(jar: &Jar, format: FileFormat, file: Option<PathBuf>, json: bool) -> R
     Ok(())
 }
 
+/// How many entries that were not taken are told one by one.
+const SHOWN_REFUSALS: usize = 20;
+
 fn import(jar: &mut Jar, format: Option<FileFormat>, file: &PathBuf, json: bool) -> Result<bool, Failure> {
     let bytes = if file.as_os_str() == "-" { read_stdin()? } else { read_file(file)? };
     let first = bytes.iter().find(|b| !b.is_ascii_whitespace());
@@ -325,10 +328,18 @@ fn import(jar: &mut Jar, format: Option<FileFormat>, file: &PathBuf, json: bool)
     let imported = jar
         .import(format.unwrap_or(told).into(), &bytes, now())
         .map_err(|e| Failure::new(ProblemKind::BadRequest, format!("{}: {e}", file.display())))?;
-    for refusal in &imported.refused {
+    for refusal in imported.refused.iter().take(SHOWN_REFUSALS) {
         say(&format!("entry {} was not taken: {}", refusal.at, refusal.why));
     }
     let (added, replaced, refused) = (imported.added, imported.replaced, imported.refused.len());
+    if refused > SHOWN_REFUSALS {
+        say(&format!("and {} more", refused - SHOWN_REFUSALS));
+    }
+    if added + replaced == 0 && refused > 0 {
+        let detail = format!("{}: none of its entries is a cookie that can be taken", file.display());
+        return Err(Failure::new(ProblemKind::BadRequest, detail)
+            .hint("it is to be a cookies.txt (Netscape) or a storageState file of Playwright"));
+    }
     if json {
         print_json(&json!({ "added": added, "replaced": replaced, "refused": refused }))?;
     } else {

@@ -42,15 +42,21 @@ struct Kept {
 }
 
 /// Takes the credentials out of a specification, and leaves what they imply: the host may be
-/// reached, and its TLS is opened.
+/// reached, unless it is one to ask about, and its TLS is opened.
 pub fn take_credentials(spec: &mut Spec) -> Vec<Credential> {
     let mut credentials = std::mem::take(&mut spec.credentials);
     for credential in &mut credentials {
         let target = Target { port: credential.target.port.or(Some(HTTPS)), ..credential.target.clone() };
-        for list in [&mut spec.network.allow, &mut spec.network.intercept] {
-            if !list.contains(&target) {
-                list.push(target.clone());
-            }
+        let network = &mut spec.network;
+        let is_asked_about = network
+            .ask
+            .iter()
+            .any(|ask| ask.host == target.host && (ask.port.is_none() || ask.port == target.port));
+        if !is_asked_about && !network.allow.contains(&target) {
+            network.allow.push(target.clone());
+        }
+        if !network.intercept.contains(&target) {
+            network.intercept.push(target.clone());
         }
         credential.target = target;
     }
@@ -176,6 +182,15 @@ mod tests {
         assert!(!serde_json::to_string(&spec).unwrap().contains("s3cret"));
         assert!(variables(&spec).any(|(name, _)| name == "SSL_CERT_FILE"));
         assert_eq!(variables(&Spec::default()).count(), 0);
+    }
+
+    #[test]
+    fn a_credential_leaves_a_question_a_question() {
+        let mut spec = Spec { credentials: vec![credential("a.example")], ..Spec::default() };
+        spec.network.ask.push("a.example".parse().unwrap());
+        take_credentials(&mut spec);
+        assert!(spec.network.allow.is_empty());
+        assert_eq!(spec.network.intercept.len(), 1);
     }
 
     #[test]
