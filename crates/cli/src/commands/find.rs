@@ -37,6 +37,6 @@ impl Args {
         let mut pairs = vec![("user", self.user), ("channel", self.channel), ("chat", self.chat)];
         pairs.extend(self.labels.into_iter().map(|Label(k, v)| ("label", Some(format!("{k}={v}")))));
         let records: Vec<SessionRecord> = daemon.get(&with_query("/v1/sessions", &pairs))?;
-        print_records(&records, json)
+        print_records(&records, "no session is like that", json)
     }
 }

@@ -28,19 +28,19 @@ impl Args {
         let daemon = Daemon::reach()?;
         let path = with_query("/v1/sessions", &[("all", self.all.then(|| "true".to_owned()))]);
         let records: Vec<SessionRecord> = daemon.get(&path)?;
-        print_records(&records, json)
+        print_records(&records, "no sessions; `sessile run` opens one", json)
     }
 }
 
-/// Prints records as `ls` and `find` do.
+/// Prints records as `ls` and `find` do, or says that there are `none`.
 ///
 /// # Errors
 /// When nobody reads them.
-pub fn print_records(records: &[SessionRecord], json: bool) -> Outcome {
+pub fn print_records(records: &[SessionRecord], none: &str, json: bool) -> Outcome {
     if json {
         print_json(&records)?;
     } else if records.is_empty() {
-        say("no sessions; `sessile run` opens one");
+        say(none);
     } else {
         print(&listing(records, now()))?;
     }

@@ -118,7 +118,8 @@ fn text(receipt: &Receipt) -> String {
         out += &format!("\n{}\n", grant_line(recording));
     }
     if !receipt.outside.is_empty() {
-        out += &format!("\noutside the session, not wiped: {} grants (see --json)\n", receipt.outside.len());
+        let grants = counted(receipt.outside.len() as u64, "grant", "grants");
+        out += &format!("\noutside the session, not wiped: {grants} (see --json)\n");
     }
     out
 }

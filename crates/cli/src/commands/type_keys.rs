@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_model::api;
 use sessile_model::ids::AppName;
+use sessile_model::problem::ProblemKind;
 use zeroize::Zeroizing;
 
 use crate::client::Daemon;
@@ -49,6 +50,10 @@ pub struct Args {
 impl Args {
     /// Types, in order; returns when the app's input has taken it.
     pub fn run(self, json: bool) -> Outcome {
+        if self.text.is_none() && self.key.is_empty() {
+            return Err(Failure::new(ProblemKind::BadRequest, "there is nothing to type")
+                .hint("give a text, --key, or - to type what comes on standard input"));
+        }
         let daemon = Daemon::reach()?;
         let mut typed = 0;
         if let Some(text) = &self.text
