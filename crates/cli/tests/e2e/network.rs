@@ -72,6 +72,17 @@ pub fn question(world: &World) -> String {
 }
 
 for_root_and_user! {
+    fn a_denied_host_is_not_reached_whatever_is_allowed(world) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let allow = format!("host.sessile:{port}");
+        let script = greet("host.sessile", port);
+        let denied = ["run", "--allow", &allow, "--deny", "host.sessile", "--", "bash", "-c", &script];
+        assert_ne!(world.sessile(&denied).code, 0);
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "the host was reached");
+    }
+
     fn an_allowed_host_is_reached_and_its_connection_shows(world) {
         let (port, serving) = echo(1);
         let rule = format!("host.sessile:{port}");
