@@ -331,7 +331,7 @@ mod tests {
         insta::assert_snapshot!(error("\n[run]\nmemory = \"2X\"\n"), @"line 3: `2X`: not a size (examples: 4096, 512K, 64M, 2G)");
         insta::assert_snapshot!(error("[run]\n\nttl = true\n"), @r#"line 3: expected a text such as "2G" or "10s", or a number"#);
         insta::assert_snapshot!(error("detach_key = \"q\"\n"), @r"line 1: the detach key must be a control key such as ctrl-\ or ctrl-]");
-        insta::assert_snapshot!(error("[profiles.\"A b\"]\n"), @"line 1: a profile name is 1 to 40 characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit");
+        insta::assert_snapshot!(error("[profiles.\"A b\"]\n"), @"line 1: profile names are 1 to 40 characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit");
         insta::assert_snapshot!(error("[run\n"), @"line 1: unclosed table, expected `]`");
     }
 }

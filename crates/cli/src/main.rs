@@ -79,11 +79,14 @@ fn misused(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let text = error.render().to_string();
+    let text = match std::env::args_os().find(|argument| argument.to_str().is_none()) {
+        Some(argument) => format!("{} is not UTF-8, which an argument must be", argument.display()),
+        None => error.render().to_string(),
+    };
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         eprint_quietly(&text);
     } else {
-        let json = std::env::args().take_while(|a| a != "--").any(|a| a == "--json");
+        let json = std::env::args_os().take_while(|a| a != "--").any(|a| a == "--json");
         eprint_quietly(&render(&misuse(&text), json));
     }
     ExitCode::from(ProblemKind::BadRequest.exit_code())

@@ -143,7 +143,7 @@ pub struct SessionOptions {
     /// End it this long after it opened, such as 8h
     #[arg(long, value_name = "TIME", help_heading = "What it may use")]
     pub ttl: Option<Millis>,
-    /// End it after this long without input, output or a client
+    /// End it after this long without input, output or an attached client
     #[arg(long, value_name = "TIME", help_heading = "What it may use")]
     pub idle_timeout: Option<Millis>,
     /// How long results wait when the command exits unwatched [default: 24h]

@@ -126,7 +126,15 @@ impl Surroundings {
     /// When there is no such folder, or it is unfit.
     pub fn accept(&self, folder: &Path) -> Result<String, Failure> {
         let doing = format!("use {} as the project", folder.display());
-        let real = fs::canonicalize(folder).map_err(|e| Failure::system(&doing, &e))?;
+        let real = fs::canonicalize(folder).map_err(|e| {
+            let failure = Failure::system(&doing, &e);
+            match folder.to_str().and_then(|text| text.rsplit_once(':')) {
+                Some((_, access)) if !access.contains('/') => {
+                    failure.hint("what may follow a folder is :ro, :rw or :copy")
+                }
+                Some(_) | None => failure,
+            }
+        })?;
         if !real.is_dir() {
             return Err(Failure::new(ProblemKind::BadRequest, format!("cannot {doing}: it is not a folder")));
         }

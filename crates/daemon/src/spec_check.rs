@@ -233,10 +233,16 @@ fn limits(limits: &Limits) -> Result<(), Problem> {
         }
         _ => Ok(()),
     };
-    least("memory", limits.memory.map(|m| m.0), 4 << 20)?;
+    let room = |what: &str, value: Option<ByteSize>, least: u64| match value {
+        Some(value) if value.0 < least => {
+            Err(bad(format!("the {what} limit is {value}, the least is {}", ByteSize(least))))
+        }
+        _ => Ok(()),
+    };
+    room("memory", limits.memory, 4 << 20)?;
     least("cpu_percent", limits.cpu_percent.map(u64::from), 1)?;
     least("pids", limits.pids.map(u64::from), 2)?;
-    least("storage", limits.storage.map(|s| s.0), 1 << 20)?;
+    room("storage", limits.storage, 1 << 20)?;
     least("storage_inodes", limits.storage_inodes, 128)?;
     let most = |what: &str, value: Option<u64>, most: u64| match value {
         Some(value) if value > most => Err(bad(format!("the {what} limit is {value}, the most is {most}"))),

@@ -317,9 +317,12 @@ impl Keeper {
             // A session that never came to be is answered when nothing of it is left.
             (State::Ending | State::Failed, _) => return,
             (State::Closed, outcome) => Reply::Problem(self.open_problem.take().unwrap_or_else(|| {
+                let detail = outcome.as_ref().and_then(|outcome| self.outcome_detail(outcome));
                 let why = match outcome {
                     Some(Outcome::Failed { component, cause }) => format!("{component}: {cause}"),
-                    Some(Outcome::Cancelled { .. }) => "it was called off".to_owned(),
+                    Some(Outcome::Cancelled { .. }) => {
+                        detail.unwrap_or_else(|| "it was called off".to_owned())
+                    }
                     Some(Outcome::Faulted { violation }) => violation,
                     Some(Outcome::Ended { .. }) | None => "it ended while it was opened".to_owned(),
                 };

@@ -97,7 +97,7 @@ pub enum InvalidId {
     NotAUuid,
     /// A name that breaks the rules of [`SessionName`].
     #[error(
-        "a {what} is 1 to {max} characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
+        "{what}s are 1 to {max} characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
     )]
     BadName {
         /// The kind of name that was read.

@@ -152,10 +152,9 @@ fn joined(rows: &[Row], begun: Vec<Cell>, cursors: [Cursor; 2], behind: [bool; 2
         for (at, (cursor, behind)) in line.cursors.iter_mut().zip(cursors.into_iter().zip(behind)) {
             if cursor.row == number {
                 // The marker in the last column does not stay; what is before it does.
-                let marked = row.wrapped && row.get(cursor.column).is_leading();
-                let column =
-                    cursor.column + usize::from(cursor.wraps) - usize::from(marked && cursor.column > 0);
-                *at = Some(line.cells.len() + column - usize::from(behind));
+                let column = cursor.column + usize::from(cursor.wraps) - usize::from(behind);
+                let marked = row.wrapped && column > 0 && row.get(column).is_leading();
+                *at = Some(line.cells.len() + column - usize::from(marked));
             }
         }
         if row.wrapped {

@@ -65,6 +65,15 @@ impl Row {
         &mut self.cells[from..to]
     }
 
+    /// Its text no longer goes on in the next row.
+    pub(crate) fn part(&mut self) {
+        self.wrapped = false;
+        let last = self.cells.len() - 1;
+        if self.cells[last].is_leading() {
+            self.blot(last);
+        }
+    }
+
     /// A space in the same style.
     pub(crate) fn blot(&mut self, column: usize) {
         self.cells[column] = Cell::ascii(b' ', self.cells[column].style);
@@ -141,9 +150,8 @@ impl Row {
     fn settle(&mut self) {
         self.wrapped = false;
         self.used = self.cells.iter().rposition(|&cell| cell != Cell::BLANK).map_or(0, |last| last + 1);
-        // A marker for a character that did not fit means nothing but in the last column.
-        let last = self.cells.len() - 1;
-        for cell in &mut self.cells[..self.used.min(last)] {
+        // A marker for a character that did not fit means nothing any more.
+        for cell in &mut self.cells[..self.used] {
             if cell.is_leading() {
                 *cell = Cell::ascii(b' ', cell.style);
             }

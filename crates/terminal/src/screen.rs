@@ -59,16 +59,16 @@ impl Screen {
         self.part(top, bottom);
         self.rows[top..bottom].rotate_right(count);
         self.rows[top..top + count].iter_mut().for_each(|row| row.clear(style));
-        self.rows[bottom - 1].wrapped = false;
+        self.rows[bottom - 1].part();
     }
 
     /// No text goes on over the edges of rows that are about to move.
     fn part(&mut self, top: usize, bottom: usize) {
         if top > 0 {
-            self.rows[top - 1].wrapped = false;
+            self.rows[top - 1].part();
         }
         if bottom < self.rows.len() {
-            self.rows[bottom - 1].wrapped = false;
+            self.rows[bottom - 1].part();
         }
     }
 

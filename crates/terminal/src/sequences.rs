@@ -171,6 +171,7 @@ impl State {
             ([b'>'], 'q') if number(0) == 0 => self.answer_version(),
             _ => {}
         }
+        self.part_behind();
     }
 
     fn escape_sequence(&mut self, intermediates: &[u8], byte: u8) {
@@ -214,6 +215,7 @@ impl State {
             }
             _ => {}
         }
+        self.part_behind();
     }
 
     fn system_command(&mut self, parameters: &[&[u8]]) {

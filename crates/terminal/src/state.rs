@@ -243,9 +243,15 @@ impl State {
             return;
         }
         let last = self.columns - 1;
+        // Below the scroll region there may be no next row: the text begins this one anew.
+        let has_next = self.screen().cursor.row + 1 < self.rows || self.margins.1 == self.rows;
         let row = self.screen_mut().row_mut();
-        // From a cell that was erased meanwhile no text goes on.
-        row.wrapped = !row.get(last).is_blank();
+        if has_next {
+            // From a cell that was erased meanwhile no text goes on.
+            row.wrapped = !row.get(last).is_blank();
+        } else {
+            row.part();
+        }
         self.line_feed();
         let cursor = &mut self.screen_mut().cursor;
         cursor.column = 0;
@@ -337,11 +343,19 @@ impl State {
 
     /// What stands above a row no longer goes on in it.
     fn part(&mut self, row: usize) {
-        self.unlead(row);
         if row > 0 {
-            self.screen_mut().rows[row - 1].wrapped = false;
+            self.screen_mut().rows[row - 1].part();
         } else if !self.on_alternate {
             self.history.close(&self.tables);
+        }
+    }
+
+    /// A cursor that comes to stand behind a row's last character ends its text there: whether it
+    /// goes on is up to what is written next. A dump cannot tell otherwise.
+    pub(crate) fn part_behind(&mut self) {
+        let screen = self.screen_mut();
+        if screen.cursor.wraps && screen.row_mut().wrapped {
+            screen.row_mut().part();
         }
     }
 
@@ -369,6 +383,7 @@ impl State {
                 if self.modes.ansi(ansi::NEW_LINE) {
                     self.carriage_return();
                 }
+                self.part_behind();
             }
             0x0d => self.carriage_return(),
             0x0e => self.screen_mut().cursor.charsets.active = 1,

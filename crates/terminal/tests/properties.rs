@@ -138,6 +138,28 @@ proptest! {
     }
 }
 
+/// Streams whose screen did not come back with its size.
+#[test]
+fn sizes_that_once_lost_something_return() {
+    let streams: [(_, &[u8], _); 3] = [
+        // A marker for a wide character in a row that moved away from that character.
+        ((2, 7), "\t\x08 a   aaa你e\u{301}aa你\x1b[Taa".as_bytes(), (1, 2)),
+        // A cursor that stands behind such a marker's neighbour.
+        ((2, 2), "a aa \x0e    你\x1bM".as_bytes(), (1, 5)),
+        // Text that wraps below the scroll region, where no next row is.
+        ((11, 5), "\x1b[0;2r\x1b[30m\x1b[11H\x1b[5`你".as_bytes(), (1, 2)),
+    ];
+    for ((rows, cols), stream, (other_rows, other_cols)) in streams {
+        let mut terminal = fed(WindowSize { rows, cols }, &[stream]);
+        let (before, cursor, history) = (cells(&terminal), terminal.cursor(), terminal.history());
+        terminal.resize(WindowSize { rows: other_rows, cols: other_cols });
+        terminal.resize(WindowSize { rows, cols });
+        let stream = String::from_utf8_lossy(stream);
+        assert_eq!(difference(&cells(&terminal), &before), None, "{stream:?}");
+        assert_eq!((terminal.cursor(), terminal.history()), (cursor, history), "{stream:?}");
+    }
+}
+
 /// Bytes that cost out of proportion elsewhere.
 #[test]
 fn hostile_streams_stay_bounded() {

@@ -64,6 +64,10 @@ impl<'a> Conversation<'a> {
     /// When nobody listens.
     pub fn begin(target: &'a Target, mode: &'a Mode, until: Until) -> Result<Self, Failure> {
         let link = Link::open(&target.socket).map_err(|e| {
+            // Its socket may go between the daemon's leave and now.
+            if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&e.kind()) {
+                return Failure::new(ProblemKind::Conflict, "the session is ending or has ended");
+            }
             Failure::new(ProblemKind::Failed, format!("cannot reach the session's keeper: {}", plain(&e)))
         })?;
         let since = match mode {

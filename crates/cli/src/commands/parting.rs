@@ -1,6 +1,7 @@
 //! What `run`, `exec` and `attach` say and return when their attachment is over.
 
 use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
 
 use sessile_model::api;
 use sessile_model::receipt::{Receipt, SignedReceipt, WipeEvidence};
@@ -13,6 +14,9 @@ use crate::client::Daemon;
 use crate::failure::{Failure, Outcome, Status};
 use crate::output::{printable, say};
 use crate::selector::SessionSelector;
+
+/// How long the daemon may take to learn that a session whose keeper went away is over.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What an attachment was about, for what is said of its end.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +80,24 @@ pub fn conclude(daemon: &Daemon, watch: &Watch<'_>, parting: Parting) -> Outcome
     }
 }
 
+/// Joins what was just opened. One that ended before that ends as one that was watched.
+///
+/// # Errors
+/// Those of [`conclude`], and when it cannot be joined.
+pub fn attend(
+    daemon: &Daemon,
+    watch: &Watch<'_>,
+    join: impl FnOnce() -> Result<Parting, Failure>,
+) -> Outcome {
+    match join() {
+        Ok(parting) => conclude(daemon, watch, parting),
+        Err(Failure::Problem(problem)) if problem.kind == ProblemKind::Conflict => {
+            conclude(daemon, watch, Parting::Lost(None))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Waits until the daemon has taken the end in: from then on the receipt is found, the name is
 /// free and nothing of the session is left.
 fn await_closed(daemon: &Daemon, session: SessionId) {
@@ -109,7 +131,17 @@ fn lost(daemon: &Daemon, watch: &Watch<'_>, exit: Option<Exit>) -> Outcome {
     let selector = SessionSelector::from(watch.session);
     // The daemon may be gone as well; the next one closes what was lost.
     let daemon = Daemon::reach().unwrap_or_else(|_| daemon.clone());
-    let record: SessionRecord = daemon.get(&selector.path(""))?;
+    let mut record: SessionRecord = daemon.get(&selector.path(""))?;
+    // It takes the end in from what the keeper left behind.
+    let deadline = Instant::now() + PATIENCE;
+    while record.outcome.is_none() && exit.is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+        record = daemon.get(&selector.path(""))?;
+    }
+    if matches!(record.state, State::Ending | State::Failed) {
+        await_closed(&daemon, watch.session);
+        record = daemon.get(&selector.path(""))?;
+    }
     let receipt: Option<SignedReceipt> = match record.state {
         State::Closed => daemon.get(&selector.path("/receipt")).ok(),
         State::Bringup | State::Active | State::Paused | State::Ending | State::Failed => None,

@@ -108,16 +108,17 @@ fn attend(
     detach_key: DetachKey,
     json: bool,
 ) -> Outcome {
-    let target = Target::ask(daemon, &record.id.into(), None)?;
     let mode = match terminal {
         true => Mode::Terminal { detach_key, read_only: false, from_start: true },
         false => Mode::Streams { returning: false },
     };
     let until = if spec.keep { Until::Exited } else { Until::Settled };
-    let parting = attachment::attach(&target, &mode, until)?;
     let watch =
         Watch { session: record.id, command: spec.command.first().map(String::as_str), mode: &mode, json };
-    parting::conclude(daemon, &watch, parting)
+    parting::attend(daemon, &watch, || {
+        let target = Target::ask(daemon, &record.id.into(), None)?;
+        attachment::attach(&target, &mode, until)
+    })
 }
 
 fn opened(record: &SessionRecord, json: bool) -> Outcome {

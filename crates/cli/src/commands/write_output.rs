@@ -4,9 +4,10 @@ use std::io::IsTerminal as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sessile_model::api;
 use sessile_model::ids::AppName;
 use sessile_model::problem::ProblemKind;
+use sessile_model::state::State;
+use sessile_model::{SessionRecord, api};
 
 use super::parting::{self, Watch};
 use crate::attachment::{self, Mode, Parting, Target, Until};
@@ -36,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "APP")]
     app: Option<AppName>,
     /// Only the last lines
-    #[arg(long, value_name = "LINES", allow_negative_numbers = true, conflicts_with_all = ["since", "follow"])]
+    #[arg(long, value_name = "LINES", allow_negative_numbers = true, value_parser = count, conflicts_with_all = ["since", "follow"])]
     tail: Option<usize>,
     /// From this offset on
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
@@ -76,7 +77,20 @@ impl Args {
         }
         let shown = if self.raw { bytes } else { plain(&bytes).into_bytes() };
         print_bytes(self.tail.map_or(&shown[..], |lines| last_lines(&shown, lines)))?;
+        if output.exit.is_some() && !self.keep && std::io::stderr().is_terminal() {
+            self.say_collected(&daemon);
+        }
         Ok(Status::OK)
+    }
+
+    /// Says that what was just read was the last of it, where that is so.
+    fn say_collected(&self, daemon: &Daemon) {
+        let record: Result<SessionRecord, Failure> = daemon.get(&self.session.path(""));
+        // Its name may be free by now: then it is gone too.
+        if record.is_ok_and(|record| matches!(record.state, State::Active | State::Paused)) {
+            return;
+        }
+        say("its command had exited: with its result collected, the session ends, wiped (--keep leaves it)");
     }
 
     fn fetch(&self, daemon: &Daemon) -> Result<api::Output, Failure> {
@@ -112,6 +126,11 @@ impl Args {
             }
         }
     }
+}
+
+/// A number of lines.
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "not a number of lines (examples: 0, 20)".to_owned())
 }
 
 /// The text without escape sequences and control characters, other than line ends and tabs.

@@ -12,9 +12,9 @@ fn newest(world: &World) -> serde_json::Value {
 
 for_root_and_user! {
     fn a_deadline_that_ends_a_session_is_said(world) {
-        let finished = world.sessile(&["run", "--ttl", "1s", "--", "sleep", "infinity"]);
+        let finished = world.sessile(&["run", "--ttl", "4s", "--", "sleep", "infinity"]);
         finished.ended_with(143);
-        assert_eq!(finished.err.matches("its ttl of 1s passed").count(), 1, "{}", finished.err);
+        assert_eq!(finished.err.matches("its ttl of 4s passed").count(), 1, "{}", finished.err);
         assert_eq!(newest(world)["outcome"]["by"], "time_to_live");
         // Nobody watches one that is idle.
         world.must(&["run", "--detach", "--name", "idle", "--idle-timeout", "1s", "--", "sleep", "infinity"]);
@@ -24,13 +24,25 @@ for_root_and_user! {
         });
         assert!(shown.contains("nothing happened for its idle timeout of 1s"), "{shown}");
         // A command that joined it is told as well.
-        world.must(&["run", "--detach", "--name", "brief", "--ttl", "2s", "--", "sleep", "infinity"]);
+        world.must(&["run", "--detach", "--name", "brief", "--ttl", "4s", "--", "sleep", "infinity"]);
         let follower = world.start(&["output", "brief", "--follow"], Stdio::null());
         let finished = world.sessile(&["exec", "brief", "--", "sleep", "infinity"]);
-        assert!(finished.err.contains("its ttl of 2s passed"), "{}", finished.err);
+        assert!(finished.err.contains("its ttl of 4s passed"), "{}", finished.err);
         let followed = follower.finish();
         followed.ended_with(0);
-        assert!(followed.err.contains("its ttl of 2s passed"), "{}", followed.err);
+        assert!(followed.err.contains("its ttl of 4s passed"), "{}", followed.err);
+    }
+
+    /// Wherever its opener is at that moment: it is told why.
+    fn a_deadline_that_passes_while_one_opens_is_said(world) {
+        for ttl in ["1ms", "6ms", "9ms", "12ms", "15ms", "20ms"] {
+            let finished = world.sessile(&["run", "--ttl", ttl, "--", "sleep", "infinity"]);
+            assert!([75, 143].contains(&finished.code), "{}: {}", finished.code, finished.err);
+            assert!(finished.err.contains(&format!("its ttl of {ttl} passed")), "{}", finished.err);
+        }
+        for record in world.json(&["ls", "--all", "--json"]).as_array().unwrap() {
+            assert_eq!(record["outcome"]["by"], "time_to_live", "{record}");
+        }
     }
 
     fn an_end_of_the_commands_own_needs_no_word(world) {

@@ -1,7 +1,9 @@
 //! Bad input and bad surroundings: a clear error, an exit code, nothing hung, nothing left.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -22,6 +24,15 @@ for_root_and_user! {
             let finished = world.sessile(arguments);
             finished.ended_with(64);
             assert!(!finished.err.is_empty(), "{arguments:?} says nothing");
+        }
+    }
+
+    fn an_argument_that_is_not_utf8_is_named(world) {
+        for arguments in [&["run", "--"][..], &["show"]] {
+            let refused = world.command(arguments).arg(OsStr::from_bytes(b"odd\xff")).output().unwrap();
+            let said = String::from_utf8_lossy(&refused.stderr);
+            assert_eq!(refused.status.code(), Some(64), "{said}");
+            assert!(said.contains("odd\u{fffd} is not UTF-8"), "{said}");
         }
     }
 
