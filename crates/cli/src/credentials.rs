@@ -1,7 +1,5 @@
 //! Credentials for the gateway: which header of which host, and where its value is.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -14,6 +12,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::files;
 use crate::tools::expanded;
 
 /// What stands before a value that is a bearer's token (RFC 6750, section 2.1).
@@ -84,11 +83,17 @@ impl<'de> Deserialize<'de> for CredentialArgument {
 }
 
 impl CredentialArgument {
-    /// The credential with its value, for a session that is given the rest of `spec`.
+    /// The credential with its value, for a session that is given the rest of `spec`. That others
+    /// may read its file goes to `notices`.
     ///
     /// # Errors
     /// When the variable is not set or the file cannot be read, or the session is given it.
-    pub fn resolve(&self, spec: &Spec, home: &Path) -> Result<Credential, Failure> {
+    pub fn resolve(
+        &self,
+        spec: &Spec,
+        home: &Path,
+        notices: &mut Vec<String>,
+    ) -> Result<Credential, Failure> {
         let read = match &self.source {
             Source::Env(name) if spec.env.iter().any(|variable| variable.name == *name) => {
                 return Err(given(name, "variable", "leave out its --env"));
@@ -99,14 +104,19 @@ impl CredentialArgument {
             })?),
             Source::File(path) => {
                 let path = expanded(path, home);
-                let read = read(&path, MAX_VALUES)?;
+                let read = files::text(&path, MAX_VALUES)?;
                 if is_seen(&path, spec) {
                     return Err(given(&path.display(), "file", "keep it elsewhere, such as in your home"));
                 }
+                notices.extend(files::exposure(&path).map(|exposed| format!("warning: {exposed}")));
                 read
             }
         };
         let value = read.strip_suffix('\n').map_or(read.as_str(), |v| v.strip_suffix('\r').unwrap_or(v));
+        if value.is_empty() {
+            let detail = format!("the credential for {} is empty", self.target);
+            return Err(Failure::new(ProblemKind::BadRequest, detail));
+        }
         let scheme = if self.bearer { BEARER } else { "" };
         Ok(Credential {
             target: self.target.clone(),
@@ -134,23 +144,14 @@ fn is_seen(path: &Path, spec: &Spec) -> bool {
 /// The certificates of a file, in PEM.
 ///
 /// # Errors
-/// When it cannot be read or is too large.
+/// When it cannot be read, is too large, or holds none.
 pub fn certificates(path: &Path) -> Result<String, Failure> {
-    read(path, MAX_UPSTREAM_CA).map(|text| text.as_str().to_owned())
-}
-
-fn read(path: &Path, most: usize) -> Result<Zeroizing<String>, Failure> {
-    let failed = |why: &dyn std::fmt::Display| {
-        Failure::new(ProblemKind::BadRequest, format!("{} cannot be used: {why}", path.display()))
-    };
-    // Room for all of it: a buffer that grows would leave copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(most + 1));
-    let file = File::open(path).map_err(|e| failed(&e))?;
-    file.take(most as u64 + 1).read_to_string(&mut text).map_err(|e| failed(&e))?;
-    if text.len() > most {
-        return Err(failed(&format!("it has more than {most} bytes")));
+    let text = files::text(path, MAX_UPSTREAM_CA)?;
+    if !text.contains("-----BEGIN CERTIFICATE-----") {
+        let detail = format!("{} holds no certificate in PEM", path.display());
+        return Err(Failure::new(ProblemKind::BadRequest, detail));
     }
-    Ok(text)
+    Ok(text.as_str().to_owned())
 }
 
 #[cfg(test)]
@@ -166,7 +167,7 @@ mod tests {
         std::fs::write(&file, "s3cret\n").unwrap();
         let spec = Spec::default();
         let resolve = |text: &str, spec: &Spec| {
-            text.parse::<CredentialArgument>().unwrap().resolve(spec, folder.path())
+            text.parse::<CredentialArgument>().unwrap().resolve(spec, folder.path(), &mut Vec::new())
         };
         let of = |text: String| resolve(&text, &spec).unwrap();
         let plain = of(format!("api.example.com=X-Key:file:{}", file.display()));

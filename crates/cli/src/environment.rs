@@ -1,8 +1,5 @@
 //! Environment variables for a session: inherited, inline, from files, from standard input.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -12,9 +9,10 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::files;
 
 /// Largest environment file that is read.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_FILE: usize = 1 << 20;
 
 /// The value of `--env`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,13 +122,7 @@ pub fn read_file(path: &Path) -> Result<(Vec<EnvVar>, Option<String>), Failure> 
 /// # Errors
 /// When it cannot be read.
 pub fn read_secret(path: &Path) -> Result<(Zeroizing<String>, Option<String>), Failure> {
-    let doing = format!("read {}", path.display());
-    let file = File::open(path).map_err(|e| Failure::system(&doing, &e))?;
-    let mode = file.metadata().map_err(|e| Failure::system(&doing, &e))?.mode();
-    let warning = (mode & 0o077 != 0).then(|| {
-        format!("{} can be read by other users (mode {:o}); `chmod 600` it", path.display(), mode & 0o777)
-    });
-    Ok((read(file, &path.display().to_string())?, warning))
+    Ok((files::text(path, MAX_FILE)?, files::exposure(path)))
 }
 
 /// Reads environment lines from standard input, to its end.
@@ -139,21 +131,7 @@ pub fn read_secret(path: &Path) -> Result<(Zeroizing<String>, Option<String>), F
 /// As [`read_file`].
 pub fn read_stdin() -> Result<Vec<EnvVar>, Failure> {
     let name = "standard input";
-    variables(&read(std::io::stdin().lock(), name)?, name)
-}
-
-fn read(source: impl std::io::Read, name: &str) -> Result<Zeroizing<String>, Failure> {
-    let mut text = Zeroizing::new(String::new());
-    source.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|e| {
-        if e.kind() == std::io::ErrorKind::InvalidData {
-            return Failure::new(ProblemKind::BadRequest, format!("{name} is not valid UTF-8"));
-        }
-        Failure::system(format!("read {name}"), &e)
-    })?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(Failure::new(ProblemKind::BadRequest, format!("{name} is larger than 1 MiB")));
-    }
-    Ok(text)
+    variables(&files::utf8(files::standard_input(MAX_FILE)?, name)?, name)
 }
 
 fn variables(text: &str, name: &str) -> Result<Vec<EnvVar>, Failure> {

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
-use sessile_model::network::{InvalidNetwork, Network, NetworkLimits, Route, Target, Unknown};
+use sessile_model::network::{
+    HOST_NAME, HostPattern, InvalidNetwork, Network, NetworkLimits, Route, Target, Unknown,
+};
 use sessile_model::problem::ProblemKind;
 
 use crate::config::{Config, RunDefaults};
@@ -111,13 +113,18 @@ pub fn network(
         let all: Vec<HostArgument> = given.iter().chain(more).cloned().collect();
         resolve(&all, &lists)
     };
+    let allow = targets(&[&options.allow, of_preset].concat(), &defaults.allow)?;
+    let ask = targets(&options.ask, &defaults.ask)?;
+    notices.extend(allow.iter().chain(&ask).filter(|target| is_own(target)).map(|target| {
+        format!("warning: {target} is the session's own loopback; {HOST_NAME} names this machine's")
+    }));
     Ok(Network {
         credentials: proxy::credentials(options, defaults, &route, (place, notices))?,
         tor_config: tor::config(options, defaults, &route)?,
         tor_entry: tor::entry(options, defaults, &route),
         route,
-        allow: targets(&[&options.allow, of_preset].concat(), &defaults.allow)?,
-        ask: targets(&options.ask, &defaults.ask)?,
+        allow,
+        ask,
         deny: targets(&options.deny, &defaults.deny)?,
         unknown: match options.no_questions {
             true => Unknown::Deny,
@@ -135,6 +142,15 @@ pub fn network(
         },
         policies: Vec::new(),
     })
+}
+
+/// Whether programs inside reach it without a route.
+fn is_own(target: &Target) -> bool {
+    match &target.host {
+        HostPattern::Exact(name) => name == "localhost",
+        HostPattern::Address(address) => address.to_canonical().is_loopback(),
+        HostPattern::Any | HostPattern::Below(_) => false,
+    }
 }
 
 #[cfg(test)]

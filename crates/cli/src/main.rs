@@ -17,6 +17,7 @@ mod config;
 mod credentials;
 mod environment;
 mod failure;
+mod files;
 mod hosts;
 mod keys;
 mod options;

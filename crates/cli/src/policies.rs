@@ -1,14 +1,12 @@
 //! Policy files, read where the command line or the configuration names them.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use sessile_model::network::{MAX_POLICY_BYTES, PolicyText};
 use sessile_model::problem::ProblemKind;
 
 use crate::failure::Failure;
-use crate::tools;
+use crate::{files, tools};
 
 /// Files of policies that were checked.
 #[derive(Debug)]
@@ -49,17 +47,8 @@ pub fn read(files: &[PathBuf], folder: &Path, home: &Path) -> Result<Read, Failu
 }
 
 fn text(path: &Path) -> Result<PolicyText, Failure> {
+    let text = files::text(path, MAX_POLICY_BYTES)?.as_str().to_owned();
     let shown = path.display();
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_POLICY_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|e| Failure::system(format!("read {shown}"), &e))?;
-    if bytes.len() > MAX_POLICY_BYTES {
-        let detail = format!("{shown} has more than the {MAX_POLICY_BYTES} bytes that are taken");
-        return Err(Failure::new(ProblemKind::BadRequest, detail));
-    }
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Failure::new(ProblemKind::BadRequest, format!("{shown} is not valid UTF-8")))?;
     let name = path.file_name().map_or_else(|| shown.to_string(), |n| n.to_string_lossy().into_owned());
     Ok(PolicyText { name, text })
 }

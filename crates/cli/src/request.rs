@@ -114,7 +114,8 @@ pub fn build(
         ..Spec::default()
     };
     let credentials = defaults.credential.iter().chain(&options.credential);
-    spec.credentials = credentials.map(|c| c.resolve(&spec, &place.home)).collect::<Result<_, Failure>>()?;
+    let resolved = credentials.map(|c| c.resolve(&spec, &place.home, &mut notices));
+    spec.credentials = resolved.collect::<Result<_, Failure>>()?;
     Ok(Request { spec, notices })
 }
 

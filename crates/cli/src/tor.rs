@@ -1,7 +1,5 @@
 //! What options and configuration say about a session's tor.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use sessile_model::network::Route;
@@ -10,6 +8,7 @@ use sessile_model::tor::{MAX_CONFIG, TorEntry, check};
 
 use crate::config::RunDefaults;
 use crate::failure::Failure;
+use crate::files;
 use crate::options::SessionOptions;
 
 /// The lines that are added to its configuration.
@@ -36,10 +35,7 @@ pub fn entry(options: &SessionOptions, defaults: &RunDefaults, route: &Route) ->
 }
 
 fn lines(path: &Path) -> Result<String, Failure> {
-    let failed = |e: &std::io::Error| Failure::system(format!("read {}", path.display()), e);
-    let mut text = String::new();
-    let file = File::open(path).map_err(|e| failed(&e))?;
-    file.take(MAX_CONFIG as u64 + 1).read_to_string(&mut text).map_err(|e| failed(&e))?;
+    let text = files::text(path, MAX_CONFIG)?.as_str().to_owned();
     check(&text).map_err(|e| {
         Failure::new(ProblemKind::BadRequest, format!("{}: {e}", path.display()))
             .hint("bridges, and what chooses a path through the network, may be set")

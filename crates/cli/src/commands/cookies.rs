@@ -1,7 +1,7 @@
 //! `cookies`: a session's cookie jar.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::text::now;
 use crate::client::Daemon;
 use crate::failure::{Failure, Outcome, Status};
+use crate::files;
 use crate::output::{print, print_bytes, print_json, printable, say, table};
 use crate::selector::SessionSelector;
 
@@ -269,8 +270,8 @@ impl Source {
                     Failure::new(ProblemKind::BadRequest, format!("the variable {name} is not set"))
                 })?)
             }
-            Self::File(path) => read_file(path)?,
-            Self::Stdin => read_stdin()?,
+            Self::File(path) => files::bytes(path, MOST_INPUT)?,
+            Self::Stdin => files::standard_input(MOST_INPUT)?,
         };
         // A file's or a pipe's last line ends with it; no value does.
         while matches!(value.last(), Some(b'\n' | b'\r')) {
@@ -302,7 +303,11 @@ fn export(jar: &Jar, format: FileFormat, file: Option<PathBuf>, json: bool) -> R
         say(&format!("{} of {domain}: {what}", printable(name)));
     }
     let Some(path) = file else { return print_bytes(&exported.text) };
-    let failed = |e: &std::io::Error| Failure::system(format!("write {}", path.display()), e);
+    let failed = |e: &std::io::Error| match e.kind() == std::io::ErrorKind::AlreadyExists {
+        true => Failure::new(ProblemKind::Conflict, format!("{} exists already", path.display()))
+            .hint("name a new file: it is to be readable by you alone"),
+        false => Failure::system(format!("write {}", path.display()), e),
+    };
     let mut options = fs::OpenOptions::new();
     let mut out = options.write(true).create_new(true).mode(0o600).open(&path).map_err(|e| failed(&e))?;
     out.write_all(&exported.text).map_err(|e| failed(&e))?;
@@ -322,7 +327,11 @@ fn export(jar: &Jar, format: FileFormat, file: Option<PathBuf>, json: bool) -> R
 const SHOWN_REFUSALS: usize = 20;
 
 fn import(jar: &mut Jar, format: Option<FileFormat>, file: &PathBuf, json: bool) -> Result<bool, Failure> {
-    let bytes = if file.as_os_str() == "-" { read_stdin()? } else { read_file(file)? };
+    let bytes = if file.as_os_str() == "-" {
+        files::standard_input(MOST_INPUT)?
+    } else {
+        files::bytes(file, MOST_INPUT)?
+    };
     let first = bytes.iter().find(|b| !b.is_ascii_whitespace());
     let told = if first == Some(&b'{') { FileFormat::StorageState } else { FileFormat::Netscape };
     let imported = jar
@@ -346,22 +355,6 @@ fn import(jar: &mut Jar, format: Option<FileFormat>, file: &PathBuf, json: bool)
         say(&format!("{added} added, {replaced} replaced, {refused} not taken"));
     }
     Ok(added + replaced > 0)
-}
-
-fn read_file(path: &PathBuf) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let failed = |e: &std::io::Error| Failure::system(format!("read {}", path.display()), e);
-    bounded(fs::File::open(path).map_err(|e| failed(&e))?).map_err(|e| failed(&e))
-}
-
-fn read_stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
-    bounded(std::io::stdin()).map_err(|e| Failure::system("read standard input", &e))
-}
-
-/// One byte more than is taken tells that there is too much.
-fn bounded(from: impl std::io::Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    from.take(MOST_INPUT as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 impl From<FileFormat> for Format {

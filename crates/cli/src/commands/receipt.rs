@@ -9,8 +9,12 @@ use sessile_vault::receipt::{PublicKey, verify};
 use super::text::{grant_line, outcome_sentence};
 use crate::client::Daemon;
 use crate::failure::{Failure, Outcome, Status};
+use crate::files;
 use crate::output::{counted, print, print_json, printable, table};
 use crate::selector::SessionSelector;
+
+/// Bytes that a receipt's file may have.
+const MAX_RECEIPT: usize = 16 << 20;
 
 /// Show or verify a session's receipt
 #[derive(Debug, clap::Args)]
@@ -72,13 +76,7 @@ impl Args {
     fn signed(&self) -> Result<SignedReceipt, Failure> {
         match (&self.file, &self.session) {
             (Some(path), _) => {
-                if path.is_dir() {
-                    let detail = format!("{} is a folder, not a receipt", path.display());
-                    return Err(Failure::new(ProblemKind::BadRequest, detail)
-                        .hint("name the file: `sessile receipt SESSION --json > FILE` writes one"));
-                }
-                let bytes = std::fs::read(path)
-                    .map_err(|e| Failure::system(format!("read {}", path.display()), &e))?;
+                let bytes = files::bytes(path, MAX_RECEIPT)?;
                 serde_json::from_slice(&bytes).map_err(|e| {
                     Failure::new(ProblemKind::BadRequest, format!("{} is not a receipt: {e}", path.display()))
                 })

@@ -1,0 +1,122 @@
+//! Files that the caller names: read whole, up to a limit, and never waited for.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use sessile_model::problem::ProblemKind;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+
+/// A file's bytes.
+///
+/// # Errors
+/// When it cannot be read, is a folder, or holds more than `most` bytes.
+pub fn bytes(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let name = path.display().to_string();
+    let file = open(path).map_err(|e| Failure::system(format!("read {name}"), &e))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(bad(format!("{name} is a folder, not a file")));
+    }
+    bounded(file, &name, most)
+}
+
+/// A file's text.
+///
+/// # Errors
+/// As [`bytes`], and when it is not UTF-8.
+pub fn text(path: &Path, most: usize) -> Result<Zeroizing<String>, Failure> {
+    utf8(bytes(path, most)?, &path.display().to_string())
+}
+
+/// What standard input holds, to its end.
+///
+/// # Errors
+/// When it cannot be read, or holds more than `most` bytes.
+pub fn standard_input(most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    bounded(io::stdin().lock(), "standard input", most)
+}
+
+/// Bytes as text; the source is called `name`.
+///
+/// # Errors
+/// When they are not UTF-8.
+pub fn utf8(mut bytes: Zeroizing<Vec<u8>>, name: &str) -> Result<Zeroizing<String>, Failure> {
+    String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|e| {
+        drop(Zeroizing::new(e.into_bytes()));
+        bad(format!("{name} is not valid UTF-8"))
+    })
+}
+
+/// A warning where other users may read a file that holds a secret.
+pub fn exposure(path: &Path) -> Option<String> {
+    let mode = path.metadata().ok().filter(std::fs::Metadata::is_file)?.mode();
+    (mode & 0o077 != 0).then(|| {
+        format!("{} can be read by other users (mode {:o}); `chmod 600` it", path.display(), mode & 0o777)
+    })
+}
+
+/// Opens it without waiting for the other end of a pipe: one that nobody writes to is empty.
+fn open(path: &Path) -> io::Result<File> {
+    let nonblocking = OFlags::NONBLOCK;
+    let flags = (nonblocking | OFlags::NOCTTY).bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let flags = fcntl_getfl(file.as_fd())?;
+    fcntl_setfl(file.as_fd(), flags - nonblocking)?;
+    Ok(file)
+}
+
+fn bounded(source: impl Read, name: &str, most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    // One byte more tells that there is too much.
+    let read = source.take(most as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|e| Failure::system(format!("read {name}"), &e))?;
+    if bytes.len() > most {
+        return Err(bad(format!("{name} holds more than the {most} bytes that are taken")));
+    }
+    Ok(bytes)
+}
+
+fn bad(detail: String) -> Failure {
+    Failure::new(ProblemKind::BadRequest, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    fn why(result: Result<Zeroizing<String>, Failure>) -> (ProblemKind, String) {
+        match result {
+            Err(Failure::Problem(problem)) => (problem.kind, problem.detail),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_nothing_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("text"), "four").unwrap();
+        std::fs::write(path("noise"), b"\xff").unwrap();
+        mknodat(CWD, path("pipe"), FileType::Fifo, Mode::from(0o600), 0).unwrap();
+        assert_eq!(text(&path("text"), 4).unwrap().as_str(), "four");
+        assert_eq!(text(&path("pipe"), 4).unwrap().as_str(), "");
+        let cases = [
+            (path("text"), ProblemKind::BadRequest, "more than the 3 bytes"),
+            (path("noise"), ProblemKind::BadRequest, "not valid UTF-8"),
+            (path("none"), ProblemKind::NotFound, "no such file"),
+            (folder.path().to_owned(), ProblemKind::BadRequest, "is a folder"),
+            ("/dev/zero".into(), ProblemKind::BadRequest, "more than the 3 bytes"),
+        ];
+        for (path, kind, said) in cases {
+            let found = why(text(&path, 3));
+            assert!(found.0 == kind && found.1.contains(said), "{found:?}");
+        }
+    }
+}
