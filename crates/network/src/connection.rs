@@ -18,7 +18,7 @@ use crate::dns;
 use crate::flows::Way;
 use crate::gateway::{Shared, now};
 use crate::http::visit::{self, Judge, Stopped, Visit, differs};
-use crate::http::{farewell, not_allowed, refusal};
+use crate::http::{Refusal, farewell, refusal};
 use crate::intercept::Interception;
 use crate::names::{Names, is_fake};
 use crate::policy::Decision;
@@ -89,7 +89,7 @@ async fn serve_wanted(
         Err(reached) => {
             let by = reached.to_string();
             shared.tell_refused(app, &host, port, &by);
-            return refuse(Stream::Tcp(stream), manner, first, &host, &by).await;
+            return refuse(Stream::Tcp(stream), manner, first, &host, &Refusal::Capped { by }).await;
         }
     };
     let ended = Ended { shared, flow, problem: RefCell::new(Some("the app's sandbox is gone".to_owned())) };
@@ -130,7 +130,7 @@ async fn go_through(
         Err(by) => {
             shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
             shared.tell_refused(app, host, port, &by);
-            refuse(stream, manner, first, host, &by).await;
+            refuse(stream, manner, first, host, &Refusal::NotAllowed { by }).await;
             return Ok(());
         }
     };
@@ -145,11 +145,9 @@ async fn go_through(
     let world = match connected {
         Ok(world) => world,
         Err(error) => {
-            match manner.failed(host) {
-                Some(words) => farewell(stream, &words).await,
-                None => reset(stream),
-            }
-            return Err(error.to_string());
+            let why = error.to_string();
+            refuse(stream, manner, first, host, &Refusal::Unreachable { why: why.clone() }).await;
+            return Err(why);
         }
     };
     let passing = async {
@@ -194,7 +192,7 @@ async fn pass_through(
             shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
             shared.tell_refused(app, host, port, &by);
             // What the app hears now comes from where it wanted to go.
-            refuse(stream, Manner::Redirected, first, host, &by).await;
+            refuse(stream, Manner::Redirected, first, host, &Refusal::NotAllowed { by }).await;
             Ok(())
         }
         Err(error) => Err(error.to_string()),
@@ -402,8 +400,8 @@ async fn write_all(to: &Stream, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Refuses a connection in the language that the app speaks, where that is clear from how it asked
 /// or from its first bytes, of which some may have been read.
-async fn refuse(mut stream: Stream, manner: Manner, mut first: Vec<u8>, host: &str, by: &str) {
-    if let Some(words) = manner.refused(host, by) {
+async fn refuse(mut stream: Stream, manner: Manner, mut first: Vec<u8>, host: &str, refusal: &Refusal) {
+    if let Some(words) = manner.refused(host, refusal) {
         return farewell(stream, &words).await;
     }
     let looking = async {
@@ -416,9 +414,10 @@ async fn refuse(mut stream: Stream, manner: Manner, mut first: Vec<u8>, host: &s
     };
     let _ = timeout(LAST_WORDS, looking).await;
     let words = match sight::look(&first) {
-        Sight::Tls { .. } => TLS_DENIED.to_vec(),
-        Sight::Http => not_allowed(host, by),
-        Sight::Unclear | Sight::Other => return reset(stream),
+        Sight::Http => refusal.response(host),
+        // A host that is not there has no words of TLS.
+        Sight::Tls { .. } if !matches!(refusal, Refusal::Unreachable { .. }) => TLS_DENIED.to_vec(),
+        Sight::Tls { .. } | Sight::Unclear | Sight::Other => return reset(stream),
     };
     farewell(stream, &words).await;
 }

@@ -9,7 +9,7 @@ use sessile_model::network::host_name;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::http::{not_allowed, refusal};
+use crate::http::{Refusal, refusal};
 
 /// Longest head of a request, in bytes.
 const MAX_HEAD: usize = 32 << 10;
@@ -54,26 +54,20 @@ impl Manner {
         }
     }
 
-    /// What an app is told when its host cannot be reached; `None` where that is said by ending
-    /// the connection.
-    pub fn failed(self, host: &str) -> Option<Vec<u8>> {
-        match self {
-            Self::Redirected => None,
-            Self::Socks => Some(vec![SOCKS, 4, 0, 1, 0, 0, 0, 0, 0, 0]),
-            Self::Connect | Self::Forward => {
-                Some(refusal("502 Bad Gateway", &format!("{host} cannot be reached.")))
-            }
-        }
-    }
-
-    /// What an app is told when its host is refused; `None` where that depends on what it says
+    /// What an app is told when its host is not reached; `None` where that depends on what it says
     /// next.
-    pub fn refused(self, host: &str, by: &str) -> Option<Vec<u8>> {
+    pub fn refused(self, host: &str, refusal: &Refusal) -> Option<Vec<u8>> {
         match self {
             Self::Redirected => None,
-            // Not allowed by the rules.
-            Self::Socks => Some(vec![SOCKS, 2, 0, 1, 0, 0, 0, 0, 0, 0]),
-            Self::Connect | Self::Forward => Some(not_allowed(host, by)),
+            Self::Socks => {
+                // Not allowed by the rules, or host unreachable (RFC 1928, section 6).
+                let reply = match refusal {
+                    Refusal::NotAllowed { .. } | Refusal::Capped { .. } => 2,
+                    Refusal::Unreachable { .. } => 4,
+                };
+                Some(vec![SOCKS, reply, 0, 1, 0, 0, 0, 0, 0, 0])
+            }
+            Self::Connect | Self::Forward => Some(refusal.response(host)),
         }
     }
 }

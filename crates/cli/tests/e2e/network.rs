@@ -104,6 +104,45 @@ for_root_and_user! {
         serving.join().unwrap();
     }
 
+    /// Who speaks HTTP is told why, others by the end of the connection, and the table says it too.
+    fn a_host_that_does_not_answer_is_said(world) {
+        // Taken, and given back: nobody listens there.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let rule = format!("host.sessile:{port}");
+        let get = format!(
+            "exec 3<>/dev/tcp/host.sessile/{port}; printf 'GET / HTTP/1.1\\r\\nHost: host.sessile:{port}\\r\\n\\r\\n' >&3; cat <&3"
+        );
+        let script = format!("{get}; echo done; sleep infinity");
+        let proxy = format!("socks5://127.0.0.1:{port}");
+        for (name, route, why) in [("gone", "direct", "refused"), ("astray", &proxy, "proxy is not reached")] {
+            let run = ["run", "--detach", "--name", name, "--route", route, "--allow", &rule];
+            world.must(&[&run[..], &["--", "bash", "-c", &script]].concat());
+            world.must(&["wait", name, "--pattern", "done", "--timeout", "30s"]);
+            let text = world.must(&["output", name]);
+            assert!(text.contains("502 Bad Gateway") && text.contains(why), "{text}");
+            processes::eventually("its end is entered", || {
+                let traffic = world.json(&["net", name, "--json"]);
+                traffic["flows"][0]["problem"].as_str().filter(|problem| problem.contains(why)).map(drop)
+            });
+        }
+    }
+
+    /// That is not a matter of what is allowed.
+    fn a_cap_that_is_reached_is_said(world) {
+        let (port, serving) = echo(1);
+        let rule = format!("host.sessile:{port}");
+        let first = format!("exec 4<>/dev/tcp/host.sessile/{port}; echo hello >&4; head -c 1 <&4 >/dev/null");
+        let second = format!(
+            "exec 3<>/dev/tcp/host.sessile/{port}; printf 'GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n' >&3; cat <&3"
+        );
+        let script = format!("{first}; {second}");
+        let finished = world.sessile(&["run", "--net-connections", "1", "--allow", &rule, "--", "bash", "-c", &script]);
+        let text = finished.succeeded();
+        assert!(text.contains("503 Service Unavailable") && text.contains("cap on connections"), "{text}");
+        assert!(!text.contains("to allow it"), "{text}");
+        serving.join().unwrap();
+    }
+
     fn what_no_rule_names_waits_for_an_answer(world) {
         let (port, serving) = echo(1);
         let rule = format!("host.sessile:{port}");

@@ -19,6 +19,45 @@ pub fn refusal(status: &str, text: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// Why a connection does not reach its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Rules, policies or a person do not allow it.
+    NotAllowed {
+        /// Which.
+        by: String,
+    },
+    /// A cap of the session's is reached.
+    Capped {
+        /// Which.
+        by: String,
+    },
+    /// It was allowed, and cannot be made.
+    Unreachable {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Refusal {
+    /// The same as a response.
+    pub fn response(&self, host: &str) -> Vec<u8> {
+        match self {
+            Self::NotAllowed { by } => not_allowed(host, by),
+            Self::Capped { by } => {
+                let text = format!(
+                    "This session does not reach {host}: {by}. Do not retry at once: the person who runs \
+                     the session may open one with a higher cap."
+                );
+                refusal("503 Service Unavailable", &text)
+            }
+            Self::Unreachable { why } => {
+                refusal("502 Bad Gateway", &format!("{host} was not reached: {why}."))
+            }
+        }
+    }
+}
+
 /// A response to who may not reach a host, and why.
 pub fn not_allowed(host: &str, by: &str) -> Vec<u8> {
     let text = format!(

@@ -10,4 +10,4 @@ mod inlet;
 pub mod inspection;
 pub mod visit;
 
-pub use farewell::{farewell, not_allowed, refusal};
+pub use farewell::{Refusal, farewell, refusal};

@@ -53,6 +53,9 @@ pub enum ConnectError {
     /// It took too long.
     #[error("no answer in time")]
     TimedOut,
+    /// The proxy does not answer.
+    #[error("the session's proxy is not reached: {0}")]
+    ProxyUnreachable(io::Error),
     /// The proxy refused.
     #[error("the proxy refused: {0}")]
     Proxy(String),

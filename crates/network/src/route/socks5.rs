@@ -40,7 +40,9 @@ impl Socks5 {
     /// See [`ConnectError`].
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
         let connecting = async {
-            let mut stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            // Its address is no concern of the app's, which hears of this too.
+            let reached = TcpStream::connect((self.host.as_str(), self.port)).await;
+            let mut stream = reached.map_err(ConnectError::ProxyUnreachable)?;
             converse(&mut stream, self.credentials.as_ref(), host, port).await?;
             Ok(stream)
         };
