@@ -3,6 +3,7 @@
 //! The journal's intent is written while the keeper works and is on the disk before the answer.
 //! What fails leaves nothing behind.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use sessile_journal::store::{Stored, free_slot};
 use sessile_model::wire::{Open, Reply, Request};
 use sessile_model::{Problem, ProblemKind, SessionId, SessionRecord, Spec, State};
 use tokio::process::Child;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::anchor_link::{self, Standing};
@@ -35,7 +37,8 @@ const SUBORDINATE_COUNT: u32 = 65_536;
 /// Slots in that range.
 pub const SLOTS: u32 = (2_147_352_576 - SUBORDINATE_BASE) / SUBORDINATE_COUNT;
 
-/// Opens a session and returns its record when it is active.
+/// Opens a session and returns its record when it is active. A caller who leaves before that, by
+/// dropping this, calls it off.
 ///
 /// # Errors
 /// When the specification is refused, its name is taken, or a part of the session fails.
@@ -45,6 +48,7 @@ pub async fn open(daemon: &Arc<Daemon>, spec: Spec) -> Result<SessionRecord, Pro
     let tor = spec_check::tor(&spec.network, std::env::var_os("PATH").as_deref())?;
     let daemon = Arc::clone(daemon);
     // On its own: a client that leaves in the middle must not leave half a session.
+    let (stays, left) = oneshot::channel::<Infallible>();
     let opened = tokio::spawn(async move {
         let spare = daemon.spare.take().await;
         let id = match &spare {
@@ -60,13 +64,15 @@ pub async fn open(daemon: &Arc<Daemon>, spec: Spec) -> Result<SessionRecord, Pro
                 return Err(problem);
             }
         };
-        let opened = assemble(&daemon, session, spec, tor, spare).await;
+        let opened = assemble(&daemon, session, (spec, tor), spare, left).await;
         if opened.is_ok() {
             spare::renew(&daemon);
         }
         opened
     });
-    opened.await.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "the opening was cut short")))
+    let opened = opened.await;
+    drop(stays);
+    opened.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "the opening was cut short")))
 }
 
 /// Gives the session its name and its slot. Nobody else can have them from here on.
@@ -111,9 +117,9 @@ fn reserve(daemon: &Daemon, id: SessionId, mut spec: Spec) -> Result<(Stored, Sp
 async fn assemble(
     daemon: &Arc<Daemon>,
     session: Stored,
-    spec: Spec,
-    tor: Option<String>,
+    (spec, tor): (Spec, Option<String>),
     spare: Option<Started>,
+    left: oneshot::Receiver<Infallible>,
 ) -> Result<SessionRecord, Problem> {
     // tor has to find its way into the network first, for which its keeper gives it time.
     let patience = if tor.is_some() { PATIENCE + TOR_PATIENCE } else { PATIENCE };
@@ -133,8 +139,13 @@ async fn assemble(
         }
     };
     let request = Request::Open(Box::new(Open { spec, subordinate_base, tor }));
-    let handed = timeout(patience, hand_over(daemon, id, link, &request)).await;
-    let problem = match handed.unwrap_or_else(|_| Err(late(patience))) {
+    let handed = tokio::select! {
+        handed = timeout(patience, hand_over(daemon, id, link, &request)) => {
+            handed.unwrap_or_else(|_| Err(late(patience)))
+        }
+        _ = left => Err(Problem::new(ProblemKind::Failed, "whoever opened the session has left")),
+    };
+    let problem = match handed {
         Ok((link, record)) => match intent.await {
             Ok(()) => {
                 note(daemon, id, record.clone());

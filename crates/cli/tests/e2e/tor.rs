@@ -303,15 +303,25 @@ for_root_and_user! {
         let config = lines(world, &text);
         let arguments =
             ["run", "--detach", "--name", "lost", "--route", "tor", "--tor-config", config.to_str().unwrap(), "--", "true"];
-        let opening = world.start(&arguments, Stdio::null());
-        let pid = processes::eventually("tor is started", || {
-            let listed = world.json(&["ls", "--json"]);
-            let id = listed.as_array().unwrap().first()?["id"].as_str().unwrap().to_owned();
-            service(world, &id, "tor")
-        });
-        world.must(&["end", "lost"]);
-        assert_ne!(opening.finish().code, 0);
-        assert!(processes::wait_for_end(pid, Duration::from_secs(10)));
+        let call_off: [&dyn Fn(u32); 2] = [
+            &|_| drop(world.must(&["end", "lost"])),
+            // Ctrl-C: whoever opened it has left.
+            &|opener| processes::signal(opener, Signal::INT),
+        ];
+        for call_off in call_off {
+            let opening = world.start(&arguments, Stdio::null());
+            let pid = processes::eventually("tor is started", || {
+                let listed = world.json(&["ls", "--json"]);
+                let id = listed.as_array().unwrap().first()?["id"].as_str().unwrap().to_owned();
+                service(world, &id, "tor")
+            });
+            call_off(opening.pid());
+            assert_ne!(opening.finish().code, 0);
+            assert!(processes::wait_for_end(pid, Duration::from_secs(10)));
+            processes::eventually("nothing is listed", || {
+                world.json(&["ls", "--json"]).as_array().unwrap().is_empty().then_some(())
+            });
+        }
     }
 
     fn what_cannot_be_is_refused_with_what_to_do(world) {
