@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
+use sessile_jar::Host;
 use sessile_model::network::{
     HOST_NAME, HostPattern, InvalidNetwork, Network, NetworkLimits, Route, Target, Unknown,
 };
@@ -35,9 +36,19 @@ impl FromStr for HostArgument {
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
         match text.strip_prefix('@') {
             Some(name) => Ok(Self::List(name.to_owned())),
-            None => text.parse().map(Self::Target),
+            None if text.is_ascii() => text.parse().map(Self::Target),
+            None => in_ascii(text).ok_or(InvalidNetwork::Target)?.parse().map(Self::Target),
         }
     }
+}
+
+/// A name in another script as programs look it up (IDNA), with what stood round it.
+fn in_ascii(text: &str) -> Option<String> {
+    let (start, rest) = text.strip_prefix("*.").map_or(("", text), |rest| ("*.", rest));
+    let (name, port) = rest.split_once(':').map_or((rest, None), |(name, port)| (name, Some(port)));
+    let host = Host::parse(name).ok()?;
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    Some([start, host.as_str(), &port].concat())
 }
 
 impl<'de> Deserialize<'de> for HostArgument {
@@ -169,5 +180,12 @@ mod tests {
         assert_eq!(shown, ["git.example:443", "a.example"]);
         assert!(resolve(&["@nothing".parse().unwrap()], &all).is_err());
         assert!("http://a".parse::<HostArgument>().is_err());
+        let shown = |text: &str| match text.parse() {
+            Ok(HostArgument::Target(target)) => target.to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(shown("*.Bücher.example:443"), "*.xn--bcher-kva.example:443");
+        assert_eq!(shown("bücher.example"), "xn--bcher-kva.example");
+        assert!("bü cher.example".parse::<HostArgument>().is_err());
     }
 }

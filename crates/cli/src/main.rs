@@ -95,7 +95,7 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 /// The parser's text as a problem: its first paragraph, and the rest, usage and tips, as the hint.
 fn misuse(text: &str) -> Problem {
-    let text = text.trim().trim_start_matches("error: ");
+    let text = &without_userinfo(text.trim().trim_start_matches("error: "));
     let (detail, rest) = text.split_once("\n\n").unwrap_or((text, ""));
     let detail = detail.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let hints = rest.lines().map(|l| l.trim().trim_start_matches("tip: "));
@@ -105,6 +105,18 @@ fn misuse(text: &str) -> Problem {
     let hint = hints.filter(|l| !is_noise(l)).collect::<Vec<_>>().join("; ");
     let problem = Problem::new(ProblemKind::BadRequest, detail);
     if hint.is_empty() { problem } else { problem.hint(hint) }
+}
+
+/// A mistyped URL is shown again, but not the user and password in it.
+fn without_userinfo(text: &str) -> String {
+    let hidden = |part: &str| {
+        let end = part.find(|c: char| c == '/' || c == '\'' || c.is_whitespace()).unwrap_or(part.len());
+        let at = part[..end].rfind('@').unwrap_or(0);
+        part[at..].to_owned()
+    };
+    let mut parts = text.split("://");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + "://" + &hidden(part))
 }
 
 /// Writes to standard error; that nobody listens changes nothing.
@@ -126,6 +138,10 @@ mod tests {
         ");
         let error = Program::try_parse_from(["sessile", "run", "--memory", "lots"]).unwrap_err();
         insta::assert_snapshot!(render(&misuse(&error.render().to_string()), false), @"sessile: error: invalid value 'lots' for '--memory <SIZE>': not a size (examples: 4096, 512K, 64M, 2G)");
+        let error = Program::try_parse_from(["sessile", "run", "--route", "socks5://me:s3cret@127.0.0.1:9"])
+            .unwrap_err();
+        let shown = render(&misuse(&error.render().to_string()), false);
+        assert!(shown.contains("'socks5://@127.0.0.1:9'") && !shown.contains("s3cret"), "{shown}");
         let error = Program::try_parse_from(["sessile", "exec", "amber"]).unwrap_err();
         insta::assert_snapshot!(render(&misuse(&error.render().to_string()), false), @r"
         sessile: error: the following required arguments were not provided: <CMD>...

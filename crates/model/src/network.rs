@@ -91,7 +91,11 @@ impl FromStr for Route {
             "tor" => return Ok(Self::Tor),
             _ => {}
         }
-        let rest = text.strip_prefix("socks5://").ok_or(InvalidNetwork::Route)?;
+        // A scheme's case means nothing (RFC 3986, section 3.1).
+        let (scheme, rest) = text.split_once("://").ok_or(InvalidNetwork::Route)?;
+        if !scheme.eq_ignore_ascii_case("socks5") {
+            return Err(InvalidNetwork::Route);
+        }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains('@') {
             return Err(InvalidNetwork::Credentials);

@@ -48,7 +48,6 @@ impl Screen {
     /// Moves rows `top..bottom` up and clears those that become free.
     pub(crate) fn scroll_up(&mut self, top: usize, bottom: usize, count: usize, style: StyleId) {
         let count = count.min(bottom - top);
-        self.part(top, bottom);
         self.rows[top..bottom].rotate_left(count);
         self.rows[bottom - count..bottom].iter_mut().for_each(|row| row.clear(style));
     }
@@ -56,14 +55,13 @@ impl Screen {
     /// Moves rows `top..bottom` down and clears those that become free.
     pub(crate) fn scroll_down(&mut self, top: usize, bottom: usize, count: usize, style: StyleId) {
         let count = count.min(bottom - top);
-        self.part(top, bottom);
         self.rows[top..bottom].rotate_right(count);
         self.rows[top..top + count].iter_mut().for_each(|row| row.clear(style));
         self.rows[bottom - 1].part();
     }
 
     /// No text goes on over the edges of rows that are about to move.
-    fn part(&mut self, top: usize, bottom: usize) {
+    pub(crate) fn part(&mut self, top: usize, bottom: usize) {
         if top > 0 {
             self.rows[top - 1].part();
         }

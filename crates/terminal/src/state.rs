@@ -196,6 +196,7 @@ impl State {
         if width == 2 && column + 1 >= columns {
             if !self.modes.private(private::AUTOWRAP) || columns < 2 {
                 self.screen_mut().cursor.wraps = true;
+                self.part_behind();
                 return;
             }
             self.overwrite(column, column + 1, None)[0] = Cell::leading(pen);
@@ -276,6 +277,7 @@ impl State {
             return;
         }
         let style = self.erased();
+        self.screen_mut().part(top, bottom);
         if top == 0 && !self.on_alternate {
             for row in &self.main.rows[..count] {
                 self.history.push(row, &self.tables);
@@ -292,6 +294,7 @@ impl State {
         let count = count.min(bottom.saturating_sub(top));
         if count > 0 {
             let style = self.erased();
+            self.screen_mut().part(top, bottom);
             self.screen_mut().scroll_down(top, bottom, count, style);
             self.part(top);
         }

@@ -38,7 +38,7 @@ fn token() -> impl Strategy<Value = Token> {
         |texts: &'static [&'static str]| (0..texts.len()).prop_map(move |at| texts[at].as_bytes().to_vec());
     prop_oneof![
         6 => "[a-z ]{1,12}".prop_map(String::into_bytes),
-        3 => known(&["你", "好", "e\u{301}", "👍", "\u{200d}", "é", "─", "\u{fffd}"]),
+        3 => known(&["你", "好", "e\u{301}", "👍", "\u{200d}", "é", "─", "\u{fffd}", "\u{17d8}"]),
         3 => known(&["\r", "\n", "\r\n", "\t", "\x08", "\x0e", "\x0f"]),
         6 => csi("", "ABCDEFGHJKLMPSTXZ@dfr`"),
         4 => (0..12u32, 0..256u32).prop_map(|(kind, color)| match kind {
@@ -141,12 +141,13 @@ proptest! {
 /// Streams whose screen did not come back with its size.
 #[test]
 fn sizes_that_once_lost_something_return() {
-    let streams: [(_, &[u8], _); 3] = [
+    let streams: [(_, &[u8], _); 4] = [
         // A marker for a wide character in a row that moved away from that character.
         ((2, 7), "\t\x08 a   aaa你e\u{301}aa你\x1b[Taa".as_bytes(), (1, 2)),
         // A cursor that stands behind such a marker's neighbour.
         ((2, 2), "a aa \x0e    你\x1bM".as_bytes(), (1, 5)),
         // Text that wraps below the scroll region, where no next row is.
+        ((4, 5), "  aa\x1b[B你\x1b[F\x1b[L\x1b[0;3r\x1b[3M".as_bytes(), (1, 2)),
         ((11, 5), "\x1b[0;2r\x1b[30m\x1b[11H\x1b[5`你".as_bytes(), (1, 2)),
     ];
     for ((rows, cols), stream, (other_rows, other_cols)) in streams {

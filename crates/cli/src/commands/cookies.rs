@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Subcommand, ValueEnum};
@@ -326,7 +326,7 @@ fn export(jar: &Jar, format: FileFormat, file: Option<PathBuf>, json: bool) -> R
 /// How many entries that were not taken are told one by one.
 const SHOWN_REFUSALS: usize = 20;
 
-fn import(jar: &mut Jar, format: Option<FileFormat>, file: &PathBuf, json: bool) -> Result<bool, Failure> {
+fn import(jar: &mut Jar, format: Option<FileFormat>, file: &Path, json: bool) -> Result<bool, Failure> {
     let bytes = if file.as_os_str() == "-" {
         files::standard_input(MOST_INPUT)?
     } else {

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use sessile_model::SessionRecord;
+use sessile_model::network::Route;
 use sessile_model::problem::ProblemKind;
 use sessile_model::spec::Spec;
 
@@ -73,6 +74,9 @@ impl Args {
         }
         for notice in &request.notices {
             say(&format!("sessile: {notice}"));
+        }
+        if request.spec.network.route == Route::Tor && std::io::stderr().is_terminal() {
+            say("sessile: tor looks for its way into the network, which may take a minute");
         }
         let daemon = Daemon::reach()?;
         let answer: Result<SessionRecord, Failure> = daemon.post("/v1/sessions", &request.spec);
