@@ -28,7 +28,7 @@ pub fn run_slow(arguments: &[String]) -> Result<()> {
     setup::run(setup::For::Slow)?;
     let seed = UNIX_EPOCH.elapsed()?.as_secs();
     let mut properties = command::cargo();
-    properties.args(["test", "--package", "sessile-terminal", "--package", "sessile-jar"]);
+    properties.args(["test", "--release", "--package", "sessile-terminal", "--package", "sessile-jar"]);
     properties.args(["--package", "sessile-session", "--test", "properties"]);
     properties.env("PROPTEST_CASES", CASES).env("PROPTEST_RNG_SEED", seed.to_string());
     command::run(&mut properties)?;

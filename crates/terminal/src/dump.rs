@@ -39,10 +39,11 @@ impl Terminal {
         writer.prepare();
         if let Some(alternate) = &state.alternate
             && !state.on_alternate
-            && alternate.saved != SavedCursor::default()
+            && (alternate.saved != SavedCursor::default() || state.keyboard[1] != [0])
         {
-            // It is there again when the alternate screen is.
+            // They are there again when the alternate screen is.
             writer.text("\x1b[?1049h");
+            writer.keyboard(&state.keyboard[1]);
             writer.saved_cursor(alternate);
             writer.text("\x1b[?1049l");
         }

@@ -83,7 +83,7 @@ fn dumped(terminal: &Terminal) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// However the bytes are cut when they are fed.
     #[test]
