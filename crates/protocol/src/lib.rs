@@ -2,4 +2,26 @@
 //!
 //! Pure: no clock, no file, no socket.
 
+#![forbid(unsafe_code)]
+
+mod automaton;
+mod check;
+mod complete;
+mod diagnostic;
+mod inline;
+mod limits;
+mod local;
 pub mod machine;
+mod modules;
+mod parse;
+mod resolve;
+mod scribble;
+mod session;
+mod syntax;
+mod tables;
+mod token;
+
+pub use check::{Discipline, Judgement, Projection, Report, check, check_all, project};
+pub use diagnostic::{Act, Code, Diagnostic, Move, Place};
+pub use limits::Limits;
+pub use modules::{Loader, NoImports, Source};
