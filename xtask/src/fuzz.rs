@@ -36,7 +36,7 @@ struct Target {
     max_len: u32,
 }
 
-const TARGETS: [Target; 14] = [
+const TARGETS: [Target; 15] = [
     Target { name: "anchor", max_len: 512 },
     Target { name: "checkpoint", max_len: 512 },
     Target { name: "database", max_len: 256 },
@@ -48,6 +48,7 @@ const TARGETS: [Target; 14] = [
     Target { name: "receipt", max_len: 4096 },
     Target { name: "recording", max_len: 2048 },
     Target { name: "screen", max_len: 1024 },
+    Target { name: "scribble", max_len: 2048 },
     Target { name: "settings", max_len: 2048 },
     Target { name: "spec", max_len: 2048 },
     Target { name: "wire", max_len: 2048 },

@@ -152,6 +152,27 @@ global protocol P(role A, role B) {
     assert_eq!(run, ["A sends 3() to B"]);
 }
 
+/// The page on protocols shows a protocol, and what is said of another.
+#[test]
+fn what_the_page_shows_is_so() {
+    let page = include_str!("../../../docs/protocol.md");
+    let mut examples = page.split("```text\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let source = Source { name: "talk.scr", text: examples.next().unwrap() };
+    for discipline in [Complete, Scribble] {
+        let checked = check(&source, &mut NoImports, None, discipline, Limits::default());
+        assert_eq!(checked.map(|(protocol, _)| protocol.roles.len()), Ok(2));
+    }
+    let text = "module p;\nglobal protocol P(role A, role B) {
+    choice at A { 1() from A to B; 2() from B to A; } or { 1() from A to B; 3() from B to A; }\n}";
+    assert_eq!(problem(text, Scribble).unwrap().to_string(), examples.next().unwrap().trim_end());
+    for code in [
+        "P001", "P004", "P010", "P022", "P030", "P036", "P040", "P045", "P050", "P054", "P060", "P061",
+        "P099",
+    ] {
+        assert!(page.contains(code), "{code}");
+    }
+}
+
 #[test]
 fn scribble_tells_what_goes_wrong() {
     let cases = [

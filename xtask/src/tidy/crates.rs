@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Finding;
 use crate::command;
 
-const PURE: [&str; 3] = ["sessile-model", "sessile-session", "sessile-jar"];
+const PURE: [&str; 4] = ["sessile-model", "sessile-session", "sessile-jar", "sessile-protocol"];
 const IMPURE: [&str; 10] =
     ["tokio", "mio", "rustix", "libc", "nix", "getrandom", "rand", "log", "tracing", "rusqlite"];
 
