@@ -101,6 +101,15 @@ fn a_message_that_the_sender_cannot_tell_apart_has_one_bound() {
 }
 
 #[test]
+fn states_that_differ_in_their_bounds_alone_stay_two() {
+    let body = "rec X { m() from A to B within 1s; m() from A to B within 2s; continue X; }";
+    let protocol = checked(body, Discipline::Complete).unwrap();
+    let bounds: Vec<Option<Duration>> = protocol.machines[0].states.iter().map(|s| s.within).collect();
+    assert_eq!(bounds, [Some(Duration::from_secs(1)), Some(Duration::from_secs(2))]);
+    assert_eq!(protocol.machines[1].states.len(), 1);
+}
+
+#[test]
 fn late_and_within_are_names_elsewhere() {
     let body = "within() from A to B; rec late { late() from B to A; continue late; }";
     assert!(checked(body, Discipline::Complete).is_ok());

@@ -105,12 +105,18 @@ fn branches_must_tell_who_needs_to_know() {
     let races = "choice at A { 1() from A to B; 2() from A to C; 3() from C to B; }
         or { 2() from A to C; 3() from C to B; 1() from A to B; }";
     assert_eq!(code(races, Complete), Some(Code::ReceiveValidity));
+    // In the first branch C sends 3 only after B has sent x: B cannot mistake it.
+    let turns = "choice at A { 1() from A to B; x() from B to C; 3() from C to B; }
+        or { 2() from A to C; 3() from C to B; }";
+    assert_eq!(code(turns, Complete), None);
 }
 
 #[test]
 fn choices_are_made_by_one_sender() {
     let other = "choice at A { 1() from A to B; } or { 2() from B to A; }";
     assert_eq!(code(other, Complete), Some(Code::NotSenderDriven));
+    let round = "rec X { 1() from A to B; choice at B { 2() from B to A; } or { continue X; } }";
+    assert_eq!(code(round, Complete), Some(Code::NotSenderDriven));
     let silent = "choice at A { 1() from A to B; } or { }";
     assert_eq!(code(silent, Complete), Some(Code::NotSenderDriven));
     let alike = "choice at A { 1() from A to B; 2() from A to B; } or { 1() from A to B; }";
@@ -200,6 +206,11 @@ fn scribble_tells_what_goes_wrong() {
             "rec X { 2() from A to B; choice at A { 1() from A to C; continue X; }
           or { 2() from A to B; 2() from A to C; } }",
             Code::Orphan,
+        ),
+        // For C nothing comes back: what follows is not behind a `continue`.
+        (
+            "rec X { choice at A { 1() from A to B; continue X; } or { 2() from A to B; } } 3() from A to C;",
+            Code::Starved,
         ),
     ];
     for (body, expected) in cases {
