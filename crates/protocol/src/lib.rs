@@ -14,6 +14,8 @@ mod local;
 pub mod machine;
 mod modules;
 mod parse;
+#[cfg(test)]
+mod print;
 mod resolve;
 mod scribble;
 mod session;
