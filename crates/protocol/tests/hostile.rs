@@ -122,40 +122,34 @@ fn independent(pairs: usize) -> String {
     format!("module p; global protocol P({}) {{ {body} }}", roles.join(", "))
 }
 
-/// A choice whose branches a role that hears last cannot tell apart for long: its subsets multiply.
-fn subsets(length: usize) -> String {
-    let branch = |first: &str| {
-        let rest: String = (0..length)
-            .map(|_| {
-                "choice at A { 0() from A to B; 0() from B to C; } or { 1() from A to B; 1() from B to C; }"
-                    .to_owned()
-            })
-            .collect();
-        format!("{first}() from A to B; {first}() from B to C; {rest}")
-    };
-    format!(
-        "module p; global protocol P(role A, role B, role C) {{
-            rec X {{ choice at A {{ 0() from A to B; 0() from B to C; continue X; }}
-                or {{ 1() from A to B; 1() from B to C; continue X; }} or {{ {} }} }} }}",
-        branch("2")
-    )
+/// C hears zeros and ones, and not when the last ones begin: for all it knows, any of them may have been
+/// the first of the last. Its subsets double with each.
+fn subsets(last: usize) -> String {
+    let bit = |bit: u8, next: &str| format!("{bit}() from A to B; {bit}() from B to C; {next}");
+    let rest = format!("choice at A {{ {} }} or {{ {} }}", bit(0, ""), bit(1, "")).repeat(last);
+    let (zero, one) = (bit(0, "continue X;"), bit(1, "continue X;"));
+    protocol(&format!(
+        "rec X {{ choice at A {{ {zero} }} or {{ {one} }} or {{ 2() from A to B; 1() from B to C; {rest} }} }}"
+    ))
 }
 
 #[test]
 fn a_limit_that_is_reached_is_no_acceptance() {
     assert!(outcome(&independent(2), Limits::default(), Discipline::Scribble).is_ok());
     assert_eq!(outcome(&independent(16), Limits::default(), Discipline::Scribble), Err(Code::Unknown));
-    // The complete discipline looks at roles one by one.
+    // The complete discipline looks at roles one by one, and at all subsets of what each may know.
     assert!(outcome(&independent(16), Limits::default(), Discipline::Complete).is_ok());
+    assert!(outcome(&subsets(5), Limits::default(), Discipline::Complete).is_ok());
+    assert_eq!(outcome(&subsets(24), Limits::default(), Discipline::Complete), Err(Code::Unknown));
 
-    for discipline in [Discipline::Complete, Discipline::Scribble] {
-        let steps = outcome(&subsets(4), Limits::default(), discipline).unwrap();
+    for (text, discipline) in [(subsets(5), Discipline::Complete), (independent(2), Discipline::Scribble)] {
+        let steps = outcome(&text, Limits::default(), discipline).unwrap();
         for tenth in 1..10 {
             let limits = Limits { steps: steps * tenth / 10, ..Limits::default() };
-            assert_eq!(outcome(&subsets(4), limits, discipline), Err(Code::Unknown), "{tenth}/10");
+            assert_eq!(outcome(&text, limits, discipline), Err(Code::Unknown), "{tenth}/10");
         }
         let limits = Limits { states: 3, ..Limits::default() };
-        assert_eq!(outcome(&subsets(4), limits, discipline), Err(Code::Unknown));
+        assert_eq!(outcome(&text, limits, discipline), Err(Code::Unknown));
     }
 }
 
