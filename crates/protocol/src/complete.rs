@@ -9,6 +9,8 @@
 //! Subsets may be exponentially many: a limit that is reached is no acceptance.
 
 mod events;
+#[cfg(test)]
+mod oracle;
 mod validity;
 
 use crate::automaton::graph;
@@ -20,6 +22,7 @@ use crate::syntax::Symbols;
 use crate::tables::Table;
 
 use events::Events;
+use validity::Subsets;
 
 /// The machines of a protocol that can be implemented.
 ///
@@ -30,14 +33,23 @@ pub(crate) fn check(whole: &Whole, symbols: &Symbols, budget: &mut Budget) -> Re
     check_meetings(&whole.body)?;
     check_reachable(&whole.body, |act| act.span, budget)?;
     check_subjects(whole, &whole.body, symbols, budget)?;
+    let events = events(whole, symbols, budget)?;
+    (0..whole.roles.len() as RoleId)
+        .map(|role| {
+            let machine = Subsets::build(whole, symbols, &events, role, budget)?;
+            machine.check(budget)?;
+            Ok(machine.into_table())
+        })
+        .collect()
+}
+
+/// The automaton of a protocol whose choices are each made by one sender.
+fn events(whole: &Whole, symbols: &Symbols, budget: &mut Budget) -> Result<Events, Problem> {
     let graph = graph(&whole.body, budget)?;
     for (steps, ends) in graph.states.iter().zip(&graph.ends) {
         check_choice(whole, symbols, steps, *ends, budget)?;
     }
-    let events = Events::of(graph);
-    (0..whole.roles.len() as RoleId)
-        .map(|role| validity::check(whole, symbols, &events, role, budget))
-        .collect()
+    Ok(Events::of(graph))
 }
 
 /// There are messages alone.

@@ -109,6 +109,10 @@ fn branches_must_tell_who_needs_to_know() {
     let turns = "choice at A { 1() from A to B; x() from B to C; 3() from C to B; }
         or { 2() from A to C; 3() from C to B; }";
     assert_eq!(code(turns, Complete), None);
+    // In the first branch 5 comes before 3: B finds 5 and not 3 in the queue from C.
+    let queued = "choice at A { 1() from A to B; 4() from A to C; 5() from C to B; 3() from C to B; }
+        or { 2() from A to C; 3() from C to B; }";
+    assert_eq!(code(queued, Complete), None);
 }
 
 #[test]

@@ -17,36 +17,9 @@ type Subset = Vec<Point>;
 /// Where the run is, and in which subset the role believes it.
 type Joint = (Point, usize);
 
-/// The role's machine, if it is right.
-///
-/// # Errors
-/// When it is not, with a run that shows it, or when a limit is reached first.
-pub(crate) fn check(
-    whole: &Whole,
-    symbols: &Symbols,
-    events: &Events,
-    role: RoleId,
-    budget: &mut Budget,
-) -> Result<Table, Problem> {
-    let mut machine = Subsets {
-        whole,
-        symbols,
-        events,
-        role,
-        subsets: Vec::new(),
-        steps: Vec::new(),
-        numbers: HashMap::new(),
-    };
-    machine.build(budget)?;
-    for subset in 0..machine.subsets.len() {
-        machine.check_sends(subset, budget)?;
-        machine.check_receives(subset, budget)?;
-    }
-    let ends = machine.subsets.iter().map(|subset| subset.iter().any(|point| events.is_end(*point)));
-    Ok(Table { ends: ends.collect(), states: machine.steps })
-}
-
-struct Subsets<'a> {
+/// The subset construction of one role.
+#[derive(Debug)]
+pub(super) struct Subsets<'a> {
     whole: &'a Whole,
     symbols: &'a Symbols,
     events: &'a Events,
@@ -56,8 +29,42 @@ struct Subsets<'a> {
     numbers: HashMap<Subset, usize>,
 }
 
-impl Subsets<'_> {
-    fn build(&mut self, budget: &mut Budget) -> Result<(), Problem> {
+impl<'a> Subsets<'a> {
+    /// The role's machine, whether or not it is right.
+    ///
+    /// # Errors
+    /// When it is larger than is allowed, or one message has several bounds.
+    pub(super) fn build(
+        whole: &'a Whole,
+        symbols: &'a Symbols,
+        events: &'a Events,
+        role: RoleId,
+        budget: &mut Budget,
+    ) -> Result<Subsets<'a>, Problem> {
+        let (subsets, steps, numbers) = (Vec::new(), Vec::new(), HashMap::new());
+        let mut machine = Subsets { whole, symbols, events, role, subsets, steps, numbers };
+        machine.fill(budget)?;
+        Ok(machine)
+    }
+
+    /// Whether the machine is right.
+    ///
+    /// # Errors
+    /// When it is not, with a run that shows it, or when a limit is reached first.
+    pub(super) fn check(&self, budget: &mut Budget) -> Result<(), Problem> {
+        for subset in 0..self.subsets.len() {
+            self.check_sends(subset, budget)?;
+            self.check_receives(subset, budget)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_table(self) -> Table {
+        let over = |subset: &Subset| subset.iter().any(|point| self.events.is_end(*point));
+        Table { ends: self.subsets.iter().map(over).collect(), states: self.steps }
+    }
+
+    fn fill(&mut self, budget: &mut Budget) -> Result<(), Problem> {
         self.number(vec![0], budget)?;
         while self.steps.len() < self.subsets.len() {
             let mut grouped: Vec<(Action, Subset)> = Vec::new();
