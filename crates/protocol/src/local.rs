@@ -17,10 +17,10 @@ pub(crate) struct Action {
     pub span: Span,
 }
 
-/// Two actions are one where they look the same from outside.
+/// Two actions are one wherever they stand in the file.
 impl PartialEq for Action {
     fn eq(&self, other: &Action) -> bool {
-        (self.act, self.peer, self.message) == (other.act, other.peer, other.message)
+        self.key() == other.key()
     }
 }
 
@@ -30,6 +30,11 @@ impl Action {
     /// Everything of the action that a machine depends on.
     pub(crate) fn key(&self) -> (Act, RoleId, MessageId, Option<Duration>, bool) {
         (self.act, self.peer, self.message, self.within, self.late)
+    }
+
+    /// Whether both look the same from outside: their bounds may differ.
+    pub(crate) fn is_like(&self, other: &Action) -> bool {
+        (self.act, self.peer, self.message) == (other.act, other.peer, other.message)
     }
 
     /// What the role does in an interaction, where it takes part.

@@ -18,7 +18,7 @@ pub(crate) enum Node<A> {
         branches: Vec<Vec<Node<A>>>,
         span: Span,
     },
-    /// Each has another variable, unless they lie in different branches.
+    /// Each has a variable of its own.
     Recursion {
         variable: u32,
         body: Vec<Node<A>>,
@@ -133,7 +133,7 @@ impl Whole {
     }
 }
 
-/// Calls with every node, outer ones first, and how deep it lies.
+/// Calls with every node, outer ones first.
 pub(crate) fn visit<A>(body: &[Node<A>], call: &mut impl FnMut(&Node<A>)) {
     for node in body {
         call(node);

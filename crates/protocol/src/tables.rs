@@ -33,7 +33,7 @@ pub(crate) fn determinise(machine: &Automaton, budget: &mut Budget) -> Result<Ta
         let mut grouped: Vec<(Action, BTreeSet<usize>)> = Vec::new();
         for (action, next) in members.iter().flat_map(|state| &machine.states[*state]) {
             budget.spend(1 + grouped.len())?;
-            match grouped.iter_mut().find(|(known, _)| known == action) {
+            match grouped.iter_mut().find(|(known, _)| known.is_like(action)) {
                 Some((known, targets)) => {
                     check_alike(known, action)?;
                     targets.insert(*next);

@@ -101,6 +101,15 @@ fn a_message_that_the_sender_cannot_tell_apart_has_one_bound() {
 }
 
 #[test]
+fn one_message_in_two_branches_has_one_bound() {
+    // Both branches lead to the same place: none of the bounds gets lost.
+    let body = "rec X { choice at A { m() from A to B within 1s; continue X; }
+        or { m() from A to B within 2s; continue X; } or { n() from A to B within 1s; } }";
+    assert_eq!(checked(body, Discipline::Scribble).unwrap_err(), Code::Deadlines);
+    assert!(checked(&body.replace("2s", "1s"), Discipline::Scribble).is_ok());
+}
+
+#[test]
 fn states_that_differ_in_their_bounds_alone_stay_two() {
     let body = "rec X { m() from A to B within 1s; m() from A to B within 2s; continue X; }";
     let protocol = checked(body, Discipline::Complete).unwrap();

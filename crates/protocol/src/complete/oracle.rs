@@ -114,7 +114,7 @@ fn walk(events: &Events, words: &Words, whole: bool) -> bool {
             let role = usize::from(event.role);
             let mut next = (event.to, done.clone());
             match words[role].get(done[role]) {
-                Some(action) if *action == event.action => next.1[role] += 1,
+                Some(action) if action.is_like(&event.action) => next.1[role] += 1,
                 Some(_) => continue,
                 None if whole => continue,
                 None => {}

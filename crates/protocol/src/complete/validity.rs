@@ -70,7 +70,7 @@ impl<'a> Subsets<'a> {
             let mut grouped: Vec<(Action, Subset)> = Vec::new();
             for event in self.own(self.steps.len()) {
                 budget.spend(1 + grouped.len())?;
-                match grouped.iter_mut().find(|(known, _)| *known == event.action) {
+                match grouped.iter_mut().find(|(known, _)| known.is_like(&event.action)) {
                     Some((known, targets)) => {
                         check_alike(known, &event.action)?;
                         targets.push(event.to);
@@ -127,7 +127,7 @@ impl<'a> Subsets<'a> {
                 for point in points.iter().rev() {
                     let leads = |event: &Event| {
                         let own = event.role == self.role;
-                        if own { event.action == *action } else { good.contains(&event.to) }
+                        if own { event.action.is_like(action) } else { good.contains(&event.to) }
                     };
                     budget.spend(1)?;
                     if !good.contains(point) && self.events.points[*point].iter().any(leads) {
@@ -150,7 +150,7 @@ impl<'a> Subsets<'a> {
         let receives = || self.steps[subset].iter().filter(|(action, _)| action.act == Act::Receive);
         for (first, _) in receives() {
             for (second, next) in receives().filter(|(second, _)| second.peer != first.peer) {
-                for event in self.own(subset).iter().filter(|event| event.action == *second) {
+                for event in self.own(subset).iter().filter(|event| event.action.is_like(second)) {
                     if self.is_available(event.to, first, budget)? {
                         let role = self.whole.role(self.role, self.symbols);
                         let (one, other) = (self.shown(first), self.shown(second));
@@ -224,7 +224,7 @@ impl<'a> Subsets<'a> {
                 break;
             }
             for event in &self.events.points[at.0] {
-                let known = self.steps[at.1].iter().find(|(action, _)| *action == event.action);
+                let known = self.steps[at.1].iter().find(|(action, _)| action.is_like(&event.action));
                 let own = event.role == self.role;
                 let next = (event.to, known.filter(|_| own).map_or(at.1, |(_, next)| *next));
                 came.entry(next).or_insert_with(|| {

@@ -158,7 +158,7 @@ impl<'a> System<'a> {
             return;
         }
         for (accept, accepted) in self.steps(config, peer) {
-            if *accept == action.dual(role as RoleId) {
+            if accept.is_like(&action.dual(role as RoleId)) {
                 let mut after = config.clone();
                 after[role] = next as u32;
                 after[peer] = *accepted as u32;
@@ -175,7 +175,7 @@ impl<'a> System<'a> {
         let steps = self.steps(config, role);
         let offered = |peer: usize, action: &Action| {
             let dual = action.dual(role as RoleId);
-            self.steps(config, peer).iter().any(|(other, _)| *other == dual)
+            self.steps(config, peer).iter().any(|(other, _)| other.is_like(&dual))
         };
         match self.kind(config, role) {
             StateKind::End | StateKind::Mixed => None,
