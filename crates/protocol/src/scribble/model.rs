@@ -131,7 +131,10 @@ impl Model<'_> {
 
     /// In states that are never left, every role acts or may stop, and every message is taken.
     fn check_progress(&self, budget: &mut Budget) -> Result<(), Problem> {
-        for component in self.last_components(budget)? {
+        let mut components = self.last_components(budget)?;
+        // States are numbered as they are reached: the nearest of a component is its first.
+        components.sort_by_key(|component| component.iter().copied().min());
+        for component in components {
             let nearest = component.iter().copied().min().unwrap_or(0);
             let config = &self.configs[nearest];
             let acting: Vec<RoleId> =
