@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sessile_model::SessionId;
-use sessile_model::api::Attachment;
+use sessile_model::api::{Attachment, Opened};
 use sessile_model::problem::{Problem, ProblemKind};
 use sessile_model::property::Properties;
 use sessile_model::quantity::{ByteSize, Timestamp};
@@ -135,9 +135,9 @@ fn serve(stream: UnixStream, keeper: &str, outcome: Option<Outcome>) {
     }
     reader.read_exact(&mut vec![0; length]).unwrap();
     let body = match head.split(' ').take(2).collect::<Vec<_>>()[..] {
-        ["POST", "/v1/sessions"] => serde_json::to_string(&record(None)),
-        ["POST", path] if path.ends_with("/attachments") => {
-            serde_json::to_string(&Attachment { session: id(), socket: keeper.to_owned() })
+        ["POST", "/v1/sessions"] => {
+            let attachment = Attachment { session: id(), socket: keeper.to_owned() };
+            serde_json::to_string(&Opened { record: record(None), attachment })
         }
         ["GET", _] => serde_json::to_string(&record(outcome)),
         _ => panic!("an unexpected request: {head}"),

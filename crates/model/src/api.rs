@@ -5,7 +5,7 @@ use zeroize::Zeroize;
 
 use crate::ids::{AppName, SessionId};
 use crate::quantity::{ByteSize, Millis, Timestamp};
-use crate::record::AppRecord;
+use crate::record::{AppRecord, SessionRecord};
 use crate::spec::{EnvVar, Recording, WindowSize};
 use crate::state::Exit;
 
@@ -18,6 +18,17 @@ pub struct Attachment {
     pub session: SessionId,
     /// Path of the keeper's socket; it checks the caller's credentials again.
     pub socket: String,
+}
+
+/// `POST /v1/sessions`: the record of what was opened, and leave to attach to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Opened {
+    /// The session.
+    #[serde(flatten)]
+    pub record: SessionRecord,
+    /// Where its keeper listens.
+    pub attachment: Attachment,
 }
 
 /// `GET /v1/sessions/{id}/screen`.

@@ -56,8 +56,13 @@ impl Target {
     /// # Errors
     /// The daemon's problem.
     pub fn ask(daemon: &Daemon, session: &SessionSelector, app: Option<AppName>) -> Result<Self, Failure> {
-        let leave: api::Attachment = daemon.post(&session.path("/attachments"), &serde_json::json!({}))?;
-        Ok(Self { session: leave.session, socket: leave.socket.into(), app })
+        let leave = daemon.post(&session.path("/attachments"), &serde_json::json!({}))?;
+        Ok(Self::given(leave, app))
+    }
+
+    /// What the daemon gave leave for.
+    pub fn given(leave: api::Attachment, app: Option<AppName>) -> Self {
+        Self { session: leave.session, socket: leave.socket.into(), app }
     }
 }
 

@@ -76,7 +76,12 @@ pub fn conclude(daemon: &Daemon, watch: &Watch<'_>, parting: Parting) -> Outcome
         // The signal's own meaning has been carried out: we left. The status says why.
         Parting::Signalled(signal) => Ok(Status(128u8.wrapping_add(signal as u8))),
         Parting::Unread => Err(Failure::ClosedPipe),
-        Parting::Lost(exit) => lost(daemon, watch, exit),
+        Parting::Lost(exit) => {
+            let failure =
+                Failure::new(ProblemKind::Failed, format!("lost the connection to session {short}"))
+                    .hint(format!("sessile attach {short}"));
+            lost(daemon, watch, exit, failure)
+        }
     }
 }
 
@@ -92,7 +97,7 @@ pub fn attend(
     match join() {
         Ok(parting) => conclude(daemon, watch, parting),
         Err(Failure::Problem(problem)) if problem.kind == ProblemKind::Conflict => {
-            conclude(daemon, watch, Parting::Lost(None))
+            lost(daemon, watch, None, Failure::Problem(problem))
         }
         Err(failure) => Err(failure),
     }
@@ -125,8 +130,9 @@ fn is_own(outcome: &SessionOutcome) -> bool {
     matches!(outcome, SessionOutcome::Ended { by: EndedBy::MainExited })
 }
 
-/// The keeper went away for good: the daemon knows how the session ended.
-fn lost(daemon: &Daemon, watch: &Watch<'_>, exit: Option<Exit>) -> Outcome {
+/// The keeper went away for good: the daemon knows how the session ended. Where it does not,
+/// what happened here is all there is to say.
+fn lost(daemon: &Daemon, watch: &Watch<'_>, exit: Option<Exit>, otherwise: Failure) -> Outcome {
     let short = watch.session.short();
     let selector = SessionSelector::from(watch.session);
     // The daemon may be gone as well; the next one closes what was lost.
@@ -156,10 +162,7 @@ fn lost(daemon: &Daemon, watch: &Watch<'_>, exit: Option<Exit>) -> Outcome {
             let detail = format!("session {short} {how}");
             Err(Failure::new(ProblemKind::Failed, detail).hint(format!("sessile receipt {short}")))
         }
-        (None, None) => {
-            Err(Failure::new(ProblemKind::Failed, format!("lost the connection to session {short}"))
-                .hint(format!("sessile attach {short}")))
-        }
+        (None, None) => Err(otherwise),
     }
 }
 

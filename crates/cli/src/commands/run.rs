@@ -3,10 +3,10 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
-use sessile_model::SessionRecord;
 use sessile_model::network::Route;
 use sessile_model::problem::ProblemKind;
 use sessile_model::spec::Spec;
+use sessile_model::{SessionRecord, api};
 
 use super::parting::{self, Watch};
 use crate::attachment::{self, Mode, Target, Until, terminal_size};
@@ -79,15 +79,16 @@ impl Args {
             say("sessile: tor looks for its way into the network, which may take a minute");
         }
         let daemon = Daemon::reach()?;
-        let answer: Result<SessionRecord, Failure> = daemon.post("/v1/sessions", &request.spec);
-        let record = match &self.options.name {
+        let answer: Result<api::Opened, Failure> = daemon.post("/v1/sessions", &request.spec);
+        let api::Opened { record, attachment } = match &self.options.name {
             Some(name) => answer.map_err(|e| e.about(ProblemKind::Conflict, name.as_str()))?,
             None => answer?,
         };
         if self.detach {
             return opened(&record, json);
         }
-        attend(&daemon, &record, &request.spec, terminal, self.detach_key(&config), json)
+        let target = Target::given(attachment, None);
+        attend(&daemon, &target, &request.spec, terminal, self.detach_key(&config), json)
     }
 
     fn chosen_command(&self, terminal: bool) -> Result<Vec<String>, Failure> {
@@ -106,7 +107,7 @@ impl Args {
 
 fn attend(
     daemon: &Daemon,
-    record: &SessionRecord,
+    target: &Target,
     spec: &Spec,
     terminal: bool,
     detach_key: DetachKey,
@@ -117,12 +118,13 @@ fn attend(
         false => Mode::Streams { returning: false },
     };
     let until = if spec.keep { Until::Exited } else { Until::Settled };
-    let watch =
-        Watch { session: record.id, command: spec.command.first().map(String::as_str), mode: &mode, json };
-    parting::attend(daemon, &watch, || {
-        let target = Target::ask(daemon, &record.id.into(), None)?;
-        attachment::attach(&target, &mode, until)
-    })
+    let watch = Watch {
+        session: target.session,
+        command: spec.command.first().map(String::as_str),
+        mode: &mode,
+        json,
+    };
+    parting::attend(daemon, &watch, || attachment::attach(target, &mode, until))
 }
 
 fn opened(record: &SessionRecord, json: bool) -> Outcome {

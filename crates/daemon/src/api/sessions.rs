@@ -5,11 +5,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use sessile_journal::store::Query;
-use sessile_model::api::{Attachment, End};
+use sessile_model::api::{Attachment, End, Opened};
 use sessile_model::receipt::SignedReceipt;
 use sessile_model::state::EndedBy;
 use sessile_model::wire::Request;
-use sessile_model::{Problem, ProblemKind, SessionRecord, Spec};
+use sessile_model::{Problem, ProblemKind, SessionId, SessionRecord, Spec};
 
 use super::body::{Body, Pairs, Word};
 use super::{Refused, Shared};
@@ -19,13 +19,14 @@ use crate::{closing, inside, opening};
 /// Opens a session and answers when it is active.
 #[utoipa::path(post, path = "/v1/sessions", tag = "sessions", operation_id = "open", request_body = Spec,
     responses(
-        (status = 201, body = SessionRecord),
+        (status = 201, body = Opened),
         (status = 409, description = "The name is taken", body = Problem, content_type = "application/problem+json"),
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn open(State(daemon): Shared, Body(spec): Body<Spec>) -> Result<impl IntoResponse, Refused> {
     let record = opening::open(&daemon, spec).await?;
     let location = [(header::LOCATION, format!("/v1/sessions/{}", record.id))];
-    Ok((StatusCode::CREATED, location, Json(record)))
+    let attachment = attachment(&daemon, record.id)?;
+    Ok((StatusCode::CREATED, location, Json(Opened { record, attachment })))
 }
 
 /// Finds sessions, newest first. Every condition must hold; `label` may be given several times.
@@ -76,11 +77,17 @@ pub async fn show(State(daemon): Shared, Word(word): Word) -> Result<Json<Sessio
 pub async fn attachments(State(daemon): Shared, Word(word): Word) -> Result<Json<Attachment>, Refused> {
     let id = live(&daemon, &word).await?;
     inside::findable(&daemon, id).await?;
-    let socket = daemon.folders.keeper_socket(id);
-    let socket = socket
-        .to_str()
-        .ok_or_else(|| Problem::new(ProblemKind::Unsupported, "the runtime folder's path is not UTF-8"))?;
-    Ok(Json(Attachment { session: id, socket: socket.to_owned() }))
+    Ok(Json(attachment(&daemon, id)?))
+}
+
+fn attachment(daemon: &Daemon, session: SessionId) -> Result<Attachment, Problem> {
+    let socket = daemon
+        .folders
+        .keeper_socket(session)
+        .into_os_string()
+        .into_string()
+        .map_err(|_| Problem::new(ProblemKind::Unsupported, "the runtime folder's path is not UTF-8"))?;
+    Ok(Attachment { session, socket })
 }
 
 /// A closed session's receipt.
