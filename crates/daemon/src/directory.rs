@@ -15,6 +15,8 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     live: Arc<Mutex<BTreeMap<SessionId, Live>>>,
+    /// The slot of a session to come.
+    held: Arc<Mutex<Option<u32>>>,
 }
 
 #[derive(Debug)]
@@ -132,9 +134,18 @@ impl Directory {
         self.lock().values().any(|l| l.record.name.as_ref() == Some(name))
     }
 
-    /// Whether a live session has this slot.
+    /// Whether a live session has this slot, or the one to come.
     pub fn has_slot(&self, slot: u32) -> bool {
-        self.lock().values().any(|l| l.slot == Some(slot))
+        *self.held() == Some(slot) || self.lock().values().any(|l| l.slot == Some(slot))
+    }
+
+    /// Holds a slot for a session to come; `None` holds none.
+    pub fn hold_slot(&self, slot: Option<u32>) {
+        *self.held() = slot;
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<u32>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The ids of all.

@@ -1,7 +1,7 @@
 //! Starting a session's anchor, and removing what a session leaves in the runtime folder.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::process::CommandExt as _;
@@ -68,8 +68,11 @@ pub enum LaunchError {
 pub enum Purpose {
     /// A session that is being opened.
     Session,
-    /// One to come: a mark in its runtime folder says so.
-    Spare,
+    /// One to come: a mark in its runtime folder says so, and which host user ids it will have.
+    Spare {
+        /// The first of them; `None` for a rootless session.
+        subordinate_base: Option<u32>,
+    },
 }
 
 /// An anchor that was started, and the way to its keeper.
@@ -77,6 +80,8 @@ pub enum Purpose {
 pub struct Started {
     /// The session's id.
     pub id: SessionId,
+    /// The slot that is held for it.
+    pub slot: Option<u32>,
     /// The anchor.
     pub anchor: Child,
     /// A connection to the keeper. It ends with this process: a keeper that was told nothing then
@@ -114,7 +119,11 @@ fn make_folders(folders: &Folders, id: SessionId, purpose: Purpose) -> Result<()
     builder.create(folders.runtime_of(id)).map_err(LaunchError::Folder)?;
     match purpose {
         Purpose::Session => {}
-        Purpose::Spare => drop(File::create_new(folders.spare_mark(id)).map_err(LaunchError::Folder)?),
+        Purpose::Spare { subordinate_base } => {
+            let mark = subordinate_base.map(|base| base.to_string()).unwrap_or_default();
+            let mut file = File::create_new(folders.spare_mark(id)).map_err(LaunchError::Folder)?;
+            file.write_all(mark.as_bytes()).map_err(LaunchError::Folder)?;
+        }
     }
     builder.create(folders.state_of(id)).map_err(LaunchError::Folder)
 }
@@ -164,7 +173,7 @@ async fn start_in(
     command.fd_mappings(mappings)?;
     // The command owns the listeners and drops them on return.
     let anchor = tokio::process::Command::from(command).spawn().map_err(LaunchError::Spawn)?;
-    Ok(Started { id, anchor, link })
+    Ok(Started { id, slot: None, anchor, link })
 }
 
 fn listener(path: &Path, kind: SocketType) -> Result<OwnedFd, LaunchError> {
@@ -306,7 +315,7 @@ mod tests {
         let not_a_program = tempfile::NamedTempFile::new().unwrap();
         let anchor = image_of(not_a_program.path().to_str().unwrap());
         let images = Images { anchor, keeper: image_of("/bin/true"), gateway: image_of("/bin/true") };
-        let started = start(&folders, id, &images, "1", Purpose::Spare).await;
+        let started = start(&folders, id, &images, "1", Purpose::Spare { subordinate_base: None }).await;
         assert!(matches!(started, Err(LaunchError::Spawn(_))));
         assert!(!folders.runtime_of(id).exists() && !folders.state_of(id).exists());
     }

@@ -55,7 +55,8 @@ pub async fn open(daemon: &Arc<Daemon>, spec: Spec) -> Result<SessionRecord, Pro
             Some(spare) => spare.id,
             None => SessionId::new(now(), random()?),
         };
-        let (session, spec) = match reserve(&daemon, id, spec) {
+        let slot = spare.as_ref().and_then(|spare| spare.slot);
+        let (session, spec) = match reserve(&daemon, id, slot, spec) {
             Ok(reserved) => reserved,
             Err(problem) => {
                 if let Some(spare) = spare {
@@ -76,7 +77,12 @@ pub async fn open(daemon: &Arc<Daemon>, spec: Spec) -> Result<SessionRecord, Pro
 }
 
 /// Gives the session its name and its slot. Nobody else can have them from here on.
-fn reserve(daemon: &Daemon, id: SessionId, mut spec: Spec) -> Result<(Stored, Spec), Problem> {
+fn reserve(
+    daemon: &Daemon,
+    id: SessionId,
+    held: Option<u32>,
+    mut spec: Spec,
+) -> Result<(Stored, Spec), Problem> {
     let created = now();
     if spec.name.is_none() {
         let numbers: [u8; 32] = random()?;
@@ -88,7 +94,7 @@ fn reserve(daemon: &Daemon, id: SessionId, mut spec: Spec) -> Result<(Stored, Sp
     }
     let root = rustix::process::geteuid().is_root();
     let slot = if root {
-        let slot = free_slot(id, SLOTS, |slot| daemon.directory.has_slot(slot));
+        let slot = held.or_else(|| free_slot(id, SLOTS, |slot| daemon.directory.has_slot(slot)));
         let none = || Problem::new(ProblemKind::Exhausted, "every range of subordinate user ids is in use");
         Some(slot.ok_or_else(none)?)
     } else {
@@ -111,7 +117,15 @@ fn reserve(daemon: &Daemon, id: SessionId, mut spec: Spec) -> Result<(Stored, Sp
         Problem::new(ProblemKind::Conflict, "another open session has this name")
             .hint("choose another name, or leave it out to have one invented")
     })?;
+    if held.is_some() {
+        daemon.directory.hold_slot(None);
+    }
     Ok((session, spec))
+}
+
+/// The first host user id of a slot.
+pub fn subordinate_base(slot: u32) -> u32 {
+    SUBORDINATE_BASE + slot * SUBORDINATE_COUNT
 }
 
 async fn assemble(
@@ -124,7 +138,7 @@ async fn assemble(
     // tor has to find its way into the network first, for which its keeper gives it time.
     let patience = if tor.is_some() { PATIENCE + TOR_PATIENCE } else { PATIENCE };
     let id = session.record.id;
-    let subordinate_base = session.slot.map(|slot| SUBORDINATE_BASE + slot * SUBORDINATE_COUNT);
+    let subordinate_base = session.slot.map(subordinate_base);
     let intent = storable(session.record, session.keep_record, session.slot);
     let intent = daemon.ledger.write(move |store| store.put(&intent));
     let started = match spare {

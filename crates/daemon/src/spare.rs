@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sessile_journal::store::free_slot;
 use sessile_model::SessionId;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -23,6 +24,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::daemon::{Daemon, now};
 use crate::launch::{self, Purpose, Started};
+use crate::opening::{SLOTS, subordinate_base};
 use crate::paths::Folders;
 use crate::{anchor_link, remnants};
 
@@ -141,7 +143,19 @@ async fn start(daemon: &Daemon) -> Option<Started> {
     let mut random = [0; 10];
     getrandom::fill(&mut random).ok()?;
     let id = SessionId::new(now(), random);
-    launch::start(&daemon.folders, id, &daemon.images, daemon.version, Purpose::Spare).await.ok()
+    let slot = match rustix::process::geteuid().is_root() {
+        true => Some(free_slot(id, SLOTS, |slot| daemon.directory.has_slot(slot))?),
+        false => None,
+    };
+    daemon.directory.hold_slot(slot);
+    let purpose = Purpose::Spare { subordinate_base: slot.map(subordinate_base) };
+    match launch::start(&daemon.folders, id, &daemon.images, daemon.version, purpose).await {
+        Ok(started) => Some(Started { slot, ..started }),
+        Err(_) => {
+            daemon.directory.hold_slot(None);
+            None
+        }
+    }
 }
 
 /// Gives it to the one who asks. Returns it when nobody will, or when it is of no use.
@@ -170,7 +184,7 @@ fn is_whole(folders: &Folders, started: &mut Started) -> bool {
 
 /// Ends one that no session came to use.
 pub async fn end(daemon: &Daemon, started: Started) {
-    let Started { id, mut anchor, link } = started;
+    let Started { id, slot: _, mut anchor, link } = started;
     drop(link);
     let socket = daemon.folders.anchor_socket(id);
     let ended = timeout(PATIENCE, anchor_link::kill(socket)).await;
@@ -180,6 +194,8 @@ pub async fn end(daemon: &Daemon, started: Started) {
     }
     let _ = timeout(PATIENCE, anchor.wait()).await;
     remove(daemon, id).await;
+    // There is one at most, so it is its own.
+    daemon.directory.hold_slot(None);
 }
 
 async fn clear(folders: &Folders, id: SessionId) -> std::io::Result<()> {

@@ -21,6 +21,7 @@ use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
 
 use crate::app::App;
+use crate::bringup::STORAGE;
 use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
 use crate::clock::Clock;
 use crate::cookies;
@@ -228,7 +229,7 @@ impl Keeper {
     fn adopt_facts(&mut self, store: &mut Store, facts: &Facts) {
         let parts = (store.remove("userns"), store.remove("mntns"), store.remove("storage"));
         if let (Some(userns), Some(mntns), Some(storage)) = parts {
-            let mount_point = self.seat.runtime.join("storage");
+            let mount_point = self.seat.runtime.join(STORAGE);
             self.space = Some(Space::from_parts(
                 userns,
                 mntns,

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -16,7 +16,7 @@ use sessile_sandbox::app::{AppPlan, LaunchError, launch};
 use sessile_sandbox::capture::{Capture, Rules, Watch};
 use sessile_sandbox::cgroup::{Cgroup, CgroupError};
 use sessile_sandbox::probe::{self, HostFacts, ProbeInputs};
-use sessile_sandbox::space::{self, SpacePlan};
+use sessile_sandbox::space::{self, Space, SpacePlan};
 use sessile_sandbox::wipe::overwrite_tree;
 use sessile_session::BringupStep;
 use sessile_vault::keys::RootKey;
@@ -30,6 +30,8 @@ use crate::plan;
 
 /// How long a new sandbox may take to say that it is confined.
 const READY: Duration = Duration::from_secs(10);
+/// Where in the session's runtime folder its storage is mounted, for itself alone.
+pub(crate) const STORAGE: &str = "storage";
 
 /// What became of a step of bring-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,22 +199,40 @@ impl Keeper {
         if let Some(half) = self.space.take() {
             overwrite_tree(half.storage.as_fd()).map_err(|e| failed("session storage", &e))?;
         }
-        let mount_point = self.seat.runtime.join("storage");
-        match std::fs::create_dir(&mount_point) {
+        let facts = self.facts()?;
+        let plan = self.space_plan(&facts.spec.limits, facts.subordinate_base);
+        let ahead = self.ahead.take().filter(|ahead| ahead.serves(&plan));
+        let (space, notify) = match ahead {
+            Some(ahead) => (ahead.space, ahead.notify),
+            None => self.make_space(&plan)?,
+        };
+        if let Some(facts) = &mut self.facts {
+            facts.storage_noswap = space.storage_noswap;
+        }
+        self.notify = Some(notify);
+        self.space = Some(space);
+        self.copy_project()
+    }
+
+    /// What the session's space is made from.
+    pub(crate) fn space_plan(&self, limits: &Limits, subordinate_base: Option<u32>) -> SpacePlan {
+        SpacePlan {
+            mount_point: self.seat.runtime.join(STORAGE),
+            storage_bytes: limits.storage.unwrap_or(Limits::DEFAULT_STORAGE).0,
+            storage_inodes: limits.storage_inodes.unwrap_or(Limits::DEFAULT_STORAGE_INODES),
+            subordinate_base,
+        }
+    }
+
+    /// Makes namespaces and storage, and what wakes the session's observers.
+    pub(crate) fn make_space(&self, plan: &SpacePlan) -> Result<(Space, OwnedFd), Problem> {
+        match std::fs::create_dir(&plan.mount_point) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                 return Err(failed("the folder for session storage", &error));
             }
             Ok(()) | Err(_) => {}
         }
-        let facts = self.facts()?;
-        let limits = facts.spec.limits;
-        let space = space::create(&SpacePlan {
-            mount_point,
-            storage_bytes: limits.storage.unwrap_or(Limits::DEFAULT_STORAGE).0,
-            storage_inodes: limits.storage_inodes.unwrap_or(Limits::DEFAULT_STORAGE_INODES),
-            subordinate_base: facts.subordinate_base,
-        })
-        .map_err(|error| match error {
+        let space = space::create(plan).map_err(|error| match error {
             space::SpaceError::NamespacesRefused(_) => {
                 unsupported(causes(&error), "`sessile doctor` shows the setting that allows user namespaces")
             }
@@ -229,12 +249,7 @@ impl Keeper {
             ("storage", space.storage.as_fd()),
             ("notify", notify.as_fd()),
         ])?;
-        if let Some(facts) = &mut self.facts {
-            facts.storage_noswap = space.storage_noswap;
-        }
-        self.notify = Some(notify);
-        self.space = Some(space);
-        self.copy_project()
+        Ok((space, notify))
     }
 
     /// Makes a sandbox of this name, confined and listening; nothing of the user's runs in it.

@@ -29,7 +29,7 @@ use crate::listening::Place;
 use crate::route::{RouteState, interception};
 use crate::seat::Seat;
 use crate::task::{InputSource, PendingInput, Streams, Task};
-use crate::unopened::Unopened;
+use crate::unopened::{SpaceAhead, Unopened};
 use crate::waits::PendingWait;
 use crate::wipe::Signalled;
 
@@ -47,6 +47,8 @@ pub struct Keeper {
     pub(crate) now: Timestamp,
     /// While it is a session's first keeper and waits to be told what to open.
     pub(crate) unopened: Option<Unopened>,
+    /// Namespaces and storage that were made before it was told.
+    pub(crate) ahead: Option<SpaceAhead>,
     pub(crate) machine: Option<Session>,
     pub(crate) effects: VecDeque<Effect>,
     /// The machine as each [`Effect::Checkpoint`] that is queued is to find it.
@@ -113,6 +115,7 @@ impl Keeper {
             clock,
             now: clock.now(),
             unopened: None,
+            ahead: None,
             machine: None,
             effects: VecDeque::new(),
             snapshots: VecDeque::new(),

@@ -4,15 +4,22 @@
 //! from. One that is not told at once is a spare: it makes ready what any session needs, whatever
 //! its specification. When the last connection ends and nobody has told it anything, nobody will:
 //! it removes what it made and ends, and its anchor with it.
+//!
+//! The file [`MARK`] in the session's runtime folder says that it is a spare, and which host user
+//! ids its session will have: with these it makes namespaces and storage, as most sessions want
+//! them. They are used if the session wants them so, and if nothing was mounted on the host since.
 
-use std::fs;
-use std::io;
-use std::os::fd::AsFd as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sessile_model::Problem;
 use sessile_model::quantity::{Millis, Timestamp};
+use sessile_model::spec::Limits;
+use sessile_sandbox::space::{Space, SpacePlan};
 
-use crate::bringup::failed;
+use crate::bringup::{STORAGE, failed};
 use crate::checkpoint::{Checkpoint, InputLedger};
 use crate::keeper::Keeper;
 use crate::wipe::{RECEIPT_BYTES, RECEIPT_ROOM};
@@ -20,8 +27,32 @@ use crate::wipe::{RECEIPT_BYTES, RECEIPT_ROOM};
 /// How long a keeper waits to be told what to open before it makes things ready. A daemon that
 /// starts it for a session tells it at once.
 const PATIENCE: Millis = Millis(20);
-/// By this file in the session's runtime folder a daemon knows a spare that another one left.
+/// By this file a daemon knows a spare that another one left. It holds the first host id in
+/// decimal, or nothing for a rootless session.
 const MARK: &str = "spare";
+/// Bytes that are read of it.
+const MAX_MARK: u64 = 16;
+/// Readable, and exceptional when something was mounted or unmounted since it was opened (proc(5)).
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// Namespaces and storage that wait for their session.
+#[derive(Debug)]
+pub(crate) struct SpaceAhead {
+    plan: SpacePlan,
+    pub(crate) space: Space,
+    pub(crate) notify: OwnedFd,
+    /// From before they were made.
+    mounts: File,
+}
+
+impl SpaceAhead {
+    /// Whether they are what would be made now.
+    pub(crate) fn serves(&self, plan: &SpacePlan) -> bool {
+        let mut mounts = [PollFd::new(&self.mounts, PollFlags::PRI)];
+        let looked = poll(&mut mounts, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        self.plan == *plan && looked == Ok(0)
+    }
+}
 
 /// What such a keeper knows.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +103,29 @@ impl Keeper {
         if let Some(log) = &mut self.log {
             log.sync().map_err(|e| failed("the session's log cannot be made lasting", &e))?;
         }
-        self.make_keys()
+        self.make_keys()?;
+        self.make_space_ahead()
+    }
+
+    fn make_space_ahead(&mut self) -> Result<(), Problem> {
+        let unreadable = |e: io::Error| failed("what the spare is for", &e);
+        let mut mark = String::new();
+        let read = File::open(self.seat.runtime.join(MARK))
+            .and_then(|file| file.take(MAX_MARK).read_to_string(&mut mark));
+        match read {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(unreadable(e)),
+            Ok(_) => {}
+        }
+        let base = match mark.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|e| unreadable(io::Error::other(e)))?),
+        };
+        let mounts = File::open(MOUNTS).map_err(unreadable)?;
+        let plan = self.space_plan(&Limits::default(), base);
+        let (space, notify) = self.make_space(&plan)?;
+        self.ahead = Some(SpaceAhead { plan, space, notify, mounts });
+        Ok(())
     }
 
     /// Makes what every session needs before its first entry, as far as it is not there.
@@ -100,6 +153,8 @@ impl Keeper {
         for path in self.sockets() {
             fs::remove_file(path)?;
         }
+        // There is none where it was told before it was ready.
+        let _ = fs::remove_dir(self.seat.runtime.join(STORAGE));
         // There is none where a session was to be opened at once.
         let _ = fs::remove_file(self.seat.runtime.join(MARK));
         fs::remove_dir(&self.seat.runtime)

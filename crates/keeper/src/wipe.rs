@@ -17,7 +17,7 @@ use sessile_session::Event;
 use sessile_vault::installation::InstallationKey;
 use zeroize::Zeroizing;
 
-use crate::bringup::causes;
+use crate::bringup::{STORAGE, causes};
 use crate::keeper::Keeper;
 use crate::{listening, output};
 
@@ -283,7 +283,8 @@ impl Keeper {
     }
 
     fn release_storage(&mut self) -> WipeEvidence {
-        let Some(space) = self.space.take() else { return WipeEvidence::NothingToDo };
+        let ahead = self.ahead.take().map(|ahead| ahead.space);
+        let Some(space) = self.space.take().or(ahead) else { return WipeEvidence::NothingToDo };
         drop(space);
         for name in ["storage", "mntns", "userns"] {
             if let Err(error) = self.seat.link.remove(name)
@@ -382,7 +383,7 @@ impl Keeper {
         // It is there when the first one was removed.
         let _ = self.seat.link.remove(listening::HELD);
         let runtime = &self.seat.runtime;
-        for path in [runtime.join("storage")] {
+        for path in [runtime.join(STORAGE)] {
             if std::fs::remove_dir(path).is_ok() {
                 count += 1;
             }

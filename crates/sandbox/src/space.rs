@@ -34,7 +34,7 @@ pub const SUBORDINATE_COUNT: u32 = 65536;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a space is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpacePlan {
     /// An existing empty folder, where the storage is mounted inside the session's namespace.
     pub mount_point: PathBuf,
