@@ -56,7 +56,40 @@ fn two_at_once(world: &World) -> [String; 2] {
     })
 }
 
+/// The user namespaces that a process holds.
+fn held_namespaces(pid: u32) -> Vec<String> {
+    let held = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let links = held.filter_map(|entry| fs::read_link(entry.path()).ok());
+    links
+        .filter_map(|link| link.to_str().map(str::to_owned))
+        .filter(|link| link.starts_with("user:["))
+        .collect()
+}
+
+/// Opens a session when a spare has its namespaces, and says whether they became the session's.
+fn takes_namespaces(world: &World, options: &[&str]) -> bool {
+    let (waits, cast) = spare(world);
+    let keeper = cast.keeper.unwrap().pid;
+    let held =
+        eventually("it has namespaces", || Some(held_namespaces(keeper)).filter(|held| !held.is_empty()));
+    let name = format!("of-{}", &waits[24..]);
+    let run = [&["run", "--detach", "--name", &name], options, &["--", "sleep", "infinity"]].concat();
+    world.must(&run);
+    assert_eq!(world.show(&name)["id"], waits.as_str());
+    // The keeper lets go of what it does not use.
+    let holds = held_namespaces(keeper);
+    held.iter().all(|held| holds.contains(held))
+}
+
 for_root_and_user! {
+    fn its_namespaces_become_the_sessions(world) {
+        world.open("first", &["sleep", "infinity"]);
+        // Not where storage of another size is wanted, nor where something was mounted meanwhile,
+        // as another program may do at any time.
+        assert!(!takes_namespaces(world, &["--storage", "64M"]));
+        assert!((0..5).any(|_| takes_namespaces(world, &[])));
+    }
+
     fn it_is_used_once_and_shows_nowhere(world) {
         let first = world.open("first", &["sleep", "infinity"]);
         let (waits, _) = spare(world);
