@@ -6,6 +6,7 @@
 
 mod automaton;
 mod check;
+mod codec;
 mod complete;
 mod diagnostic;
 mod inline;
@@ -13,7 +14,9 @@ mod limits;
 mod local;
 pub mod machine;
 mod modules;
+pub mod monitor;
 mod parse;
+pub mod plan;
 #[cfg(test)]
 mod print;
 mod resolve;

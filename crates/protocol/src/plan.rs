@@ -1,0 +1,474 @@
+//! A checked protocol as tables that a monitor steps through.
+//!
+//! A plan has one row for each state that a role can reach, and recursion is an edge between rows
+//! like any other: nothing is unfolded while a session runs, and a step is found without
+//! allocation. Rows are numbered in the order in which they are reached, so machines that differ
+//! in the numbers of their states alone come to the same plan and the same [`Plan::hash`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use thiserror::Error;
+
+pub use crate::codec::Digest;
+use crate::codec::Sink as _;
+use crate::machine::{Choice, Direction, Machine, Message, Protocol, Role, Signature, State};
+
+/// Most roles of a plan.
+pub const MOST_ROLES: usize = 256;
+/// Most rows of a plan.
+pub const MOST_ROWS: usize = 1 << 20;
+/// Most steps of a plan.
+pub const MOST_STEPS: usize = 1 << 22;
+
+/// What the checker says of a protocol that it did not refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is proved safe.
+    Proved,
+    /// A bound was reached before it was proved. No session is opened with it.
+    Unknown,
+}
+
+/// A row of a plan: a state of one role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(pub(crate) u32);
+
+/// A pair of roles of which the first sends to the second, by its place in [`Plan::edges`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EdgeId(pub(crate) u32);
+
+/// A pair of roles of which the first sends to the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Edge {
+    /// Who sends.
+    pub from: Role,
+    /// Who receives.
+    pub to: Role,
+}
+
+/// What a role does in a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing any more.
+    Done,
+    /// It sends one of the row's steps.
+    Sends,
+    /// It receives one of the row's steps.
+    Receives,
+}
+
+/// A state of one role.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    first: u32,
+    count: u32,
+    /// What the role does here.
+    pub kind: Kind,
+    /// Of a row that sends: how long after it was entered its steps expire.
+    pub within: Option<Duration>,
+    /// Of a row that sends: whether it has steps for when they have expired.
+    pub has_late: bool,
+}
+
+/// A step of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Peer, then message: what the steps of a row are sorted by.
+    key: u64,
+    /// Where the role is afterwards.
+    pub next: Place,
+    /// Which way the message goes.
+    pub edge: EdgeId,
+    /// Whether the step is offered only once the row's others have expired. Rows that receive
+    /// have none: what was sent is received, whenever it is.
+    pub late: bool,
+}
+
+impl Step {
+    /// To or from whom.
+    pub fn peer(&self) -> Role {
+        Role((self.key >> 32) as u16)
+    }
+
+    /// What.
+    pub fn message(&self) -> Message {
+        Message(self.key as u32)
+    }
+}
+
+fn key(peer: Role, message: Message) -> u64 {
+    u64::from(peer.0) << 32 | u64::from(message.0)
+}
+
+/// A protocol as tables. Shared by its sessions in an `Arc`.
+#[derive(Debug)]
+pub struct Plan {
+    name: Box<str>,
+    verdict: Verdict,
+    roles: Box<[Box<str>]>,
+    messages: Box<[Signature]>,
+    by_label: Box<[Message]>,
+    starts: Box<[Place]>,
+    rows: Box<[Row]>,
+    steps: Box<[Step]>,
+    edges: Box<[Edge]>,
+    /// For each edge, whether an unread message may be replaced by the next.
+    replaceable: Box<[bool]>,
+    has_deadlines: bool,
+    hash: Digest,
+}
+
+/// Why machines make no plan. Each is a mistake of what made the machines.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CompileError {
+    /// There are more than [`MOST_ROLES`], [`MOST_ROWS`] or [`MOST_STEPS`].
+    #[error("too many {0}")]
+    TooMany(&'static str),
+    /// Not one machine for each role.
+    #[error("{machines} machines for {roles} roles")]
+    Machines {
+        /// How many roles there are.
+        roles: usize,
+        /// How many machines there are.
+        machines: usize,
+    },
+    /// A role or a message is there twice.
+    #[error("{0:?} is there twice")]
+    Twice(Box<str>),
+    /// A machine is wrong.
+    #[error("{role}, state {}: {what}", .state.0)]
+    Machine {
+        /// Whose.
+        role: Box<str>,
+        /// In which state.
+        state: State,
+        /// What is wrong with it.
+        what: WrongState,
+    },
+}
+
+/// What is wrong with a state of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum WrongState {
+    /// A step names a state, a role or a message that there is not.
+    #[error("a step leads nowhere")]
+    Dangling,
+    /// The role speaks to itself.
+    #[error("the role speaks to itself")]
+    Oneself,
+    /// Sends and receives are mixed.
+    #[error("sends and receives are mixed")]
+    Mixed,
+    /// Two steps have the same peer and message.
+    #[error("two steps have the same peer and message")]
+    Ambiguous,
+    /// A step is for after a deadline that there is not, or all are.
+    #[error("what may be sent late has no deadline, or nothing may be sent before it")]
+    Late,
+}
+
+impl Plan {
+    /// Compiles a protocol that was checked with this verdict.
+    ///
+    /// # Errors
+    /// When the machines are not what machines are.
+    pub fn compile(protocol: &Protocol, verdict: Verdict) -> Result<Self, CompileError> {
+        let roles = protocol.roles.len();
+        if roles > MOST_ROLES {
+            return Err(CompileError::TooMany("roles"));
+        }
+        if roles != protocol.machines.len() {
+            return Err(CompileError::Machines { roles, machines: protocol.machines.len() });
+        }
+        let by_label = sorted_once(protocol)?;
+        let mut tables = Tables::default();
+        for (role, machine) in (0u16..).map(Role).zip(&protocol.machines) {
+            tables.add(protocol, role, machine)?;
+        }
+        tables.number_edges();
+        let mut plan = Self {
+            name: protocol.name.clone(),
+            verdict,
+            roles: protocol.roles.clone().into(),
+            messages: protocol.messages.clone().into(),
+            by_label,
+            replaceable: tables.replaceable(),
+            has_deadlines: tables.rows.iter().any(|row| row.within.is_some()),
+            starts: tables.starts.into(),
+            rows: tables.rows.into(),
+            steps: tables.steps.into(),
+            edges: tables.edges.into_keys().collect(),
+            hash: Digest([0; 32]),
+        };
+        plan.hash = Digest::of(&plan.encode());
+        Ok(plan)
+    }
+
+    /// What the file calls the protocol.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the checker says of it.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// The roles' names. [`Role`] counts in here.
+    pub fn roles(&self) -> &[Box<str>] {
+        &self.roles
+    }
+
+    /// The messages. [`Message`] counts in here.
+    pub fn messages(&self) -> &[Signature] {
+        &self.messages
+    }
+
+    /// Every pair of roles of which one can come to send to the other, sorted.
+    pub fn edges(&self) -> &[Edge] {
+        &self.edges
+    }
+
+    /// The digest of everything in the plan but its verdict; the same in every run.
+    pub fn hash(&self) -> Digest {
+        self.hash
+    }
+
+    /// Whether any step expires.
+    pub fn has_deadlines(&self) -> bool {
+        self.has_deadlines
+    }
+
+    /// The role of this name.
+    pub fn role(&self, name: &str) -> Option<Role> {
+        let index = self.roles.iter().position(|role| **role == *name)?;
+        u16::try_from(index).ok().map(Role)
+    }
+
+    /// Every message with this label, in the order of their payload types.
+    pub fn messages_called(&self, label: &str) -> &[Message] {
+        let called = |message: &Message| &*self.messages[message.0 as usize].label;
+        let first = self.by_label.partition_point(|message| called(message) < label);
+        let count = self.by_label[first..].partition_point(|message| called(message) == label);
+        &self.by_label[first..first + count]
+    }
+
+    /// The edge between two roles, if anything is ever sent there.
+    pub fn edge(&self, from: Role, to: Role) -> Option<EdgeId> {
+        self.edges.binary_search(&Edge { from, to }).ok().map(|index| EdgeId(index as u32))
+    }
+
+    /// Whether on this edge an unread message may be replaced by the next: all have the same label,
+    /// and the receiver is afterwards where it was before, however many it received.
+    pub fn is_replaceable(&self, edge: EdgeId) -> bool {
+        self.replaceable[edge.0 as usize]
+    }
+
+    /// Where a role begins.
+    pub fn start(&self, role: Role) -> Option<Place> {
+        self.starts.get(usize::from(role.0)).copied()
+    }
+
+    /// A state.
+    pub fn row(&self, place: Place) -> &Row {
+        &self.rows[place.0 as usize]
+    }
+
+    /// Everything that can be done in a state, sorted by peer and message.
+    pub fn steps(&self, place: Place) -> &[Step] {
+        let row = self.row(place);
+        &self.steps[row.first as usize..][..row.count as usize]
+    }
+
+    /// The step of a state with this direction, peer and message.
+    #[inline]
+    pub fn step(&self, place: Place, direction: Direction, peer: Role, message: Message) -> Option<&Step> {
+        let kind = match direction {
+            Direction::Send => Kind::Sends,
+            Direction::Receive => Kind::Receives,
+        };
+        if self.row(place).kind != kind {
+            return None;
+        }
+        /// Up to here looking at each is faster than searching.
+        const FEW: usize = 8;
+        let (steps, wanted) = (self.steps(place), key(peer, message));
+        if steps.len() <= FEW {
+            return steps.iter().find(|step| step.key == wanted);
+        }
+        steps.binary_search_by_key(&wanted, |step| step.key).ok().map(|index| &steps[index])
+    }
+
+    /// Whether a role can come there.
+    pub(crate) fn has_place(&self, role: Role, place: Place) -> bool {
+        let index = usize::from(role.0);
+        let end = self.starts.get(index + 1).map_or(self.rows.len() as u32, |place| place.0);
+        self.starts.get(index).is_some_and(|start| (start.0..end).contains(&place.0))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.text("sessile protocol plan 1");
+        out.text(&self.name);
+        out.count(self.roles.len());
+        self.roles.iter().for_each(|role| out.text(role));
+        out.count(self.messages.len());
+        for message in &self.messages {
+            out.text(&message.label);
+            out.count(message.payload.len());
+            message.payload.iter().for_each(|name| out.text(name));
+        }
+        self.starts.iter().for_each(|place| out.u32(place.0));
+        out.count(self.rows.len());
+        for index in 0..self.rows.len() as u32 {
+            let row = self.row(Place(index));
+            out.u8(match row.kind {
+                Kind::Done => 0,
+                Kind::Sends => 1,
+                Kind::Receives => 2,
+            });
+            out.bool(row.within.is_some());
+            out.duration(row.within.unwrap_or_default());
+            out.count(row.count as usize);
+            for step in self.steps(Place(index)) {
+                out.u64(step.key);
+                out.u32(step.next.0);
+                out.bool(step.late);
+            }
+        }
+        out
+    }
+}
+
+/// The messages sorted, each role and message once.
+fn sorted_once(protocol: &Protocol) -> Result<Box<[Message]>, CompileError> {
+    let mut names: Vec<_> = protocol.roles.iter().collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(CompileError::Twice(pair[0].clone()));
+    }
+    let count = u32::try_from(protocol.messages.len()).map_err(|_| CompileError::TooMany("messages"))?;
+    let mut messages: Vec<_> = (0..count).map(Message).collect();
+    messages.sort_by_key(|message| &protocol.messages[message.0 as usize]);
+    for pair in messages.windows(2) {
+        let [one, other] = [pair[0], pair[1]].map(|message| &protocol.messages[message.0 as usize]);
+        if one == other {
+            return Err(CompileError::Twice(one.label.clone()));
+        }
+    }
+    Ok(messages.into())
+}
+
+#[derive(Default)]
+struct Tables {
+    starts: Vec<Place>,
+    rows: Vec<Row>,
+    steps: Vec<Step>,
+    edges: BTreeMap<Edge, EdgeId>,
+}
+
+impl Tables {
+    /// Adds the rows that a role can reach, in the order in which they are reached.
+    fn add(&mut self, protocol: &Protocol, role: Role, machine: &Machine) -> Result<(), CompileError> {
+        let wrong = |state, what| {
+            let role = protocol.roles[usize::from(role.0)].clone();
+            CompileError::Machine { role, state, what }
+        };
+        let base = self.rows.len() as u32;
+        self.starts.push(Place(base));
+        let mut numbers = vec![None; machine.states.len()];
+        *numbers.first_mut().ok_or_else(|| wrong(State(0), WrongState::Dangling))? = Some(base);
+        let (mut reached, mut open) = (base + 1, VecDeque::from([State(0)]));
+        while let Some(state) = open.pop_front() {
+            let choice = &machine.states[state.0 as usize];
+            let kind = kind_of(protocol, role, choice).map_err(|what| wrong(state, what))?;
+            let first = self.steps.len();
+            let mut sorted: Vec<_> = choice.steps.iter().collect();
+            sorted.sort_by_key(|step| key(step.peer, step.message));
+            for step in sorted {
+                let next = numbers
+                    .get_mut(step.next.0 as usize)
+                    .ok_or_else(|| wrong(state, WrongState::Dangling))?
+                    .get_or_insert_with(|| {
+                        open.push_back(step.next);
+                        reached += 1;
+                        reached - 1
+                    });
+                let edge = match step.direction {
+                    Direction::Send => Edge { from: role, to: step.peer },
+                    Direction::Receive => Edge { from: step.peer, to: role },
+                };
+                let edges = self.edges.len() as u32;
+                self.steps.push(Step {
+                    key: key(step.peer, step.message),
+                    next: Place(*next),
+                    edge: *self.edges.entry(edge).or_insert(EdgeId(edges)),
+                    late: step.late && kind == Kind::Sends,
+                });
+            }
+            let steps = &self.steps[first..];
+            if steps.windows(2).any(|pair| pair[0].key == pair[1].key) {
+                return Err(wrong(state, WrongState::Ambiguous));
+            }
+            let within = choice.within.filter(|_| kind == Kind::Sends);
+            let late = steps.iter().filter(|step| step.late).count();
+            if late > 0 && (within.is_none() || late == steps.len()) {
+                return Err(wrong(state, WrongState::Late));
+            }
+            let (first, count) = (first as u32, steps.len() as u32);
+            self.rows.push(Row { first, count, kind, within, has_late: late > 0 });
+            if self.rows.len() > MOST_ROWS {
+                return Err(CompileError::TooMany("states"));
+            }
+            if self.steps.len() > MOST_STEPS {
+                return Err(CompileError::TooMany("steps"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers the edges in their order, rather than in that in which they were found.
+    fn number_edges(&mut self) {
+        let mut numbers = vec![EdgeId(0); self.edges.len()];
+        for (index, found) in (0u32..).zip(self.edges.values_mut()) {
+            numbers[found.0 as usize] = EdgeId(index);
+            *found = EdgeId(index);
+        }
+        self.steps.iter_mut().for_each(|step| step.edge = numbers[step.edge.0 as usize]);
+    }
+
+    fn replaceable(&self) -> Box<[bool]> {
+        let mut only: Vec<Option<Message>> = vec![None; self.edges.len()];
+        let mut replaceable = vec![true; self.edges.len()];
+        for (place, row) in (0u32..).map(Place).zip(&self.rows) {
+            for step in &self.steps[row.first as usize..][..row.count as usize] {
+                let edge = step.edge.0 as usize;
+                let same = *only[edge].get_or_insert(step.message()) == step.message();
+                replaceable[edge] &= same && (row.kind == Kind::Sends || step.next == place);
+            }
+        }
+        replaceable.into()
+    }
+}
+
+fn kind_of(protocol: &Protocol, role: Role, choice: &Choice) -> Result<Kind, WrongState> {
+    let Some(first) = choice.steps.first() else { return Ok(Kind::Done) };
+    for step in &choice.steps {
+        if usize::from(step.peer.0) >= protocol.roles.len()
+            || step.message.0 as usize >= protocol.messages.len()
+        {
+            return Err(WrongState::Dangling);
+        }
+        if step.peer == role {
+            return Err(WrongState::Oneself);
+        }
+        if step.direction != first.direction {
+            return Err(WrongState::Mixed);
+        }
+    }
+    Ok(match first.direction {
+        Direction::Send => Kind::Sends,
+        Direction::Receive => Kind::Receives,
+    })
+}
