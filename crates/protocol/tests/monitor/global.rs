@@ -1,0 +1,115 @@
+//! Protocols as one graph of messages, and the machines that it asks of each role.
+//!
+//! Written apart from the product's checker: a protocol is well-formed by construction when every
+//! role has a machine, by a projection that merges what a role cannot tell apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sessile_protocol::machine::{
+    Choice, Direction, Machine, Message, Protocol, Role, Signature, State, Step,
+};
+
+/// A protocol seen from above. The first node is where it begins.
+#[derive(Debug, Clone, Default)]
+pub struct Global {
+    pub roles: u16,
+    pub messages: u32,
+    pub nodes: Vec<Node>,
+}
+
+/// A message between two roles, one of several: what is said decides where it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    End,
+    Message { from: Role, to: Role, branches: Vec<(Message, usize)> },
+}
+
+/// What a role does first from any of these nodes on, whatever the others do before.
+pub type Action = (Direction, Role, Message);
+
+impl Global {
+    /// The nodes at which a role does something, or all ends, from these on.
+    pub fn frontier(&self, role: Role, nodes: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let (mut seen, mut open, mut frontier) =
+            (BTreeSet::new(), Vec::from_iter(nodes.iter().copied()), BTreeSet::new());
+        while let Some(node) = open.pop() {
+            if !seen.insert(node) {
+                continue;
+            }
+            match &self.nodes[node] {
+                Node::Message { from, to, branches } if *from != role && *to != role => {
+                    open.extend(branches.iter().map(|(_, next)| *next));
+                }
+                Node::Message { .. } | Node::End => drop(frontier.insert(node)),
+            }
+        }
+        frontier
+    }
+
+    /// What a role may do at a frontier, and from where it then goes on.
+    pub fn actions(&self, role: Role, frontier: &BTreeSet<usize>) -> BTreeMap<Action, BTreeSet<usize>> {
+        let mut actions: BTreeMap<Action, BTreeSet<usize>> = BTreeMap::new();
+        for node in frontier {
+            let Node::Message { from, to, branches } = &self.nodes[*node] else { continue };
+            for (message, next) in branches {
+                let action = if *from == role {
+                    (Direction::Send, *to, *message)
+                } else {
+                    (Direction::Receive, *from, *message)
+                };
+                actions.entry(action).or_default().insert(*next);
+            }
+        }
+        actions
+    }
+
+    /// Whether the role knows what to do at a frontier: it sends at one node alone, or it receives
+    /// from one peer at all of them, or all ends.
+    fn is_clear(&self, role: Role, frontier: &BTreeSet<usize>) -> bool {
+        let mut peers = BTreeSet::new();
+        for node in frontier {
+            match &self.nodes[*node] {
+                Node::Message { from, .. } if *from == role => peers.insert(None),
+                Node::Message { from, .. } => peers.insert(Some(*from)),
+                Node::End => return frontier.len() == 1,
+            };
+        }
+        peers.len() <= 1 && (frontier.len() <= 1 || !peers.contains(&None))
+    }
+
+    /// The machine of a role, if it always knows what to do.
+    pub fn project(&self, role: Role) -> Option<Machine> {
+        let start = self.frontier(role, &BTreeSet::from([0]));
+        let (mut numbers, mut order, mut states) =
+            (BTreeMap::from([(start.clone(), 0)]), vec![start], Vec::new());
+        while let Some(frontier) = order.get(states.len()).cloned() {
+            if !self.is_clear(role, &frontier) {
+                return None;
+            }
+            let mut steps = Vec::new();
+            for ((direction, peer, message), next) in self.actions(role, &frontier) {
+                let next = self.frontier(role, &next);
+                let fresh = numbers.len() as u32;
+                let number = *numbers.entry(next.clone()).or_insert_with(|| {
+                    order.push(next);
+                    fresh
+                });
+                steps.push(Step { direction, peer, message, next: State(number), late: false });
+            }
+            states.push(Choice { steps, within: None });
+        }
+        Some(Machine { states })
+    }
+
+    /// The protocol with a machine for each role.
+    pub fn protocol(&self) -> Option<Protocol> {
+        Some(Protocol {
+            name: "Made".into(),
+            roles: (0..self.roles).map(|role| format!("r{role}").into()).collect(),
+            messages: (0..self.messages)
+                .map(|message| Signature { label: format!("m{message}").into(), payload: Vec::new() })
+                .collect(),
+            machines: (0..self.roles).map(|role| self.project(Role(role))).collect::<Option<_>>()?,
+        })
+    }
+}
