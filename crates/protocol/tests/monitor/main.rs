@@ -6,3 +6,4 @@ mod known;
 mod soundness;
 mod support;
 mod world;
+mod wrong;

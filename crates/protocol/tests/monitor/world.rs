@@ -6,7 +6,9 @@ use std::sync::Arc;
 use sessile_protocol::machine::{Direction, Message, Role};
 use sessile_protocol::monitor::event::{By, Close, Event, Lost, Payload, Status};
 use sessile_protocol::monitor::setup::{Buffer, Channel, Setup, WhenFull};
-use sessile_protocol::monitor::{Line, Monitor, Offer, Received, RecvError, SendError, Sent, replay};
+use sessile_protocol::monitor::{
+    CloseError, Line, Monitor, Offer, Received, RecvError, SendError, Sent, replay,
+};
 use sessile_protocol::plan::Plan;
 
 use crate::draw::{Draw, Drawn};
@@ -18,6 +20,7 @@ pub trait Subject {
     fn send(&mut self, line: Line) -> Result<Sent, SendError>;
     fn recv(&mut self, role: Role, from: Option<Role>) -> Result<Received, RecvError>;
     fn offered(&self, role: Role) -> Vec<Offer>;
+    fn close(&mut self, how: Close) -> Result<(), CloseError>;
     fn monitor(&mut self) -> &mut Monitor;
 }
 
@@ -32,6 +35,10 @@ impl Subject for Monitor {
 
     fn offered(&self, role: Role) -> Vec<Offer> {
         Monitor::offered(self, role).collect()
+    }
+
+    fn close(&mut self, how: Close) -> Result<(), CloseError> {
+        Monitor::close(self, By::Operator, how)
     }
 
     fn monitor(&mut self) -> &mut Monitor {
@@ -376,7 +383,7 @@ fn finish(
         return Ok(());
     }
     let how = if draw.one_in(3) { Close::Abort } else { Close::Drain };
-    subject.monitor().close(By::Operator, how).map_err(|error| error.to_string())?;
+    subject.close(how).map_err(|error| error.to_string())?;
     if how == Close::Drain {
         loop {
             let receives = |(_, action): &(Role, Action)| action.0 == Direction::Receive;
