@@ -27,8 +27,8 @@
 //! | [`event`] | what happened, what a session is, violations |
 //! | [`seal`], [`endpoint`] | how messages are signed and verified |
 
-pub mod endpoint;
 mod ending;
+pub mod endpoint;
 pub mod event;
 mod offer;
 mod record;
@@ -44,9 +44,9 @@ use std::time::Duration;
 
 pub use ending::{CloseError, DelegateError};
 pub use offer::Offer;
+pub use record::Malformed;
 pub use replay::{ReplayError, replay};
 pub use snapshot::RestoreError;
-pub use record::Malformed;
 pub use speech::{Admitted, Delivery, Line, Received, RecvError, SendError, Sent};
 
 use event::{Cause, Event, Lost, Payload, Status, What};

@@ -78,11 +78,8 @@ impl Monitor {
     }
 
     pub(super) fn expected(&self, role: Role) -> Box<[Expected]> {
-        let expected = |offer: Offer| Expected {
-            direction: offer.direction,
-            peer: offer.peer,
-            message: offer.message,
-        };
+        let expected =
+            |offer: Offer| Expected { direction: offer.direction, peer: offer.peer, message: offer.message };
         self.offered(role).map(expected).collect()
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::Monitor;
 use super::event::{Cause, Event, Status, What};
 use super::setup::OpenError;
 use super::speech::Line;
-use super::Monitor;
 use crate::codec::Digest;
 use crate::plan::Plan;
 

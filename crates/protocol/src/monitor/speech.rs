@@ -334,7 +334,11 @@ impl Monitor {
             return Err(self.said(Code::Forged, line));
         }
         // A good signature that crossed an epoch's beginning on its way is nobody's fault.
-        if seal.epoch < self.epoch { Err(SendError::Stale { current: self.epoch }) } else { Ok((payload, link)) }
+        if seal.epoch < self.epoch {
+            Err(SendError::Stale { current: self.epoch })
+        } else {
+            Ok((payload, link))
+        }
     }
 
     /// What a seal states of a message, if it is what can be stated of the next one.
@@ -356,9 +360,7 @@ impl Monitor {
         ];
         match amiss.iter().find(|(amiss, _)| *amiss) {
             Some((_, code)) => Err(self.said(*code, line)),
-            None => {
-                Ok(Statement { session, plan, epoch: seal.epoch, from, to, position, message, payload })
-            }
+            None => Ok(Statement { session, plan, epoch: seal.epoch, from, to, position, message, payload }),
         }
     }
 

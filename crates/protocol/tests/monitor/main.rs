@@ -1,9 +1,20 @@
 //! The monitor, against protocols that are well-formed by construction.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on fails there"
+)]
+
+mod bytes;
+mod course;
 mod draw;
 mod global;
 mod known;
+mod opening;
+mod seals;
 mod soundness;
 mod support;
+mod time;
 mod world;
 mod wrong;

@@ -28,7 +28,7 @@ fn check(seed: u64, drawn: &Drawn, seen: &mut Seen) -> Result<(), String> {
         let mut monitor = Monitor::open(&plan, setup.clone()).map_err(|error| error.to_string())?;
         let log = run(drawn, &setup, &mut monitor, &mut draw, seen)
             .map_err(|what| format!("schedule {schedule}: {what}"))?;
-        if schedule == 0 && seed % 10 == 0 {
+        if schedule == 0 && seed.is_multiple_of(10) {
             replays(&plan, &monitor, &log).map_err(|what| format!("schedule {schedule}: {what}"))?;
         }
     }
@@ -53,8 +53,14 @@ fn what_is_well_formed_runs_and_nothing_else_does() {
             panic!("SESSILE_SEED={seed}: {what}\n{:#?}", drawn.global);
         }
     }
-    println!("seeds {first} to {}, {SCHEDULES} schedules each: {} schedules", first + count - 1, count * SCHEDULES);
-    println!("roles: {roles:?}; three or more: {many}; nested loops: {nested}; choices of three or more: {multiway}");
+    println!(
+        "seeds {first} to {}, {SCHEDULES} schedules each: {} schedules",
+        first + count - 1,
+        count * SCHEDULES
+    );
+    println!(
+        "roles: {roles:?}; three or more: {many}; nested loops: {nested}; choices of three or more: {multiway}"
+    );
     println!("drawn again because a role would not have known what to do: {redrawn}");
     println!("{seen:?}");
     if count >= 1000 {

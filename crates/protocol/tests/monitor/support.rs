@@ -23,8 +23,10 @@ pub fn fifo(capacity: u32, when_full: WhenFull) -> Buffer {
     Buffer::Fifo { capacity, when_full }
 }
 
-/// Nodes written as `(from, to, [(message, next node)])`; a node past the last is the end.
-pub fn global(nodes: &[(Role, Role, &[(u32, usize)])]) -> Global {
+/// `(from, to, [(message, next node)])`; a node past the last is the end.
+pub type Written<'a> = (Role, Role, &'a [(u32, usize)]);
+
+pub fn global(nodes: &[Written]) -> Global {
     let end = nodes.len();
     let mut global = Global::default();
     for (from, to, branches) in nodes {
@@ -41,7 +43,7 @@ pub fn plan(protocol: &Protocol) -> Arc<Plan> {
     Arc::new(Plan::compile(protocol, Verdict::Proved).unwrap())
 }
 
-pub fn plan_of(nodes: &[(Role, Role, &[(u32, usize)])]) -> Arc<Plan> {
+pub fn plan_of(nodes: &[Written]) -> Arc<Plan> {
     plan(&global(nodes).protocol().expect("it can be projected"))
 }
 

@@ -284,7 +284,9 @@ impl<'a> World<'a> {
                 let idle = did.iter().all(VecDeque::is_empty);
                 return if idle { Ok(()) } else { Err("something was done after the end".to_owned()) };
             };
-            let Some((direction, peer, message)) = did[usize::from(from.0)].pop_front() else { return Ok(()) };
+            let Some((direction, peer, message)) = did[usize::from(from.0)].pop_front() else {
+                return Ok(());
+            };
             let next = branches.iter().find(|(branch, _)| *branch == message);
             let (Direction::Send, true, Some((_, next))) = (direction, peer == *to, next) else {
                 return Err(format!("{from:?} did {direction:?} {peer:?} {message:?} at node {node}"));
@@ -313,8 +315,10 @@ pub fn run<S: Subject>(
     for _ in 0..STEPS {
         let monitor = subject.monitor();
         log.extend(std::iter::from_fn(|| monitor.next_event()));
-        let (done, waiting) =
-            (world.roles().all(|role| world.is_done(role)), world.queues.values().any(|queue| !queue.is_empty()));
+        let (done, waiting) = (
+            world.roles().all(|role| world.is_done(role)),
+            world.queues.values().any(|queue| !queue.is_empty()),
+        );
         if done && waiting {
             return Err("a message is an orphan".to_owned());
         }
@@ -413,7 +417,11 @@ fn finish(
         }));
     }
     seen.undelivered += lost.len() as u64;
-    if subject.monitor().lost() == lost { Ok(()) } else { Err("what is lost is not what was left".to_owned()) }
+    if subject.monitor().lost() == lost {
+        Ok(())
+    } else {
+        Err("what is lost is not what was left".to_owned())
+    }
 }
 
 /// A log makes the same state, and so does a snapshot at any event with the rest of the log.

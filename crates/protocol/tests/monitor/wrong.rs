@@ -255,7 +255,9 @@ fn every_wrong_monitor_is_seen() {
             Some((seed, what))
         });
         match seen {
-            Some((seed, what)) => println!("{mistake:?}: seed {seed}: {}", what.chars().take(120).collect::<String>()),
+            Some((seed, what)) => {
+                println!("{mistake:?}: seed {seed}: {}", what.chars().take(120).collect::<String>())
+            }
             None => panic!("{mistake:?} was not seen"),
         }
     }
