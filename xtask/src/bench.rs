@@ -8,6 +8,7 @@ mod house;
 mod measure;
 mod peers;
 mod processes;
+mod protocol;
 mod requests;
 mod route;
 mod session;
@@ -35,6 +36,8 @@ pub enum Name {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// What holding a session to its protocol costs.
+    Protocol,
     /// What a terminal's screen costs, beside another model.
     Terminal,
     /// One end of a measured connection.
@@ -53,6 +56,7 @@ pub fn run(name: Name) -> Result<()> {
     match name {
         Name::Session { rounds, sessions } => session::run(rounds, sessions),
         Name::Route { rounds } => route::run(rounds),
+        Name::Protocol => protocol::run(),
         Name::Terminal => terminal::run(),
         Name::Traffic { end } => traffic::run(end),
     }
