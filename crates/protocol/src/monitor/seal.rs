@@ -25,6 +25,7 @@
 //! same form. Signed are the 26 bytes `sessile protocol message 1` and then the message's link.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ed25519_dalek::{Signature as Ed25519, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
@@ -36,9 +37,9 @@ use crate::machine::Signature;
 
 const DOMAIN: &[u8; 26] = b"sessile protocol message 1";
 
-/// The key by which a participant's messages are known.
+/// The key by which a participant's messages are known. Shared, and cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PublicKey(VerifyingKey);
+pub struct PublicKey(Arc<VerifyingKey>);
 
 /// The bytes are no key that could tell one signer from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -52,7 +53,7 @@ impl PublicKey {
     /// When they are no point of the curve, or one of small order, which verifies anything.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, InvalidKey> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| InvalidKey)?;
-        if key.is_weak() { Err(InvalidKey) } else { Ok(Self(key)) }
+        if key.is_weak() { Err(InvalidKey) } else { Ok(Self(Arc::new(key))) }
     }
 
     /// Its bytes.
@@ -78,7 +79,7 @@ impl SecretKey {
 
     /// What others know it by.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key())
+        PublicKey(Arc::new(self.0.verifying_key()))
     }
 }
 

@@ -117,13 +117,19 @@ impl Admitted {
     }
 }
 
+/// What was made sure of where messages are signed.
 #[derive(Debug, Clone, Copy)]
+struct Signed {
+    payload: Digest,
+    link: Digest,
+}
+
+#[derive(Debug, Clone)]
 struct Decision {
     next: Place,
     edge: EdgeId,
     room: Room,
-    /// Where messages are signed: the payload's digest and the message's link.
-    signed: Option<(Digest, Digest)>,
+    signed: Option<Box<Signed>>,
 }
 
 /// Where a message goes.
@@ -270,7 +276,7 @@ impl Monitor {
                 if seal.epoch != monitor.epoch {
                     return Err(SendError::Stale { current: monitor.epoch });
                 }
-                Ok(Some((payload, statement.link())))
+                Ok(Some(Box::new(Signed { payload, link: statement.link() })))
             }
             _ => monitor.authenticate(&line),
         });
@@ -285,7 +291,7 @@ impl Monitor {
     fn decide_as(
         &self,
         line: &Line,
-        authenticate: impl FnOnce(&Self) -> Result<Option<(Digest, Digest)>, SendError>,
+        authenticate: impl FnOnce(&Self) -> Result<Option<Box<Signed>>, SendError>,
     ) -> Result<Decision, SendError> {
         let (from, to, message) = (line.from, line.to, line.message);
         let seats = self.seats.len();
@@ -316,7 +322,7 @@ impl Monitor {
     }
 
     #[inline]
-    fn authenticate(&self, line: &Line) -> Result<Option<(Digest, Digest)>, SendError> {
+    fn authenticate(&self, line: &Line) -> Result<Option<Box<Signed>>, SendError> {
         match (self.setup.authentication, line.seal.as_deref()) {
             (Authentication::Unsigned, None) => Ok(None),
             (Authentication::Unsigned, Some(_)) => Err(SendError::NotSigned),
@@ -325,7 +331,7 @@ impl Monitor {
         }
     }
 
-    fn verify(&self, line: &Line, seal: &Seal) -> Result<(Digest, Digest), SendError> {
+    fn verify(&self, line: &Line, seal: &Seal) -> Result<Box<Signed>, SendError> {
         let payload = Digest::of(line.payload.bytes());
         let statement = self.states(line, seal, payload)?;
         let link = statement.link();
@@ -337,7 +343,7 @@ impl Monitor {
         if seal.epoch < self.epoch {
             Err(SendError::Stale { current: self.epoch })
         } else {
-            Ok((payload, link))
+            Ok(Box::new(Signed { payload, link }))
         }
     }
 
@@ -415,11 +421,12 @@ impl Monitor {
         };
         let (payload, sequence) = (delivered.unwrap_or(line.payload), way.sequence);
         way.sequence += 1;
-        way.link = signed.map(|(_, link)| link);
+        way.link = signed.as_ref().map(|signed| signed.link);
         way.queue.push_back(Queued { message: line.message, sequence, payload: payload.clone() });
         self.waiting += 1;
         self.enter(line.from, next);
-        let sealing = line.seal.zip(signed).map(|(seal, (payload, _))| Sealing { seal: *seal, payload });
+        let sealing =
+            line.seal.zip(signed).map(|(seal, signed)| Sealing { seal: *seal, payload: signed.payload });
         self.emit(What::Sent {
             from: line.from,
             to: line.to,
