@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::event::{By, Code, Offending, Payload, Sealing, Status, Violation, What};
 use super::seal::{Position, Seal, Statement, is_signed};
-use super::setup::{Authentication, Buffer, OnViolation, SessionId, WhenFull};
+use super::setup::{Authentication, Buffer, Handler, OnViolation, SessionId, WhenFull};
 use super::{Monitor, Queued};
 use crate::codec::Digest;
 use crate::machine::{Direction, Message, Role};
@@ -75,6 +75,9 @@ pub enum SendError {
         /// The epoch now.
         current: u64,
     },
+    /// Its channel passes the guard: it is admitted, inspected and committed, not just sent.
+    #[error("it has to pass the guard")]
+    Guarded,
     /// It is signed, and nobody here has a key.
     #[error("messages of this session are not signed")]
     NotSigned,
@@ -222,13 +225,18 @@ impl Monitor {
         self.carry_out(line, decision, delivered)
     }
 
-    /// Sends a message.
+    /// Sends a message that passes no guard.
     ///
     /// # Errors
     /// When it is not admitted. Then nothing has changed, but that a violation ends the session
     /// where the setup says so.
     pub fn send(&mut self, line: Line) -> Result<Sent, SendError> {
-        let decision = self.decide(&line);
+        let decision = self.decide(&line).and_then(|decision| {
+            match self.setup.channels[decision.edge.0 as usize].handler {
+                Handler::Queue | Handler::Command => Ok(decision),
+                Handler::Guard => Err(SendError::Guarded),
+            }
+        });
         self.carry_out(line, decision, None)
     }
 

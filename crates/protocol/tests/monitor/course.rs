@@ -6,7 +6,7 @@ use sessile_protocol::machine::{Direction, Message, Role};
 use sessile_protocol::monitor::event::{
     By, Cause, Close, Code, Event, Expected, Offending, Payload, Status, What,
 };
-use sessile_protocol::monitor::setup::{Closer, OnViolation, Participant};
+use sessile_protocol::monitor::setup::{Closer, Handler, OnViolation, Participant};
 use sessile_protocol::monitor::{
     CloseError, DelegateError, Line, Monitor, RecvError, SendError, Sent, replay,
 };
@@ -46,6 +46,21 @@ fn a_message_is_admitted_and_held_and_changes_nothing_until_it_is_committed() {
     // What was held is not let in by having been admitted once.
     let refused = monitor.commit(held);
     assert!(matches!(refused, Err(SendError::Violation(_))), "{refused:?}");
+}
+
+#[test]
+fn nothing_passes_the_guard_by() {
+    let plan = plan_of(&[(A, B, &[(0, 0)])]);
+    let mut guarded = setup(&plan, fifo(1, BLOCK));
+    guarded.channels[0].handler = Handler::Guard;
+    let mut monitor = Monitor::open(&plan, guarded).unwrap();
+    let before = monitor.hash();
+    assert_eq!(monitor.send(line(A, B, 0)), Err(SendError::Guarded));
+    assert_eq!(monitor.hash(), before);
+    let inspected = monitor.admit(line(A, B, 0)).unwrap();
+    assert_eq!(monitor.commit(inspected), Ok(Sent::Queued));
+    let log = events(&mut monitor);
+    assert_eq!(replay(&plan, log).unwrap().hash(), monitor.hash());
 }
 
 #[test]

@@ -5,11 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use sessile_protocol::monitor::Monitor;
+use sessile_protocol::machine::Role;
+use sessile_protocol::monitor::endpoint::Endpoint;
+use sessile_protocol::monitor::event::{Close, Payload};
+use sessile_protocol::monitor::setup::OnViolation;
+use sessile_protocol::monitor::{CloseError, Line, Monitor, Offer, Received, RecvError, SendError, Sent};
 
 use crate::draw::{Draw, Drawn, protocol};
-use crate::support::plan;
-use crate::world::{Seen, draw_setup, replays, run};
+use crate::support::{key, plan, signed};
+use crate::world::{Seen, Subject, draw_setup, replays, run};
 
 /// Protocols; each is run with [`SCHEDULES`] schedules and buffers.
 const PROTOCOLS: u64 = 10_000;
@@ -73,4 +77,88 @@ fn what_is_well_formed_runs_and_nothing_else_does() {
         let ends = [mutations, completed, drained, aborted, undelivered];
         assert!(counts.iter().chain(&ends).all(|n| *n > 0), "something was never seen: {seen:?}");
     }
+}
+
+/// A monitor whose lines are signed by endpoints that move on by its answers alone.
+struct Signing {
+    monitor: Monitor,
+    endpoints: Vec<Endpoint>,
+    draw: Draw,
+    tampered: u64,
+}
+
+impl Signing {
+    /// Tries the line with something about it that was not signed. None of it may be taken.
+    fn tamper(&mut self, mut line: Line) {
+        let seal = line.seal.as_mut().expect("it was just signed");
+        match self.draw.below(5) {
+            0 => seal.signature[self.draw.below(64)] ^= 1 << self.draw.below(8),
+            1 => seal.position.sequence ^= 1 << self.draw.below(64),
+            2 => seal.position.link.0[self.draw.below(32)] ^= 1,
+            3 => seal.epoch += 1,
+            _ => line.payload = Payload::new(b"something else"),
+        }
+        match self.monitor.send(line) {
+            Err(SendError::Violation(violation)) if violation.code.is_forgery() => self.tampered += 1,
+            other => panic!("tampered with and not seen: {other:?}"),
+        }
+    }
+}
+
+impl Subject for Signing {
+    fn send(&mut self, mut line: Line) -> Result<Sent, SendError> {
+        let (plan, from) = (self.monitor.plan().clone(), usize::from(line.from.0));
+        let (to, message) =
+            (&plan.roles()[usize::from(line.to.0)], &plan.messages()[line.message.0 as usize]);
+        let sealed = self.endpoints[from].seal(to, message, line.payload.bytes());
+        line.seal = Some(Box::new(sealed.seal.clone()));
+        if self.draw.one_in(3) {
+            self.tamper(line.clone());
+        }
+        let sent = self.monitor.send(line);
+        if matches!(sent, Ok(Sent::Queued | Sent::Replaced)) {
+            self.endpoints[from].taken(sealed);
+        }
+        sent
+    }
+
+    fn recv(&mut self, role: Role, from: Option<Role>) -> Result<Received, RecvError> {
+        Subject::recv(&mut self.monitor, role, from)
+    }
+
+    fn offered(&self, role: Role) -> Vec<Offer> {
+        Subject::offered(&self.monitor, role)
+    }
+
+    fn close(&mut self, how: Close) -> Result<(), CloseError> {
+        Subject::close(&mut self.monitor, how)
+    }
+
+    fn monitor(&mut self) -> &mut Monitor {
+        &mut self.monitor
+    }
+}
+
+/// What waits, is lost or is refused leaves endpoint and monitor in step, and whatever was not signed
+/// is seen.
+#[test]
+fn what_is_well_formed_runs_signed_too() {
+    let (mut seen, mut tampered) = (Seen::default(), 0);
+    for seed in 0..300 {
+        let drawn = protocol(seed);
+        let (plan, mut draw) = (plan(&drawn.protocol), Draw(seed));
+        let setup = signed(draw_setup(&plan, &mut draw), OnViolation::Refuse);
+        let monitor = Monitor::open(&plan, setup.clone()).unwrap();
+        let endpoint = |(role, name): (u16, &Box<str>)| {
+            Endpoint::new(key(Role(role)), monitor.session(), plan.hash(), 0, name)
+        };
+        let endpoints = (0..).zip(plan.roles()).map(endpoint).collect();
+        let mut signing = Signing { monitor, endpoints, draw: draw.clone(), tampered: 0 };
+        let log = run(&drawn, &setup, &mut signing, &mut draw, &mut seen)
+            .and_then(|log| replays(&plan, &signing.monitor, &log));
+        log.unwrap_or_else(|what| panic!("seed {seed}: {what}\n{:#?}", drawn.global));
+        tampered += signing.tampered;
+    }
+    println!("tampered with and seen: {tampered}; {seen:?}");
+    assert!(tampered > 1000 && seen.lost > 0 && seen.full > 0);
 }
