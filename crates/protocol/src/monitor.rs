@@ -1,7 +1,7 @@
 //! Lets each role of a session say and hear only what the protocol allows next.
 //!
 //! ```text
-//!            every role done, nothing waits
+//!                   every role done
 //!          ┌───────────────────────────────────┐
 //!          │        Drain          all heard   ▼
 //! open → Active ─────────→ Draining ────────→ Closed
@@ -72,8 +72,6 @@ pub struct Monitor {
     lost: Box<[Lost]>,
     /// How many roles are not done.
     undone: usize,
-    /// How many messages wait.
-    waiting: usize,
     /// Events that nobody has taken out yet.
     events: VecDeque<Event>,
 }
@@ -150,7 +148,6 @@ impl Monitor {
             now: Duration::ZERO,
             count: 0,
             lost: Box::default(),
-            waiting: 0,
             events: VecDeque::with_capacity(4),
         }
     }
@@ -248,10 +245,11 @@ impl Monitor {
         }
     }
 
-    /// Closes the session if every role is done and nothing waits.
+    /// Closes the session if every role is done. Nothing waits then, unless nobody checked the
+    /// tables; what nobody will receive is lost.
     #[inline]
     fn complete(&mut self) {
-        if self.undone == 0 && self.waiting == 0 && self.status == Status::Active {
+        if self.undone == 0 && self.status == Status::Active {
             self.advance_epoch(Cause::Completed);
             self.end(Status::Closed { by: None });
         }
@@ -273,7 +271,6 @@ impl Monitor {
                 sequence: queued.sequence,
             }));
         }
-        self.waiting = 0;
         self.lost = lost.into();
         let what = match &status {
             Status::Faulted { violation } => {

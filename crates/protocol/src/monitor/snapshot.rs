@@ -147,7 +147,7 @@ fn restore(plan: &Arc<Plan>, from: &mut Reader) -> Result<Monitor, RestoreError>
         monitor.ways[edge as usize] = way(&monitor.setup, plan, EdgeId(edge), from)?;
     }
     monitor.undone = monitor.seats.iter().filter(|seat| plan.row(seat.place).kind != Kind::Done).count();
-    monitor.waiting = monitor.ways.iter().map(|way| way.queue.len()).sum();
+    let something_waits = monitor.ways.iter().any(|way| !way.queue.is_empty());
     monitor.status = match from.u8()? {
         0 => Status::Active,
         1 => Status::Draining { by: by(from)? },
@@ -162,10 +162,10 @@ fn restore(plan: &Arc<Plan>, from: &mut Reader) -> Result<Monitor, RestoreError>
         Status::Active | Status::Draining { .. } => false,
         Status::Closed { .. } | Status::Cancelled { .. } | Status::Faulted { .. } => true,
     };
-    if is_over && monitor.waiting > 0 || !is_over && !monitor.lost.is_empty() {
+    if is_over && something_waits || !is_over && !monitor.lost.is_empty() {
         return Err(RestoreError::Impossible("something waits and is lost"));
     }
-    if monitor.status == Status::Active && monitor.undone == 0 && monitor.waiting == 0 {
+    if monitor.status == Status::Active && monitor.undone == 0 {
         return Err(RestoreError::Impossible("it goes on after its end"));
     }
     Ok(monitor)

@@ -423,7 +423,6 @@ impl Monitor {
             }
             Room::Replaces => {
                 way.queue.clear();
-                self.waiting -= 1;
                 Sent::Replaced
             }
         };
@@ -431,7 +430,6 @@ impl Monitor {
         way.sequence += 1;
         way.link = signed.as_ref().map(|signed| signed.link);
         way.queue.push_back(Queued { message: line.message, sequence, payload: payload.clone() });
-        self.waiting += 1;
         self.enter(line.from, next);
         let sealing =
             line.seal.zip(signed).map(|(seal, signed)| Sealing { seal: *seal, payload: signed.payload });
@@ -443,6 +441,7 @@ impl Monitor {
             payload,
             sealing: sealing.map(Box::new),
         });
+        self.complete();
         Ok(sent)
     }
 
@@ -476,7 +475,6 @@ impl Monitor {
         let was_full = matches!(self.room(edge), Err(SendError::Full));
         let queue = &mut self.ways[edge.0 as usize].queue;
         let Queued { message, sequence, payload } = queue.pop_front().expect("it was just looked at");
-        self.waiting -= 1;
         self.enter(role, next);
         self.emit(What::Received { from, to: role, message, sequence });
         self.complete();

@@ -212,7 +212,9 @@ fn who_may_abort_also_ends_what_drains() {
     may.closers = vec![Closer { role: C, may_abort: true }];
     let mut monitor = Monitor::open(&plan, may).unwrap();
     monitor.send(line(A, B, 0)).unwrap();
+    assert_eq!(monitor.offered(A).count(), 1);
     monitor.close(By::Operator, Close::Drain).unwrap();
+    assert_eq!(monitor.offered(A).count(), 0, "nothing is to be said any more");
     monitor.close(By::Role(C), Close::Abort).unwrap();
     assert_eq!((monitor.status(), monitor.epoch()), (&Status::Cancelled { by: By::Role(C) }, 2));
     assert_eq!(monitor.lost().len(), 1);
@@ -230,6 +232,16 @@ fn what_a_torn_log_does_not_have_is_left_to_be_taken() {
     let mut torn = replay(&plan, log[..3].iter().cloned()).unwrap();
     assert_eq!(torn.hash(), monitor.hash());
     assert_eq!(events(&mut torn), log[3..]);
+}
+
+/// Tables that nobody checked: everyone is done and something waits. The session does not wait for it.
+#[test]
+fn what_is_for_somebody_who_is_done_is_lost() {
+    let mut protocol = global(&[(A, B, &[(0, 9)])]).protocol().unwrap();
+    protocol.machines[1].states[0].steps.clear();
+    let mut monitor = open(&plan(&protocol), fifo(1, BLOCK));
+    monitor.send(line(A, B, 0)).unwrap();
+    assert_eq!((monitor.status(), monitor.lost().len()), (&Status::Closed { by: None }, 1));
 }
 
 /// Tables that nobody checked: what arrives cannot be received. The session is ended, not stuck.

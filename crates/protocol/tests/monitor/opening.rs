@@ -115,6 +115,7 @@ fn only_what_makes_no_difference_is_replaced() {
     let not = OpenError::NotReplaceable { from: "r0".into(), to: "r1".into() };
     // Another label may follow; the receiver goes on to another state; it answers each.
     assert_eq!(latest(&[(A, B, &[(0, 0), (1, 9)])]).unwrap_err(), not);
+    assert_eq!(latest(&[(A, B, &[(0, 0), (1, 0)])]).unwrap_err(), not);
     assert_eq!(latest(&[(A, B, &[(0, 1)]), (A, B, &[(0, 9)])]).unwrap_err(), not);
     assert_eq!(latest(&[(A, B, &[(0, 1)]), (B, A, &[(1, 0)])]).unwrap_err(), not);
 }
