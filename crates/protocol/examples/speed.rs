@@ -84,17 +84,11 @@ fn setup(plan: &Plan, signed: bool) -> Setup {
         participant: Participant::new(["ann", "app:main", "app:audit"][index]),
         key: signed.then(|| key(Role(index as u16)).public()),
     };
-    let channel = |edge: &sessile_protocol::plan::Edge| Channel {
-        from: edge.from,
-        to: edge.to,
-        handler: Handler::Queue,
-        buffer: Buffer::Fifo { capacity: 16, when_full: WhenFull::Block },
-        lossy: false,
-    };
+    let buffer = Buffer::Fifo { capacity: 16, when_full: WhenFull::Block };
     Setup {
         session: SessionId([7; 16]),
         bindings: (0..3).map(binding).collect(),
-        channels: plan.edges().iter().map(channel).collect(),
+        channels: Channel::each(plan, Handler::Queue, buffer),
         closers: Vec::new(),
         on_violation: OnViolation::Refuse,
         authentication: if signed {

@@ -30,6 +30,7 @@
 mod ending;
 pub mod endpoint;
 pub mod event;
+mod hearing;
 mod offer;
 mod record;
 mod replay;
@@ -43,11 +44,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use ending::{CloseError, DelegateError};
+pub use hearing::{Delivery, Received, RecvError};
 pub use offer::Offer;
 pub use record::Malformed;
 pub use replay::{ReplayError, replay};
 pub use snapshot::RestoreError;
-pub use speech::{Admitted, Delivery, Line, Received, RecvError, SendError, Sent};
+pub use speech::{Admitted, Line, SendError, Sent};
 
 use event::{Cause, Event, Lost, Payload, Status, What};
 use seal::{Position, PublicKey};

@@ -62,17 +62,11 @@ fn open(plan: &Arc<Plan>) -> Monitor {
                 key: None,
             })
             .into(),
-        channels: plan
-            .edges()
-            .iter()
-            .map(|edge| Channel {
-                from: edge.from,
-                to: edge.to,
-                handler: Handler::Queue,
-                buffer: Buffer::Fifo { capacity: 2, when_full: WhenFull::Block },
-                lossy: false,
-            })
-            .collect(),
+        channels: Channel::each(
+            plan,
+            Handler::Queue,
+            Buffer::Fifo { capacity: 2, when_full: WhenFull::Block },
+        ),
         closers: Vec::new(),
         on_violation: OnViolation::Refuse,
         authentication: Authentication::Unsigned,

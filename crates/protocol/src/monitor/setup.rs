@@ -299,6 +299,12 @@ impl Setup {
 }
 
 impl Channel {
+    /// One for each of a plan's edges, alike, and none of them lossy.
+    pub fn each(plan: &Plan, handler: Handler, buffer: Buffer) -> Vec<Self> {
+        let channel = |&Edge { from, to }| Self { from, to, handler, buffer, lossy: false };
+        plan.edges().iter().map(channel).collect()
+    }
+
     fn admit(&self, plan: &Plan, edge: EdgeId) -> Result<(), OpenError> {
         let (from, to) = (self.from, self.to);
         match self.buffer {

@@ -1,8 +1,10 @@
 //! Random protocols, the same for the same seed.
 
+use std::time::Duration;
+
 use sessile_protocol::machine::{Message, Protocol, Role};
 
-use crate::global::{Global, Node};
+use crate::global::{Deadline, Global, Node};
 
 /// SplitMix64 (Steele, Lea, Flood, 2014).
 #[derive(Debug, Clone)]
@@ -116,7 +118,17 @@ impl Making {
     fn single(&mut self, node: usize, next: usize) {
         let (from, to) = self.pair();
         let message = self.message();
-        self.global.nodes[node] = Node::Message { from, to, branches: vec![(message, next)] };
+        self.global.nodes[node] = Node::message(from, to, vec![(message, next)]);
+        if self.draw.one_in(20) {
+            self.expire(node, false);
+        }
+    }
+
+    fn expire(&mut self, node: usize, late: bool) {
+        let within = Duration::from_secs(1 + self.draw.below(9) as u64);
+        if let Node::Message { deadline, .. } = &mut self.global.nodes[node] {
+            *deadline = Some(Deadline { within, late });
+        }
     }
 
     /// What follows, within these loops: more, a choice, a loop, a return or the end.
@@ -199,10 +211,13 @@ impl Making {
                 let after = nodes.get(offset + 1).copied().unwrap_or(next);
                 let branches = vec![(Message(self.global.messages), after)];
                 self.global.messages += 1;
-                self.global.nodes[nodes[offset]] = Node::Message { from, to: *role, branches };
+                self.global.nodes[nodes[offset]] = Node::message(from, *role, branches);
             }
             branches.push((message, if told.is_empty() { next } else { first }));
         }
-        self.global.nodes[node] = Node::Message { from, to, branches };
+        self.global.nodes[node] = Node::message(from, to, branches);
+        if count > 1 && self.draw.one_in(4) {
+            self.expire(node, true);
+        }
     }
 }

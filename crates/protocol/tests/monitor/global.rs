@@ -4,6 +4,7 @@
 //! role has a machine, by a projection that merges what a role cannot tell apart.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use sessile_protocol::machine::{
     Choice, Direction, Machine, Message, Protocol, Role, Signature, State, Step,
@@ -21,7 +22,21 @@ pub struct Global {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     End,
-    Message { from: Role, to: Role, branches: Vec<(Message, usize)> },
+    Message { from: Role, to: Role, branches: Vec<(Message, usize)>, deadline: Option<Deadline> },
+}
+
+/// How long the sender may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    pub within: Duration,
+    /// Whether the last branch is for when it has passed.
+    pub late: bool,
+}
+
+impl Node {
+    pub fn message(from: Role, to: Role, branches: Vec<(Message, usize)>) -> Self {
+        Self::Message { from, to, branches, deadline: None }
+    }
 }
 
 /// What a role does first from any of these nodes on, whatever the others do before.
@@ -37,7 +52,7 @@ impl Global {
                 continue;
             }
             match &self.nodes[node] {
-                Node::Message { from, to, branches } if *from != role && *to != role => {
+                Node::Message { from, to, branches, .. } if *from != role && *to != role => {
                     open.extend(branches.iter().map(|(_, next)| *next));
                 }
                 Node::Message { .. } | Node::End => drop(frontier.insert(node)),
@@ -50,7 +65,7 @@ impl Global {
     pub fn actions(&self, role: Role, frontier: &BTreeSet<usize>) -> BTreeMap<Action, BTreeSet<usize>> {
         let mut actions: BTreeMap<Action, BTreeSet<usize>> = BTreeMap::new();
         for node in frontier {
-            let Node::Message { from, to, branches } = &self.nodes[*node] else { continue };
+            let Node::Message { from, to, branches, .. } = &self.nodes[*node] else { continue };
             for (message, next) in branches {
                 let action = if *from == role {
                     (Direction::Send, *to, *message)
@@ -61,6 +76,17 @@ impl Global {
             }
         }
         actions
+    }
+
+    /// The deadline of what a role sends at a frontier, and the message that is sent after it.
+    pub fn deadline(&self, role: Role, frontier: &BTreeSet<usize>) -> Option<(Duration, Option<Message>)> {
+        match &self.nodes[*frontier.first()?] {
+            Node::Message { from, branches, deadline: Some(deadline), .. } if *from == role => {
+                let late = branches.last().filter(|_| deadline.late);
+                Some((deadline.within, late.map(|(message, _)| *message)))
+            }
+            Node::Message { .. } | Node::End => None,
+        }
     }
 
     /// Whether the role knows what to do at a frontier: it sends at one node alone, or it receives
@@ -86,6 +112,8 @@ impl Global {
             if !self.is_clear(role, &frontier) {
                 return None;
             }
+            let deadline = self.deadline(role, &frontier);
+            let last = deadline.and_then(|(_, late)| late);
             let mut steps = Vec::new();
             for ((direction, peer, message), next) in self.actions(role, &frontier) {
                 let next = self.frontier(role, &next);
@@ -94,9 +122,10 @@ impl Global {
                     order.push(next);
                     fresh
                 });
-                steps.push(Step { direction, peer, message, next: State(number), late: false });
+                let late = last == Some(message);
+                steps.push(Step { direction, peer, message, next: State(number), late });
             }
-            states.push(Choice { steps, within: None });
+            states.push(Choice { steps, within: deadline.map(|(within, _)| within) });
         }
         Some(Machine { states })
     }

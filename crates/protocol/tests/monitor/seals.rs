@@ -7,7 +7,7 @@ use sessile_protocol::monitor::endpoint::{Diverged, Endpoint};
 use sessile_protocol::monitor::event::{By, Code, Payload, Status, What};
 use sessile_protocol::monitor::seal::{Position, PublicKey, Seal, Statement};
 use sessile_protocol::monitor::setup::{OnViolation, Participant, SessionId};
-use sessile_protocol::monitor::{Line, Monitor, SendError, Sent, replay};
+use sessile_protocol::monitor::{DelegateError, Line, Monitor, ReplayError, SendError, Sent, replay};
 use sessile_protocol::plan::{Digest, Plan};
 
 use crate::support::{A, B, BLOCK, events, fifo, key, line, open, plan_of, setup, signed};
@@ -177,6 +177,24 @@ fn a_forgery_is_seen_before_what_it_says() {
     assert_eq!(code(monitor.send(own)), Code::NotOffered);
 }
 
+/// Forgeries may end a session where violations do not, and the other way round.
+#[test]
+fn a_violation_and_a_forgery_are_each_treated_as_was_asked_for() {
+    use OnViolation::{Fault, Refuse};
+    let plan = plan_of(&[(A, B, &[(0, 1)]), (B, A, &[(1, 9)])]);
+    for (on_violation, on_forgery) in [(Refuse, Fault), (Fault, Refuse)] {
+        for (signer, said) in [(A, Code::NotOffered), (B, Code::Forged)] {
+            let mut setup = signed(setup(&plan, fifo(8, BLOCK)), on_forgery);
+            (setup.on_violation, setup.session) = (on_violation, SessionId([1; 16]));
+            let mut monitor = Monitor::open(&plan, setup).unwrap();
+            let wrong = seal(&endpoint(&monitor, A, signer), &plan, 1, "");
+            assert_eq!(code(monitor.send(wrong)), said);
+            let policy = if said.is_forgery() { on_forgery } else { on_violation };
+            assert_eq!(matches!(monitor.status(), Status::Faulted { .. }), policy == Fault, "{said}");
+        }
+    }
+}
+
 #[test]
 fn signing_again_what_had_to_wait_gives_the_same() {
     let plan = talk();
@@ -221,6 +239,9 @@ fn a_role_that_was_given_away_speaks_by_another_key() {
     let on_its_way = seal(&alice, &plan, 0, "late");
     let carol = Participant::new("carol");
     let state = monitor.hash();
+    let another = Some(key(B).public());
+    assert_eq!(monitor.delegate(By::Role(A), A, carol.clone(), another), Err(DelegateError::Key));
+    assert_eq!(monitor.delegate(By::Role(A), A, carol.clone(), None), Err(DelegateError::Key));
     let receipt = monitor.delegate(By::Role(A), A, carol.clone(), Some(key(Role(5)).public())).unwrap();
     assert_eq!((receipt.epoch, receipt.state, monitor.epoch()), (1, state, 1));
     assert_eq!((receipt.from.name(), &receipt.to), ("p0", &carol));
@@ -248,6 +269,12 @@ fn what_crosses_the_beginning_of_an_epoch_is_signed_again_and_nobodys_fault() {
     alice.enter(1);
     assert_eq!(monitor.send(seal(&alice, &plan, 0, "x")), Ok(Sent::Queued));
     let log = events(&mut monitor);
+    // A log in which it was signed for another epoch is none.
+    let mut wrong = log.clone();
+    if let What::Sent { sealing: Some(sealing), .. } = &mut wrong.last_mut().unwrap().what {
+        sealing.seal.epoch = 0;
+    }
+    assert_eq!(replay(&plan, wrong).unwrap_err(), ReplayError::Impossible { index: 2 });
     assert_eq!(replay(&plan, log).unwrap().hash(), monitor.hash());
 }
 

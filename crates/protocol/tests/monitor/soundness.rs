@@ -72,9 +72,9 @@ fn what_is_well_formed_runs_and_nothing_else_does() {
             assert!(n * 3 >= count, "{name}: {n} of {count}");
         }
         let Seen { sent, replaced, lost, full, overflow, grown, woken, received, .. } = seen;
-        let Seen { mutations, completed, drained, aborted, undelivered, .. } = seen;
+        let Seen { mutations, completed, drained, aborted, undelivered, late, silent, .. } = seen;
         let counts = [sent, replaced, lost, full, overflow, grown, woken, received];
-        let ends = [mutations, completed, drained, aborted, undelivered];
+        let ends = [mutations, completed, drained, aborted, undelivered, late, silent];
         assert!(counts.iter().chain(&ends).all(|n| *n > 0), "something was never seen: {seen:?}");
     }
 }
@@ -149,10 +149,10 @@ fn what_is_well_formed_runs_signed_too() {
         let (plan, mut draw) = (plan(&drawn.protocol), Draw(seed));
         let setup = signed(draw_setup(&plan, &mut draw), OnViolation::Refuse);
         let monitor = Monitor::open(&plan, setup.clone()).unwrap();
-        let endpoint = |(role, name): (u16, &Box<str>)| {
-            Endpoint::new(key(Role(role)), monitor.session(), plan.hash(), 0, name)
-        };
-        let endpoints = (0..).zip(plan.roles()).map(endpoint).collect();
+        let endpoints = (0..)
+            .zip(plan.roles())
+            .map(|(role, name)| Endpoint::new(key(Role(role)), monitor.session(), plan.hash(), 0, name))
+            .collect();
         let mut signing = Signing { monitor, endpoints, draw: draw.clone(), tampered: 0 };
         let log = run(&drawn, &setup, &mut signing, &mut draw, &mut seen)
             .and_then(|log| replays(&plan, &signing.monitor, &log));

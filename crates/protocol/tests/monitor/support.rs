@@ -33,7 +33,7 @@ pub fn global(nodes: &[Written]) -> Global {
         global.roles = global.roles.max(from.0 + 1).max(to.0 + 1);
         let branches: Vec<_> = branches.iter().map(|(m, next)| (Message(*m), (*next).min(end))).collect();
         global.messages = branches.iter().map(|(m, _)| m.0 + 1).fold(global.messages, u32::max);
-        global.nodes.push(Node::Message { from: *from, to: *to, branches });
+        global.nodes.push(Node::message(*from, *to, branches));
     }
     global.nodes.push(Node::End);
     global
@@ -54,17 +54,12 @@ pub fn setup(plan: &Plan, buffer: Buffer) -> Setup {
         participant: Participant::new(&format!("p{index}")),
         key: None,
     };
-    let channel = |edge: &sessile_protocol::plan::Edge| Channel {
-        from: edge.from,
-        to: edge.to,
-        handler: Handler::Queue,
-        buffer,
-        lossy: buffer == fifo(1, WhenFull::Drop),
-    };
+    let mut channels = Channel::each(plan, Handler::Queue, buffer);
+    channels.iter_mut().for_each(|channel| channel.lossy = buffer == fifo(1, WhenFull::Drop));
     Setup {
         session: SessionId([7; 16]),
         bindings: (0..plan.roles().len()).map(binding).collect(),
-        channels: plan.edges().iter().map(channel).collect(),
+        channels,
         closers: Vec::new(),
         on_violation: OnViolation::Refuse,
         authentication: Authentication::Unsigned,

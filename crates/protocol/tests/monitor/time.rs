@@ -8,7 +8,7 @@ use sessile_protocol::monitor::event::{Code, Offending, Status, What};
 use sessile_protocol::monitor::{Monitor, SendError, Sent, replay};
 use sessile_protocol::plan::Plan;
 
-use crate::support::{A, B, BLOCK, events, fifo, global, line, open, plan};
+use crate::support::{A, B, BLOCK, C, events, fifo, global, line, open, plan};
 
 const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -123,14 +123,21 @@ fn a_session_that_drains_waits_for_nobody_to_speak() {
 /// Of two that are late at once, the one who was first is at fault, whatever the time is told.
 #[test]
 fn the_first_deadline_to_pass_is_what_ended_it() {
-    let mut protocol = global(&[(A, B, &[(0, 1)]), (B, A, &[(1, 0)])]).protocol().unwrap();
+    let mut protocol = global(&[(A, C, &[(0, 1)]), (B, C, &[(1, 9)])]).protocol().unwrap();
     protocol.machines[0].states[0].within = Some(seconds(9));
-    protocol.machines[1].states[1].within = Some(seconds(2));
+    protocol.machines[1].states[0].within = Some(seconds(2));
     let mut monitor = open(&plan(&protocol), fifo(4, BLOCK));
-    monitor.send(line(A, B, 0)).unwrap();
-    monitor.tick(seconds(1));
-    monitor.recv(B, None).unwrap();
+    assert_eq!(monitor.next_deadline(), Some(seconds(2)));
     monitor.tick(seconds(100));
     let Status::Faulted { violation } = monitor.status() else { panic!("{:?}", monitor.status()) };
     assert_eq!((violation.role, &violation.offending), (B, &Offending::Silence { within: seconds(2) }));
+}
+
+/// What the guard held for too long is too late.
+#[test]
+fn what_was_admitted_before_a_deadline_is_asked_again_after_it() {
+    let mut monitor = open(&ping(true), fifo(4, BLOCK));
+    let held = monitor.admit(line(A, B, 0)).unwrap();
+    monitor.tick(seconds(5));
+    assert_eq!(code(monitor.commit(held)), Code::TooLate);
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sessile_protocol::machine::{Direction, Message, Role};
-use sessile_protocol::monitor::event::{By, Close, Event, Lost, Payload, Status};
+use sessile_protocol::monitor::event::{By, Close, Code, Event, Lost, Payload, Status};
 use sessile_protocol::monitor::setup::{Buffer, Channel, Setup, WhenFull};
 use sessile_protocol::monitor::{
     CloseError, Line, Monitor, Offer, Received, RecvError, SendError, Sent, replay,
@@ -62,6 +63,8 @@ pub struct Seen {
     pub drained: u64,
     pub aborted: u64,
     pub undelivered: u64,
+    pub late: u64,
+    pub silent: u64,
 }
 
 /// The same setup for every run of a seed: any buffers that the plan allows.
@@ -100,6 +103,9 @@ struct World<'a> {
     /// What each role did, in its order.
     did: Vec<VecDeque<Action>>,
     number: u64,
+    now: Duration,
+    /// When each role came where it is.
+    entered: Vec<Duration>,
 }
 
 impl<'a> World<'a> {
@@ -120,16 +126,53 @@ impl<'a> World<'a> {
             asleep: BTreeSet::new(),
             did: vec![VecDeque::new(); usize::from(global.roles)],
             number: 0,
+            now: Duration::ZERO,
+            entered: vec![Duration::ZERO; usize::from(global.roles)],
         }
     }
 
     fn actions(&self, role: Role) -> BTreeMap<Action, BTreeSet<usize>> {
-        self.global.actions(role, &self.at[usize::from(role.0)])
+        let mut actions = self.global.actions(role, &self.at[usize::from(role.0)]);
+        if let Some((deadline, late)) = self.deadline(role) {
+            let expired = deadline <= self.now;
+            actions.retain(|(_, _, message), _| (late == Some(*message)) == expired);
+        }
+        actions
+    }
+
+    /// When what a role may say expires, and what it may say then.
+    fn deadline(&self, role: Role) -> Option<(Duration, Option<Message>)> {
+        let (within, late) = self.global.deadline(role, &self.at[usize::from(role.0)])?;
+        Some((self.entered[usize::from(role.0)] + within, late))
+    }
+
+    /// Some time passes. Gives who was silent for too long.
+    fn wait(&mut self, subject: &mut impl Subject, draw: &mut Draw) -> Result<Option<Role>, String> {
+        let before = self.now;
+        self.now += Duration::from_millis(draw.below(6000) as u64);
+        let told = subject.monitor().tick(self.now);
+        let expired: Vec<_> = self
+            .roles()
+            .filter_map(|role| self.deadline(role).map(|(deadline, late)| (deadline, role, late)))
+            .filter(|(deadline, ..)| *deadline <= self.now)
+            .collect();
+        let silent = expired.iter().filter(|(.., late)| late.is_none()).min().map(|(_, role, _)| *role);
+        let passed = expired.iter().filter(|(deadline, ..)| before < *deadline).map(|(_, role, _)| *role);
+        match (silent, subject.monitor().status()) {
+            (None, Status::Active) if told == passed.collect::<Vec<_>>() => Ok(None),
+            (Some(role), Status::Faulted { violation })
+                if violation.code == Code::Deadline && violation.role == role =>
+            {
+                Ok(Some(role))
+            }
+            (silent, status) => Err(format!("silent: {silent:?}; told: {told:?}; {status:?}")),
+        }
     }
 
     fn enter(&mut self, role: Role, action: Action) {
         let next = self.actions(role).remove(&action).expect("an action that is allowed");
         self.at[usize::from(role.0)] = self.global.frontier(role, &next);
+        self.entered[usize::from(role.0)] = self.now;
         self.did[usize::from(role.0)].push_back(action);
     }
 
@@ -280,7 +323,7 @@ impl<'a> World<'a> {
     fn conforms(&self) -> Result<(), String> {
         let (mut did, mut node) = (self.did.clone(), 0);
         loop {
-            let Node::Message { from, to, branches } = &self.global.nodes[node] else {
+            let Node::Message { from, to, branches, .. } = &self.global.nodes[node] else {
                 let idle = did.iter().all(VecDeque::is_empty);
                 return if idle { Ok(()) } else { Err("something was done after the end".to_owned()) };
             };
@@ -329,6 +372,12 @@ pub fn run<S: Subject>(
             seen.completed += 1;
             break;
         }
+        if draw.one_in(5)
+            && let Some(_) = world.wait(subject, draw)?
+        {
+            seen.silent += 1;
+            break;
+        }
         world.compare(subject)?;
         seen.mutations += u64::from(world.mutate(subject, draw)?);
         let moves = world.moves();
@@ -352,7 +401,9 @@ pub fn run<S: Subject>(
             }
             Direction::Send => {
                 let (expected, before) = (world.outcome((role, action.1)), world.capacity[&(role, action.1)]);
+                let is_late = world.deadline(role).is_some_and(|(_, late)| late == Some(action.2));
                 let sent = world.send(subject, role, action);
+                seen.late += u64::from(is_late && sent.is_ok());
                 if sent != expected {
                     return Err(format!("{role:?} did {action:?}: {sent:?} instead of {expected:?}"));
                 }

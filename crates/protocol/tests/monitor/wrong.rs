@@ -1,6 +1,7 @@
 //! Monitors that are wrong on purpose: each must be seen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sessile_protocol::machine::{Direction, Message, Protocol, Role, State};
 use sessile_protocol::monitor::event::{By, Close, Event};
@@ -58,11 +59,17 @@ enum Mistake {
     HasAnotherStep,
     /// The tables confuse two messages of a state.
     ConfusesMessages,
+    /// The tables know nothing of deadlines.
+    ForgetsDeadlines,
+    /// What is for when a deadline has passed is offered before, and not after.
+    OffersTheLateEarly,
+    /// A deadline is a second later.
+    GivesMoreTime,
 }
 
 use Mistake::*;
 
-const ALL: [Mistake; 25] = [
+const ALL: [Mistake; 28] = [
     TakesAnyMessage,
     TakesAnySender,
     Flatters,
@@ -88,6 +95,9 @@ const ALL: [Mistake; 25] = [
     LacksAStep,
     HasAnotherStep,
     ConfusesMessages,
+    ForgetsDeadlines,
+    OffersTheLateEarly,
+    GivesMoreTime,
 ];
 
 struct Wrong {
@@ -214,6 +224,20 @@ fn wrong_plan(protocol: &Protocol, mistake: Mistake, draw: &mut Draw) -> Option<
             let other = (step + 1) % steps.len().max(1);
             let message = steps.get(other).filter(|_| other != step)?.message;
             steps[other].message = std::mem::replace(&mut steps[step].message, message);
+        }
+        ForgetsDeadlines | OffersTheLateEarly | GivesMoreTime => {
+            for state in wrong.machines.iter_mut().flat_map(|machine| &mut machine.states) {
+                match mistake {
+                    ForgetsDeadlines => state.within = None,
+                    GivesMoreTime => {
+                        state.within = state.within.map(|within| within + Duration::from_secs(1))
+                    }
+                    _ => {}
+                }
+                if mistake != GivesMoreTime {
+                    state.steps.iter_mut().for_each(|step| step.late = false);
+                }
+            }
         }
         _ => return Some(plan(protocol)),
     }
