@@ -1,7 +1,7 @@
 //! Lets each role of a session say and hear only what the protocol allows next.
 //!
 //! ```text
-//!                   every role done
+//!               nothing more can happen
 //!          ┌───────────────────────────────────┐
 //!          │        Drain          all heard   ▼
 //! open → Active ─────────→ Draining ────────→ Closed
@@ -72,8 +72,14 @@ pub struct Monitor {
     seats: Box<[Seat]>,
     ways: Box<[Way]>,
     lost: Box<[Lost]>,
-    /// How many roles are not done.
-    undone: usize,
+    /// How many roles are where they send.
+    speakers: usize,
+    /// How many are where they receive.
+    listeners: usize,
+    /// How many are done.
+    done: usize,
+    /// How many messages wait.
+    waiting: usize,
     /// Events that nobody has taken out yet.
     events: VecDeque<Event>,
 }
@@ -139,8 +145,7 @@ impl Monitor {
             link: None,
         };
         let seats: Box<[Seat]> = setup.bindings.iter().map(seat).collect();
-        Self {
-            undone: seats.iter().filter(|seat| plan.row(seat.place).kind != Kind::Done).count(),
+        let mut monitor = Self {
             seats,
             ways: setup.channels.iter().map(way).collect(),
             plan,
@@ -151,7 +156,21 @@ impl Monitor {
             count: 0,
             lost: Box::default(),
             events: VecDeque::with_capacity(4),
-        }
+            speakers: 0,
+            listeners: 0,
+            done: 0,
+            waiting: 0,
+        };
+        monitor.count_up();
+        monitor
+    }
+
+    /// Counts what is counted from then on.
+    fn count_up(&mut self) {
+        let count = |kind| self.seats.iter().filter(|seat| self.plan.row(seat.place).kind == kind).count();
+        (self.speakers, self.listeners, self.done) =
+            (count(Kind::Sends), count(Kind::Receives), count(Kind::Done));
+        self.waiting = self.ways.iter().map(|way| way.queue.len()).sum();
     }
 
     /// The session's id.
@@ -241,17 +260,32 @@ impl Monitor {
     #[inline]
     fn enter(&mut self, role: Role, place: Place) {
         let seat = &mut self.seats[usize::from(role.0)];
+        let kinds = [seat.place, place].map(|place| self.plan.row(place).kind);
         (seat.place, seat.entered) = (place, self.now);
-        if self.plan.row(place).kind == Kind::Done {
-            self.undone -= 1;
+        if kinds[0] != kinds[1] {
+            *self.counter(kinds[0]) -= 1;
+            *self.counter(kinds[1]) += 1;
         }
     }
 
-    /// Closes the session if every role is done. Nothing waits then, unless nobody checked the
-    /// tables; what nobody will receive is lost.
+    fn counter(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Sends => &mut self.speakers,
+            Kind::Receives => &mut self.listeners,
+            Kind::Done => &mut self.done,
+        }
+    }
+
+    /// Whether nothing can happen any more: every role is done; or some listen, none speaks and
+    /// nothing is on its way.
+    #[inline]
+    fn is_still(&self) -> bool {
+        self.speakers == 0 && (self.waiting == 0 || self.listeners == 0)
+    }
+
     #[inline]
     fn complete(&mut self) {
-        if self.undone == 0 && self.status == Status::Active {
+        if self.is_still() && self.status == Status::Active {
             self.advance_epoch(Cause::Completed);
             self.end(Status::Closed { by: None });
         }
@@ -273,6 +307,7 @@ impl Monitor {
                 sequence: queued.sequence,
             }));
         }
+        self.waiting = 0;
         self.lost = lost.into();
         let what = match &status {
             Status::Faulted { violation } => {

@@ -114,7 +114,7 @@ pub struct Sealing {
 /// Why an epoch began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// Every role is done and everything was received.
+    /// Nothing can happen any more: every role is done, or those that are not listen in vain.
     Completed,
     /// Somebody closes the session.
     Closing {
@@ -191,7 +191,7 @@ pub enum Status {
     },
     /// It is over.
     Closed {
-        /// Who closed it; `None` when every role was done.
+        /// Who closed it; `None` when nothing could happen any more.
         by: Option<By>,
     },
     /// It was ended at once.

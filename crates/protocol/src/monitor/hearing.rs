@@ -88,6 +88,7 @@ impl Monitor {
         let was_full = matches!(self.room(edge), Err(SendError::Full));
         let queue = &mut self.ways[edge.0 as usize].queue;
         let Queued { message, sequence, payload } = queue.pop_front().expect("it was just looked at");
+        self.waiting -= 1;
         self.enter(role, next);
         self.emit(What::Received { from, to: role, message, sequence });
         self.complete();

@@ -17,7 +17,7 @@ use super::setup::{Buffer, LONGEST_NAME, OpenError, Participant, Setup, WhenFull
 use super::{Monitor, Queued, Way};
 use crate::codec::{Digest, Malformed, Reader, Sink};
 use crate::machine::{Message, Role};
-use crate::plan::{EdgeId, Kind, Place, Plan};
+use crate::plan::{EdgeId, Place, Plan};
 
 const MAGIC: &[u8; 18] = b"sessile snapshot 1";
 
@@ -146,8 +146,7 @@ fn restore(plan: &Arc<Plan>, from: &mut Reader) -> Result<Monitor, RestoreError>
     for edge in 0..monitor.ways.len() as u32 {
         monitor.ways[edge as usize] = way(&monitor.setup, plan, EdgeId(edge), from)?;
     }
-    monitor.undone = monitor.seats.iter().filter(|seat| plan.row(seat.place).kind != Kind::Done).count();
-    let something_waits = monitor.ways.iter().any(|way| !way.queue.is_empty());
+    monitor.count_up();
     monitor.status = match from.u8()? {
         0 => Status::Active,
         1 => Status::Draining { by: by(from)? },
@@ -162,10 +161,10 @@ fn restore(plan: &Arc<Plan>, from: &mut Reader) -> Result<Monitor, RestoreError>
         Status::Active | Status::Draining { .. } => false,
         Status::Closed { .. } | Status::Cancelled { .. } | Status::Faulted { .. } => true,
     };
-    if is_over && something_waits || !is_over && !monitor.lost.is_empty() {
+    if is_over && monitor.waiting > 0 || !is_over && !monitor.lost.is_empty() {
         return Err(RestoreError::Impossible("something waits and is lost"));
     }
-    if monitor.status == Status::Active && monitor.undone == 0 {
+    if monitor.status == Status::Active && monitor.is_still() {
         return Err(RestoreError::Impossible("it goes on after its end"));
     }
     Ok(monitor)

@@ -374,6 +374,7 @@ impl Monitor {
             }
             Room::Replaces => {
                 way.queue.clear();
+                self.waiting -= 1;
                 Sent::Replaced
             }
         };
@@ -381,6 +382,7 @@ impl Monitor {
         way.sequence += 1;
         way.link = signed.as_ref().map(|signed| signed.link);
         way.queue.push_back(Queued { message: line.message, sequence, payload: payload.clone() });
+        self.waiting += 1;
         self.enter(line.from, next);
         let sealing =
             line.seal.zip(signed).map(|(seal, signed)| Sealing { seal: *seal, payload: signed.payload });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use sessile_protocol::monitor::event::{By, Event, Payload};
-use sessile_protocol::monitor::setup::{OnViolation, Participant};
+use sessile_protocol::monitor::setup::{OnViolation, Participant, WhenFull};
 use sessile_protocol::monitor::{Line, Malformed, Monitor, RestoreError};
 use sessile_protocol::plan::{Digest, Plan};
 
@@ -85,6 +85,46 @@ fn exercise(monitor: &mut Monitor) {
     }
     let _ = monitor.close(By::Operator, sessile_protocol::monitor::event::Close::Drain);
     monitor.hash();
+}
+
+/// Where the first of these bytes lie.
+fn find(content: &[u8], wanted: &[u8]) -> usize {
+    content.windows(wanted.len()).position(|window| window == wanted).unwrap()
+}
+
+/// What no session can be in, one thing at a time.
+#[test]
+fn a_snapshot_that_contradicts_itself_is_refused() {
+    let plan = plan();
+    let mut monitor = open(&plan, fifo(1, WhenFull::Grow { max: 4 }));
+    monitor.tick(Duration::from_secs(9));
+    monitor.delegate(By::Operator, C, Participant::new("p9"), None).unwrap();
+    for (message, words) in [(1, "first words"), (0, "second words")] {
+        monitor.send(Line { payload: Payload::new(words.as_bytes()), ..line(A, B, message) }).unwrap();
+    }
+    let bytes = monitor.snapshot();
+    let content = &bytes[..bytes.len() - 32];
+    // The queue begins with a message, its sequence and the payload's length; before it are the
+    // buffer's capacity, the next sequence, whether there is a link, and how many wait.
+    let queue = find(content, b"first words") - 4 - 8 - 4;
+    let cases: [(&str, usize, &[u8]); 8] = [
+        ("a role came where it is in the future", 18, &[0; 12]),
+        ("what waits", queue - 17, &1u32.to_be_bytes()),
+        ("what waits", queue - 17, &9u32.to_be_bytes()),
+        ("what waits", queue - 13, &1u64.to_be_bytes()),
+        ("what waits", queue, &9u32.to_be_bytes()),
+        ("what waits", queue + 4, &1u64.to_be_bytes()),
+        ("who speaks for a role", find(content, b"p9"), b"p0"),
+        ("something waits and is lost", content.len() - 5, &[2]),
+    ];
+    for (what, at, new) in cases {
+        let mut wrong = content.to_vec();
+        wrong[at..at + new.len()].copy_from_slice(new);
+        assert_ne!(wrong, content, "{what} at {at}");
+        let found = Monitor::restore(&plan, &with_digest(wrong)).unwrap_err();
+        assert_eq!(found, RestoreError::Impossible(what), "at {at}");
+    }
+    assert!(Monitor::restore(&plan, &bytes).is_ok());
 }
 
 #[test]

@@ -234,6 +234,30 @@ fn what_a_torn_log_does_not_have_is_left_to_be_taken() {
     assert_eq!(events(&mut torn), log[3..]);
 }
 
+/// Where a checker allows that a role listens for something that need not come, it does not listen for
+/// ever.
+#[test]
+fn who_listens_in_vain_is_told_so() {
+    let short = |nodes| global(nodes).protocol().unwrap();
+    let mut protocol = short(&[(A, B, &[(0, 1), (1, 1)]), (B, C, &[(2, 9)])]);
+    // B tells C of the one, and not of the other.
+    let state = &mut protocol.machines[1].states;
+    let done = state.len() as u32;
+    state.push(Default::default());
+    state[0].steps[1].next = sessile_protocol::machine::State(done);
+    let plan = plan(&protocol);
+    let mut monitor = open(&plan, fifo(1, BLOCK));
+    monitor.send(line(A, B, 1)).unwrap();
+    assert_eq!(monitor.recv(C, None), Err(RecvError::Empty));
+    monitor.recv(B, None).unwrap();
+    assert_eq!(*monitor.status(), Status::Closed { by: None });
+    assert_eq!(monitor.recv(C, None), Err(RecvError::Ended));
+    let log = events(&mut monitor);
+    assert_eq!(replay(&plan, log).unwrap().hash(), monitor.hash());
+    let restored = Monitor::restore(&plan, &monitor.snapshot()).unwrap();
+    assert_eq!(restored.hash(), monitor.hash());
+}
+
 /// Tables that nobody checked: everyone is done and something waits. The session does not wait for it.
 #[test]
 fn what_is_for_somebody_who_is_done_is_lost() {

@@ -225,6 +225,8 @@ fn an_answer_that_was_lost_is_settled() {
     let not_yet = monitor.position(A, B).unwrap();
     assert_eq!(alice.settle(sealed.clone(), not_yet), Ok(false));
     monitor.send(seal(&alice, &plan, 0, "1")).unwrap();
+    let beside = Position { link: Digest([1; 32]), ..monitor.position(A, B).unwrap() };
+    assert_eq!(alice.settle(sealed.clone(), beside), Err(Diverged));
     assert_eq!(alice.settle(sealed.clone(), monitor.position(A, B).unwrap()), Ok(true));
     assert_eq!(monitor.send(seal(&alice, &plan, 0, "2")), Ok(Sent::Queued));
     let elsewhere = Position { sequence: 7, link: Digest([1; 32]) };

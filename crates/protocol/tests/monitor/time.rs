@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sessile_protocol::machine::Message;
 use sessile_protocol::monitor::event::{Code, Offending, Status, What};
-use sessile_protocol::monitor::{Monitor, SendError, Sent, replay};
+use sessile_protocol::monitor::{Monitor, ReplayError, SendError, Sent, replay};
 use sessile_protocol::plan::Plan;
 
 use crate::support::{A, B, BLOCK, C, events, fifo, global, line, open, plan};
@@ -89,13 +89,15 @@ fn silence_without_an_alternative_ends_the_session() {
 fn time_that_is_not_told_does_not_pass() {
     let plan = ping(true);
     let mut monitor = open(&plan, fifo(4, BLOCK));
+    monitor.tick(seconds(3));
+    monitor.send(line(A, B, 0)).unwrap();
     monitor.tick(seconds(4));
     let mut monitor = Monitor::restore(&plan, &monitor.snapshot()).unwrap();
-    assert_eq!((monitor.now(), monitor.next_deadline()), (seconds(4), Some(seconds(5))));
+    assert_eq!((monitor.now(), monitor.next_deadline()), (seconds(4), Some(seconds(8))));
     monitor.tick(seconds(2));
     assert_eq!(monitor.now(), seconds(4), "nor does it go back");
     assert_eq!(said(&monitor), [0]);
-    assert_eq!(monitor.tick(seconds(5)), [A]);
+    assert_eq!(monitor.tick(seconds(8)), [A]);
 }
 
 #[test]
@@ -131,6 +133,20 @@ fn the_first_deadline_to_pass_is_what_ended_it() {
     monitor.tick(seconds(100));
     let Status::Faulted { violation } = monitor.status() else { panic!("{:?}", monitor.status()) };
     assert_eq!((violation.role, &violation.offending), (B, &Offending::Silence { within: seconds(2) }));
+}
+
+#[test]
+fn a_log_in_which_time_goes_back_is_none() {
+    let plan = ping(true);
+    let mut monitor = open(&plan, fifo(4, BLOCK));
+    for second in 1..3 {
+        monitor.tick(seconds(second));
+        monitor.send(line(A, B, 0)).unwrap();
+    }
+    let mut log = events(&mut monitor);
+    assert!(replay(&plan, log.clone()).is_ok());
+    log[2].at = seconds(0);
+    assert_eq!(replay(&plan, log).unwrap_err(), ReplayError::Impossible { index: 2 });
 }
 
 /// What the guard held for too long is too late.
