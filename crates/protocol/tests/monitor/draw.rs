@@ -36,7 +36,7 @@ pub struct Traits {
     pub nested: bool,
     /// Choices of three or more.
     pub multiway: bool,
-    /// How often another was drawn, because a role would not have known what to do.
+    /// How often another was drawn, because a role would not have known what to do, or done nothing.
     pub redrawn: u32,
 }
 
@@ -60,7 +60,9 @@ pub fn protocol(seed: u64) -> Drawn {
             traits: Traits { roles, redrawn, ..Traits::default() },
         };
         making.begin(shape);
-        if let Some(protocol) = making.global.protocol() {
+        making.global.settle();
+        let acts = |protocol: &Protocol| protocol.machines.iter().all(|m| !m.states[0].steps.is_empty());
+        if let Some(protocol) = making.global.protocol().filter(acts) {
             return Drawn { global: making.global, protocol, traits: making.traits };
         }
     }

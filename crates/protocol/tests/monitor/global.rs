@@ -16,7 +16,12 @@ pub struct Global {
     pub roles: u16,
     pub messages: u32,
     pub nodes: Vec<Node>,
+    /// For each role, the nodes after which it does nothing any more and nothing ends.
+    pub idle: Vec<BTreeSet<usize>>,
 }
+
+/// Stands in a frontier for all nodes after which a role is idle.
+const IDLE: usize = usize::MAX;
 
 /// A message between two roles, one of several: what is said decides where it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,12 +48,38 @@ impl Node {
 pub type Action = (Direction, Role, Message);
 
 impl Global {
+    /// Finds out who is idle where, once all nodes are there.
+    pub fn settle(&mut self) {
+        let idle = |role| {
+            let mut idle: BTreeSet<usize> = (0..self.nodes.len()).collect();
+            loop {
+                let acts = |node: &usize| match &self.nodes[*node] {
+                    Node::End => true,
+                    Node::Message { from, to, branches, .. } => {
+                        [*from, *to].contains(&Role(role))
+                            || branches.iter().any(|(_, next)| !idle.contains(next))
+                    }
+                };
+                let rest: BTreeSet<usize> = idle.iter().copied().filter(|node| !acts(node)).collect();
+                if rest == idle {
+                    return idle;
+                }
+                idle = rest;
+            }
+        };
+        self.idle = (0..self.roles).map(idle).collect();
+    }
+
     /// The nodes at which a role does something, or all ends, from these on.
     pub fn frontier(&self, role: Role, nodes: &BTreeSet<usize>) -> BTreeSet<usize> {
         let (mut seen, mut open, mut frontier) =
             (BTreeSet::new(), Vec::from_iter(nodes.iter().copied()), BTreeSet::new());
         while let Some(node) = open.pop() {
             if !seen.insert(node) {
+                continue;
+            }
+            if self.idle[usize::from(role.0)].contains(&node) {
+                frontier.insert(IDLE);
                 continue;
             }
             match &self.nodes[node] {
@@ -65,7 +96,7 @@ impl Global {
     pub fn actions(&self, role: Role, frontier: &BTreeSet<usize>) -> BTreeMap<Action, BTreeSet<usize>> {
         let mut actions: BTreeMap<Action, BTreeSet<usize>> = BTreeMap::new();
         for node in frontier {
-            let Node::Message { from, to, branches, .. } = &self.nodes[*node] else { continue };
+            let Some(Node::Message { from, to, branches, .. }) = self.nodes.get(*node) else { continue };
             for (message, next) in branches {
                 let action = if *from == role {
                     (Direction::Send, *to, *message)
@@ -80,7 +111,7 @@ impl Global {
 
     /// The deadline of what a role sends at a frontier, and the message that is sent after it.
     pub fn deadline(&self, role: Role, frontier: &BTreeSet<usize>) -> Option<(Duration, Option<Message>)> {
-        match &self.nodes[*frontier.first()?] {
+        match self.nodes.get(*frontier.first()?)? {
             Node::Message { from, branches, deadline: Some(deadline), .. } if *from == role => {
                 let late = branches.last().filter(|_| deadline.late);
                 Some((deadline.within, late.map(|(message, _)| *message)))
@@ -94,7 +125,7 @@ impl Global {
     fn is_clear(&self, role: Role, frontier: &BTreeSet<usize>) -> bool {
         let mut peers = BTreeSet::new();
         for node in frontier {
-            match &self.nodes[*node] {
+            match self.nodes.get(*node).unwrap_or(&Node::End) {
                 Node::Message { from, .. } if *from == role => peers.insert(None),
                 Node::Message { from, .. } => peers.insert(Some(*from)),
                 Node::End => return frontier.len() == 1,
@@ -130,14 +161,18 @@ impl Global {
         Some(Machine { states })
     }
 
+    pub fn signatures(&self) -> Vec<Signature> {
+        (0..self.messages)
+            .map(|message| Signature { label: format!("m{message}").into(), payload: Vec::new() })
+            .collect()
+    }
+
     /// The protocol with a machine for each role.
     pub fn protocol(&self) -> Option<Protocol> {
         Some(Protocol {
             name: "Made".into(),
             roles: (0..self.roles).map(|role| format!("r{role}").into()).collect(),
-            messages: (0..self.messages)
-                .map(|message| Signature { label: format!("m{message}").into(), payload: Vec::new() })
-                .collect(),
+            messages: self.signatures(),
             machines: (0..self.roles).map(|role| self.project(Role(role))).collect::<Option<_>>()?,
         })
     }

@@ -1,4 +1,4 @@
-//! The monitor, against protocols that are well-formed by construction.
+//! The monitor.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@ mod draw;
 mod global;
 mod known;
 mod opening;
+mod scribble;
 mod seals;
 mod soundness;
 mod support;

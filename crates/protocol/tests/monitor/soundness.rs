@@ -1,17 +1,21 @@
-//! Protocols that are well-formed by construction never deadlock, leave an orphan or are refused
-//! what they allow, whatever the schedule and the buffers; and nothing else is let through.
+//! Random protocols, accepted by the checker and run by its machines, never deadlock, leave an orphan or
+//! are refused what they allow, whatever the schedule, the buffers and the time; and nothing else is let
+//! through. What they allow is worked out apart, from the graph of their messages.
 //!
 //! `SESSILE_SEED=N` runs one seed, `SESSILE_FIRST_SEED=N` and `SESSILE_SEEDS=N` say which.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sessile_protocol::machine::Role;
 use sessile_protocol::monitor::endpoint::Endpoint;
 use sessile_protocol::monitor::event::{Close, Payload};
 use sessile_protocol::monitor::setup::OnViolation;
 use sessile_protocol::monitor::{CloseError, Line, Monitor, Offer, Received, RecvError, SendError, Sent};
+use sessile_protocol::plan::Plan;
 
 use crate::draw::{Draw, Drawn, protocol};
+use crate::scribble::checked;
 use crate::support::{key, plan, signed};
 use crate::world::{Seen, Subject, draw_setup, replays, run};
 
@@ -24,16 +28,15 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
-fn check(seed: u64, drawn: &Drawn, seen: &mut Seen) -> Result<(), String> {
-    let plan = plan(&drawn.protocol);
+fn check(seed: u64, drawn: &Drawn, plan: &Arc<Plan>, seen: &mut Seen) -> Result<(), String> {
     for schedule in 0..SCHEDULES {
         let mut draw = Draw(seed ^ (schedule << 48) ^ 0xabcd);
-        let setup = draw_setup(&plan, &mut draw);
-        let mut monitor = Monitor::open(&plan, setup.clone()).map_err(|error| error.to_string())?;
+        let setup = draw_setup(plan, &mut draw);
+        let mut monitor = Monitor::open(plan, setup.clone()).map_err(|error| error.to_string())?;
         let log = run(drawn, &setup, &mut monitor, &mut draw, seen)
             .map_err(|what| format!("schedule {schedule}: {what}"))?;
         if schedule == 0 && seed.is_multiple_of(10) {
-            replays(&plan, &monitor, &log).map_err(|what| format!("schedule {schedule}: {what}"))?;
+            replays(plan, &monitor, &log).map_err(|what| format!("schedule {schedule}: {what}"))?;
         }
     }
     Ok(())
@@ -53,7 +56,11 @@ fn what_is_well_formed_runs_and_nothing_else_does() {
         nested += u64::from(drawn.traits.nested);
         multiway += u64::from(drawn.traits.multiway);
         redrawn += u64::from(drawn.traits.redrawn);
-        if let Err(what) = check(seed, &drawn, &mut seen) {
+        let plan = match checked(&drawn.global) {
+            Ok(protocol) => plan(&protocol),
+            Err(what) => panic!("SESSILE_SEED={seed}: the checker refuses it: {what}"),
+        };
+        if let Err(what) = check(seed, &drawn, &plan, &mut seen) {
             panic!("SESSILE_SEED={seed}: {what}\n{:#?}", drawn.global);
         }
     }

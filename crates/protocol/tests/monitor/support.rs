@@ -36,6 +36,7 @@ pub fn global(nodes: &[Written]) -> Global {
         global.nodes.push(Node::message(*from, *to, branches));
     }
     global.nodes.push(Node::End);
+    global.settle();
     global
 }
 
