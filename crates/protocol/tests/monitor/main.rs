@@ -7,6 +7,7 @@
 )]
 
 mod bytes;
+mod corpus;
 mod course;
 mod draw;
 mod global;
