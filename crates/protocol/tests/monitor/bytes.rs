@@ -125,6 +125,18 @@ fn a_snapshot_that_contradicts_itself_is_refused() {
         assert_eq!(found, RestoreError::Impossible(what), "at {at}");
     }
     assert!(Monitor::restore(&plan, &bytes).is_ok());
+
+    // A session that is over does not go on.
+    let plan = plan_of(&[(A, B, &[(0, 9)])]);
+    let mut monitor = open(&plan, fifo(1, BLOCK));
+    monitor.send(line(A, B, 0)).unwrap();
+    monitor.recv(B, None).unwrap();
+    let bytes = monitor.snapshot();
+    let mut wrong = bytes[..bytes.len() - 32].to_vec();
+    let status = wrong.len() - 5;
+    assert_eq!(std::mem::replace(&mut wrong[status], 0), 2);
+    let found = Monitor::restore(&plan, &with_digest(wrong)).unwrap_err();
+    assert_eq!(found, RestoreError::Impossible("it goes on after its end"));
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use sessile_protocol::machine::{Direction, Message, Role};
+use sessile_protocol::machine::{Choice, Direction, Machine, Message, Role, State, Step};
 use sessile_protocol::monitor::event::{
     By, Cause, Close, Code, Event, Expected, Offending, Payload, Status, What,
 };
-use sessile_protocol::monitor::setup::{Closer, Handler, OnViolation, Participant};
+use sessile_protocol::monitor::setup::{Buffer, Closer, Handler, OnViolation, Participant};
 use sessile_protocol::monitor::{
     CloseError, DelegateError, Line, Monitor, RecvError, SendError, Sent, replay,
 };
@@ -256,6 +256,39 @@ fn who_listens_in_vain_is_told_so() {
     assert_eq!(replay(&plan, log).unwrap().hash(), monitor.hash());
     let restored = Monitor::restore(&plan, &monitor.snapshot()).unwrap();
     assert_eq!(restored.hash(), monitor.hash());
+}
+
+/// What was replaced waits no more.
+#[test]
+fn who_listens_in_vain_for_the_latest_is_told_so_too() {
+    // A tells B as often as it likes, then C once, and is done.
+    let mut protocol = global(&[(A, B, &[(0, 0)]), (A, C, &[(1, 9)])]).protocol().unwrap();
+    let choice = |direction, steps: &[(Role, u32, u32)]| {
+        let step = |(peer, message, next): &(Role, u32, u32)| Step {
+            direction,
+            peer: *peer,
+            message: Message(*message),
+            next: State(*next),
+            late: false,
+        };
+        Choice { steps: steps.iter().map(step).collect(), within: None }
+    };
+    protocol.machines = vec![
+        Machine { states: vec![choice(Direction::Send, &[(B, 0, 0), (C, 1, 1)]), Choice::default()] },
+        Machine { states: vec![choice(Direction::Receive, &[(A, 0, 0)])] },
+        Machine { states: vec![choice(Direction::Receive, &[(A, 1, 1)]), Choice::default()] },
+    ];
+    let plan = plan(&protocol);
+    let mut latest = setup(&plan, fifo(1, BLOCK));
+    latest.channels[0].buffer = Buffer::Latest;
+    let mut monitor = Monitor::open(&plan, latest).unwrap();
+    assert_eq!(monitor.send(line(A, B, 0)), Ok(Sent::Queued));
+    assert_eq!(monitor.send(line(A, B, 0)), Ok(Sent::Replaced));
+    monitor.send(line(A, C, 1)).unwrap();
+    monitor.recv(C, None).unwrap();
+    assert_eq!(*monitor.status(), Status::Active);
+    monitor.recv(B, None).unwrap();
+    assert_eq!(*monitor.status(), Status::Closed { by: None });
 }
 
 /// Tables that nobody checked: everyone is done and something waits. The session does not wait for it.
