@@ -258,21 +258,44 @@ fn who_listens_in_vain_is_told_so() {
     assert_eq!(restored.hash(), monitor.hash());
 }
 
+fn choice(direction: Direction, steps: &[(Role, u32, u32)]) -> Choice {
+    let step = |(peer, message, next): &(Role, u32, u32)| Step {
+        direction,
+        peer: *peer,
+        message: Message(*message),
+        next: State(*next),
+        late: false,
+    };
+    Choice { steps: steps.iter().map(step).collect(), within: None }
+}
+
+/// Something else has come from one, and what is waited for may still come from another.
+#[test]
+fn who_listens_to_two_waits_for_both() {
+    let mut protocol = global(&[(A, B, &[(0, 1)]), (C, B, &[(1, 2)]), (A, B, &[(2, 9)])]).protocol().unwrap();
+    let send =
+        |message| Machine { states: vec![choice(Direction::Send, &[(B, message, 1)]), Choice::default()] };
+    let receive = [
+        choice(Direction::Receive, &[(A, 0, 2), (C, 1, 1)]),
+        choice(Direction::Receive, &[(A, 2, 2)]),
+        Choice::default(),
+    ];
+    protocol.machines = vec![send(2), Machine { states: receive.into() }, send(1)];
+    let mut monitor = open(&plan(&protocol), fifo(1, BLOCK));
+    monitor.send(line(A, B, 2)).unwrap();
+    assert_eq!(monitor.recv(B, None), Err(RecvError::Empty));
+    assert_eq!(monitor.recv(B, Some(A)), Err(RecvError::Empty));
+    monitor.send(line(C, B, 1)).unwrap();
+    assert_eq!(monitor.recv(B, None).unwrap().message, Message(1));
+    assert_eq!(monitor.recv(B, None).unwrap().message, Message(2));
+    assert_eq!(*monitor.status(), Status::Closed { by: None });
+}
+
 /// What was replaced waits no more.
 #[test]
 fn who_listens_in_vain_for_the_latest_is_told_so_too() {
     // A tells B as often as it likes, then C once, and is done.
     let mut protocol = global(&[(A, B, &[(0, 0)]), (A, C, &[(1, 9)])]).protocol().unwrap();
-    let choice = |direction, steps: &[(Role, u32, u32)]| {
-        let step = |(peer, message, next): &(Role, u32, u32)| Step {
-            direction,
-            peer: *peer,
-            message: Message(*message),
-            next: State(*next),
-            late: false,
-        };
-        Choice { steps: steps.iter().map(step).collect(), within: None }
-    };
     protocol.machines = vec![
         Machine { states: vec![choice(Direction::Send, &[(B, 0, 0), (C, 1, 1)]), Choice::default()] },
         Machine { states: vec![choice(Direction::Receive, &[(A, 0, 0)])] },
