@@ -6,11 +6,13 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
+use rustix::termios::tcgetwinsize;
 use serde::{Deserialize, Serialize};
 use sessile_anchor::control::Control;
 use sessile_anchor::ring::Ring;
 use sessile_journal::log::{Log, OpenError};
 use sessile_model::ids::AppName;
+use sessile_model::spec::WindowSize;
 use sessile_model::state::{Component, Exit, State};
 use sessile_sandbox::capture::{Capture, Listeners};
 use sessile_sandbox::cgroup::Cgroup;
@@ -29,6 +31,7 @@ use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
 use crate::keeper::Keeper;
 use crate::listening;
 use crate::route::{LISTENERS, RouteState};
+use crate::saved_screen::{self, SavedScreen};
 use crate::screen::ScreenModel;
 use crate::task::{Output, Streams, Task};
 use crate::unopened::Unopened;
@@ -396,9 +399,22 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
     let streams = match facts.streams {
         StreamFacts::Terminal { io, size } => {
             let output = ring(store, io)?;
-            let (oldest, fed) = (output.ring.oldest(), output.ring.floor().unwrap_or(0));
-            let screen = Box::new(ScreenModel::again(size, oldest, fed));
-            Streams::Terminal { master: store.remove(&format!("io/{io}/sink"))?, output, screen }
+            let master = store.remove(&format!("io/{io}/sink"))?;
+            let (oldest, floor) = (output.ring.oldest(), output.ring.floor().unwrap_or(0));
+            let file = store.remove(&format!("io/{io}/{}", saved_screen::PART));
+            let (saved, snapshot) = SavedScreen::adopt(file, &output.ring);
+            // A keeper that never noted what it had answered has let the ring go only up to there.
+            let answered = saved.answered().unwrap_or(floor);
+            let mut screen = Box::new(match snapshot {
+                Some(snapshot) => ScreenModel::restore(&snapshot, answered),
+                None => ScreenModel::again(size, oldest, answered),
+            });
+            // As large as it is now, whatever was noted.
+            if let Ok(now) = tcgetwinsize(&master) {
+                let now = WindowSize { cols: now.ws_col, rows: now.ws_row };
+                screen.resize(if now.is_valid() { now } else { size });
+            }
+            Streams::Terminal { master, output, screen, saved }
         }
         StreamFacts::Pipes { out, err } => Streams::Pipes {
             stdin: store.remove(&format!("io/{out}/sink")),

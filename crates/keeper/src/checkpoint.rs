@@ -1,39 +1,28 @@
 //! What a successor must know, kept in memory files that the anchor holds.
 //!
-//! The checkpoint is written alternately into two halves, each with a sequence number, a length and
-//! a checksum over all of it, so that a keeper killed while writing leaves the other half whole. The
-//! input ledger is separate because it changes with every write to an app: one 24 byte row per
-//! client.
+//! The checkpoint is a JSON document in [`Halves`], so that a keeper killed while writing leaves a
+//! whole one. The input ledger is separate because it changes with every write to an app: one 24 byte
+//! row per client.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
-use rustix::io::{pread, pwrite};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"SESSCKP1");
-const HEADER: usize = 32;
-/// Largest checkpoint.
-const HALF: u64 = 4 << 20;
+use crate::halves::{Halves, HalvesError, read_exact, write_all};
 
 /// Two alternating copies of one JSON document.
 #[derive(Debug)]
-pub struct Checkpoint {
-    file: OwnedFd,
-    sequence: u64,
-}
+pub struct Checkpoint(Halves);
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
-    /// The memory file failed.
-    #[error("the checkpoint's memory file")]
-    Io(#[from] io::Error),
-    /// It is larger than a half.
-    #[error("the checkpoint is over its limit")]
-    TooLarge,
+    /// It is too large, or the memory file failed.
+    #[error("the checkpoint cannot be written")]
+    Halves(#[from] HalvesError),
     /// Neither half is whole.
     #[error("no whole checkpoint was found")]
     Missing,
@@ -48,9 +37,7 @@ impl Checkpoint {
     /// # Errors
     /// When the machine has no memory file to give.
     pub fn create() -> io::Result<Self> {
-        let file = memfd_create("sessile-checkpoint", MemfdFlags::CLOEXEC)?;
-        ftruncate(&file, 2 * HALF)?;
-        Ok(Self { file, sequence: 0 })
+        Halves::create("sessile-checkpoint", 0).map(Self)
     }
 
     /// Takes over the one a predecessor wrote, with its document.
@@ -58,10 +45,9 @@ impl Checkpoint {
     /// # Errors
     /// When neither half is whole or the document does not parse.
     pub fn adopt<T: DeserializeOwned>(file: OwnedFd) -> Result<(Self, T), CheckpointError> {
-        let best = [0, 1].into_iter().filter_map(|half| read_half(file.as_fd(), half)).max_by_key(|h| h.0);
-        let (sequence, bytes) = best.ok_or(CheckpointError::Missing)?;
-        let document = serde_json::from_slice(&bytes)?;
-        Ok((Self { file, sequence }, document))
+        let (halves, bytes) = Halves::adopt(file);
+        let document = serde_json::from_slice(&bytes.ok_or(CheckpointError::Missing)?)?;
+        Ok((Self(halves), document))
     }
 
     /// Writes the document into the older half.
@@ -69,51 +55,13 @@ impl Checkpoint {
     /// # Errors
     /// When it is too large or the memory file fails.
     pub fn write(&mut self, document: &impl Serialize) -> Result<(), CheckpointError> {
-        let bytes = serde_json::to_vec(document)?;
-        if bytes.len() as u64 + HEADER as u64 > HALF {
-            return Err(CheckpointError::TooLarge);
-        }
-        let sequence = self.sequence + 1;
-        let base = (sequence % 2) * HALF;
-        let mut header = [0u8; HEADER];
-        header[..8].copy_from_slice(&MAGIC.to_le_bytes());
-        header[8..16].copy_from_slice(&sequence.to_le_bytes());
-        header[16..24].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
-        let sum = checksum(&header, &bytes);
-        header[24..28].copy_from_slice(&sum.to_le_bytes());
-        // The header goes last: an interrupted write leaves this half with a checksum that does
-        // not fit, and the other half as it was.
-        write_all(&self.file, &[0; HEADER], base)?;
-        write_all(&self.file, &bytes, base + HEADER as u64)?;
-        write_all(&self.file, &header, base)?;
-        self.sequence = sequence;
-        Ok(())
+        Ok(self.0.write(&serde_json::to_vec(document)?)?)
     }
 
     /// The memory file, for the anchor's store.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.0.fd()
     }
-}
-
-/// Of a half's header before the checksum, and its document.
-fn checksum(header: &[u8; HEADER], bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&header[..24]), bytes)
-}
-
-fn read_half(file: BorrowedFd<'_>, half: u64) -> Option<(u64, Vec<u8>)> {
-    let mut header = [0u8; HEADER];
-    read_exact(file, &mut header, half * HALF).ok()?;
-    let word =
-        |at: usize| -> Option<u64> { Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?)) };
-    let (magic, sequence, len) = (word(0)?, word(8)?, word(16)?);
-    if magic != MAGIC || len > HALF - HEADER as u64 {
-        return None;
-    }
-    let mut bytes = vec![0; len as usize];
-    read_exact(file, &mut bytes, half * HALF + HEADER as u64).ok()?;
-    let sum = u32::from_le_bytes(header.get(24..28)?.try_into().ok()?);
-    (checksum(&header, &bytes) == sum).then_some((sequence, bytes))
 }
 
 /// Rows the ledger holds; the least recently begun one gives way.
@@ -216,30 +164,8 @@ impl InputLedger {
         bytes[..8].copy_from_slice(&row.client.to_le_bytes());
         bytes[8..16].copy_from_slice(&row.started.to_le_bytes());
         bytes[16..].copy_from_slice(&row.done.to_le_bytes());
-        write_all(&self.file, &bytes, (index * ROW) as u64)
+        write_all(self.fd(), &bytes, (index * ROW) as u64)
     }
-}
-
-fn write_all(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let n = pwrite(file, bytes, at)?;
-        bytes = &bytes[n..];
-        at += n as u64;
-    }
-    Ok(())
-}
-
-fn read_exact(file: BorrowedFd<'_>, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match pread(file, &mut *bytes, at)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => {
-                bytes = &mut bytes[n..];
-                at += n as u64;
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -247,40 +173,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_successor_reads_the_newest_whole_half() {
+    fn a_successor_reads_what_was_written_last() {
         let mut checkpoint = Checkpoint::create().unwrap();
         checkpoint.write(&vec![1]).unwrap();
         checkpoint.write(&vec![2, 3]).unwrap();
-        // A third write dies before its checksum: the half holds torn bytes.
-        write_all(&checkpoint.file, b"torn", HALF + HEADER as u64).unwrap();
-        let (mut adopted, document): (_, Vec<u8>) =
-            Checkpoint::adopt(checkpoint.file.try_clone().unwrap()).unwrap();
+        let file = checkpoint.fd().try_clone_to_owned().unwrap();
+        let (_, document): (_, Vec<u8>) = Checkpoint::adopt(file).unwrap();
         assert_eq!(document, [2, 3]);
-        adopted.write(&vec![4]).unwrap();
-        let (_, document): (_, Vec<u8>) = Checkpoint::adopt(adopted.file).unwrap();
-        assert_eq!(document, [4]);
-    }
-
-    #[test]
-    fn damage_to_any_byte_leaves_the_other_half() {
-        for at in (0..28).chain([HEADER as u64]) {
-            for damage in [0u8, 0xff] {
-                let mut checkpoint = Checkpoint::create().unwrap();
-                checkpoint.write(&"old").unwrap();
-                checkpoint.write(&"new").unwrap();
-                // Up to the checksum's end, so that nothing of it stays.
-                let len = if at < 28 { 28 - at as usize } else { 1 };
-                write_all(&checkpoint.file, &vec![damage; len], at).unwrap();
-                let (_, document): (_, String) = Checkpoint::adopt(checkpoint.file).unwrap();
-                assert_eq!(document, "old", "{at}");
-            }
-        }
     }
 
     #[test]
     fn an_empty_file_is_no_checkpoint() {
         let checkpoint = Checkpoint::create().unwrap();
-        let outcome = Checkpoint::adopt::<Vec<u8>>(checkpoint.file);
+        let file = checkpoint.fd().try_clone_to_owned().unwrap();
+        let outcome = Checkpoint::adopt::<Vec<u8>>(file);
         assert!(matches!(outcome, Err(CheckpointError::Missing)));
     }
 

@@ -8,6 +8,7 @@ use sessile_model::{Problem, ProblemKind};
 
 use crate::bringup::failed;
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::halves::HalvesError;
 use crate::keeper::Keeper;
 
 /// The name under which the anchor keeps the file.
@@ -63,12 +64,12 @@ impl Keeper {
         }
         self.cookies = Some(kept);
         written.map_err(|error| match error {
-            CheckpointError::TooLarge => {
+            CheckpointError::Halves(HalvesError::TooLarge(_)) => {
                 Problem::new(ProblemKind::Exhausted, "the cookies are too large to keep")
             }
-            CheckpointError::Io(_) | CheckpointError::Missing | CheckpointError::Json(_) => {
-                failed("the cookies", &error)
-            }
+            CheckpointError::Halves(HalvesError::Io(_))
+            | CheckpointError::Missing
+            | CheckpointError::Json(_) => failed("the cookies", &error),
         })
     }
 }

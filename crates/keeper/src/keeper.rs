@@ -28,7 +28,7 @@ use crate::facts::Facts;
 use crate::listening::Place;
 use crate::route::{RouteState, interception};
 use crate::seat::Seat;
-use crate::task::{InputSource, PendingInput, Streams, Task};
+use crate::task::{Absorbed, InputSource, PendingInput, Streams, Task};
 use crate::unopened::{SpaceAhead, Unopened};
 use crate::waits::PendingWait;
 use crate::wipe::Signalled;
@@ -368,7 +368,10 @@ impl Keeper {
             let has_terminal = attached.into_iter().any(|a| a.task == task.name && !a.read_only && !a.raw);
             let until = Instant::now() + ABSORB_TIME;
             for _ in 0..ABSORB / buffer.len() {
-                let (some, poke) = task.absorb(&mut buffer, has_terminal, now);
+                let Absorbed { some, asked, poke } = task.absorb(&mut buffer, has_terminal, now);
+                if asked {
+                    task.note_answered(&self.seat.link);
+                }
                 if let Some(pump) = poke {
                     // A dead anchor pumps nothing; its death is told by its pidfd.
                     let _ = self.seat.link.poke(pump);

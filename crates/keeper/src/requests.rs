@@ -303,6 +303,7 @@ impl Keeper {
         if let Some(recorder) = &mut task.recorder {
             recorder.resize(size, self.now);
         }
+        self.save_resized(name);
         self.changed = true;
         Ok(())
     }

@@ -4,6 +4,8 @@ use sessile_model::api;
 use sessile_model::spec::WindowSize;
 use sessile_terminal::{DEFAULT_LINES, Scrollback, Terminal};
 
+use crate::saved_screen::Snapshot;
+
 /// What a terminal shows, fed with the bytes its app wrote.
 #[derive(Debug)]
 pub struct ScreenModel {
@@ -23,6 +25,15 @@ impl ScreenModel {
     /// One that is fed again what another was fed up to `answered`.
     pub fn again(size: WindowSize, offset: u64, answered: u64) -> Self {
         Self { answered, ..Self::new(size, offset) }
+    }
+
+    /// One as another was when it was saved; what that one answered is not answered again.
+    pub fn restore(saved: &Snapshot, answered: u64) -> Self {
+        let mut model = Self::again(saved.size, saved.offset, answered);
+        model.terminal.feed(&saved.dump);
+        model.terminal.take_answers();
+        model.terminal.take_marks();
+        model
     }
 
     /// Ring offset up to which the model has been fed.

@@ -18,12 +18,14 @@ use sessile_model::state::Exit;
 use sessile_model::wire::Event as Told;
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::cgroup::Cgroup;
+use sessile_sandbox::wipe::overwrite_file;
 use sessile_session::Event;
 
 use crate::bringup::failed;
 use crate::facts::{StreamFacts, TaskFacts};
 use crate::keeper::Keeper;
 use crate::plan;
+use crate::saved_screen::{self, SavedScreen};
 use crate::screen::ScreenModel;
 use crate::task::{Output, Streams, Task};
 
@@ -172,9 +174,15 @@ impl Keeper {
         for output in [Some(task.output()), task.error_output()].into_iter().flatten() {
             let _ = self.seat.link.unpump(output.io);
             output.ring.overwrite();
-            for part in ["source", "sink", "ring"] {
+            for part in ["source", "sink", "ring", saved_screen::PART] {
                 let _ = self.seat.link.remove(&format!("io/{}/{part}", output.io));
             }
+        }
+        if let Streams::Terminal { saved, .. } = &task.streams
+            && let Some(file) = saved.fd()
+        {
+            // The session goes on; its end looks at what the anchor still holds.
+            let _ = overwrite_file(file);
         }
         if let Some(facts) = &mut self.facts {
             facts.tasks.retain(|t| t.name != *name);
@@ -202,7 +210,7 @@ impl Keeper {
                 let (master, slave) = self.open_terminal(&launch.app, size)?;
                 let [output] = self.pump([(first_io, &master)], ring_size, &master)?;
                 let screen = Box::new(ScreenModel::new(size, 0));
-                let streams = Streams::Terminal { master, output, screen };
+                let streams = Streams::Terminal { master, output, screen, saved: SavedScreen::default() };
                 (streams, Inner::Terminal(slave), StreamFacts::Terminal { io: first_io, size })
             }
             None => {

@@ -15,6 +15,7 @@ use zeroize::Zeroize as _;
 
 use crate::client::ClientId;
 use crate::recorder::Recorder;
+use crate::saved_screen::SavedScreen;
 use crate::screen::ScreenModel;
 
 /// Most input bytes waiting for one task; a client that sends more is not read meanwhile.
@@ -95,6 +96,17 @@ pub enum InputSource {
     Screen,
 }
 
+/// What [`Task::absorb`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Absorbed {
+    /// There was something to absorb.
+    pub some: bool,
+    /// The app asked something of its terminal.
+    pub asked: bool,
+    /// The pump to poke: it waited for room.
+    pub poke: Option<u32>,
+}
+
 /// What a task reads from and writes to.
 #[derive(Debug)]
 pub enum Streams {
@@ -106,6 +118,8 @@ pub enum Streams {
         output: Output,
         /// What it shows.
         screen: Box<ScreenModel>,
+        /// What of that a successor finds.
+        saved: SavedScreen,
     },
     /// Three pipes.
     Pipes {
@@ -136,15 +150,17 @@ impl Output {
 
 impl Task {
     /// Feeds the screen model, and a recording, with what was written since, as far as it fits the
-    /// buffer. Returns whether anything was, and the pump to poke if it waited for room. What the app
-    /// asks of its terminal is answered here where no client `has_terminal` that does.
-    pub fn absorb(&mut self, buffer: &mut [u8], has_terminal: bool, now: Timestamp) -> (bool, Option<u32>) {
+    /// buffer. What the app asks of its terminal is answered here where no client `has_terminal` that
+    /// does.
+    pub fn absorb(&mut self, buffer: &mut [u8], has_terminal: bool, now: Timestamp) -> Absorbed {
         // An app that asks and never reads is not answered for ever.
         let answers = !has_terminal && self.pending_bytes() < INPUT_QUEUE;
-        let Streams::Terminal { output, screen, .. } = &mut self.streams else { return (false, None) };
+        let Streams::Terminal { output, screen, saved, .. } = &mut self.streams else {
+            return Absorbed::default();
+        };
         let got = output.ring.read(screen.offset(), buffer);
         if got.len == 0 {
-            return (false, None);
+            return Absorbed::default();
         }
         screen.feed(got.start, &buffer[..got.len]);
         if let Some(recorder) = &mut self.recorder {
@@ -152,11 +168,15 @@ impl Task {
         }
         buffer[..got.len].zeroize();
         let bytes = screen.take_answers();
-        if answers && !bytes.is_empty() {
+        let asked = !bytes.is_empty();
+        if answers && asked {
             self.pending.push_back(PendingInput::Bytes { from: InputSource::Screen, bytes, written: 0 });
         }
-        // The ring never overtakes the model: a flood waits for it, not the other way round.
-        (true, output.release(Some(screen.offset())).then_some(output.io))
+        saved.wrote(now);
+        // The ring never overtakes the model, nor what is saved of it: a flood waits for them, not the
+        // other way round.
+        let poke = output.release(Some(saved.floor(screen.offset()))).then_some(output.io);
+        Absorbed { some: true, asked, poke }
     }
 
     /// Lets raw readers hold back (`Some`) or no longer hold back (`None`) the pumps of a task with
@@ -276,7 +296,9 @@ mod tests {
         sink.write_all(&[b'x'; 10_000]).unwrap();
         ring.write_from(source.as_fd()).unwrap();
         let screen = Box::new(ScreenModel::new(WindowSize::default(), 0));
-        let streams = Streams::Terminal { master: source.into(), output: Output { io: 1, ring }, screen };
+        let saved = SavedScreen::default();
+        let streams =
+            Streams::Terminal { master: source.into(), output: Output { io: 1, ring }, screen, saved };
         let mut task = Task {
             name: AppName::main(),
             app: AppName::main(),
@@ -293,7 +315,8 @@ mod tests {
             recorder: None,
         };
         let mut buffer = [0; 4096];
-        assert_eq!(task.absorb(&mut buffer, true, Timestamp::from_millis(0)), (true, None));
+        let absorbed = Absorbed { some: true, ..Absorbed::default() };
+        assert_eq!(task.absorb(&mut buffer, true, Timestamp::from_millis(0)), absorbed);
         assert_eq!(task.screen().map(ScreenModel::offset), Some(4096));
     }
 }

@@ -67,6 +67,7 @@ impl Keeper {
         self.await_opening();
         self.settle();
         let mut more = self.absorb_output();
+        self.save_screens();
         self.heed_recorders();
         self.check_waits();
         self.give_up_on_answers();
@@ -213,7 +214,8 @@ impl Keeper {
         let look = (self.signalled.is_some() || self.finished).then_some(LOOK_AGAIN);
         let listening = self.until_look().map(sessile_model::Millis::as_duration);
         let ready = self.until_ready().map(sessile_model::Millis::as_duration);
-        [wait, look, listening, ready].into_iter().flatten().min()
+        let save = self.until_save().map(sessile_model::Millis::as_duration);
+        [wait, look, listening, ready, save].into_iter().flatten().min()
     }
 
     pub(crate) fn accept(&mut self) {

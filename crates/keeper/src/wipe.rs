@@ -19,7 +19,8 @@ use zeroize::Zeroizing;
 
 use crate::bringup::{STORAGE, causes};
 use crate::keeper::Keeper;
-use crate::{listening, output};
+use crate::task::Streams;
+use crate::{listening, output, saved_screen};
 
 /// How long apps may take to be frozen.
 const FREEZE: Duration = Duration::from_secs(5);
@@ -306,6 +307,18 @@ impl Keeper {
                 objects += 1;
             }
         }
+        for task in self.tasks.values_mut() {
+            let Streams::Terminal { saved, .. } = &mut task.streams else { continue };
+            match saved.fd().map(overwrite_file) {
+                Some(Ok(n)) => {
+                    bytes += n;
+                    objects += 1;
+                }
+                Some(Err(error)) => return WipeEvidence::Failed { why: error.to_string() },
+                None => {}
+            }
+            saved.forget();
+        }
         let files = [
             self.checkpoint.take().map(|c| overwrite_file(c.fd())),
             self.ledger.take().map(|l| overwrite_file(l.fd())),
@@ -331,7 +344,7 @@ impl Keeper {
             .flatten()
             .collect();
         for io in ios {
-            for part in ["source", "sink", "ring"] {
+            for part in ["source", "sink", "ring", saved_screen::PART] {
                 let _ = self.seat.link.remove(&format!("io/{io}/{part}"));
             }
         }

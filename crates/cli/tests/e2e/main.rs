@@ -39,6 +39,7 @@ mod sealed;
 mod sockets;
 mod spare;
 mod stopped;
+mod successors;
 mod survival;
 mod tor;
 mod upgrade;

@@ -1,0 +1,118 @@
+//! What a keeper that takes over shows: the screen as it was, however old its drawing is.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::support::World;
+use crate::support::emulator::seen;
+use crate::support::processes::{self, kill, part};
+
+/// More than a ring holds, below a drawing that is made once.
+const OLD_DRAWING: &str = "printf '\\033]2;drawn once\\033\\\\\\033[?2004h\\033[1;33mHEADER\\033[m of old\\033[3;23r\\033[23;1H'; \
+     seq 1 LAST; printf '\\033[32mthe end\\033[4'; read line; printf 'mand after'; read line";
+
+/// The same, where another screen is drawn over meanwhile.
+const OTHER_SCREEN: &str = "printf 'the first screen\\n\\033[?1049h\\033[?1000h\\033[3;3Hframe'; \
+     i=0; while [ $i -lt 200000 ]; do i=$((i+1)); printf '\\033[5;5H%d' $i; done; \
+     read line; printf '\\033[?1049l'; read line";
+
+fn screen(world: &World, name: &str) -> Value {
+    world.json(&["screen", name, "--json"])
+}
+
+/// Kills the keeper; the next command has another take over.
+fn lose_keeper(world: &World, id: &str) {
+    let keeper = part(world, "keeper", id).unwrap();
+    kill(keeper);
+    assert!(processes::wait_for_end(keeper, crate::support::TIME_LIMIT));
+}
+
+/// What the wipe overwrote of rings and what lies beside them: objects and bytes.
+fn overwritten(world: &World, id: &str) -> (u64, u64) {
+    let envelope = world.json(&["receipt", id, "--json"]);
+    let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    let receipt: Value = serde_json::from_slice(&payload).unwrap();
+    let steps = receipt["steps"].as_array().unwrap_or_else(|| panic!("{receipt}"));
+    let step = steps.iter().find(|line| line["step"] == "overwrite_rings").unwrap();
+    let count = |name: &str| step["evidence"][name].as_u64().unwrap_or_else(|| panic!("{step}"));
+    (count("objects"), count("bytes"))
+}
+
+for_root_and_user! {
+    /// More was written since than any ring holds, and an escape sequence is half written.
+    fn a_drawing_older_than_the_ring(world) {
+        let id = world.open("old", &["sh", "-c", &OLD_DRAWING.replace("LAST", "300000")]);
+        world.must(&["wait", "old", "--pattern", "the end", "--timeout", "60s"]);
+        let output = world.json(&["output", "old", "--json", "--tail", "1"]);
+        assert!(output["end"].as_u64().unwrap() > 2 << 20, "{output}");
+        let stays = world.terminal(&["attach", "old"]);
+        stays.expect("the end");
+        let before = screen(world, "old");
+        assert!(before["lines"][0] == "HEADER of old" && before["title"] == "drawn once", "{before}");
+
+        lose_keeper(world, &id);
+        assert_eq!(screen(world, "old"), before);
+        let returns = world.terminal(&["attach", "old"]);
+        returns.expect("the end");
+        // The sequence that was begun goes on where it was.
+        world.must(&["type", "old", "go\n"]);
+        world.must(&["wait", "old", "--pattern", "and after", "--timeout", "30s"]);
+        let after = screen(world, "old");
+        assert!(after["lines"][22].as_str().unwrap().contains("and after"), "{after}");
+        processes::eventually("both terminals show the same", || {
+            (seen(&stays.bytes(), 80, 24) == seen(&returns.bytes(), 80, 24)).then_some(())
+        });
+        let shown = seen(&returns.bytes(), 80, 24);
+        assert!(shown[0].contains("HEADER"), "{shown:#?}");
+
+        // What was saved is wiped as the ring is, and counted.
+        world.must(&["end", "old", "--grace", "0s"]);
+        let (objects, bytes) = overwritten(world, &id);
+        assert!(objects >= 4 && bytes > 1 << 20, "{objects} objects, {bytes} bytes");
+    }
+
+    fn another_screen_than_the_one_that_is_drawn_over(world) {
+        let id = world.open("other", &["sh", "-c", OTHER_SCREEN]);
+        world.must(&["wait", "other", "--pattern", "200000", "--timeout", "60s"]);
+        world.must(&["wait", "other", "--quiet", "300ms", "--timeout", "30s"]);
+        let before = screen(world, "other");
+        assert!(before["lines"][2] == "  frame" && before["alternate"] == true, "{before}");
+        lose_keeper(world, &id);
+        assert_eq!(screen(world, "other"), before);
+        world.must(&["type", "other", "go\n"]);
+        world.must(&["wait", "other", "--pattern", "the first screen", "--timeout", "30s"]);
+    }
+
+    /// Its keeper dies again and again while the app writes as fast as it can.
+    fn a_flood_that_outlives_keepers(world) {
+        let id = world.open("flood", &["sh", "-c", &OLD_DRAWING.replace("LAST", "1500000")]);
+        world.must(&["wait", "flood", "--pattern", "(?m)^[0-9]+$", "--timeout", "30s"]);
+        for _ in 0..4 {
+            lose_keeper(world, &id);
+            let shown = screen(world, "flood");
+            assert_eq!(shown["lines"][0], "HEADER of old", "{shown}");
+        }
+        world.must(&["wait", "flood", "--pattern", "the end", "--timeout", "120s"]);
+        lose_keeper(world, &id);
+        let shown = screen(world, "flood");
+        assert!(shown["lines"][0] == "HEADER of old" && shown["lines"][21] == "1500000", "{shown}");
+        assert_eq!(shown["title"], "drawn once");
+    }
+
+    /// What was written before a resize was written for another size.
+    fn a_terminal_that_was_resized(world) {
+        let script = "for i in 1 2 3 4 5; do printf '%0100d\\n' $i; done; printf '\\033[12;70Hmark'; exec cat";
+        let id = world.open("sized", &["sh", "-c", script]);
+        world.must(&["wait", "sized", "--pattern", "mark", "--timeout", "30s"]);
+        let mut terminal = world.terminal(&["attach", "sized"]);
+        terminal.expect("mark");
+        terminal.resize(120, 40);
+        processes::eventually("the size arrives", || (screen(world, "sized")["cols"] == 120).then_some(()));
+        terminal.send("\u{1c}");
+        assert_eq!(terminal.finish(), 0);
+        let before = screen(world, "sized");
+        lose_keeper(world, &id);
+        assert_eq!(screen(world, "sized"), before);
+    }
+}
