@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use sessile_fuzz::{Draw, plant};
 use sessile_keeper::fuzz::ScreenModel;
 use sessile_model::spec::WindowSize;
-use sessile_terminal::Scrollback;
+use sessile_terminal::{Replies, Scrollback};
 
 /// Most bytes that draw one cell: its attributes, its text, its share of moves.
 const CELL: usize = 256;
@@ -35,8 +35,14 @@ fn screen(data: &[u8]) {
         model.feed(at, &run);
         at += run.len() as u64;
         assert_eq!(model.offset(), at, "every byte is accounted for");
+        for question in model.take_questions() {
+            assert!(question.at.start < question.at.end && question.at.end <= model.understood());
+        }
+        assert!(model.understood() <= at);
     }
     shown(&model);
+    // What is typed is read for a terminal's answers.
+    Replies::default().read(data);
 }
 
 fn shown(model: &ScreenModel) {

@@ -30,6 +30,7 @@ use crate::cookies;
 use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
 use crate::keeper::Keeper;
 use crate::listening;
+use crate::queries::Queries;
 use crate::route::{LISTENERS, RouteState};
 use crate::saved_screen::{self, SavedScreen};
 use crate::screen::ScreenModel;
@@ -396,6 +397,7 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
         let file = store.remove(&format!("io/{io}/ring"))?;
         Some(Output { io, ring: Ring::open(std::os::fd::AsFd::as_fd(&file)).ok()? })
     };
+    let mut queries = Queries::default();
     let streams = match facts.streams {
         StreamFacts::Terminal { io, size } => {
             let output = ring(store, io)?;
@@ -403,12 +405,13 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
             let (oldest, floor) = (output.ring.oldest(), output.ring.floor().unwrap_or(0));
             let file = store.remove(&format!("io/{io}/{}", saved_screen::PART));
             let (saved, snapshot) = SavedScreen::adopt(file, &output.ring);
-            // A keeper that never noted what it had answered has let the ring go only up to there.
-            let answered = saved.answered().unwrap_or(floor);
             let mut screen = Box::new(match snapshot {
-                Some(snapshot) => ScreenModel::restore(&snapshot, answered),
-                None => ScreenModel::again(size, oldest, answered),
+                Some(snapshot) => ScreenModel::restore(&snapshot),
+                None => ScreenModel::new(size, oldest),
             });
+            // A keeper that never noted what was settled has let the ring go only up to there.
+            let (settled, turns) = saved.settled().unwrap_or((floor, Vec::new()));
+            queries = Queries::adopt(screen.offset(), settled, turns);
             // As large as it is now, whatever was noted.
             if let Ok(now) = tcgetwinsize(&master) {
                 let now = WindowSize { cols: now.ws_col, rows: now.ws_row };
@@ -436,6 +439,8 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
         pending: Default::default(),
         collected: facts.collected,
         recorder: None,
+        queries,
+        typist: None,
     })
 }
 

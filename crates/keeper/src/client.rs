@@ -8,6 +8,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use sessile_model::ids::AppName;
 use sessile_model::spec::WindowSize;
 use sessile_model::wire::{self, Event, FrameType, Reply};
+use sessile_terminal::Replies;
 use zeroize::Zeroize as _;
 
 /// Most bytes queued for a client before its output waits in the ring.
@@ -60,6 +61,16 @@ pub struct Attachment {
     pub confirmed: (u64, u64),
     /// The end of the task was told.
     pub told_exit: bool,
+    /// Reads what the terminal answers among what is typed.
+    pub replies: Replies,
+}
+
+impl Attachment {
+    /// Whether its terminal may answer what the app asks of it.
+    pub fn may_answer(&self) -> bool {
+        // One that only watches answers, too, but into nowhere.
+        !self.read_only && !self.raw
+    }
 }
 
 /// Why a connection is of no more use.

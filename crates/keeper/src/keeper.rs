@@ -21,7 +21,7 @@ use sessile_vault::secret::SecretMemory;
 use crate::app::App;
 use crate::bringup::{Begun, failed};
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
-use crate::client::{Client, ClientId};
+use crate::client::{Attachment, Client, ClientId};
 use crate::clock::Clock;
 use crate::cookies::Kept;
 use crate::facts::Facts;
@@ -362,15 +362,12 @@ impl Keeper {
         let mut moved = false;
         let (clients, now) = (&self.clients, self.now);
         for task in self.tasks.values_mut() {
-            // Whoever may type has a terminal that answers; a terminal that only watches does, too,
-            // but its answers go nowhere.
-            let attached = clients.values().flat_map(|client| client.attachments.values());
-            let has_terminal = attached.into_iter().any(|a| a.task == task.name && !a.read_only && !a.raw);
+            let answerer = task.answerer(clients);
             let until = Instant::now() + ABSORB_TIME;
             for _ in 0..ABSORB / buffer.len() {
-                let Absorbed { some, asked, poke } = task.absorb(&mut buffer, has_terminal, now);
+                let Absorbed { some, asked, poke } = task.absorb(&mut buffer, answerer, now);
                 if asked {
-                    task.note_answered(&self.seat.link);
+                    task.note_settled(&self.seat.link);
                 }
                 if let Some(pump) = poke {
                     // A dead anchor pumps nothing; its death is told by its pidfd.
@@ -513,21 +510,30 @@ impl Keeper {
     /// Ends one channel's attachment.
     pub(crate) fn detach(&mut self, id: ClientId, channel: u16) {
         let removed = self.clients.get_mut(&id).and_then(|c| c.attachments.remove(&channel));
-        if removed.is_some() {
-            self.advance(Event::ClientDetached);
+        if let Some(attachment) = removed {
+            self.attachment_left(&attachment);
         }
     }
 
     /// Forgets a connection and everything it had attached.
     pub(crate) fn drop_client(&mut self, id: ClientId) {
         let Some(client) = self.clients.remove(&id) else { return };
-        for _ in client.attachments {
-            self.advance(Event::ClientDetached);
+        for attachment in client.attachments.values() {
+            self.attachment_left(attachment);
         }
         self.enders.retain(|(ender, _)| *ender != id);
         if self.opener.is_some_and(|(opener, _)| opener == id) {
             self.opener = None;
         }
+    }
+
+    /// Sees to what an attachment leaves behind.
+    fn attachment_left(&mut self, attachment: &Attachment) {
+        if let Some(task) = self.tasks.get_mut(&attachment.task) {
+            let answers = task.queries.left(attachment.client, self.now);
+            task.answer(answers);
+        }
+        self.advance(Event::ClientDetached);
     }
 
     /// Notes activity: at most once a second, since nothing needs it finer.

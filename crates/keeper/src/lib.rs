@@ -29,6 +29,7 @@ mod listening;
 mod output;
 mod plan;
 mod project;
+mod queries;
 mod record;
 mod recorder;
 mod recordings;

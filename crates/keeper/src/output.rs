@@ -9,23 +9,22 @@ use sessile_terminal::Scrollback;
 use zeroize::Zeroize as _;
 
 use crate::client::{Attachment, Client};
+use crate::queries::KNOWN;
 use crate::task::{Streams, Task};
 
 /// Bytes taken from a ring at once.
 const CHUNK: usize = 16 << 10;
-/// A terminal's client that is this far behind gets a fresh screen instead of what it missed.
-const BEHIND: u64 = 512 << 10;
 /// How long a terminal's client that does not read may delay the news of its task's end.
 const PATIENCE: Millis = Millis(2_000);
 
 /// Fills the client's queue with what its attachments have not seen, as far as there is room.
 /// Returns whether anything was queued.
-pub fn serve(client: &mut Client, tasks: &BTreeMap<AppName, Task>, now: Timestamp) -> bool {
+pub fn serve(client: &mut Client, tasks: &mut BTreeMap<AppName, Task>, now: Timestamp) -> bool {
     let mut attachments = std::mem::take(&mut client.attachments);
     let mut queued = false;
     for (&channel, attachment) in &mut attachments {
-        let Some(task) = tasks.get(&attachment.task) else { continue };
-        queued |= serve_one(client, channel, attachment, task);
+        let Some(task) = tasks.get_mut(&attachment.task) else { continue };
+        queued |= serve_one(client, channel, attachment, task, now);
         if !attachment.told_exit
             && task.is_drained(now)
             && is_current(attachment, task)
@@ -64,34 +63,55 @@ pub fn holds_end(attachment: &Attachment, task: &Task, now: Timestamp) -> bool {
     !attachment.told_exit && (attachment.raw || waited < PATIENCE)
 }
 
-fn serve_one(client: &mut Client, channel: u16, attachment: &mut Attachment, task: &Task) -> bool {
+fn serve_one(
+    client: &mut Client,
+    channel: u16,
+    attachment: &mut Attachment,
+    task: &mut Task,
+    now: Timestamp,
+) -> bool {
+    let readable = task.readable();
     match &task.streams {
         Streams::Terminal { output, screen, .. } if !attachment.raw => {
             let behind = screen.offset().saturating_sub(attachment.out);
-            if attachment.fresh || attachment.out < output.ring.oldest() || behind > BEHIND {
+            let oldest = output.ring.oldest().max(task.queries.known_from());
+            if attachment.fresh || attachment.out < oldest || behind > KNOWN {
                 if client.room() == 0 {
                     return false;
                 }
                 // Lines that scrolled off are for who comes; who fell behind has had them, or most.
                 let scrollback = if attachment.fresh { Scrollback::With } else { Scrollback::Without };
+                let oldest = if task.exit.is_some() { u64::MAX } else { oldest };
+                let (offset, dump) = screen.dump_understood(scrollback, oldest);
+                client.put_numbered(FrameType::Dump, 0, channel, offset, &dump);
+                let from = if attachment.fresh { 0 } else { attachment.out };
                 attachment.fresh = false;
-                attachment.out = screen.offset();
-                client.put_numbered(FrameType::Dump, 0, channel, attachment.out, &screen.dump(scrollback));
+                attachment.out = offset;
+                let answers = task.queries.skipped(attachment.client, from, offset, now);
+                task.answer(answers);
                 return true;
             }
-            copy(client, channel, &output.ring, &mut attachment.out, screen.offset(), 0)
+            let conceal = |start, bytes: &mut [u8]| task.queries.conceal(attachment.client, start, bytes);
+            copy(client, channel, &output.ring, &mut attachment.out, readable, 0, conceal)
         }
         Streams::Terminal { output, .. } => {
-            copy(client, channel, &output.ring, &mut attachment.out, u64::MAX, 0)
+            copy(client, channel, &output.ring, &mut attachment.out, u64::MAX, 0, as_it_is)
         }
         Streams::Pipes { out, err, .. } => {
-            let some = copy(client, channel, &out.ring, &mut attachment.out, u64::MAX, 0);
-            copy(client, channel, &err.ring, &mut attachment.err, u64::MAX, wire::FLAG_STDERR) | some
+            let some = copy(client, channel, &out.ring, &mut attachment.out, u64::MAX, 0, as_it_is);
+            let flag = wire::FLAG_STDERR;
+            copy(client, channel, &err.ring, &mut attachment.err, u64::MAX, flag, as_it_is) | some
         }
     }
 }
 
-/// Queues ring bytes from `*from` up to `limit`, as far as there is room.
+/// Output that nothing is concealed of.
+fn as_it_is(_: u64, bytes: &mut [u8]) -> usize {
+    bytes.len()
+}
+
+/// Queues ring bytes from `*from` up to `limit`, as far as there is room, and as far as `conceal`
+/// leaves them.
 fn copy(
     client: &mut Client,
     channel: u16,
@@ -99,6 +119,7 @@ fn copy(
     from: &mut u64,
     limit: u64,
     flags: u8,
+    conceal: impl Fn(u64, &mut [u8]) -> usize,
 ) -> bool {
     if limit.min(ring.head()) <= *from {
         return false;
@@ -114,9 +135,10 @@ fn copy(
         if got.len == 0 {
             return queued;
         }
-        client.put_numbered(FrameType::Output, flags, channel, got.start, &chunk[..got.len]);
+        let shown = conceal(got.start, &mut chunk[..got.len]);
+        client.put_numbered(FrameType::Output, flags, channel, got.start, &chunk[..shown]);
         chunk[..got.len].zeroize();
-        *from = got.start + got.len as u64;
+        *from = got.start + shown as u64;
         queued = true;
     }
 }

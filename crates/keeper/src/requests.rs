@@ -10,6 +10,7 @@ use sessile_model::state::EndedBy;
 use sessile_model::wire::{self, Attach, FrameType, Reply, Request};
 use sessile_model::{Problem, ProblemKind};
 use sessile_session::{Admission, Event, Request as Ask};
+use sessile_terminal::Said;
 
 use crate::client::{Attachment, ClientId};
 use crate::keeper::Keeper;
@@ -256,6 +257,7 @@ impl Keeper {
             err,
             confirmed: (if offset == u64::MAX { 0 } else { offset }, err),
             told_exit: false,
+            replies: Default::default(),
         };
         self.hold_until.remove(&name);
         let Some(client) = self.clients.get_mut(&id) else { return Err(not_attached()) };
@@ -322,15 +324,20 @@ impl Keeper {
 
     fn input_frame(&mut self, id: ClientId, channel: u16, payload: &[u8]) {
         let Ok((sequence, bytes)) = wire::split_number(payload) else { return };
-        let Some(attachment) = self.clients.get(&id).and_then(|c| c.attachments.get(&channel)) else {
-            return;
-        };
+        let attachment = self.clients.get_mut(&id).and_then(|c| c.attachments.get_mut(&channel));
+        let Some(attachment) = attachment else { return };
         if attachment.read_only || bytes.len() > wire::MAX_INPUT {
             return;
         }
         let client = attachment.client;
-        let size = attachment.size;
         let name = attachment.task.clone();
+        let said = if attachment.raw { vec![Said::Typed] } else { attachment.replies.read(bytes) };
+        let Some(task) = self.tasks.get_mut(&name) else { return };
+        let types = task.queries.hear(client, &said);
+        if types {
+            task.typist = Some((id, channel));
+        }
+        let size = attachment.size.filter(|_| types);
         let source = InputSource::Frame { connection: id, channel, client, sequence };
         self.push_input(&name, source, bytes.to_vec());
         // The last typist decides the size.

@@ -17,13 +17,15 @@ use sessile_terminal::Scrollback;
 
 use crate::halves::{HALF, Halves, HalvesError, read_exact, write_all};
 use crate::keeper::Keeper;
+use crate::queries::{MAX_TURNS, Turn};
 use crate::screen::ScreenModel;
 use crate::task::{Streams, Task};
 
 /// Bytes before a dump: its offset, columns and rows.
 const HEADER: usize = 12;
-/// What lies behind the halves: up to which offset questions were answered.
-const ANSWERED: u64 = 2 * HALF;
+/// What lies behind the halves: up to which offset questions are settled, and by whose turn.
+const SETTLED: u64 = 2 * HALF;
+const SETTLED_BYTES: usize = 16 + 16 * MAX_TURNS;
 /// How long a terminal that writes nothing is quiet.
 const QUIET: Millis = Millis(100);
 /// The smallest ring beside which lines that scrolled off are saved: they take more than it.
@@ -90,21 +92,27 @@ impl SavedScreen {
         (Self { file: Some(halves), offset, failed, wrote_at: None }, snapshot)
     }
 
-    /// The offset up to which questions were answered, where that was ever noted.
-    pub fn answered(&self) -> Option<u64> {
-        let mut bytes = [0; 8];
-        read_exact(self.file.as_ref()?.fd(), &mut bytes, ANSWERED).ok()?;
-        Some(u64::from_le_bytes(bytes))
+    /// The offset up to which questions were settled, where that was ever noted, and by whose turn.
+    pub fn settled(&self) -> Option<(u64, Vec<Turn>)> {
+        let mut bytes = [0; SETTLED_BYTES];
+        read_exact(self.file.as_ref()?.fd(), &mut bytes, SETTLED).ok()?;
+        let mut words = bytes.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word));
+        let (offset, count) = (words.next()?, usize::try_from(words.next()?).ok()?);
+        let turns = std::iter::from_fn(|| Some(Turn { from: words.next()?, client: words.next()? }));
+        Some((offset, turns.take(count).collect()))
     }
 
-    /// Notes that questions up to this offset were answered. The memory file must be there.
+    /// Notes that questions up to this offset are settled. The memory file must be there.
     ///
     /// # Errors
     /// What the system says.
-    pub fn note_answered(&self, offset: u64) -> io::Result<()> {
+    pub fn note_settled(&self, offset: u64, turns: &[Turn]) -> io::Result<()> {
         let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
+        let words = turns.iter().flat_map(|turn| [turn.from, turn.client]);
+        let words = [offset, turns.len() as u64].into_iter().chain(words);
+        let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).take(SETTLED_BYTES).collect();
         // Within one page, so that no kill leaves half of it.
-        write_all(file.fd(), &offset.to_le_bytes(), ANSWERED)
+        write_all(file.fd(), &bytes, SETTLED)
     }
 
     /// The terminal wrote something.
@@ -134,7 +142,7 @@ impl SavedScreen {
     /// Makes the memory file, in the anchor's store under this name, where there is none yet.
     pub fn prepare(&mut self, link: &Link, name: &str) -> io::Result<()> {
         if self.file.is_none() {
-            let file = Halves::create("sessile-screen", 8)?;
+            let file = Halves::create("sessile-screen", SETTLED_BYTES as u64)?;
             link.put(name, file.fd()).map_err(io::Error::other)?;
             self.file = Some(file);
         }
@@ -167,12 +175,12 @@ impl SavedScreen {
 }
 
 impl Task {
-    /// Notes for a successor that what was asked so far is no question any more.
-    pub(crate) fn note_answered(&mut self, link: &Link) {
+    /// Notes for a successor that what was asked so far is settled.
+    pub(crate) fn note_settled(&mut self, link: &Link) {
         let Streams::Terminal { output, screen, saved, .. } = &mut self.streams else { return };
         let noted = saved
             .prepare(link, &format!("io/{}/{PART}", output.io))
-            .and_then(|()| saved.note_answered(screen.offset()));
+            .and_then(|()| saved.note_settled(screen.offset(), self.queries.turns()));
         // A successor then goes by the ring's floor.
         saved.failed |= noted.is_err();
     }
@@ -261,8 +269,10 @@ mod tests {
     }
 
     fn saved(screen: &ScreenModel) -> SavedScreen {
-        let mut saved =
-            SavedScreen { file: Some(Halves::create("test", 8).unwrap()), ..SavedScreen::default() };
+        let mut saved = SavedScreen {
+            file: Some(Halves::create("test", SETTLED_BYTES as u64).unwrap()),
+            ..SavedScreen::default()
+        };
         saved.save(screen, Scrollback::With);
         saved
     }
@@ -276,13 +286,14 @@ mod tests {
         let mut screen = ScreenModel::new(SIZE, 0);
         screen.feed(0, b"\x1b[2;4r\x1b[31mdrawn once\x1b[4;1H");
         screen.feed(27, &[b'\n'; 973]);
-        let mut saved = saved(&screen);
-        saved.note_answered(700).unwrap();
+        let saved = saved(&screen);
+        let turns = [Turn { from: 3, client: 7 }, Turn { from: 600, client: 0 }];
+        saved.note_settled(700, &turns).unwrap();
         let rest = b"the end \x1b[3";
         screen.feed(1000, rest);
         let (adopted, snapshot) = SavedScreen::adopt(file(&saved), &ring(2000));
-        assert_eq!((adopted.answered(), adopted.floor(5000)), (Some(700), 1000));
-        let mut again = ScreenModel::restore(&snapshot.unwrap(), 700);
+        assert_eq!((adopted.settled(), adopted.floor(5000)), (Some((700, turns.to_vec())), 1000));
+        let mut again = ScreenModel::restore(&snapshot.unwrap());
         again.feed(1000, rest);
         assert_eq!(again.describe(), screen.describe());
         assert_eq!(again.dump(Scrollback::With), screen.dump(Scrollback::With));

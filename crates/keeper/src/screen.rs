@@ -2,7 +2,7 @@
 
 use sessile_model::api;
 use sessile_model::spec::WindowSize;
-use sessile_terminal::{DEFAULT_LINES, Scrollback, Terminal};
+use sessile_terminal::{DEFAULT_LINES, Question, Scrollback, Terminal};
 
 use crate::saved_screen::Snapshot;
 
@@ -12,27 +12,23 @@ pub struct ScreenModel {
     terminal: Terminal,
     /// Ring offset up to which the model has been fed.
     offset: u64,
-    /// What was asked before this ring offset was answered already.
-    answered: u64,
 }
 
 impl ScreenModel {
     /// An empty screen that will be fed from this ring offset on.
     pub fn new(size: WindowSize, offset: u64) -> Self {
-        Self { terminal: Terminal::new(size, DEFAULT_LINES), offset, answered: 0 }
+        let mut terminal = Terminal::new(size, DEFAULT_LINES);
+        terminal.count_from(offset);
+        Self { terminal, offset }
     }
 
-    /// One that is fed again what another was fed up to `answered`.
-    pub fn again(size: WindowSize, offset: u64, answered: u64) -> Self {
-        Self { answered, ..Self::new(size, offset) }
-    }
-
-    /// One as another was when it was saved; what that one answered is not answered again.
-    pub fn restore(saved: &Snapshot, answered: u64) -> Self {
-        let mut model = Self::again(saved.size, saved.offset, answered);
+    /// One as another was when it was saved.
+    pub fn restore(saved: &Snapshot) -> Self {
+        let mut model = Self::new(saved.size, saved.offset);
         model.terminal.feed(&saved.dump);
-        model.terminal.take_answers();
+        model.terminal.take_questions();
         model.terminal.take_marks();
+        model.terminal.count_from(saved.offset);
         model
     }
 
@@ -43,19 +39,21 @@ impl ScreenModel {
 
     /// Feeds bytes that start at ring offset `start`.
     pub fn feed(&mut self, start: u64, bytes: &[u8]) {
-        let known = usize::try_from(self.answered.saturating_sub(start)).unwrap_or(usize::MAX);
-        let (known, new) = bytes.split_at(known.min(bytes.len()));
-        self.terminal.feed(known);
-        if !known.is_empty() {
-            self.terminal.take_answers();
+        if start != self.offset {
+            self.terminal.count_from(start);
         }
-        self.terminal.feed(new);
+        self.terminal.feed(bytes);
         self.offset = start + bytes.len() as u64;
     }
 
-    /// What a terminal answers to what the app asked in what was fed since.
-    pub fn take_answers(&mut self) -> Vec<u8> {
-        self.terminal.take_answers().into_iter().flat_map(|answer| answer.bytes).collect()
+    /// What the app asked of its terminal in what was fed since, by ring offsets.
+    pub fn take_questions(&mut self) -> Vec<Question> {
+        self.terminal.take_questions()
+    }
+
+    /// Ring offset up to which it is known what is a question.
+    pub fn understood(&self) -> u64 {
+        self.terminal.open_sequence().unwrap_or(self.offset)
     }
 
     /// Follows the terminal's size.
@@ -72,6 +70,15 @@ impl ScreenModel {
     /// offset on fits to them.
     pub fn dump(&self, scrollback: Scrollback) -> Vec<u8> {
         self.terminal.dump(scrollback)
+    }
+
+    /// The same as [`Self::dump`] at the offset that comes with it: where a sequence is not complete, at
+    /// its beginning, so that nobody is given half a question. Not before `oldest`.
+    pub fn dump_understood(&self, scrollback: Scrollback, oldest: u64) -> (u64, Vec<u8>) {
+        match self.terminal.open_sequence().filter(|&start| start >= oldest) {
+            Some(start) => (start, self.terminal.dump_before_sequence(scrollback)),
+            None => (self.offset, self.dump(scrollback)),
+        }
     }
 
     /// The text of the screen, one line per row, trailing blanks removed.

@@ -288,6 +288,8 @@ impl Keeper {
             pending: Default::default(),
             collected: false,
             recorder,
+            queries: Default::default(),
+            typist: None,
         };
         self.note_task(noted);
         self.tasks.insert(launch.name.clone(), task);

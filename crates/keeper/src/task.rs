@@ -14,6 +14,7 @@ use sessile_model::state::Exit;
 use zeroize::Zeroize as _;
 
 use crate::client::ClientId;
+use crate::queries::Queries;
 use crate::recorder::Recorder;
 use crate::saved_screen::SavedScreen;
 use crate::screen::ScreenModel;
@@ -53,6 +54,10 @@ pub struct Task {
     pub note: Option<String>,
     /// Its recording, while it goes on.
     pub recorder: Option<Recorder>,
+    /// What it asked of its terminal.
+    pub queries: Queries,
+    /// The attachment that typed last.
+    pub typist: Option<(ClientId, u16)>,
 }
 
 /// Input on its way to a task.
@@ -150,11 +155,9 @@ impl Output {
 
 impl Task {
     /// Feeds the screen model, and a recording, with what was written since, as far as it fits the
-    /// buffer. What the app asks of its terminal is answered here where no client `has_terminal` that
-    /// does.
-    pub fn absorb(&mut self, buffer: &mut [u8], has_terminal: bool, now: Timestamp) -> Absorbed {
-        // An app that asks and never reads is not answered for ever.
-        let answers = !has_terminal && self.pending_bytes() < INPUT_QUEUE;
+    /// buffer. What the app asks of its terminal is for the client of this number to answer, or it is
+    /// answered here.
+    pub fn absorb(&mut self, buffer: &mut [u8], answerer: Option<u64>, now: Timestamp) -> Absorbed {
         let Streams::Terminal { output, screen, saved, .. } = &mut self.streams else {
             return Absorbed::default();
         };
@@ -167,16 +170,35 @@ impl Task {
             recorder.output(got.start, &buffer[..got.len], now);
         }
         buffer[..got.len].zeroize();
-        let bytes = screen.take_answers();
-        let asked = !bytes.is_empty();
-        if answers && asked {
-            self.pending.push_back(PendingInput::Bytes { from: InputSource::Screen, bytes, written: 0 });
-        }
+        let questions = screen.take_questions();
+        let asked = !questions.is_empty();
+        let answers = questions.into_iter().flat_map(|question| self.queries.ask(question, answerer, now));
+        let answers = answers.collect();
+        self.queries.forget_before(screen.offset());
         saved.wrote(now);
         // The ring never overtakes the model, nor what is saved of it: a flood waits for them, not the
         // other way round.
         let poke = output.release(Some(saved.floor(screen.offset()))).then_some(output.io);
+        self.answer(answers);
         Absorbed { some: true, asked, poke }
+    }
+
+    /// Types what the screen model answers.
+    pub fn answer(&mut self, bytes: Vec<u8>) {
+        // An app that asks and never reads is not answered for ever.
+        if !bytes.is_empty() && self.pending_bytes() < INPUT_QUEUE {
+            self.pending.push_back(PendingInput::Bytes { from: InputSource::Screen, bytes, written: 0 });
+        }
+    }
+
+    /// Ring offset up to which clients may be given the main output: of a terminal that still writes,
+    /// not what may become a question.
+    pub fn readable(&self) -> u64 {
+        match &self.streams {
+            Streams::Terminal { screen, .. } if self.exit.is_none() => screen.understood(),
+            Streams::Terminal { screen, .. } => screen.offset(),
+            Streams::Pipes { out, .. } => out.ring.head(),
+        }
     }
 
     /// Lets raw readers hold back (`Some`) or no longer hold back (`None`) the pumps of a task with
@@ -313,10 +335,12 @@ mod tests {
             collected: false,
             note: None,
             recorder: None,
+            queries: Queries::default(),
+            typist: None,
         };
         let mut buffer = [0; 4096];
         let absorbed = Absorbed { some: true, ..Absorbed::default() };
-        assert_eq!(task.absorb(&mut buffer, true, Timestamp::from_millis(0)), absorbed);
+        assert_eq!(task.absorb(&mut buffer, None, Timestamp::from_millis(0)), absorbed);
         assert_eq!(task.screen().map(ScreenModel::offset), Some(4096));
     }
 }

@@ -74,7 +74,7 @@ impl Keeper {
         self.keep_guards();
         self.write_pending_input();
         for client in self.clients.values_mut() {
-            output::serve(client, &self.tasks, self.now);
+            output::serve(client, &mut self.tasks, self.now);
         }
         self.release_floors();
         self.hear_queued();
@@ -256,7 +256,7 @@ impl Keeper {
 
 /// Whether the task wrote something this client has room for but has not been given.
 fn has_more(client: &Client, task: &crate::task::Task) -> bool {
-    let limit = task.screen().map_or(task.output().ring.head(), |s| s.offset());
+    let limit = task.readable();
     client.attachments.values().any(|a| {
         a.task == task.name
             && (a.out < limit || task.error_output().is_some_and(|err| a.err < err.ring.head()))

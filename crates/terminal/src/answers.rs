@@ -1,53 +1,98 @@
-//! Answers to what an app asks of its terminal, for when no other terminal answers.
+//! What an app asks of its terminal, and what this one answers when no other terminal does.
 
 use std::ops::Range;
 
 use crate::modes::private;
+use crate::replies::Form;
 use crate::state::State;
 
-/// Most bytes of answers that wait for who takes them; beyond, questions go unanswered.
+/// Most bytes of answers that wait for who takes them; beyond, questions have none.
 const MAX_WAITING: usize = 4 << 10;
+/// Most questions that wait.
+const MAX_QUESTIONS: usize = 4 << 10;
 
-/// A question, by the bytes that ask it, and its answer.
+/// A question, by the bytes that ask it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Where in what was fed the question stands.
-    pub question: Range<u64>,
-    /// What a terminal writes back.
-    pub bytes: Vec<u8>,
+pub struct Question {
+    /// Where in what was fed it stands.
+    pub at: Range<u64>,
+    /// What a terminal's answer to it looks like.
+    pub form: Form,
+    /// What a terminal writes back, where it can be known without one.
+    pub answer: Vec<u8>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answers {
-    waiting: Vec<Answer>,
+    waiting: Vec<Question>,
     bytes: usize,
     /// Where the sequence that is being carried out stands.
     pub(crate) sequence: Range<u64>,
 }
 
 impl Answers {
-    fn give(&mut self, bytes: String) {
-        self.bytes += bytes.len();
-        if self.bytes <= MAX_WAITING {
-            self.waiting.push(Answer { question: self.sequence.clone(), bytes: bytes.into_bytes() });
+    fn give(&mut self, form: Form, answer: String) {
+        if self.waiting.len() < MAX_QUESTIONS {
+            self.bytes += answer.len();
+            let answer = if self.bytes <= MAX_WAITING { answer.into_bytes() } else { Vec::new() };
+            self.waiting.push(Question { at: self.sequence.clone(), form, answer });
         }
     }
 
-    pub(crate) fn take(&mut self) -> Vec<Answer> {
+    /// All but those that end here, where that is said.
+    pub(crate) fn take(&mut self, but_at: Option<u64>) -> Vec<Question> {
         self.bytes = 0;
-        std::mem::take(&mut self.waiting)
+        let kept = but_at.and_then(|end| self.waiting.iter().position(|question| question.at.end == end));
+        let kept = self.waiting.split_off(kept.unwrap_or(self.waiting.len()));
+        std::mem::replace(&mut self.waiting, kept)
+    }
+
+    /// Where the first of those begins that end here.
+    pub(crate) fn ending_at(&self, end: u64) -> Option<u64> {
+        self.waiting.iter().find(|question| question.at.end == end).map(|question| question.at.start)
+    }
+
+    /// One more byte belongs to those that end here.
+    fn extend(&mut self, end: u64) {
+        for question in self.waiting.iter_mut().filter(|question| question.at.end == end) {
+            question.at.end += 1;
+        }
+    }
+
+    /// Takes note of the bytes of a sequence that are carried out next. `after_escape`: the one before
+    /// them was ESC.
+    pub(crate) fn place(&mut self, position: u64, bytes: &[u8], after_escape: bool) {
+        let is_end = |byte: Option<&u8>| byte == Some(&b'\\');
+        if after_escape && is_end(bytes.first()) {
+            self.extend(position);
+        }
+        let begun = bytes.iter().rposition(|&byte| byte == 0x1b);
+        // Another sequence may cut one off; `ESC \` ends a string.
+        match begun {
+            Some(at) if bytes.len() > at + 1 && !is_end(bytes.get(at + 1)) => {
+                self.sequence.start = position + at as u64;
+            }
+            None if after_escape && !is_end(bytes.first()) => self.sequence.start = position - 1,
+            Some(_) | None => {}
+        }
+        self.sequence.end = position + bytes.len() as u64;
     }
 }
 
 impl State {
+    /// A question that only a real terminal can answer.
+    pub(crate) fn asked(&mut self, form: Form) {
+        self.answers.give(form, String::new());
+    }
+
     /// DA: what kind of terminal this is (a VT220 with colours).
     pub(crate) fn answer_attributes(&mut self, kind: Option<u8>) {
-        self.answers.give(match kind {
-            None => "\x1b[?62;22c".to_owned(),
-            Some(b'>') => "\x1b[>1;10;0c".to_owned(),
-            Some(b'=') => "\x1bP!|00000000\x1b\\".to_owned(),
-            Some(_) => return,
-        });
+        let (form, answer) = match kind {
+            None => (Form::control(b'?', b'c'), "\x1b[?62;22c"),
+            Some(b'>') => (Form::control(b'>', b'c'), "\x1b[>1;10;0c"),
+            Some(_) => (Form::device(b'!', b'|'), "\x1bP!|00000000\x1b\\"),
+        };
+        self.answers.give(form, answer.to_owned());
     }
 
     /// DSR: how it is, and where the cursor.
@@ -55,12 +100,14 @@ impl State {
         let cursor = self.screen().cursor;
         let top = if self.modes.private(private::ORIGIN) { self.margins.0 } else { 0 };
         let (row, column) = (cursor.row.saturating_sub(top) + 1, cursor.column + 1);
-        self.answers.give(match (private, number) {
-            (false, 5) => "\x1b[0n".to_owned(),
-            (false, 6) => format!("\x1b[{row};{column}R"),
-            (true, 6) => format!("\x1b[?{row};{column};1R"),
-            _ => return,
-        });
+        let (form, answer) = match (private, number) {
+            (false, 5) => (Form::control(0, b'n'), "\x1b[0n".to_owned()),
+            (false, 6) => (Form::control(0, b'R'), format!("\x1b[{row};{column}R")),
+            (true, 6) => (Form::control(b'?', b'R'), format!("\x1b[?{row};{column};1R")),
+            (true, _) => (Form::control(b'?', b'n'), String::new()),
+            (false, _) => return,
+        };
+        self.answers.give(form, answer);
     }
 
     /// DECRQM: whether a mode is set.
@@ -72,24 +119,27 @@ impl State {
         } else {
             ("", self.modes.report_ansi(number))
         };
-        self.answers.give(format!("\x1b[{prefix}{number};{report}$y"));
+        let form = Form::control(if private { b'?' } else { 0 }, b'y');
+        self.answers.give(form, format!("\x1b[{prefix}{number};{report}$y"));
     }
 
     /// XTVERSION.
     pub(crate) fn answer_version(&mut self) {
-        self.answers.give(format!("\x1bP>|sessile({})\x1b\\", env!("CARGO_PKG_VERSION")));
+        let answer = format!("\x1bP>|sessile({})\x1b\\", env!("CARGO_PKG_VERSION"));
+        self.answers.give(Form::device(b'>', b'|'), answer);
     }
 
     /// The kitty keyboard protocol's flags.
     pub(crate) fn answer_keyboard(&mut self) {
         let flags = self.keyboard[usize::from(self.on_alternate)].last().copied().unwrap_or(0);
-        self.answers.give(format!("\x1b[?{flags}u"));
+        self.answers.give(Form::control(b'?', b'u'), format!("\x1b[?{flags}u"));
     }
 
-    /// The size in cells.
-    pub(crate) fn answer_size(&mut self) {
+    /// What a window says of itself: the size in cells; the rest only a real one knows.
+    pub(crate) fn answer_window(&mut self, number: u16) {
         let (rows, columns) = (self.rows, self.columns);
-        self.answers.give(format!("\x1b[8;{rows};{columns}t"));
+        let answer = if number == 18 { format!("\x1b[8;{rows};{columns}t") } else { String::new() };
+        self.answers.give(Form::control(0, b't'), answer);
     }
 
     /// DECRQSS: a setting, as the sequence that makes it.
@@ -98,27 +148,25 @@ impl State {
             b"m" => {
                 let mut text = String::new();
                 self.screen().cursor.pen.write(&mut text);
-                text.split_off(2)
+                Some(text.split_off(2))
             }
-            b"r" => format!("{};{}r", self.margins.0 + 1, self.margins.1),
-            b" q" => format!("{} q", self.cursor_shape),
-            _ => {
-                self.answers.give("\x1bP0$r\x1b\\".to_owned());
-                return;
-            }
+            b"r" => Some(format!("{};{}r", self.margins.0 + 1, self.margins.1)),
+            b" q" => Some(format!("{} q", self.cursor_shape)),
+            _ => None,
         };
-        self.answers.give(format!("\x1bP1$r{value}\x1b\\"));
+        let answer = value.map_or("\x1bP0$r\x1b\\".to_owned(), |value| format!("\x1bP1$r{value}\x1b\\"));
+        self.answers.give(Form::device(b'$', b'r'), answer);
     }
 
     /// XTGETTCAP: no capability is known.
     pub(crate) fn answer_capability(&mut self) {
-        self.answers.give("\x1bP0+r\x1b\\".to_owned());
+        self.answers.give(Form::device(b'+', b'r'), "\x1bP0+r\x1b\\".to_owned());
     }
 
     /// A colour, where the app itself has set it; what it is at first only a real terminal knows.
-    pub(crate) fn answer_color(&mut self, number: &str, spec: Option<Box<str>>) {
-        if let Some(spec) = spec.as_deref().and_then(crate::palette::as_rgb) {
-            self.answers.give(format!("\x1b]{number};{spec}\x1b\\"));
-        }
+    pub(crate) fn answer_color(&mut self, command: u16, number: &str, spec: Option<Box<str>>) {
+        let spec = spec.as_deref().and_then(crate::palette::as_rgb);
+        let answer = spec.map_or_else(String::new, |spec| format!("\x1b]{number};{spec}\x1b\\"));
+        self.answers.give(Form::command(command), answer);
     }
 }

@@ -30,6 +30,14 @@ impl Terminal {
     /// next bytes fit: a sequence or a character that has begun is begun.
     #[must_use]
     pub fn dump(&self, scrollback: Scrollback) -> Vec<u8> {
+        let mut bytes = self.dump_before_sequence(scrollback);
+        bytes.extend(self.scanner.prefix());
+        bytes
+    }
+
+    /// The same without the sequence or character that has begun.
+    #[must_use]
+    pub fn dump_before_sequence(&self, scrollback: Scrollback) -> Vec<u8> {
         let state = &self.state;
         let (history, tables) = match scrollback {
             Scrollback::With => self.history_rows(),
@@ -69,9 +77,7 @@ impl Terminal {
             writer.keyboard(&state.keyboard[1]);
         }
         self.write_rest(&mut writer);
-        let mut bytes = writer.out.into_bytes();
-        bytes.extend(self.scanner.prefix());
-        bytes
+        writer.out.into_bytes()
     }
 
     fn write_tabs(&self, writer: &mut Writer<'_>) {

@@ -1,8 +1,8 @@
 //! What a terminal shows, kept so that it can be drawn again exactly.
 //!
 //! Pure: bytes in ([`Terminal::feed`]), out come a [dump](Terminal::dump) for another terminal, text,
-//! or a [grid](Terminal::grid); answers to what an app asks ([`Answer`]) and what a shell says of its commands
-//! ([`Mark`]) are there to be taken.
+//! or a [grid](Terminal::grid); what an app asks of its terminal ([`Question`]) and what a shell says of its
+//! commands ([`Mark`]) are there to be taken. [`Replies`] reads what other terminals answer.
 //!
 //! | module | subject |
 //! |---|---|
@@ -15,6 +15,7 @@
 //! | `resize` | another size |
 //! | `dump`, `view` | writing it out |
 //! | `answers`, `marks` | what is told to others |
+//! | `replies` | what other terminals answer |
 //!
 //! What holds, and the test that holds it:
 //! - A dump at any byte, and the rest of the bytes after it, make another terminal what it would be
@@ -35,6 +36,7 @@ mod marks;
 mod modes;
 mod palette;
 mod parameters;
+mod replies;
 mod resize;
 mod row;
 mod scanner;
@@ -47,10 +49,11 @@ mod titles;
 mod view;
 mod width;
 
-pub use crate::answers::Answer;
+pub use crate::answers::Question;
 pub use crate::attributes::{Attributes, Color, Style, Underline};
 pub use crate::dump::Scrollback;
 pub use crate::history::DEFAULT_LINES;
 pub use crate::marks::{Mark, MarkKind};
 pub use crate::modes::private as private_mode;
+pub use crate::replies::{Form, Replies, Said};
 pub use crate::terminal::Terminal;

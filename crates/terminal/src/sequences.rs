@@ -8,6 +8,7 @@ use crate::charset::Charset;
 use crate::modes::private;
 use crate::palette;
 use crate::parameters::Parameters;
+use crate::replies::Form;
 use crate::state::{State, default_tabs};
 use crate::tables::StyleId;
 
@@ -152,7 +153,8 @@ impl State {
             ([b'!'], 'p') => self.soft_reset(),
             ([b' '], 'q') if number(0) <= 6 => self.cursor_shape = number(0) as u8,
             ([], 't') => match number(0) {
-                18 => self.answer_size(),
+                // Where the window is, how large, and what its titles are: titles are not told.
+                number @ (11 | 13..=16 | 18 | 19) => self.answer_window(number),
                 22 => self.titles.push(),
                 23 => self.titles.pop(),
                 _ => {}
@@ -161,6 +163,9 @@ impl State {
                 self.modify_keys =
                     (parameters.len() > 1).then(|| number(1).min(3) as u8).filter(|&level| level > 0);
             }
+            ([b'?'], 'm') => self.asked(Form::control(b'>', b'm')),
+            ([b'?'], 'S') => self.asked(Form::control(b'?', b'S')),
+            ([], 'x') if number(0) <= 1 => self.asked(Form::control(0, b'x')),
             ([b'>' | b'=' | b'<' | b'?'], 'u') => self.keyboard(intermediates[0], parameters),
             ([], 'c') if number(0) == 0 => self.answer_attributes(None),
             ([b'>' | b'='], 'c') if number(0) == 0 => self.answer_attributes(Some(intermediates[0])),
@@ -230,7 +235,8 @@ impl State {
                     }
                 }
             }
-            (b"10" | b"11" | b"12" | b"17" | b"19", _) => {
+            (b"10" | b"11" | b"12" | b"13" | b"14" | b"15" | b"16" | b"17" | b"18" | b"19", [b"?", ..])
+            | (b"10" | b"11" | b"12" | b"17" | b"19", _) => {
                 let first = parse::<u8>(command).unwrap_or(0);
                 for (number, spec) in (first..=19).zip(rest) {
                     self.set_dynamic(number, spec);
@@ -254,6 +260,7 @@ impl State {
                 Some(b"2") => self.cursor_shape = 4,
                 Some(_) | None => {}
             },
+            (b"52", [_, b"?"]) => self.asked(Form::command(52)),
             (b"133", _) => self.marks.note(rest, self.answers.sequence.clone()),
             _ => {}
         }
@@ -422,7 +429,7 @@ impl State {
     fn set_palette(&mut self, index: u8, spec: &[u8]) {
         if spec == b"?" {
             let known = self.palette.get(&index).cloned();
-            self.answer_color(&format!("4;{index}"), known);
+            self.answer_color(4, &format!("4;{index}"), known);
         } else if let Some(spec) = color_spec(spec) {
             self.palette.insert(index, spec);
         }
@@ -431,7 +438,7 @@ impl State {
     fn set_dynamic(&mut self, number: u8, spec: &[u8]) {
         if spec == b"?" {
             let known = self.dynamic.get(&number).cloned();
-            self.answer_color(&number.to_string(), known);
+            self.answer_color(number.into(), &number.to_string(), known);
         } else if let Some(spec) = color_spec(spec) {
             self.dynamic.insert(number, spec);
         }

@@ -2,7 +2,7 @@
 
 use sessile_model::spec::WindowSize;
 
-use crate::answers::Answer;
+use crate::answers::Question;
 use crate::marks::Mark;
 use crate::parameters::Parameters;
 use crate::scanner::Scanner;
@@ -61,9 +61,32 @@ impl Terminal {
         }
     }
 
-    /// Answers to what the app asked since they were last taken.
-    pub fn take_answers(&mut self) -> Vec<Answer> {
-        self.state.answers.take()
+    /// What the app asked since this was last taken.
+    pub fn take_questions(&mut self) -> Vec<Question> {
+        // What may end with the next byte is not over.
+        let open = (self.scanner.held() == b"\x1b").then_some(self.position);
+        self.state.answers.take(open)
+    }
+
+    /// Counts what is fed from this number on, as if so many bytes had been fed before.
+    pub fn count_from(&mut self, position: u64) {
+        let begun = self.position.saturating_sub(self.state.answers.sequence.start);
+        self.position = position;
+        self.state.answers.sequence.start = position.saturating_sub(begun);
+    }
+
+    /// Where the sequence begins that is not complete and may become a question: all of it is still to
+    /// be carried out, and can be written again.
+    #[must_use]
+    pub fn open_sequence(&self) -> Option<u64> {
+        if let Some(start) = self.state.answers.ending_at(self.position)
+            && self.scanner.held() == b"\x1b"
+        {
+            return Some(start);
+        }
+        let start = self.state.answers.sequence.start;
+        let whole = self.position.checked_sub(start) == Some(self.scanner.held().len() as u64);
+        (whole && !self.scanner.is_ground() && !self.scanner.is_surplus()).then_some(start)
     }
 
     /// What a shell said of its commands since this was last taken.
@@ -174,8 +197,9 @@ impl Terminal {
 
     /// Bytes of an escape sequence up to its end.
     fn read_sequence(&mut self, bytes: &[u8]) -> usize {
+        let after_escape = self.scanner.held() == b"\x1b";
         let (used, wanted) = self.scanner.scan(bytes);
-        self.state.answers.sequence.end = self.position + used as u64;
+        self.state.answers.place(self.position, &bytes[..used], after_escape);
         self.parser.advance(&mut self.state, &bytes[..wanted]);
         self.state.string_is_cut |= self.scanner.is_surplus();
         used

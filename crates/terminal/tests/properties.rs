@@ -193,7 +193,7 @@ fn hostile_streams_stay_bounded() {
     (0..200).for_each(|_| terminal.feed(&[b'1'; 10_000]));
     terminal.feed(b"\x1b\\\x1b[!p\x1bc\x1b[Hhere");
     assert!(terminal.text().starts_with("here"), "{}", terminal.text());
-    let answers: usize = terminal.take_answers().iter().map(|answer| answer.bytes.len()).sum();
+    let answers: usize = terminal.take_questions().iter().map(|question| question.answer.len()).sum();
     assert!(answers <= 4096, "{answers}");
     assert!(terminal.take_marks().len() <= 256);
     assert!(terminal.dump(Scrollback::With).len() < 8 << 20);

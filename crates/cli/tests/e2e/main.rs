@@ -12,6 +12,7 @@ mod acceptance;
 mod asked;
 mod attach;
 mod canary;
+mod clients;
 mod clock;
 mod completions;
 mod continuity;
