@@ -8,6 +8,12 @@ const MAX_SEQUENCE: usize = 64;
 const ON_BY_DEFAULT: [u16; 2] = [7, 25];
 /// The private modes that switch to the alternate screen.
 const ALTERNATE: [u16; 3] = [47, 1047, 1049];
+/// Bytes of an operating system command that are looked at.
+const COMMAND: usize = 32;
+/// The last ANSI mode that terminals know (LNM).
+const MAX_ANSI: u16 = 20;
+/// Titles that are taken back at most.
+const MAX_TITLES: u16 = 10;
 /// Changed private modes that are remembered beside those; no terminal knows nearly as many.
 const MAX_CHANGED: usize = 256;
 
@@ -17,8 +23,20 @@ pub struct TerminalModes {
     parser: Parser,
     /// Private modes that are not as they were.
     changed: BTreeSet<u16>,
-    /// Levels of the kitty keyboard protocol pushed and not popped.
-    keyboard: u16,
+    /// The alternate screen is shown.
+    alternate: bool,
+    /// Levels of the kitty keyboard protocol pushed and not popped, on the main screen and the other.
+    keyboard: [u16; 2],
+    /// Its flags were set without a push.
+    keyboard_flags: bool,
+    /// Titles that were put aside, our own among them, less those taken back.
+    titles: u16,
+    /// Operating system commands that changed something, by number.
+    commands: BTreeSet<u16>,
+    /// ANSI modes that were switched on.
+    ansi: BTreeSet<u16>,
+    /// Another character set was shifted in.
+    shifted: bool,
     /// xterm's modifyOtherKeys.
     other_keys: bool,
     keypad: bool,
@@ -36,12 +54,19 @@ enum Parser {
     Escape,
     /// Behind `ESC (` and its like.
     Charset,
+    /// In an operating system command, as far as it tells what it changes.
+    Command(Vec<u8>),
     Control(Vec<u8>),
     /// In a control sequence that is too long to matter.
     Skipping,
 }
 
 impl TerminalModes {
+    /// Of a terminal whose title was put aside.
+    pub fn with_title_put_aside() -> Self {
+        Self { titles: 1, ..Self::default() }
+    }
+
     /// Everything that is changed now or at any moment of this output.
     pub fn at_worst(&self, output: &[u8]) -> Self {
         let mut worst = Self { at_worst: true, ..self.clone() };
@@ -53,9 +78,29 @@ impl TerminalModes {
     pub fn watch(&mut self, output: &[u8]) {
         for &byte in output {
             self.parser = match (std::mem::take(&mut self.parser), byte) {
+                (Parser::Command(text), 0x1b) => {
+                    self.command(&text);
+                    Parser::Escape
+                }
                 (_, 0x1b) => Parser::Escape,
-                (Parser::Text, _) => Parser::Text,
+                (Parser::Text, _) => {
+                    if byte == 0x0e || byte == 0x0f {
+                        self.shifted = byte == 0x0e || self.stays(self.shifted);
+                    }
+                    Parser::Text
+                }
+                (Parser::Command(text), 0x07 | 0x18 | 0x1a) => {
+                    self.command(&text);
+                    Parser::Text
+                }
+                (Parser::Command(mut text), byte) => {
+                    if text.len() < COMMAND {
+                        text.push(byte);
+                    }
+                    Parser::Command(text)
+                }
                 (Parser::Escape, b'[') => Parser::Control(Vec::new()),
+                (Parser::Escape, b']') => Parser::Command(Vec::new()),
                 (Parser::Escape, b'(' | b')') => Parser::Charset,
                 (Parser::Escape, byte) => {
                     self.escape(byte);
@@ -84,7 +129,8 @@ impl TerminalModes {
         match byte {
             b'=' => self.keypad = true,
             b'>' => self.keypad = self.stays(self.keypad),
-            b'c' if !self.at_worst => *self = Self::default(),
+            // A full reset; what was put aside may outlive it.
+            b'c' if !self.at_worst => *self = Self { titles: self.titles, ..Self::default() },
             _ => {}
         }
     }
@@ -93,6 +139,9 @@ impl TerminalModes {
         match (parameters.first(), last) {
             (Some(b'?'), b'h' | b'l') => {
                 for mode in numbers(&parameters[1..]) {
+                    if ALTERNATE.contains(&mode) {
+                        self.alternate = last == b'h';
+                    }
                     if ON_BY_DEFAULT.contains(&mode) != (last == b'h') {
                         if self.changed.len() < MAX_CHANGED || ALTERNATE.contains(&mode) {
                             self.changed.insert(mode);
@@ -102,10 +151,30 @@ impl TerminalModes {
                     }
                 }
             }
-            (Some(b'>'), b'u') => self.keyboard = self.keyboard.saturating_add(1),
+            (Some(b'?' | b'>' | b'<'), b't') => {}
+            (_, b't') => match numbers(parameters).next() {
+                Some(22) => self.titles = self.titles.saturating_add(1),
+                Some(23) if !self.at_worst => self.titles = self.titles.saturating_sub(1),
+                Some(_) | None => {}
+            },
+            (Some(first), b'h' | b'l') if first.is_ascii_digit() => {
+                for mode in numbers(parameters).filter(|&mode| mode <= MAX_ANSI) {
+                    if last == b'h' {
+                        self.ansi.insert(mode);
+                    } else if !self.at_worst {
+                        self.ansi.remove(&mode);
+                    }
+                }
+            }
+            (Some(b'>'), b'u') => {
+                let levels = &mut self.keyboard[usize::from(self.alternate)];
+                *levels = levels.saturating_add(1);
+            }
+            (Some(b'='), b'u') => self.keyboard_flags = true,
             (Some(b'<'), b'u') if !self.at_worst => {
-                let levels = numbers(&parameters[1..]).next().unwrap_or(1).max(1);
-                self.keyboard = self.keyboard.saturating_sub(levels);
+                let popped = numbers(&parameters[1..]).next().unwrap_or(1).max(1);
+                let levels = &mut self.keyboard[usize::from(self.alternate)];
+                *levels = levels.saturating_sub(popped);
             }
             (Some(b'>'), b'm') => {
                 let mut n = numbers(&parameters[1..]);
@@ -122,9 +191,37 @@ impl TerminalModes {
             }
             (_, b'p') if parameters == b"!" && !self.at_worst => {
                 let alternate = self.changed.iter().copied().filter(|m| ALTERNATE.contains(m)).collect();
-                *self = Self { changed: alternate, keyboard: self.keyboard, ..Self::default() };
+                *self = Self {
+                    changed: alternate,
+                    alternate: self.alternate,
+                    keyboard: self.keyboard,
+                    titles: self.titles,
+                    commands: std::mem::take(&mut self.commands),
+                    ..Self::default()
+                };
             }
             _ => {}
+        }
+    }
+
+    /// An operating system command that came to its end, or began as this.
+    fn command(&mut self, text: &[u8]) {
+        let mut parts = text.split(|&byte| byte == b';');
+        let number = parts.next().and_then(|number| std::str::from_utf8(number).ok()?.parse::<u16>().ok());
+        let second = parts.next().unwrap_or_default();
+        match number {
+            // Colours, where they are set and not asked for; a palette's number stands before.
+            Some(4) if parts.next() != Some(b"?") => drop(self.commands.insert(4)),
+            Some(number @ 10..=19) if second != b"?" => drop(self.commands.insert(number)),
+            Some(104) if !self.at_worst => drop(self.commands.remove(&4)),
+            Some(number @ 110..=119) if !self.at_worst => drop(self.commands.remove(&(number - 100))),
+            // The pointer's shape, and progress that is shown beside the title.
+            Some(22) => drop(self.commands.insert(22)),
+            Some(9) if second == b"4" => drop(self.commands.insert(9)),
+            // A link that text would go on in.
+            Some(8) if parts.next().is_some_and(|uri| !uri.is_empty()) => drop(self.commands.insert(8)),
+            Some(8) if !self.at_worst => drop(self.commands.remove(&8)),
+            Some(_) | None => {}
         }
     }
 
@@ -140,8 +237,29 @@ impl TerminalModes {
             // CAN ends a sequence that was cut off.
             out.push(0x18);
         }
-        if self.keyboard > 0 {
-            out.extend_from_slice(format!("\x1b[<{}u", self.keyboard).as_bytes());
+        for _ in 0..self.titles.min(MAX_TITLES) {
+            out.extend_from_slice(b"\x1b[23;0t");
+        }
+        for &number in &self.commands {
+            let undo = match number {
+                4 => "104".to_owned(),
+                8 => "8;;".to_owned(),
+                9 => "9;4;0".to_owned(),
+                22 => "22;".to_owned(),
+                color => format!("{}", color + 100),
+            };
+            out.extend_from_slice(format!("\x1b]{undo}\x1b\\").as_bytes());
+        }
+        if self.keyboard_flags {
+            out.extend_from_slice(b"\x1b[=0u");
+        }
+        let pop = |levels: u16| match levels {
+            0 => String::new(),
+            levels => format!("\x1b[<{levels}u"),
+        };
+        out.extend_from_slice(pop(self.keyboard[usize::from(self.alternate)]).as_bytes());
+        for mode in &self.ansi {
+            out.extend_from_slice(format!("\x1b[{mode}l").as_bytes());
         }
         if self.other_keys {
             out.extend_from_slice(b"\x1b[>4;0m");
@@ -158,6 +276,12 @@ impl TerminalModes {
         for mode in first.into_iter().chain(last) {
             let letter = if ON_BY_DEFAULT.contains(&mode) { 'h' } else { 'l' };
             out.extend_from_slice(format!("\x1b[?{mode}{letter}").as_bytes());
+        }
+        if self.alternate {
+            out.extend_from_slice(pop(self.keyboard[0]).as_bytes());
+        }
+        if self.shifted {
+            out.push(0x0f);
         }
         if self.cursor_style {
             out.extend_from_slice(b"\x1b[0 q");
@@ -204,8 +328,27 @@ mod tests {
             after(b"\x1b[>1u\x1b[>5u\x1b[<u\x1b=\x1b[2;20r\x1b[5 q\x1b(0\x1b[>4;2m"),
             "^[<1u^[>4;0m^>^7^[r^8^[0 q^(B^[0m"
         );
+        assert_eq!(after(b"\x1b[?1049h\x1b[>1u\x1b[?1049l\x1b[=3u\x1b[4h\x0e"), "^[=0u^[4l\u{f}^[0m");
+        assert_eq!(after(b"\x1b[>1u\x1b[>1u\x1b[?1049h\x1b[>1u"), "^[<1u^[?1049l^[<2u^[0m");
         assert_eq!(after(b"\x1b[?1h\x1bc"), "^[0m");
         assert_eq!(after(b"\x1b[?1049h\x1b[?1h\x1b[!p"), "^[?1049l^[0m");
+    }
+
+    #[test]
+    fn what_commands_changed_is_changed_back() {
+        assert_eq!(
+            after(b"\x1b]11;#000000\x07\x1b]4;1;red\x1b\\\x1b]8;;http://a/\x07x\x1b]22;text\x07\x1b]9;4;1;50\x07"),
+            "^]104^\\^]8;;^\\^]9;4;0^\\^]111^\\^]22;^\\^[0m"
+        );
+        let asks =
+            b"\x1b]11;?\x07\x1b]4;1;?\x07\x1b]8;;http://a/\x07x\x1b]8;;\x07\x1b]0;title\x07\x1b]9;done\x07";
+        assert_eq!(after(asks), "^[0m");
+        assert_eq!(after(b"\x1b]10;red\x07\x1b]110\x07"), "^[0m");
+        let mut modes = TerminalModes::with_title_put_aside();
+        modes.watch(b"\x1b[22;0t\x1b]2;app\x07\x1bc");
+        assert_eq!(shown(modes.undo()), "^[23;0t^[23;0t^[0m");
+        modes.watch(b"\x1b[23;0t");
+        assert_eq!(shown(modes.undo()), "^[23;0t^[0m");
     }
 
     #[test]

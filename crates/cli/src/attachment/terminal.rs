@@ -50,7 +50,13 @@ impl RawMode {
         let raw = raw(&saved);
         *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
         tcsetattr(stdin.as_fd(), OptionalActions::Now, &raw)?;
-        Ok(Self { modes: TerminalModes::default(), guardian })
+        let mut entered = Self { modes: TerminalModes::with_title_put_aside(), guardian };
+        if let Some(guardian) = &mut entered.guardian {
+            guardian.tell(&entered.modes.undo());
+        }
+        // A terminal that does not know this keeps the title that it is given.
+        let _ = rustix::io::write(io::stdout(), b"\x1b[22;0t");
+        Ok(entered)
     }
 
     /// Writes a piece of output to the terminal, on standard output, as far as it takes it.

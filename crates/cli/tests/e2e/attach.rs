@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 
+use crate::support::emulator::seen;
 use crate::support::processes;
 use crate::support::{TIME_LIMIT, World};
 
@@ -79,6 +80,28 @@ for_root_and_user! {
         );
         assert!(processes::wait_for_end(guardian.pid, TIME_LIMIT), "the guardian does not end");
         assert_eq!(world.show("desk")["state"], "active");
+        terminal.send("\r");
+        assert_eq!(terminal.finish(), 0);
+    }
+
+    /// Mouse, keyboard, screen, cursor, title and colours are the shell's again.
+    fn leaving_gives_back_the_terminal(world) {
+        shell(world, "desk");
+        let mut terminal = world.terminal_below_shell(&["attach", "desk"]);
+        terminal.expect("here> ");
+        let modes = r"\033[>1u\033[22;0t\033]2;of the app\007\033[?1049h\033[?1000;1002;1003;1006h\033[?2004h\033[?1004h\033[?25l\033[>5u\033[5 q\033=\033[4h\033]11;#000000\007\033[?1h\033[>4;2m\033[3;9r";
+        terminal.send(&format!("printf '{modes}full%s' -screen\r"));
+        terminal.expect("full-screen");
+        let changed = seen(&terminal.bytes(), 80, 24);
+        terminal.send(DETACH);
+        terminal.expect("it ended with 0");
+        assert!(terminal.is_as_before());
+        let (bytes, fresh) = (terminal.bytes(), seen(b"", 80, 24));
+        assert_ne!(changed.last(), fresh.last());
+        assert_eq!(seen(&bytes, 80, 24).last(), fresh.last(), "{}", bytes.escape_ascii());
+        for undone in [&b"\x1b[23;0t\x1b[23;0t"[..], b"\x1b]111\x1b\\", b"\x1b[>4;0m"] {
+            terminal.expect_bytes(undone);
+        }
         terminal.send("\r");
         assert_eq!(terminal.finish(), 0);
     }
