@@ -1,8 +1,8 @@
 //! Whoever comes back sees what they would have seen had they stayed.
 
-use crate::support::emulator::seen;
+use crate::support::emulator::{seen, seen_resized};
 use crate::support::processes::{self, kill, part};
-use crate::support::{Terminal, World, skip};
+use crate::support::{TIME_LIMIT, Terminal, World, skip};
 
 const DETACH: &str = "\u{1c}";
 const SIZE: (usize, usize) = (80, 24);
@@ -14,6 +14,8 @@ struct Case {
     ready: &'static str,
     typed: &'static [&'static str],
     done: &'static str,
+    /// Its screen is drawn anew for another size; what is not is wrapped by each terminal in its own way.
+    redraws: bool,
 }
 
 /// Two clients watch the program; one of them leaves while it goes on, and comes back on another
@@ -50,6 +52,87 @@ fn both_see_the_same(world: &World, case: &Case) {
     world.must(&["resume", name]);
 }
 
+/// Two clients watch the program; one of them leaves while it goes on, and comes back in a window of
+/// another size, to which the program then keeps. The other's window follows. Both then see the same.
+#[track_caller]
+fn both_see_the_same_in_another_size(world: &World, case: &Case) {
+    const OTHER: (usize, usize) = (101, 31);
+    let program = std::path::Path::new("/usr/bin").join(case.command[0]);
+    if !program.exists() {
+        skip(&format!("there is no {}: cargo xtask setup installs it", program.display()));
+        return;
+    }
+    let name = "other-size";
+    world.open(name, case.command);
+    world.must(&["wait", name, "--pattern", case.ready, "--timeout", "30s"]);
+    let stays = world.terminal(&["attach", name]);
+    let mut leaves = world.terminal(&["attach", name]);
+    attached(world, name, 2);
+    leaves.send(DETACH);
+    assert_eq!(leaves.finish(), 0);
+    for text in case.typed {
+        world.must(&["type", name, text]);
+    }
+    world.must(&["wait", name, "--pattern", case.done, "--timeout", "30s"]);
+    world.must(&["wait", name, "--quiet", "200ms", "--timeout", "30s"]);
+    let end = world.json(&["output", name, "--json", "--keep"])["end"].as_u64().unwrap();
+    let before = processes::eventually("who stays has been given everything", || {
+        let bytes = stays.bytes();
+        (seen(&bytes, SIZE.0, SIZE.1) == shown_at(world, name, end)).then_some(bytes.len())
+    });
+    let returns = world.terminal_of((OTHER.0 as u16, OTHER.1 as u16), &["attach", name]);
+    attached(world, name, 2);
+    stays.resize(OTHER.0 as u16, OTHER.1 as u16);
+    world.must(&["wait", name, "--quiet", "500ms", "--timeout", "30s"]);
+    world.must(&["pause", name]);
+    let shown = || {
+        let bytes = stays.bytes();
+        let stayed = seen_resized(&[(SIZE, &bytes[..before]), (OTHER, &bytes[before..])]);
+        let returned = seen(&returns.bytes(), OTHER.0, OTHER.1);
+        if case.redraws { (stayed, returned) } else { (text_of(&stayed), text_of(&returned)) }
+    };
+    let deadline = std::time::Instant::now() + TIME_LIMIT;
+    while shown().0 != shown().1 && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let (stayed, returned) = shown();
+    assert!(stayed.iter().any(|line| !line.trim().is_empty()), "nothing is shown");
+    assert_eq!(stayed, returned);
+    world.must(&["resume", name]);
+}
+
+/// What a terminal shows that is given the screen as it is at this end of the output.
+fn shown_at(world: &World, name: &str, end: u64) -> Vec<String> {
+    let mut terminal = world.terminal(&["attach", name, "--read-only"]);
+    processes::eventually("the screen is drawn", || {
+        let drawn = terminal.bytes();
+        // A dump ends with the cursor and the modes; nothing follows while the app is quiet.
+        (drawn.len() > 200 && world.json(&["screen", name, "--json"])["offset"] == end).then_some(())
+    });
+    world.must(&["wait", name, "--quiet", "200ms", "--timeout", "30s"]);
+    let shown = seen(&terminal.bytes(), SIZE.0, SIZE.1);
+    terminal.send(DETACH);
+    assert_eq!(terminal.finish(), 0);
+    shown
+}
+
+/// Lines without attributes, blanks at their ends, and lines without text.
+fn text_of(lines: &[String]) -> Vec<String> {
+    let screen = &lines[..lines.len() - 2];
+    let plain = |line: &String| {
+        let mut text = String::new();
+        for (index, part) in line.split('<').enumerate() {
+            text.push_str(if index == 0 {
+                part
+            } else {
+                part.split_once('>').map_or(part, |(_, rest)| rest)
+            });
+        }
+        text.trim_end().to_owned()
+    };
+    screen.iter().map(plain).filter(|line| !line.is_empty()).collect()
+}
+
 fn attached(world: &World, name: &str, clients: u64) {
     processes::eventually("clients are attached", || (world.show(name)["clients"] == clients).then_some(()));
 }
@@ -58,37 +141,84 @@ fn seen_by(terminal: &Terminal) -> Vec<String> {
     seen(&terminal.bytes(), SIZE.0, SIZE.1)
 }
 
+const PROGRESS: &str = "read go; i=0; while [ $i -lt 70 ]; do i=$((i+1)); printf '\\r\\033[K\\033[32m%*s\\033[m %d of 70' $i '#' $i; done; read end";
+
+fn editor(world: &World) -> Case {
+    world.write("notes.txt", &(1..=60).map(|n| format!("line {n} of the notes\n")).collect::<String>());
+    let command = &["vim", "-u", "NONE", "-N", "-n", "-c", "set showmode", "notes.txt"];
+    let typed = &["Goadded at the end\u{1b}", "gg/line 30\r", ":set hlsearch\r", "10jvj"];
+    Case { command, ready: "line 1 of", typed, done: "VISUAL", redraws: true }
+}
+
+fn pager(world: &World) -> Case {
+    let line = |n| format!("\u{1b}[3{}mline {n}\u{1b}[m with \u{4f60}\u{597d} \u{e9}\n", n % 8);
+    world.write("long.txt", &(1..=300).map(line).collect::<String>());
+    let typed = &["  ", "/line 200\r"];
+    Case { command: &["less", "-R", "long.txt"], ready: "line 1 ", typed, done: "line 210", redraws: true }
+}
+
+fn monitor(_: &World) -> Case {
+    Case { command: &["htop", "-d", "5"], ready: "F10", typed: &["t"], done: "F10", redraws: true }
+}
+
+fn multiplexer(_: &World) -> Case {
+    let command = &["tmux", "-f", "/dev/null", "-L", "inner", "new", "sh"];
+    let typed = &["\u{2}%", "echo right-$((1 + 1))\r", "\u{2}\""];
+    Case { command, ready: "0:sh", typed, done: "right-2", redraws: true }
+}
+
+fn interpreter(_: &World) -> Case {
+    let typed = &["for n in range(40): print('number', n)\r\r", "'half a line' + "];
+    Case { command: &["python3", "-q"], ready: ">>>", typed, done: "number 39", redraws: false }
+}
+
+fn progress_bar(_: &World) -> Case {
+    Case { command: &["sh", "-c", PROGRESS], ready: "", typed: &["go\r"], done: "70 of 70", redraws: false }
+}
+
 for_root_and_user! {
     fn an_editor(world) {
-        world.write("notes.txt", &(1..=60).map(|n| format!("line {n} of the notes\n")).collect::<String>());
-        let typed = &["Goadded at the end\u{1b}", "gg/line 30\r", ":set hlsearch\r", "10jvj"];
-        both_see_the_same(world, &Case { command: &["vim", "-u", "NONE", "-N", "-n", "-c", "set showmode", "notes.txt"], ready: "line 1 of", typed, done: "VISUAL" });
+        both_see_the_same(world, &editor(world));
     }
 
     fn a_pager(world) {
-        world.write("long.txt", &(1..=300).map(|n| format!("\u{1b}[3{}mline {n}\u{1b}[m with \u{4f60}\u{597d} \u{e9}\n", n % 8)).collect::<String>());
-        let typed = &["  ", "/line 200\r"];
-        both_see_the_same(world, &Case { command: &["less", "-R", "long.txt"], ready: "line 1 ", typed, done: "line 210" });
+        both_see_the_same(world, &pager(world));
     }
 
     fn a_monitor(world) {
-        both_see_the_same(world, &Case { command: &["htop", "-d", "5"], ready: "F10", typed: &["t"], done: "F10" });
+        both_see_the_same(world, &monitor(world));
     }
 
     fn a_multiplexer(world) {
-        let command = &["tmux", "-f", "/dev/null", "-L", "inner", "new", "sh"];
-        let typed = &["\u{2}%", "echo right-$((1 + 1))\r", "\u{2}\""];
-        both_see_the_same(world, &Case { command, ready: "0:sh", typed, done: "right-2" });
+        both_see_the_same(world, &multiplexer(world));
     }
 
     fn an_interpreter(world) {
-        let typed = &["for n in range(40): print('number', n)\r\r", "'half a line' + "];
-        both_see_the_same(world, &Case { command: &["python3", "-q"], ready: ">>>", typed, done: "number 39" });
+        both_see_the_same(world, &interpreter(world));
     }
 
     fn a_progress_bar(world) {
-        const SCRIPT: &str = "read go; i=0; while [ $i -lt 70 ]; do i=$((i+1)); printf '\\r\\033[K\\033[32m%*s\\033[m %d of 70' $i '#' $i; done; read end";
-        both_see_the_same(world, &Case { command: &["sh", "-c", SCRIPT], ready: "", typed: &["go\r"], done: "70 of 70" });
+        both_see_the_same(world, &progress_bar(world));
+    }
+
+    fn an_editor_in_another_size(world) {
+        both_see_the_same_in_another_size(world, &editor(world));
+    }
+
+    fn a_pager_in_another_size(world) {
+        both_see_the_same_in_another_size(world, &pager(world));
+    }
+
+    fn a_multiplexer_in_another_size(world) {
+        both_see_the_same_in_another_size(world, &multiplexer(world));
+    }
+
+    fn an_interpreter_in_another_size(world) {
+        both_see_the_same_in_another_size(world, &interpreter(world));
+    }
+
+    fn a_progress_bar_in_another_size(world) {
+        both_see_the_same_in_another_size(world, &progress_bar(world));
     }
 
     /// Lines that scrolled off are there, too.

@@ -28,10 +28,20 @@ impl Dimensions for Size {
 
 /// Text, attributes, cursor and modes after these bytes, a line each.
 pub fn seen(bytes: &[u8], columns: usize, rows: usize) -> Vec<String> {
+    seen_resized(&[((columns, rows), bytes)])
+}
+
+/// The same of a window that had these sizes, one after the other, while it was given these bytes.
+pub fn seen_resized(parts: &[((usize, usize), &[u8])]) -> Vec<String> {
     let config = Config { kitty_keyboard: true, ..Config::default() };
+    let (mut columns, mut rows) = parts[0].0;
     let mut term = Term::new(config, &Size { columns, rows }, VoidListener);
     let mut processor: Processor = Processor::new();
-    processor.advance(&mut term, bytes);
+    for (size, bytes) in parts {
+        (columns, rows) = *size;
+        term.resize(Size { columns, rows });
+        processor.advance(&mut term, bytes);
+    }
     processor.stop_sync(&mut term);
     let mut lines: Vec<String> = (0..rows)
         .map(|row| {

@@ -39,9 +39,9 @@ struct Screenful {
 }
 
 impl Terminal {
-    /// Starts a command as the leader of a session of its own on a new terminal; `command` gets
-    /// the words that must stand before it.
-    pub(super) fn start(command: impl FnOnce(&[&str]) -> Command) -> Self {
+    /// Starts a command as the leader of a session of its own on a new terminal of so many columns and
+    /// rows; `command` gets the words that must stand before it.
+    pub(super) fn start((cols, rows): (u16, u16), command: impl FnOnce(&[&str]) -> Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -52,7 +52,7 @@ impl Terminal {
             .open(OsStr::from_bytes(path.as_bytes()))
             .unwrap()
             .into();
-        set_size(&master, 80, 24);
+        set_size(&master, cols, rows);
         // Whoever writes beside the foreground is stopped, unless it knows how not to be.
         let mut strict = tcgetattr(&master).unwrap();
         strict.local_modes |= LocalModes::TOSTOP;

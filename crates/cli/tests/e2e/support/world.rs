@@ -290,7 +290,12 @@ impl World {
 
     /// Starts a command on a terminal of 80 columns and 24 rows.
     pub fn terminal(&self, arguments: &[&str]) -> Terminal {
-        Terminal::start(|starter| self.command_behind(starter, arguments))
+        self.terminal_of((80, 24), arguments)
+    }
+
+    /// The same on a terminal of so many columns and rows.
+    pub fn terminal_of(&self, size: (u16, u16), arguments: &[&str]) -> Terminal {
+        Terminal::start(size, |starter| self.command_behind(starter, arguments))
     }
 
     /// The same below a shell that has the terminal back afterwards, prints `it ended with CODE`
@@ -298,7 +303,7 @@ impl World {
     pub fn terminal_below_shell(&self, arguments: &[&str]) -> Terminal {
         // With job control, the command is the terminal's foreground, in a group of its own.
         let script = "exec 7</dev/null; set -m; \"$@\"; echo it ended with $?; read line";
-        Terminal::start(|starter| {
+        Terminal::start((80, 24), |starter| {
             self.command_behind(&[starter, &["sh", "-c", script, "sh"]].concat(), arguments)
         })
     }
