@@ -12,7 +12,7 @@ use sessile_model::network::{Route, Unknown};
 use sessile_model::problem::ProblemKind;
 use sessile_model::property::Property;
 use sessile_model::quantity::{ByteSize, Millis};
-use sessile_model::spec::Access;
+use sessile_model::spec::{Access, SizePolicy};
 use sessile_model::tor::TorEntry;
 use thiserror::Error;
 
@@ -108,6 +108,8 @@ pub struct RunDefaults {
     /// See `--linger`.
     #[serde(deserialize_with = "text")]
     pub linger: Option<Millis>,
+    /// See `--size`.
+    pub size: Option<SizePolicy>,
     /// See `--keep`.
     pub keep: Option<bool>,
     /// See `--keep-record`.
@@ -196,6 +198,7 @@ impl RunDefaults {
             ttl: self.ttl.or(base.ttl),
             idle_timeout: self.idle_timeout.or(base.idle_timeout),
             linger: self.linger.or(base.linger),
+            size: self.size.or(base.size),
             keep: self.keep.or(base.keep),
             keep_record: self.keep_record.or(base.keep_record),
             accept_weaker,

@@ -8,7 +8,7 @@ use sessile_model::ids::{ProfileName, SessionName};
 use sessile_model::network::Route;
 use sessile_model::property::Property;
 use sessile_model::quantity::{ByteSize, Millis};
-use sessile_model::spec::Mount;
+use sessile_model::spec::{Mount, SizePolicy};
 use sessile_model::tor::TorEntry;
 use thiserror::Error;
 
@@ -35,6 +35,9 @@ pub struct SessionOptions {
     #[arg(long)]
     pub keep_record: bool,
 
+    /// Who decides how large its terminals are: who typed last, all who may type, or nobody [default: last]
+    #[arg(long, value_name = "last|smallest|fixed:COLSxROWS")]
+    pub size: Option<SizePolicy>,
     /// Record its terminal from the first byte (`sessile record --help`); wiped with it unless exported
     #[arg(long)]
     pub record: bool,

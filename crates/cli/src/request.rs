@@ -90,6 +90,7 @@ pub fn build(
         env,
         network,
         on_question: options.on_question.clone().or(defaults.on_question),
+        size: options.size.or(defaults.size).unwrap_or_default(),
         record: (options.record || options.record_input).then_some(Recording { input: options.record_input }),
         limits: Limits {
             memory: options.memory.or(defaults.memory),

@@ -49,6 +49,8 @@ fn record(outcome: Option<Outcome>) -> SessionRecord {
         ended_at: None,
         apps: vec![],
         clients: 0,
+        attached: Vec::new(),
+        size: Default::default(),
         grants: vec![],
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,
@@ -166,7 +168,7 @@ impl Peer {
     }
 
     fn attached(&mut self, input_done: u64, input_started: u64) {
-        self.reply(&Reply::Attached { input_done, input_started, offset: 0 });
+        self.reply(&Reply::Attached { input_done, input_started, offset: 0, exclusive: false });
     }
 
     fn output(&mut self, flags: u8, offset: u64, bytes: &[u8]) {

@@ -155,6 +155,7 @@ pub fn closed(mut record: SessionRecord, receipt: Option<&Receipt>) -> SessionRe
     record.state = State::Closed;
     record.phase = Phase::Terminated;
     record.clients = 0;
+    record.attached.clear();
     for app in &mut record.apps {
         app.pid = None;
         if app.exit.is_none() {

@@ -252,6 +252,8 @@ pub(crate) mod tests {
             ended_at: None,
             apps: Vec::new(),
             clients: 0,
+            attached: Vec::new(),
+            size: Default::default(),
             grants: Vec::new(),
             properties: Properties::default(),
             claim_level: ClaimLevel::L1,

@@ -108,6 +108,7 @@ fn reserve(
         labels: spec.labels.clone(),
         metadata: spec.metadata.clone(),
         limits: spec.limits,
+        size: spec.size,
         created_at: created,
         last_activity: created,
         ..recovery::blank(id)

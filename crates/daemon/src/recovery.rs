@@ -114,6 +114,8 @@ pub fn blank(id: SessionId) -> SessionRecord {
         ended_at: None,
         apps: Vec::new(),
         clients: 0,
+        attached: Vec::new(),
+        size: Default::default(),
         grants: Vec::new(),
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,

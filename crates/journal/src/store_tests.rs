@@ -29,6 +29,8 @@ fn record(n: u8, name: Option<&str>, state: State) -> SessionRecord {
         ended_at: None,
         apps: Vec::new(),
         clients: 0,
+        attached: Vec::new(),
+        size: Default::default(),
         grants: Vec::new(),
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,

@@ -441,6 +441,8 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
         recorder: None,
         queries,
         typist: None,
+        takers: Vec::new(),
+        typed_by_requests: 0,
     })
 }
 

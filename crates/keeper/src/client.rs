@@ -63,14 +63,8 @@ pub struct Attachment {
     pub told_exit: bool,
     /// Reads what the terminal answers among what is typed.
     pub replies: Replies,
-}
-
-impl Attachment {
-    /// Whether its terminal may answer what the app asks of it.
-    pub fn may_answer(&self) -> bool {
-        // One that only watches answers, too, but into nowhere.
-        !self.read_only && !self.raw
-    }
+    /// Bytes that it typed and the journal has not been told of.
+    pub typed: u64,
 }
 
 /// Why a connection is of no more use.

@@ -21,7 +21,7 @@ use sessile_vault::secret::SecretMemory;
 use crate::app::App;
 use crate::bringup::{Begun, failed};
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
-use crate::client::{Attachment, Client, ClientId};
+use crate::client::{Client, ClientId};
 use crate::clock::Clock;
 use crate::cookies::Kept;
 use crate::facts::Facts;
@@ -511,29 +511,20 @@ impl Keeper {
     pub(crate) fn detach(&mut self, id: ClientId, channel: u16) {
         let removed = self.clients.get_mut(&id).and_then(|c| c.attachments.remove(&channel));
         if let Some(attachment) = removed {
-            self.attachment_left(&attachment);
+            self.attachment_left((id, channel), &attachment);
         }
     }
 
     /// Forgets a connection and everything it had attached.
     pub(crate) fn drop_client(&mut self, id: ClientId) {
         let Some(client) = self.clients.remove(&id) else { return };
-        for attachment in client.attachments.values() {
-            self.attachment_left(attachment);
+        for (&channel, attachment) in &client.attachments {
+            self.attachment_left((id, channel), attachment);
         }
         self.enders.retain(|(ender, _)| *ender != id);
         if self.opener.is_some_and(|(opener, _)| opener == id) {
             self.opener = None;
         }
-    }
-
-    /// Sees to what an attachment leaves behind.
-    fn attachment_left(&mut self, attachment: &Attachment) {
-        if let Some(task) = self.tasks.get_mut(&attachment.task) {
-            let answers = task.queries.left(attachment.client, self.now);
-            task.answer(answers);
-        }
-        self.advance(Event::ClientDetached);
     }
 
     /// Notes activity: at most once a second, since nothing needs it finer.

@@ -35,6 +35,7 @@ mod recorder;
 mod recordings;
 mod rehearsal;
 mod requests;
+mod roles;
 mod route;
 mod saved_screen;
 mod screen;

@@ -225,7 +225,8 @@ impl Task {
         let attached = clients.iter().flat_map(|(&id, client)| {
             client.attachments.iter().map(move |(&channel, attachment)| ((id, channel), attachment))
         });
-        let mut may = attached.filter(|(_, a)| a.task == self.name && a.may_answer());
+        // A terminal that only watches answers, too, but into nowhere.
+        let mut may = attached.filter(|&(place, a)| a.task == self.name && !a.raw && self.may_type(place, a));
         let first = may.next()?;
         let typed = |(place, _): &(_, _)| Some(*place) == self.typist;
         let chosen = if typed(&first) { first } else { may.find(typed).unwrap_or(first) };

@@ -40,6 +40,8 @@ impl Keeper {
             ended_at: machine.wipe_receipt().map(sessile_session::WipeReceipt::ended_at),
             apps: self.tasks.values().map(Task::describe).collect(),
             clients: machine.clients(),
+            attached: self.describe_clients(),
+            size: spec.size,
             grants: facts.grants.clone(),
             properties: machine.properties().clone(),
             claim_level: facts.claim_level,

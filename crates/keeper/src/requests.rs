@@ -221,9 +221,9 @@ impl Keeper {
 
     fn attached_task(&mut self, id: ClientId, channel: u16) -> Result<&mut Task, Problem> {
         let attachment = self.clients.get(&id).and_then(|c| c.attachments.get(&channel));
-        let attachment = attachment.filter(|a| !a.read_only).ok_or_else(not_attached)?;
-        let name = attachment.task.clone();
-        self.tasks.get_mut(&name).ok_or_else(not_attached)
+        let attachment = attachment.ok_or_else(not_attached)?;
+        let task = self.tasks.get_mut(&attachment.task).ok_or_else(not_attached)?;
+        if task.may_type((id, channel), attachment) { Ok(task) } else { Err(not_attached()) }
     }
 
     fn attach(&mut self, id: ClientId, channel: u16, attach: &Attach) -> Result<(), Problem> {
@@ -235,6 +235,9 @@ impl Keeper {
             return Err(Problem::new(ProblemKind::BadRequest, "channel 0 is the connection itself"));
         }
         let task = self.task(attach.app.as_ref())?;
+        if attach.exclusive {
+            Self::check_take_over(task, attach.read_only)?;
+        }
         let output = task.output();
         let offset = match (attach.resume_from, attach.raw) {
             (Some(from), _) => from.min(output.ring.head()),
@@ -258,6 +261,7 @@ impl Keeper {
             confirmed: (if offset == u64::MAX { 0 } else { offset }, err),
             told_exit: false,
             replies: Default::default(),
+            typed: 0,
         };
         self.hold_until.remove(&name);
         let Some(client) = self.clients.get_mut(&id) else { return Err(not_attached()) };
@@ -268,8 +272,12 @@ impl Keeper {
                 input_done: ledger.done,
                 input_started: ledger.started,
                 offset: if offset == u64::MAX { 0 } else { offset },
+                exclusive: attach.exclusive,
             },
         );
+        if attach.exclusive {
+            self.take_over(&name, (id, channel));
+        }
         let notices = self.recording_notice(&name).into_iter().chain(self.open_questions());
         for text in notices.collect::<Vec<_>>() {
             if let Some(client) = self.clients.get_mut(&id) {
@@ -279,10 +287,8 @@ impl Keeper {
         if replaced.is_none() {
             self.advance(Event::ClientAttached);
         }
-        if let (Some(size), false) = (attach.size, attach.read_only) {
-            // It is attached all the same; a terminal that refuses has gone.
-            let _ = self.resize_task(&name, size);
-        }
+        // It is attached all the same; a terminal that refuses has gone.
+        let _ = self.follow_size(&name, (id, channel));
         Ok(())
     }
 
@@ -291,10 +297,8 @@ impl Keeper {
         let client = self.clients.get_mut(&id).ok_or_else(not_attached)?;
         let attachment = client.attachments.get_mut(&channel).ok_or_else(not_attached)?;
         attachment.size = Some(size);
-        if !attachment.read_only {
-            let name = attachment.task.clone();
-            self.resize_task(&name, size)?;
-        }
+        let name = attachment.task.clone();
+        self.follow_size(&name, (id, channel))?;
         Ok(Reply::Done)
     }
 
@@ -334,16 +338,22 @@ impl Keeper {
         let said = if attachment.raw { vec![Said::Typed] } else { attachment.replies.read(bytes) };
         let Some(task) = self.tasks.get_mut(&name) else { return };
         let types = task.queries.hear(client, &said);
+        if types && !task.may_type((id, channel), attachment) {
+            // Another has taken over typing. It is not to be sent again later.
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.put_numbered(FrameType::InputDone, 0, channel, sequence, &[]);
+            }
+            return;
+        }
         if types {
             task.typist = Some((id, channel));
+            attachment.typed += bytes.len() as u64;
         }
-        let size = attachment.size.filter(|_| types);
         let source = InputSource::Frame { connection: id, channel, client, sequence };
         self.push_input(&name, source, bytes.to_vec());
-        // The last typist decides the size.
-        if let Some(size) = size {
+        if types {
             // A terminal that refuses a size it accepted before has gone; its end is told apart.
-            let _ = self.resize_task(&name, size);
+            let _ = self.follow_size(&name, (id, channel));
         }
     }
 
@@ -353,11 +363,19 @@ impl Keeper {
             .map_err(|_| Problem::new(ProblemKind::BadRequest, "the input is not standard base64"))?;
         let name = self.task(input.app.as_ref())?.name.clone();
         self.admit(&Ask::Input { app: name.clone() })?;
+        if self.tasks.get(&name).is_some_and(|task| task.holder().is_some()) {
+            let detail = format!("a client has taken over typing in {name}");
+            return Err(Problem::new(ProblemKind::Conflict, detail)
+                .hint("it is handed back when that client leaves; `sessile show` lists who is attached"));
+        }
         if self.tasks.get(&name).is_none_or(|t| t.sink().is_none()) {
             return Err(Problem::new(ProblemKind::Conflict, format!("the input of {name} is closed")));
         }
         if bytes.is_empty() {
             return Ok(Reply::Done.into());
+        }
+        if let Some(task) = self.tasks.get_mut(&name) {
+            task.typed_by_requests += bytes.len() as u64;
         }
         self.push_input(&name, InputSource::Request { connection: id, channel }, bytes);
         Ok(Answer::Later)

@@ -205,7 +205,7 @@ impl Keeper {
         let command = Command { argv: launch.argv, env: &env, cwd: &cwd };
         let number = self.apps.get(&launch.app).ok_or_else(missing)?.next_task;
 
-        let (streams, inner, stream_facts) = match launch.terminal {
+        let (streams, inner, stream_facts) = match launch.terminal.map(|size| self.first_size(size)) {
             Some(size) => {
                 let (master, slave) = self.open_terminal(&launch.app, size)?;
                 let [output] = self.pump([(first_io, &master)], ring_size, &master)?;
@@ -290,6 +290,8 @@ impl Keeper {
             recorder,
             queries: Default::default(),
             typist: None,
+            takers: Vec::new(),
+            typed_by_requests: 0,
         };
         self.note_task(noted);
         self.tasks.insert(launch.name.clone(), task);

@@ -16,6 +16,7 @@ use zeroize::Zeroize as _;
 use crate::client::ClientId;
 use crate::queries::Queries;
 use crate::recorder::Recorder;
+use crate::roles::Place;
 use crate::saved_screen::SavedScreen;
 use crate::screen::ScreenModel;
 
@@ -57,7 +58,11 @@ pub struct Task {
     /// What it asked of its terminal.
     pub queries: Queries,
     /// The attachment that typed last.
-    pub typist: Option<(ClientId, u16)>,
+    pub typist: Option<Place>,
+    /// Attachments that took over typing, the last one from those before it.
+    pub takers: Vec<Place>,
+    /// Bytes that requests typed.
+    pub typed_by_requests: u64,
 }
 
 /// Input on its way to a task.
@@ -337,6 +342,8 @@ mod tests {
             recorder: None,
             queries: Queries::default(),
             typist: None,
+            takers: Vec::new(),
+            typed_by_requests: 0,
         };
         let mut buffer = [0; 4096];
         let absorbed = Absorbed { some: true, ..Absorbed::default() };

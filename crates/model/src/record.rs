@@ -8,7 +8,7 @@ use crate::ids::{AppName, SessionId, SessionName};
 use crate::property::Properties;
 use crate::quantity::{ByteSize, Timestamp};
 use crate::receipt::ClaimLevel;
-use crate::spec::{Access, Limits};
+use crate::spec::{Access, Limits, SizePolicy};
 use crate::state::{Exit, Outcome, Phase, State};
 
 /// Everything there is to know about a session without looking inside it.
@@ -55,6 +55,13 @@ pub struct SessionRecord {
     pub apps: Vec<AppRecord>,
     /// Clients attached now.
     pub clients: u32,
+    /// Those of them that its keeper knows, one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attached: Vec<ClientRecord>,
+    /// Who decides how large its terminals are: `last`, `smallest` or `fixed:COLSxROWS`.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub size: SizePolicy,
     /// What it was given from outside.
     pub grants: Vec<Grant>,
     /// The four properties as last probed.
@@ -94,6 +101,38 @@ pub struct AppRecord {
     /// without an exit, that nobody was there to see how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// One client that is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ClientRecord {
+    /// Its number, in hexadecimal; it keeps it when its keeper is replaced.
+    pub client: String,
+    /// The app, or `APP.N` for a further command in its sandbox.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub app: AppName,
+    /// What it may do.
+    pub role: Role,
+    /// Columns of its window; `None` without one.
+    pub cols: Option<u16>,
+    /// Rows of its window; `None` without one.
+    pub rows: Option<u16>,
+    /// Bytes that it typed, since its keeper took over.
+    pub typed_bytes: u64,
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Role {
+    /// Type.
+    Operator,
+    /// Type, and nobody else.
+    Exclusive,
+    /// Watch: it asked for no more, or another has taken over typing.
+    Observer,
 }
 
 /// Something outside the session that it was given.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use zeroize::Zeroize;
 
 use crate::credential::Credential;
@@ -38,6 +40,10 @@ pub struct Spec {
     pub credentials: Vec<Credential>,
     /// The terminal of the main app; `None`: its standard streams are pipes.
     pub terminal: Option<WindowSize>,
+    /// Who decides how large its terminals are.
+    #[serde(skip_serializing_if = "SizePolicy::is_default")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub size: SizePolicy,
     /// The value of `TERM` inside.
     pub term: Option<String>,
     /// Record the main app's terminal from its first byte.
@@ -220,6 +226,72 @@ impl Default for WindowSize {
     }
 }
 
+/// Who decides how large a session's terminals are. As text: `last`, `smallest`, `fixed:COLSxROWS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum SizePolicy {
+    /// The client that typed last, attached last, or whose window changed last.
+    #[default]
+    Last,
+    /// All clients that may type: as large as the smallest of their windows.
+    Smallest,
+    /// Nobody: always this size.
+    Fixed(WindowSize),
+}
+
+/// A text that names no size policy.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("not `last`, `smallest` or `fixed:COLSxROWS` (both from 1 to 1000), such as fixed:120x40")]
+pub struct InvalidSizePolicy;
+
+impl SizePolicy {
+    /// Whether it is what is done where nothing else was asked for.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for SizePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Last => f.write_str("last"),
+            Self::Smallest => f.write_str("smallest"),
+            Self::Fixed(WindowSize { cols, rows }) => write!(f, "fixed:{cols}x{rows}"),
+        }
+    }
+}
+
+impl FromStr for SizePolicy {
+    type Err = InvalidSizePolicy;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSizePolicy> {
+        match text {
+            "last" => return Ok(Self::Last),
+            "smallest" => return Ok(Self::Smallest),
+            _ => {}
+        }
+        let (cols, rows) =
+            text.strip_prefix("fixed:").and_then(|size| size.split_once('x')).ok_or(InvalidSizePolicy)?;
+        let side = |text: &str| text.parse().map_err(|_| InvalidSizePolicy);
+        let size = WindowSize { cols: side(cols)?, rows: side(rows)? };
+        if size.is_valid() { Ok(Self::Fixed(size)) } else { Err(InvalidSizePolicy) }
+    }
+}
+
+impl TryFrom<String> for SizePolicy {
+    type Error = InvalidSizePolicy;
+
+    fn try_from(text: String) -> Result<Self, InvalidSizePolicy> {
+        text.parse()
+    }
+}
+
+impl From<SizePolicy> for String {
+    fn from(policy: SizePolicy) -> Self {
+        policy.to_string()
+    }
+}
+
 /// Caps on what a session may use. `None` is the documented default, which for memory and
 /// processor time is no cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -266,6 +338,28 @@ mod tests {
         let spec = read(r#"{"metadata":{"x":0.5011e+300}}"#);
         assert_eq!(read(&serde_json::to_string(&spec).unwrap()), spec);
         assert_eq!(spec.metadata["x"].as_f64(), Some(0.5011e300));
+    }
+
+    #[test]
+    fn size_policies_are_texts() {
+        let size = WindowSize { cols: 120, rows: 40 };
+        for (text, policy) in [
+            ("last", SizePolicy::Last),
+            ("smallest", SizePolicy::Smallest),
+            ("fixed:120x40", SizePolicy::Fixed(size)),
+        ] {
+            assert_eq!((text.parse(), policy.to_string().as_str()), (Ok(policy), text));
+            assert_eq!(serde_json::to_string(&policy).unwrap(), format!("\"{text}\""));
+        }
+        for text in
+            ["", "Last", "fixed", "fixed:", "fixed:80", "fixed:0x24", "fixed:80x1001", "fixed:1000x999"]
+        {
+            assert_eq!(text.parse::<SizePolicy>(), Err(InvalidSizePolicy), "{text}");
+        }
+        assert!(
+            !serde_json::to_string(&Spec::default()).unwrap().contains("\"size\""),
+            "an earlier keeper knows it not"
+        );
     }
 
     #[test]

@@ -316,6 +316,9 @@ pub struct Attach {
     pub app: Option<AppName>,
     /// Watch only.
     pub read_only: bool,
+    /// Take over typing: nobody else may type while this lasts.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     /// The client's window; `None` when the client is not a terminal.
     pub size: Option<WindowSize>,
     /// Go on from this output offset instead of a fresh screen, if the ring still has it.
@@ -345,6 +348,9 @@ pub enum Reply {
         input_started: u64,
         /// Output offset from which live bytes follow.
         offset: u64,
+        /// Typing was taken over as asked; an earlier keeper cannot.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        exclusive: bool,
     },
     /// The screen.
     Screen(api::Screen),

@@ -91,6 +91,10 @@ impl Call<'_> {
                 self.journal(Fact::Answered { question, verdict, always, timed_out, why });
                 Stage::Bringup { bringup }
             }
+            Event::Typed { app, client, bytes } => {
+                self.journal(Fact::Typed { app, client, bytes });
+                Stage::Bringup { bringup }
+            }
             Event::IdentityRenewed => {
                 self.journal(Fact::IdentityRenewed);
                 Stage::Bringup { bringup }

@@ -47,6 +47,10 @@ impl Call<'_> {
                 self.journal(Fact::Answered { question, verdict, always, timed_out, why });
                 Stage::Ending { outcome, teardown }
             }
+            Event::Typed { app, client, bytes } => {
+                self.journal(Fact::Typed { app, client, bytes });
+                Stage::Ending { outcome, teardown }
+            }
             Event::IdentityRenewed => {
                 self.journal(Fact::IdentityRenewed);
                 Stage::Ending { outcome, teardown }
@@ -111,6 +115,10 @@ impl Call<'_> {
             }
             Event::Answered { question, verdict, always, timed_out, why } => {
                 self.journal(Fact::Answered { question, verdict, always, timed_out, why });
+                Stage::Failed { component, cause, teardown }
+            }
+            Event::Typed { app, client, bytes } => {
+                self.journal(Fact::Typed { app, client, bytes });
                 Stage::Failed { component, cause, teardown }
             }
             Event::IdentityRenewed => {

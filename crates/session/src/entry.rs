@@ -97,6 +97,15 @@ pub enum Fact {
         /// Why, in the words of whoever answered.
         why: Option<String>,
     },
+    /// Somebody typed into an app, until it left.
+    Typed {
+        /// The app, or `APP.N` for a further command in its sandbox.
+        app: AppName,
+        /// The client's number; none for requests that type without being attached.
+        client: Option<u64>,
+        /// How many bytes.
+        bytes: u64,
+    },
     /// The route took on a new identity.
     IdentityRenewed,
     /// A new keeper took over.

@@ -112,6 +112,15 @@ pub enum Event {
         /// Why, in the words of whoever answered.
         why: Option<String>,
     },
+    /// Somebody typed into an app, and left or is done.
+    Typed {
+        /// The app, or `APP.N` for a further command in its sandbox.
+        app: AppName,
+        /// The client's number; none for requests that type without being attached.
+        client: Option<u64>,
+        /// How many bytes.
+        bytes: u64,
+    },
     /// The route took on a new identity, and what went on under the old one ended.
     IdentityRenewed,
     /// The anchor died, and the apps with it.

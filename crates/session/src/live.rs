@@ -68,6 +68,7 @@ impl Call<'_> {
             | Event::Collected
             | Event::Granted { .. }
             | Event::Answered { .. }
+            | Event::Typed { .. }
             | Event::IdentityRenewed
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
@@ -134,6 +135,7 @@ impl Call<'_> {
             | Event::Collected
             | Event::Granted { .. }
             | Event::Answered { .. }
+            | Event::Typed { .. }
             | Event::IdentityRenewed
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
@@ -196,6 +198,10 @@ impl Call<'_> {
             }
             Event::Answered { question, verdict, always, timed_out, why } => {
                 self.journal(Fact::Answered { question, verdict, always, timed_out, why });
+                Either::Stays(run)
+            }
+            Event::Typed { app, client, bytes } => {
+                self.journal(Fact::Typed { app, client, bytes });
                 Either::Stays(run)
             }
             Event::IdentityRenewed => {

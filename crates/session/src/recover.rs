@@ -91,6 +91,7 @@ fn read<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Told, Unreco
             | Fact::Detached { .. }
             | Fact::Granted { .. }
             | Fact::Answered { .. }
+            | Fact::Typed { .. }
             | Fact::IdentityRenewed
             | Fact::KeeperRestarted
             | Fact::TearingDown { .. }
@@ -119,6 +120,7 @@ fn read<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Told, Unreco
             | Fact::Detached { .. }
             | Fact::Granted { .. }
             | Fact::Answered { .. }
+            | Fact::Typed { .. }
             | Fact::IdentityRenewed
             | Fact::KeeperRestarted
             | Fact::Closed { .. } => {}

@@ -391,7 +391,8 @@ impl Reference {
                     self.finish(EndedBy::MainExited, DEFAULT_GRACE);
                 }
             }
-            Event::Granted { .. } | Event::Answered { .. } | Event::IdentityRenewed => {}
+            Event::Granted { .. } | Event::Answered { .. } | Event::Typed { .. } | Event::IdentityRenewed => {
+            }
             Event::AnchorDied => self.fail(Component::Anchor, "the process that holds the session died"),
             Event::ComponentFailed { component, cause } => {
                 if !self.torn() || self.apps_may_run() {

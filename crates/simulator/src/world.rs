@@ -193,6 +193,7 @@ impl World {
             | Event::Collected
             | Event::Granted { .. }
             | Event::Answered { .. }
+            | Event::Typed { .. }
             | Event::IdentityRenewed
             | Event::AnchorDied
             | Event::ComponentFailed { .. }

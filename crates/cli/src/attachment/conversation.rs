@@ -113,6 +113,7 @@ impl<'a> Conversation<'a> {
         let attach = Attach {
             app: self.target.app.clone(),
             read_only,
+            exclusive: self.takes_over(),
             size,
             resume_from: (!fresh_screen).then(|| self.out.received()),
             raw,
@@ -122,6 +123,14 @@ impl<'a> Conversation<'a> {
         self.joining_since = Instant::now();
         self.nudged = false;
         self.request(&Request::Attach(attach))
+    }
+
+    /// Whether nobody else is to type.
+    fn takes_over(&self) -> bool {
+        match self.mode {
+            Mode::Terminal { exclusive, .. } => *exclusive,
+            Mode::Streams { .. } | Mode::Follow { .. } => false,
+        }
     }
 
     fn request(&mut self, request: &Request) -> Result<(), Failure> {
@@ -369,6 +378,10 @@ impl<'a> Conversation<'a> {
             Failure::new(ProblemKind::Internal, format!("the keeper's answer is not understood: {e}"))
         })?;
         match reply {
+            Reply::Attached { exclusive, .. } if self.takes_over() && !exclusive => {
+                let detail = "this session's keeper is of an earlier version: typing cannot be taken over";
+                Err(Failure::new(ProblemKind::Conflict, detail).hint("attach without --exclusive"))
+            }
             Reply::Attached { input_done, input_started, .. } => {
                 self.joined = true;
                 self.lost = 0;

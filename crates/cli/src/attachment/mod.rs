@@ -75,6 +75,8 @@ pub enum Mode {
         detach_key: DetachKey,
         /// Watch only.
         read_only: bool,
+        /// Take over typing.
+        exclusive: bool,
         /// Show all output from its start, instead of drawing the screen.
         from_start: bool,
     },

@@ -19,6 +19,7 @@ use crate::startup;
 #[command(after_help = "Examples:
   sessile attach amber-otter
   sessile attach amber --read-only         watch, without typing
+  sessile attach amber --exclusive         type alone: the others watch until you leave
   sessile attach amber --app tests         another app's terminal
 
 ctrl-\\ leaves; the session goes on. Leaving, closing the window and killing the client are the
@@ -32,6 +33,9 @@ pub struct Args {
     /// Watch only
     #[arg(long)]
     read_only: bool,
+    /// Take over typing: the others watch until this one leaves
+    #[arg(long, conflicts_with = "read_only")]
+    exclusive: bool,
     /// The key that leaves the session [default: ctrl-\]
     #[arg(long, value_name = "KEY")]
     detach_key: Option<DetachKey>,
@@ -47,10 +51,14 @@ impl Args {
         // A session without apps is the keeper's to explain.
         let has_terminal = record.apps.iter().find(|a| a.name == wanted).is_none_or(|a| a.cols.is_some());
         let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        if self.exclusive && !has_terminal {
+            return Err(Failure::new(ProblemKind::BadRequest, "only on a terminal can typing be taken over"));
+        }
         let mode = match (has_terminal, terminal) {
             (true, true) => Mode::Terminal {
                 detach_key: self.detach_key.or(config.detach_key).unwrap_or_default(),
                 read_only: self.read_only,
+                exclusive: self.exclusive,
                 from_start: false,
             },
             (true, false) => {

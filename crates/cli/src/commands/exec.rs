@@ -79,6 +79,7 @@ impl Args {
             true => Mode::Terminal {
                 detach_key: config.detach_key.unwrap_or_default(),
                 read_only: false,
+                exclusive: false,
                 from_start: true,
             },
             false => Mode::Streams { returning: false },

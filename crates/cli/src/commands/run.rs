@@ -114,7 +114,7 @@ fn attend(
     json: bool,
 ) -> Outcome {
     let mode = match terminal {
-        true => Mode::Terminal { detach_key, read_only: false, from_start: true },
+        true => Mode::Terminal { detach_key, read_only: false, exclusive: false, from_start: true },
         false => Mode::Streams { returning: false },
     };
     let until = if spec.keep { Until::Exited } else { Until::Settled };

@@ -3,7 +3,7 @@
 use sessile_model::SessionRecord;
 use sessile_model::property::Property;
 use sessile_model::quantity::{Millis, Timestamp};
-use sessile_model::record::{AppRecord, Grant, RecordingState};
+use sessile_model::record::{AppRecord, ClientRecord, Grant, RecordingState, Role};
 use sessile_model::spec::Access;
 use sessile_model::state::{EndedBy, Exit, Outcome};
 
@@ -144,6 +144,12 @@ pub fn details(record: &SessionRecord, now: Timestamp) -> String {
         None => row("last activity", format!("{} ago", age(now.since(record.last_activity)))),
     }
     row("clients", record.clients.to_string());
+    for client in &record.attached {
+        row("client", client_line(client));
+    }
+    if !record.size.is_default() {
+        row("size", record.size.to_string());
+    }
     for (name, value) in [("user", &record.user), ("channel", &record.channel), ("chat", &record.chat)] {
         if let Some(value) = value {
             row(name, printable(value));
@@ -192,6 +198,20 @@ pub fn details(record: &SessionRecord, now: Timestamp) -> String {
 fn usage(used: Option<String>, cap: Option<String>) -> String {
     let used = used.unwrap_or_else(|| "not accounted for here".to_owned());
     cap.map_or(used.clone(), |cap| format!("{used} of {cap}"))
+}
+
+fn client_line(client: &ClientRecord) -> String {
+    let role = match client.role {
+        Role::Operator => "types",
+        Role::Exclusive => "types alone",
+        Role::Observer => "watches",
+    };
+    let size = match (client.cols, client.rows) {
+        (Some(cols), Some(rows)) => format!(", {cols}×{rows}"),
+        _ => String::new(),
+    };
+    let typed = counted(client.typed_bytes, "byte", "bytes");
+    format!("{}: {}, {role}{size}, typed {typed}", printable(&client.client), client.app)
 }
 
 fn app_line(app: &AppRecord) -> String {
@@ -269,7 +289,7 @@ pub mod tests {
     use sessile_model::quantity::ByteSize;
     use sessile_model::receipt::ClaimLevel;
     use sessile_model::record::Usage;
-    use sessile_model::spec::Limits;
+    use sessile_model::spec::{Limits, SizePolicy};
     use sessile_model::state::{Phase, State};
 
     /// A session as a daemon might show it, opened at `1_700_000_000_000`.
@@ -317,6 +337,15 @@ pub mod tests {
                 },
             ],
             clients: 1,
+            attached: vec![ClientRecord {
+                client: "00000000000000a7".into(),
+                app: AppName::main(),
+                role: Role::Exclusive,
+                cols: Some(80),
+                rows: Some(24),
+                typed_bytes: 12,
+            }],
+            size: SizePolicy::Smallest,
             grants: vec![
                 Grant::Project {
                     path: Some("/home/ann/work".into()),
@@ -362,6 +391,8 @@ pub mod tests {
         opened         2023-11-14T22:13:20Z (1m ago)
         last activity  30s ago
         clients        1
+        client         00000000000000a7: main, types alone, 80×24, typed 12 bytes
+        size           smallest
         user           ann
         label          team=red
         app            main (pid 42, 80x24): make te\u{1b}st

@@ -136,4 +136,101 @@ for_root_and_user! {
         heard(world, &["^[[9;1R"]);
         assert_eq!(asked(&one), 1);
     }
+
+    /// Who takes typing over types alone, also from requests; who had it before has it back.
+    fn typing_is_taken_over_and_handed_back(world) {
+        let id = world.open("desk", &["sh", "-c", "echo ready; exec cat"]);
+        let mut first = attach(world, "desk", &[], 1);
+        let mut second = attach(world, "desk", &["--exclusive"], 2);
+        first.expect("another client has taken over typing");
+        first.send("intruder\r");
+        second.send("second\r");
+        world.must(&["wait", "desk", "--pattern", "second", "--timeout", "30s"]);
+        world.sessile(&["type", "desk", "intruder\n"]).refused_with(73, &["taken over typing in main"]);
+        let roles = || {
+            let record = world.show("desk");
+            let attached = record["attached"].as_array().unwrap_or_else(|| panic!("{record}"));
+            attached.iter().map(|client| client["role"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(roles(), ["observer", "exclusive"]);
+        first.resize(50, 10);
+
+        let mut third = attach(world, "desk", &["--exclusive"], 3);
+        second.expect("another client has taken over typing");
+        second.send("intruder\r");
+        third.send("third\r");
+        world.must(&["wait", "desk", "--pattern", "third", "--timeout", "30s"]);
+        assert_eq!(roles(), ["observer", "observer", "exclusive"]);
+        third.send(DETACH);
+        assert_eq!(third.finish(), 0);
+        second.expect("typing was handed back");
+        first.send("intruder\r");
+        second.send("again\r");
+        world.must(&["wait", "desk", "--pattern", "again", "--timeout", "30s"]);
+        kill(second.pid());
+        first.expect("typing was handed back");
+        assert_eq!(world.show("desk")["apps"][0]["cols"], 80, "who watches decides no size");
+        first.send("first\r");
+        world.must(&["wait", "desk", "--pattern", "first", "--timeout", "30s"]);
+        assert!(!world.must(&["output", "desk"]).contains("intruder"));
+
+        first.send(DETACH);
+        assert_eq!(first.finish(), 0);
+
+        // How much was typed by whom is journaled, and nothing of it.
+        let log = std::fs::read(world.state().join("sessions").join(&id).join("log")).unwrap();
+        let log = String::from_utf8_lossy(&log).into_owned();
+        assert_eq!(log.matches("\"fact\":\"typed\"").count(), 3, "{log}");
+        for (count, times) in [("third\r".len(), 2), ("second\ragain\r".len(), 1)] {
+            assert_eq!(log.matches(&format!("\"bytes\":{count}")).count(), times, "{log}");
+        }
+        assert!(!log.contains("intruder") && !log.contains("again"), "{log}");
+    }
+
+    fn the_smallest_window_decides_where_it_is_to(world) {
+        world.must(&["run", "--detach", "--name", "small", "--size", "smallest", "--", "sh", "-c", "echo ready; exec cat"]);
+        let size = || {
+            let app = &world.show("small")["apps"][0];
+            (app["cols"].as_u64().unwrap(), app["rows"].as_u64().unwrap())
+        };
+        let becomes = |cols, rows| processes::eventually("the size is another", || (size() == (cols, rows)).then_some(()));
+        let wide = attach(world, "small", &[], 1);
+        wide.resize(120, 20);
+        becomes(120, 20);
+        let mut tall = attach(world, "small", &[], 2);
+        becomes(80, 20);
+        let watcher = world.terminal_of((30, 10), &["attach", "small", "--read-only"]);
+        watcher.expect("ready");
+        tall.resize(70, 40);
+        becomes(70, 20);
+        tall.send("x");
+        tall.send(DETACH);
+        assert_eq!(tall.finish(), 0);
+        becomes(120, 20);
+        assert_eq!(world.show("small")["size"], "smallest");
+        wide.resize(60, 15);
+        becomes(60, 15);
+    }
+
+    fn a_fixed_size_is_nobodys_to_change(world) {
+        let config = world.folder().join("config/sessile/config.toml");
+        std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+        std::fs::write(&config, "[run]\nsize = \"fixed:100x30\"\n").unwrap();
+        world.give_to_caller(config.parent().unwrap());
+        let id = world.open("fixed", &["sh", "-c", "echo ready; stty size; exec cat"]);
+        world.must(&["wait", "fixed", "--pattern", "30 100", "--timeout", "30s"]);
+        let mut terminal = attach(world, "fixed", &[], 1);
+        terminal.resize(90, 20);
+        terminal.send("typed\r");
+        world.must(&["wait", "fixed", "--pattern", "typed", "--timeout", "30s"]);
+        let record = world.show("fixed");
+        assert_eq!((&record["apps"][0]["cols"], &record["size"]), (&100.into(), &"fixed:100x30".into()));
+        kill(part(world, "keeper", &id).unwrap());
+        let record = world.show("fixed");
+        assert_eq!((&record["apps"][0]["cols"], &record["size"]), (&100.into(), &"fixed:100x30".into()));
+        let other = world.must(&["run", "--detach", "--name", "last", "--size", "last", "--", "cat"]);
+        assert_eq!(world.show(other.trim())["size"], "last");
+        let refused = world.sessile(&["run", "--size", "fixed:80", "--", "true"]);
+        refused.refused_with(64, &["fixed:COLSxROWS"]);
+    }
 }
