@@ -360,12 +360,15 @@ impl Keeper {
         let mut buffer = [0u8; 4 << 10];
         let mut more = false;
         let mut moved = false;
+        let mut looped = Vec::new();
         let (clients, now) = (&self.clients, self.now);
         for task in self.tasks.values_mut() {
             let answerer = task.answerer(clients);
             let until = Instant::now() + ABSORB_TIME;
             for _ in 0..ABSORB / buffer.len() {
-                let Absorbed { some, asked, poke } = task.absorb(&mut buffer, answerer, now);
+                let Absorbed { some, asked, poke, looped: returned } =
+                    task.absorb(&mut buffer, answerer, now);
+                looped.extend(returned.into_iter().map(|client| (task.name.clone(), client)));
                 if asked {
                     task.note_settled(&self.seat.link);
                 }
@@ -382,6 +385,9 @@ impl Keeper {
         }
         if moved {
             self.active_now();
+        }
+        for (name, client) in looped {
+            self.break_loop(&name, client);
         }
         more
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::wire::{self, Event, FrameType};
-use sessile_terminal::Scrollback;
+use sessile_terminal::{Scrollback, token};
 use zeroize::Zeroize as _;
 
 use crate::client::{Attachment, Client};
@@ -83,7 +83,9 @@ fn serve_one(
                 let scrollback = if attachment.fresh { Scrollback::With } else { Scrollback::Without };
                 let oldest = if task.exit.is_some() { u64::MAX } else { oldest };
                 let (offset, dump) = screen.dump_understood(scrollback, oldest);
-                client.put_numbered(FrameType::Dump, 0, channel, offset, &dump);
+                // One who comes is given a token: it comes back where its terminal is this very one.
+                let token = if attachment.fresh { token(attachment.client) } else { Vec::new() };
+                client.put_numbered(FrameType::Dump, 0, channel, offset, &[token, dump].concat());
                 let from = if attachment.fresh { 0 } else { attachment.out };
                 attachment.fresh = false;
                 attachment.out = offset;

@@ -26,6 +26,8 @@ pub type Place = (ClientId, u16);
 
 const TAKEN: &str = "another client has taken over typing; this one watches until that one leaves, or `sessile attach \
                      --exclusive` takes typing back";
+const LOOP: &str = "its terminal writes into this very session, so that all it shows would be shown again; attach from a \
+                    terminal outside";
 const HANDED_BACK: &str = "typing was handed back: this client may type again";
 
 impl Task {
@@ -136,6 +138,17 @@ impl Keeper {
                 client.tell(channel, &Told::Notice { text: text.to_owned() });
             }
         }
+    }
+
+    /// Ends the attachment of a client whose terminal's output has come back as the app's: all that it is
+    /// given would be written, and given to it again.
+    pub(crate) fn break_loop(&mut self, name: &AppName, client: u64) {
+        let of_client = self.attached(name).find(|(_, attachment)| attachment.client == client);
+        let Some(((id, channel), _)) = of_client else { return };
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.tell(channel, &Told::Detached { why: LOOP.to_owned() });
+        }
+        self.detach(id, channel);
     }
 
     /// Sees to what an attachment leaves behind.

@@ -28,6 +28,7 @@ impl ScreenModel {
         model.terminal.feed(&saved.dump);
         model.terminal.take_questions();
         model.terminal.take_marks();
+        model.terminal.take_tokens();
         model.terminal.count_from(saved.offset);
         model
     }
@@ -49,6 +50,11 @@ impl ScreenModel {
     /// What the app asked of its terminal in what was fed since, by ring offsets.
     pub fn take_questions(&mut self) -> Vec<Question> {
         self.terminal.take_questions()
+    }
+
+    /// The clients, by their numbers, whose terminals' output has come back.
+    pub fn take_returned(&mut self) -> Vec<u64> {
+        self.terminal.take_tokens()
     }
 
     /// Ring offset up to which it is known what is a question.

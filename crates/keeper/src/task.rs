@@ -107,7 +107,7 @@ pub enum InputSource {
 }
 
 /// What [`Task::absorb`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Absorbed {
     /// There was something to absorb.
     pub some: bool,
@@ -115,6 +115,8 @@ pub struct Absorbed {
     pub asked: bool,
     /// The pump to poke: it waited for room.
     pub poke: Option<u32>,
+    /// The clients whose terminals write into this very terminal.
+    pub looped: Vec<u64>,
 }
 
 /// What a task reads from and writes to.
@@ -177,6 +179,7 @@ impl Task {
         buffer[..got.len].zeroize();
         let questions = screen.take_questions();
         let asked = !questions.is_empty();
+        let looped = screen.take_returned();
         let answers = questions.into_iter().flat_map(|question| self.queries.ask(question, answerer, now));
         let answers = answers.collect();
         self.queries.forget_before(screen.offset());
@@ -185,7 +188,7 @@ impl Task {
         // other way round.
         let poke = output.release(Some(saved.floor(screen.offset()))).then_some(output.io);
         self.answer(answers);
-        Absorbed { some: true, asked, poke }
+        Absorbed { some: true, asked, poke, looped }
     }
 
     /// Types what the screen model answers.

@@ -15,7 +15,7 @@
 //! | `resize` | another size |
 //! | `dump`, `view` | writing it out |
 //! | `answers`, `marks` | what is told to others |
-//! | `replies` | what other terminals answer |
+//! | `replies`, `tokens` | what other terminals answer, and what comes back from them |
 //!
 //! What holds, and the test that holds it:
 //! - A dump at any byte, and the rest of the bytes after it, make another terminal what it would be
@@ -46,6 +46,7 @@ mod state;
 mod tables;
 mod terminal;
 mod titles;
+mod tokens;
 mod view;
 mod width;
 
@@ -57,3 +58,4 @@ pub use crate::marks::{Mark, MarkKind};
 pub use crate::modes::private as private_mode;
 pub use crate::replies::{Form, Replies, Said};
 pub use crate::terminal::Terminal;
+pub use crate::tokens::token;

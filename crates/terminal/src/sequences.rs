@@ -261,6 +261,7 @@ impl State {
                 Some(_) | None => {}
             },
             (b"52", [_, b"?"]) => self.asked(Form::command(52)),
+            (crate::tokens::COMMAND, [text]) => self.tokens.note(text),
             (b"133", _) => self.marks.note(rest, self.answers.sequence.clone()),
             _ => {}
         }

@@ -12,6 +12,7 @@ use crate::row::Row;
 use crate::screen::Screen;
 use crate::tables::{StyleId, Tables};
 use crate::titles::Titles;
+use crate::tokens::Tokens;
 use crate::width::width;
 
 #[derive(Clone, Debug)]
@@ -46,6 +47,7 @@ pub(crate) struct State {
     pub(crate) last: Option<char>,
     pub(crate) answers: Answers,
     pub(crate) marks: Marks,
+    pub(crate) tokens: Tokens,
     /// A device control string that is being read: which, and its text.
     pub(crate) device_string: Option<(char, Vec<u8>)>,
     /// The string that is being read is too long; it does nothing.
@@ -76,6 +78,7 @@ impl State {
             last: None,
             answers: Answers::default(),
             marks: Marks::default(),
+            tokens: Tokens::default(),
             device_string: None,
             string_is_cut: false,
         }

@@ -68,6 +68,11 @@ impl Terminal {
         self.state.answers.take(open)
     }
 
+    /// The tokens that came back since this was last taken.
+    pub fn take_tokens(&mut self) -> Vec<u64> {
+        self.state.tokens.take()
+    }
+
     /// Counts what is fed from this number on, as if so many bytes had been fed before.
     pub fn count_from(&mut self, position: u64) {
         let begun = self.position.saturating_sub(self.state.answers.sequence.start);

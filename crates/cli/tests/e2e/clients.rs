@@ -137,6 +137,30 @@ for_root_and_user! {
         assert_eq!(asked(&one), 1);
     }
 
+    /// A terminal whose output goes into the session that it shows: nothing goes round for ever.
+    fn a_terminal_that_is_shown_in_itself(world) {
+        world.open("loop", &["sh", "-c", "stty raw -echo; echo ready; exec cat"]);
+        let mut outside = attach(world, "loop", &[], 1);
+        let inside = attach(world, "loop", &[], 2);
+        let shown = inside.bytes();
+        world.sessile_with_input(&["type", "loop", "-"], &shown).succeeded();
+        inside.expect("its terminal writes into this very session");
+        assert_eq!(inside.finish(), 73);
+        assert_eq!(world.show("loop")["clients"], 1, "who is not shown in it stays");
+        outside.send("on it goes");
+        outside.expect("on it goes");
+    }
+
+    /// Nothing inside can attach: no session is given what it would need.
+    fn a_terminal_inside(world) {
+        world.must(&["ls"]);
+        let runtime = world.runtime();
+        for mount in [runtime.to_str().unwrap(), world.folder().to_str().unwrap()] {
+            let refused = world.sessile(&["run", "--no-project", "--mount", mount, "--", "true"]);
+            refused.refused_with(77, &["sessile's own folders"]);
+        }
+    }
+
     /// Who takes typing over types alone, also from requests; who had it before has it back.
     fn typing_is_taken_over_and_handed_back(world) {
         let id = world.open("desk", &["sh", "-c", "echo ready; exec cat"]);
