@@ -34,6 +34,17 @@ pub const MAX_TURNS: usize = 32;
 /// Ends a sequence that a client was given the beginning of.
 const CANCEL: u8 = 0x18;
 
+/// What a client sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Answers that were awaited, and nothing else.
+    Answers,
+    /// What its terminal told unasked, and perhaps answers.
+    Told,
+    /// Somebody typed.
+    Typed,
+}
+
 /// From this offset on, who answers: a client by its number, 0 for the keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
@@ -165,14 +176,15 @@ impl Queries {
         bytes.len()
     }
 
-    /// Takes from what a client's terminal says the answers that are awaited. Returns whether there is
-    /// more in it: that somebody types.
-    pub fn hear(&mut self, client: u64, said: &[Said]) -> bool {
-        let mut typed = false;
+    /// Takes from what a client's terminal says the answers that are awaited, and tells what else it is.
+    pub fn hear(&mut self, client: u64, said: &[Said]) -> Heard {
+        // What is not over may be the beginning of anything.
+        let mut typed = said.is_empty();
+        let mut told = false;
         for said in said {
             match said {
                 Said::Typed => typed = true,
-                Said::Focus => {}
+                Said::Focus => told = true,
                 Said::Sequence(form) => {
                     let is_it = |open: &Open| open.client == client && open.question.form == *form;
                     match self.open.iter().position(is_it) {
@@ -189,7 +201,11 @@ impl Queries {
                 }
             }
         }
-        typed
+        match (typed, told) {
+            (true, _) => Heard::Typed,
+            (false, true) => Heard::Told,
+            (false, false) => Heard::Answers,
+        }
     }
 
     /// A client is gone: what is to be answered in its place.
@@ -295,13 +311,13 @@ mod tests {
     #[test]
     fn who_leaves_before_the_answer_is_stood_in_for() {
         let (mut queries, _) = asked(Some(7));
-        assert!(!queries.hear(7, &Replies::default().read(b"\x1b[5;5R")));
+        assert_eq!(queries.hear(7, &Replies::default().read(b"\x1b[5;5R")), Heard::Answers);
         assert_eq!(queries.left(8, at(10)), b"");
         assert_eq!(queries.left(7, at(10)), b"\x1b[?62;22c\x1b[8;24;80t");
         assert_eq!(queries.left(7, at(10)), b"", "once");
         // Terminals answer in order: what comes before an answer gets none.
         let (mut queries, _) = asked(Some(7));
-        assert!(!queries.hear(7, &Replies::default().read(b"\x1b[8;1;1t")));
+        assert_eq!(queries.hear(7, &Replies::default().read(b"\x1b[8;1;1t")), Heard::Answers);
         assert_eq!(queries.left(7, at(10)), b"");
         // Nobody waits for ever.
         let (mut queries, _) = asked(Some(7));
@@ -319,10 +335,11 @@ mod tests {
     fn answers_are_told_from_keys() {
         let (mut queries, _) = asked(Some(7));
         let read = |bytes: &[u8]| Replies::default().read(bytes);
-        assert!(queries.hear(7, &read(b"ls\r")));
-        assert!(!queries.hear(7, &read(b"\x1b[I\x1b[3;4R\x1b[?1;2c")));
-        assert!(queries.hear(7, &read(b"\x1b[3;4R")), "nobody asked for a second one");
-        assert!(queries.hear(8, &read(b"\x1b[8;1;1t")), "another was asked");
+        assert_eq!(queries.hear(7, &read(b"ls\r")), Heard::Typed);
+        assert_eq!(queries.hear(7, &read(b"\x1b")), Heard::Typed);
+        assert_eq!(queries.hear(7, &read(b"\x1b[I\x1b[3;4R\x1b[?1;2c")), Heard::Told);
+        assert_eq!(queries.hear(7, &read(b"\x1b[3;4R")), Heard::Typed, "nobody asked for a second one");
+        assert_eq!(queries.hear(8, &read(b"\x1b[8;1;1t")), Heard::Typed, "another was asked");
     }
 
     #[test]

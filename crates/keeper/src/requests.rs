@@ -14,6 +14,7 @@ use sessile_terminal::Said;
 
 use crate::client::{Attachment, ClientId};
 use crate::keeper::Keeper;
+use crate::queries::Heard;
 use crate::task::{InputSource, PendingInput, Task};
 use crate::waits::PendingWait;
 
@@ -337,8 +338,9 @@ impl Keeper {
         let name = attachment.task.clone();
         let said = if attachment.raw { vec![Said::Typed] } else { attachment.replies.read(bytes) };
         let Some(task) = self.tasks.get_mut(&name) else { return };
-        let types = task.queries.hear(client, &said);
-        if types && !task.may_type((id, channel), attachment) {
+        let heard = task.queries.hear(client, &said);
+        let types = heard == Heard::Typed;
+        if heard != Heard::Answers && !task.may_type((id, channel), attachment) {
             // Another has taken over typing. It is not to be sent again later.
             if let Some(client) = self.clients.get_mut(&id) {
                 client.put_numbered(FrameType::InputDone, 0, channel, sequence, &[]);

@@ -2,7 +2,8 @@
 //! offset, so that a drawing older than the ring is not lost.
 //!
 //! The ring's floor is the offset that was saved: what followed stays in the ring until the next save.
-//! A save happens when the terminal is quiet, and at the latest while the pump still has room.
+//! A save happens when the terminal is quiet, and at the latest while the pump still has room, then
+//! without the lines that scrolled off, which take longer to write out.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -41,8 +42,10 @@ pub struct SavedScreen {
     file: Option<Halves>,
     /// The ring offset of what was saved last. At 0 an empty screen needs no saving.
     offset: u64,
-    /// The last save failed: what the ring holds is all there is.
+    /// The last save failed, or none is made any more: what the ring holds is all there is.
     failed: bool,
+    /// What scrolled off is not in it.
+    partial: bool,
     /// When the terminal last wrote.
     wrote_at: Option<Timestamp>,
 }
@@ -82,14 +85,16 @@ impl SavedScreen {
     /// Takes over what a predecessor saved, with the screen as it was there where the ring goes on
     /// from it.
     pub fn adopt(file: Option<OwnedFd>, ring: &Ring) -> (Self, Option<Snapshot>) {
-        let Some(file) = file else { return (Self::default(), None) };
+        let Some(file) = file else {
+            return (Self { failed: ring.oldest() > 0, ..Self::default() }, None);
+        };
         let (halves, bytes) = Halves::adopt(file);
         let snapshot = bytes.and_then(Snapshot::decode);
         let (oldest, head) = (ring.oldest(), ring.head());
         let snapshot = snapshot.filter(|saved| (oldest..=head).contains(&saved.offset));
         let offset = snapshot.as_ref().map_or(0, |saved| saved.offset);
         let failed = snapshot.is_none() && oldest > 0;
-        (Self { file: Some(halves), offset, failed, wrote_at: None }, snapshot)
+        (Self { file: Some(halves), offset, failed, ..Self::default() }, snapshot)
     }
 
     /// The offset up to which questions were settled, where that was ever noted, and by whose turn.
@@ -125,18 +130,25 @@ impl SavedScreen {
         if self.failed { fed } else { self.offset.min(fed) }
     }
 
-    /// Whether it is time to save: the terminal is quiet, or its pump would soon wait.
-    fn is_due(&self, fed: u64, capacity: u64, now: Timestamp) -> bool {
+    /// What is to be saved now: everything where the terminal is quiet; where its pump would soon wait,
+    /// what is saved quickly.
+    fn due(&self, fed: u64, capacity: u64, now: Timestamp) -> Option<Scrollback> {
         let ahead = fed.saturating_sub(self.offset);
-        let quiet = || self.wrote_at.is_none_or(|at| now.since(at) >= QUIET);
-        ahead >= capacity / 4 * 3 || (ahead >= capacity / 4 && quiet())
+        if self.wants_all(ahead, capacity) && self.wrote_at.is_none_or(|at| now.since(at) >= QUIET) {
+            return Some(if capacity < SMALL_RING { Scrollback::Without } else { Scrollback::With });
+        }
+        (ahead >= capacity / 4 * 3).then_some(Scrollback::Without)
+    }
+
+    fn wants_all(&self, ahead: u64, capacity: u64) -> bool {
+        ahead >= capacity / 4 || (self.partial && capacity >= SMALL_RING)
     }
 
     /// How long until it is quiet, where there is something to save then.
     fn until_due(&self, fed: u64, capacity: u64, now: Timestamp) -> Option<Millis> {
         let ahead = fed.saturating_sub(self.offset);
         let waited = self.wrote_at.map_or(QUIET, |at| now.since(at));
-        (ahead >= capacity / 4).then(|| Millis(QUIET.0.saturating_sub(waited.0)))
+        self.wants_all(ahead, capacity).then(|| Millis(QUIET.0.saturating_sub(waited.0)))
     }
 
     /// Makes the memory file, in the anchor's store under this name, where there is none yet.
@@ -161,6 +173,7 @@ impl SavedScreen {
         };
         self.offset = screen.offset();
         self.failed = written.is_err();
+        self.partial = scrollback == Scrollback::Without;
     }
 
     /// The memory file, to be overwritten.
@@ -186,14 +199,26 @@ impl Task {
     }
 
     /// Saves the screen as it is.
-    fn save_screen(&mut self, link: &Link) {
+    fn save_screen(&mut self, scrollback: Scrollback, link: &Link) {
         let Streams::Terminal { output, screen, saved, .. } = &mut self.streams else { return };
-        let small = output.ring.capacity() < SMALL_RING;
         if saved.prepare(link, &format!("io/{}/{PART}", output.io)).is_ok() {
-            saved.save(screen, if small { Scrollback::Without } else { Scrollback::With });
+            saved.save(screen, scrollback);
         } else {
-            (saved.offset, saved.failed) = (screen.offset(), true);
+            (saved.offset, saved.failed, saved.partial) = (screen.offset(), true, false);
         }
+        self.release(link);
+    }
+
+    /// Saves no more: the ring need not keep more than the model needs.
+    fn stop_saving(&mut self, link: &Link) {
+        let Streams::Terminal { saved, .. } = &mut self.streams else { return };
+        if !std::mem::replace(&mut saved.failed, true) {
+            self.release(link);
+        }
+    }
+
+    fn release(&self, link: &Link) {
+        let Streams::Terminal { output, screen, saved, .. } = &self.streams else { return };
         if output.ring.set_floor(Some(saved.floor(screen.offset()))) {
             // A dead anchor pumps nothing; its death is told by its pidfd.
             let _ = link.poke(output.io);
@@ -204,14 +229,13 @@ impl Task {
 impl Keeper {
     /// Saves the screens that are due.
     pub(crate) fn save_screens(&mut self) {
-        if !self.saves_screens() {
-            return;
-        }
-        let now = self.now;
+        let (now, saves) = (self.now, self.saves_screens());
         for task in self.tasks.values_mut() {
             let Streams::Terminal { output, screen, saved, .. } = &task.streams else { continue };
-            if saved.is_due(screen.offset(), output.ring.capacity(), now) {
-                task.save_screen(&self.seat.link);
+            match saved.due(screen.offset(), output.ring.capacity(), now) {
+                _ if !saves => task.stop_saving(&self.seat.link),
+                Some(scrollback) => task.save_screen(scrollback, &self.seat.link),
+                None => {}
             }
         }
     }
@@ -222,7 +246,9 @@ impl Keeper {
             && let Some(task) = self.tasks.get_mut(name)
             && task.screen().is_some_and(|screen| screen.offset() > 0)
         {
-            task.save_screen(&self.seat.link);
+            let small = task.output().ring.capacity() < SMALL_RING;
+            let scrollback = if small { Scrollback::Without } else { Scrollback::With };
+            task.save_screen(scrollback, &self.seat.link);
         }
     }
 
@@ -331,12 +357,17 @@ mod tests {
         const RING: u64 = 1 << 20;
         let mut saved = SavedScreen::default();
         saved.wrote(at(1000));
-        assert!(!saved.is_due(RING / 4, RING, at(1050)));
+        assert_eq!(saved.due(RING / 4, RING, at(1050)), None);
         assert_eq!(saved.until_due(RING / 4, RING, at(1050)), Some(Millis(50)));
-        assert!(saved.is_due(RING / 4, RING, at(1100)));
+        assert_eq!(saved.due(RING / 4, RING, at(1100)), Some(Scrollback::With));
+        assert_eq!(saved.due(1 << 10, 4 << 10, at(1100)), Some(Scrollback::Without));
         assert_eq!(saved.until_due(RING / 4 - 1, RING, at(1100)), None);
-        assert!(!saved.is_due(RING / 4 - 1, RING, at(1100)));
-        assert!(saved.is_due(RING / 4 * 3, RING, at(1000)));
+        assert_eq!(saved.due(RING / 4 - 1, RING, at(1100)), None);
+        assert_eq!(saved.due(RING / 4 * 3, RING, at(1000)), Some(Scrollback::Without));
+        // What scrolled off follows when there is time.
+        saved.partial = true;
+        assert_eq!(saved.until_due(1, RING, at(1050)), Some(Millis(50)));
+        assert_eq!(saved.due(1, RING, at(1100)), Some(Scrollback::With));
     }
 
     #[test]

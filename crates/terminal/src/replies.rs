@@ -49,11 +49,16 @@ pub enum Said {
     Typed,
 }
 
+/// Longest sequence that is read; what is longer is typed.
+const MAX_SEQUENCE: usize = 4 << 10;
+
 /// Reads what a terminal says, wherever it is cut.
 #[derive(Default)]
 pub struct Replies {
     parser: Parser,
     said: Vec<Said>,
+    /// Bytes read since something came to its end.
+    open: usize,
 }
 
 impl std::fmt::Debug for Replies {
@@ -65,8 +70,17 @@ impl std::fmt::Debug for Replies {
 impl Replies {
     /// What came to its end with these bytes. Of what is typed one after the other, one is told.
     pub fn read(&mut self, bytes: &[u8]) -> Vec<Said> {
-        let Self { parser, said } = self;
-        parser.advance(&mut Ear(said), bytes);
+        let Self { parser, said, open } = self;
+        for piece in bytes.chunks(MAX_SEQUENCE) {
+            let before = said.len();
+            parser.advance(&mut Ear(said), piece);
+            *open = if said.len() > before { 0 } else { *open + piece.len() };
+            if *open > MAX_SEQUENCE {
+                *parser = Parser::new();
+                *open = 0;
+                said.push(Said::Typed);
+            }
+        }
         std::mem::take(said)
     }
 }
@@ -196,6 +210,14 @@ mod tests {
         assert_eq!(terminal.open_sequence(), Some(997));
         terminal.feed(b"n");
         assert_eq!(terminal.take_questions()[0].at, 997..1001);
+    }
+
+    #[test]
+    fn what_never_ends_is_typed() {
+        let mut replies = Replies::default();
+        assert_eq!(replies.read(b"\x1b]11;"), []);
+        assert_eq!(replies.read(&[b'x'; 2 * MAX_SEQUENCE]), [Said::Typed]);
+        assert_eq!(replies.read(b"\x1b[?1u"), [Said::Sequence(Form::control(b'?', b'u'))]);
     }
 
     #[test]
