@@ -155,6 +155,7 @@ impl Keeper {
                 self.kill_strays();
                 self.advance(Event::KeeperRestarted);
                 self.adopt_recorders();
+                self.catch_up();
                 self.hear_of_exits();
                 self.report_running();
                 self.heed_interception();

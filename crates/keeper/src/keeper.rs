@@ -392,6 +392,18 @@ impl Keeper {
         more
     }
 
+    /// Feeds screens all that was written while no keeper ran: nobody is shown one of before. What is
+    /// written meanwhile follows.
+    pub(crate) fn catch_up(&mut self) {
+        let largest = self.tasks.values().map(|task| task.output().ring.capacity()).max().unwrap_or(0);
+        let rounds = 2 * usize::try_from(largest).unwrap_or(usize::MAX) / ABSORB + 1;
+        for _ in 0..rounds {
+            if !self.absorb_output() {
+                return;
+            }
+        }
+    }
+
     /// Lets pumps go on as far as those who read without loss have confirmed.
     pub(crate) fn release_floors(&mut self) {
         let now = self.now;

@@ -280,6 +280,7 @@ impl Keeper {
             self.take_over(&name, (id, channel));
         }
         let notices = self.recording_notice(&name).into_iter().chain(self.open_questions());
+        let notices = notices.chain(self.held_notice(&name, (id, channel)));
         for text in notices.collect::<Vec<_>>() {
             if let Some(client) = self.clients.get_mut(&id) {
                 client.tell(channel, &wire::Event::Notice { text });

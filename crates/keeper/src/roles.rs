@@ -126,6 +126,13 @@ impl Keeper {
         self.changed = true;
     }
 
+    /// What somebody who attaches is told where another has taken over typing.
+    pub(crate) fn held_notice(&self, name: &AppName, place: Place) -> Option<String> {
+        let holder = self.tasks.get(name)?.holder()?;
+        let watches = self.attached(name).any(|(other, a)| other == place && a.read_only);
+        (holder != place && !watches).then(|| TAKEN.to_owned())
+    }
+
     /// Those of a task's attachments that may type now.
     fn typists(&self, name: &AppName) -> Vec<Place> {
         let Some(task) = self.tasks.get(name) else { return Vec::new() };

@@ -178,6 +178,12 @@ for_root_and_user! {
         };
         assert_eq!(roles(), ["observer", "exclusive"]);
         first.resize(50, 10);
+        let mut late = attach(world, "desk", &[], 3);
+        assert!(late.text().contains("another client has taken over typing"), "{}", late.text());
+        // Not even a key that begins a sequence.
+        late.send("\u{1b}");
+        late.send(DETACH);
+        assert_eq!(late.finish(), 0);
 
         let mut third = attach(world, "desk", &["--exclusive"], 3);
         second.expect("another client has taken over typing");
@@ -196,7 +202,8 @@ for_root_and_user! {
         assert_eq!(world.show("desk")["apps"][0]["cols"], 80, "who watches decides no size");
         first.send("first\r");
         world.must(&["wait", "desk", "--pattern", "first", "--timeout", "30s"]);
-        assert!(!world.must(&["output", "desk"]).contains("intruder"));
+        let output = world.must(&["output", "desk"]);
+        assert!(!output.contains("intruder") && !output.contains("^["), "{output}");
 
         first.send(DETACH);
         assert_eq!(first.finish(), 0);
