@@ -76,6 +76,11 @@ impl Args {
     fn signed(&self) -> Result<SignedReceipt, Failure> {
         match (&self.file, &self.session) {
             (Some(path), _) => {
+                if path.is_dir() {
+                    let detail = format!("{} is a folder, not a receipt", path.display());
+                    return Err(Failure::new(ProblemKind::BadRequest, detail)
+                        .hint("name the file: `sessile receipt SESSION --json > FILE` writes one"));
+                }
                 let bytes = files::bytes(path, MAX_RECEIPT)?;
                 serde_json::from_slice(&bytes).map_err(|e| {
                     Failure::new(ProblemKind::BadRequest, format!("{} is not a receipt: {e}", path.display()))
