@@ -195,6 +195,7 @@ struct Nature {
 fn nature(request: &Request) -> Nature {
     let (prompt, repeatable) = match request {
         Request::Show { .. } | Request::Screen { .. } | Request::Output { .. } => (true, true),
+        Request::Commands { .. } => (true, true),
         Request::Questions | Request::Traffic | Request::Cookies => (true, true),
         Request::Answer { .. } | Request::Publish(_) | Request::KeepCookies(_) => (true, false),
         Request::NewIdentity | Request::Record(_) => (true, false),

@@ -185,6 +185,8 @@ async fn hand_over(
         | Reply::Done
         | Reply::Attached { .. }
         | Reply::Screen(_)
+        | Reply::Commands(_)
+        | Reply::Typed(_)
         | Reply::Output(_)
         | Reply::Started(_)
         | Reply::Waited(_)

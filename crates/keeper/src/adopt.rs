@@ -396,7 +396,8 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
         StreamFacts::Terminal { io, size } => {
             let output = ring(store, io)?;
             let (oldest, fed) = (output.ring.oldest(), output.ring.floor().unwrap_or(0));
-            let screen = Box::new(ScreenModel::again(size, oldest, fed));
+            let mut screen = Box::new(ScreenModel::again(size, oldest, fed));
+            screen.remember(facts.commands.clone());
             Streams::Terminal { master: store.remove(&format!("io/{io}/sink"))?, output, screen }
         }
         StreamFacts::Pipes { out, err } => Streams::Pipes {

@@ -9,6 +9,7 @@ use sessile_model::receipt::{ClaimLevel, Residue};
 use sessile_model::record::Grant;
 use sessile_model::spec::{Spec, WindowSize};
 use sessile_model::state::Exit;
+use sessile_terminal::Commands;
 
 /// The session's own facts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,6 +91,9 @@ pub struct TaskFacts {
     /// What its exit does not say.
     #[serde(default)]
     pub note: Option<String>,
+    /// What the shell on its terminal said of its commands.
+    #[serde(default)]
+    pub commands: Commands,
 }
 
 /// A task's terminal or pipes, as numbers in the anchor's store.

@@ -15,6 +15,7 @@ use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::space::Space;
 use sessile_sandbox::wipe::Scrub;
 use sessile_session::{Effect, Effects, Entry, Event, Opening, Session};
+use sessile_terminal::Commands;
 use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
 
@@ -357,6 +358,7 @@ impl Keeper {
         let mut buffer = [0u8; 4 << 10];
         let mut more = false;
         let mut moved = false;
+        let mut said = Vec::new();
         let (clients, now) = (&self.clients, self.now);
         for task in self.tasks.values_mut() {
             // Whoever may type has a terminal that answers; a terminal that only watches does, too,
@@ -376,11 +378,25 @@ impl Keeper {
                 }
             }
             more |= task.screen().is_some_and(|s| s.offset() < task.output().ring.head());
+            said.extend(task.settle_commands(now).map(|commands| (task.name.clone(), commands)));
         }
+        self.remember_commands(said);
         if moved {
             self.active_now();
         }
         more
+    }
+
+    /// Notes what shells said of their commands for a successor: their marks may be in the ring no more
+    /// by then.
+    fn remember_commands(&mut self, said: Vec<(AppName, Commands)>) {
+        let Some(facts) = self.facts.as_mut().filter(|_| !said.is_empty()) else { return };
+        for (name, commands) in said {
+            if let Some(task) = facts.tasks.iter_mut().find(|task| task.name == name) {
+                task.commands = commands;
+            }
+        }
+        self.write_checkpoint();
     }
 
     /// Lets pumps go on as far as those who read without loss have confirmed.
@@ -483,11 +499,11 @@ impl Keeper {
                     c.put_numbered(sessile_model::wire::FrameType::InputDone, 0, channel, sequence, &[]);
                 }
             }
-            InputSource::Request { connection, channel } => {
+            InputSource::Request { connection, channel, current } => {
                 let reply = if refused {
                     Reply::Problem(Problem::new(ProblemKind::Conflict, "the command reads no input any more"))
                 } else {
-                    Reply::Done
+                    current.map_or(Reply::Done, Reply::Typed)
                 };
                 self.reply(connection, channel, &reply);
             }

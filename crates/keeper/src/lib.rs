@@ -36,6 +36,7 @@ mod requests;
 mod route;
 mod screen;
 mod seat;
+mod shell;
 mod spawn;
 mod task;
 mod turn;

@@ -14,7 +14,7 @@ use sessile_session::{Admission, Event, Request as Ask};
 use crate::client::{Attachment, ClientId};
 use crate::keeper::Keeper;
 use crate::task::{InputSource, PendingInput, Task};
-use crate::waits::PendingWait;
+use crate::waits::{PendingWait, speaking};
 
 /// Most bytes of output in one answer.
 const MAX_OUTPUT: u32 = 4 << 20;
@@ -126,6 +126,10 @@ impl Keeper {
                 let task = self.task(app.as_ref())?;
                 let screen = task.screen().ok_or_else(no_terminal)?;
                 Ok(Reply::Screen(screen.describe()).into())
+            }
+            Request::Commands { app } => {
+                let task = self.task(app.as_ref())?;
+                Ok(Reply::Commands(speaking(task)?.describe()).into())
             }
             Request::Output { app, since, max, keep } => {
                 self.output(app.as_ref(), since, max, keep).map(Answer::Now)
@@ -343,15 +347,21 @@ impl Keeper {
         let bytes = STANDARD
             .decode(&input.data)
             .map_err(|_| Problem::new(ProblemKind::BadRequest, "the input is not standard base64"))?;
-        let name = self.task(input.app.as_ref())?.name.clone();
+        if input.command {
+            // What is told is what runs now, not what ran when the output was last looked at.
+            self.absorb_output();
+        }
+        let task = self.task(input.app.as_ref())?;
+        let name = task.name.clone();
+        let current = if input.command { Some(speaking(task)?.current()) } else { None };
         self.admit(&Ask::Input { app: name.clone() })?;
         if self.tasks.get(&name).is_none_or(|t| t.sink().is_none()) {
             return Err(Problem::new(ProblemKind::Conflict, format!("the input of {name} is closed")));
         }
         if bytes.is_empty() {
-            return Ok(Reply::Done.into());
+            return Ok(current.map_or(Reply::Done, Reply::Typed).into());
         }
-        self.push_input(&name, InputSource::Request { connection: id, channel }, bytes);
+        self.push_input(&name, InputSource::Request { connection: id, channel, current }, bytes);
         Ok(Answer::Later)
     }
 

@@ -2,7 +2,7 @@
 
 use sessile_model::api;
 use sessile_model::spec::WindowSize;
-use sessile_terminal::{DEFAULT_LINES, Scrollback, Terminal};
+use sessile_terminal::{Commands, DEFAULT_LINES, Mark, Scrollback, Terminal};
 
 /// What a terminal shows, fed with the bytes its app wrote.
 #[derive(Debug)]
@@ -12,12 +12,22 @@ pub struct ScreenModel {
     offset: u64,
     /// What was asked before this ring offset was answered already.
     answered: u64,
+    /// What a shell said of its commands.
+    commands: Commands,
+    /// It has said more since that was last asked.
+    commands_changed: bool,
 }
 
 impl ScreenModel {
     /// An empty screen that will be fed from this ring offset on.
     pub fn new(size: WindowSize, offset: u64) -> Self {
-        Self { terminal: Terminal::new(size, DEFAULT_LINES), offset, answered: 0 }
+        Self {
+            terminal: Terminal::new(size, DEFAULT_LINES),
+            offset,
+            answered: 0,
+            commands: Commands::default(),
+            commands_changed: false,
+        }
     }
 
     /// One that is fed again what another was fed up to `answered`.
@@ -34,12 +44,38 @@ impl ScreenModel {
     pub fn feed(&mut self, start: u64, bytes: &[u8]) {
         let known = usize::try_from(self.answered.saturating_sub(start)).unwrap_or(usize::MAX);
         let (known, new) = bytes.split_at(known.min(bytes.len()));
+        // The terminal counts what it is fed, whatever that was before.
+        let base = start.wrapping_sub(self.terminal.position());
         self.terminal.feed(known);
         if !known.is_empty() {
             self.terminal.take_answers();
         }
         self.terminal.feed(new);
         self.offset = start + bytes.len() as u64;
+        for Mark { kind, start, end, shell } in self.terminal.take_marks() {
+            let (start, end) = (base.wrapping_add(start), base.wrapping_add(end));
+            self.commands_changed |= self.commands.note(&Mark { kind, start, end, shell });
+        }
+    }
+
+    /// What a shell said of its commands.
+    pub fn commands(&self) -> &Commands {
+        &self.commands
+    }
+
+    /// Takes what a predecessor knew of them.
+    pub fn remember(&mut self, commands: Commands) {
+        self.commands = commands;
+    }
+
+    /// The shell has ended, and what it ran with it.
+    pub fn end_commands(&mut self, status: Option<i32>) {
+        self.commands_changed |= self.commands.end(self.offset, status);
+    }
+
+    /// Whether a shell said more since this was last asked.
+    pub fn take_commands_changed(&mut self) -> bool {
+        std::mem::take(&mut self.commands_changed)
     }
 
     /// What a terminal answers to what the app asked in what was fed since.

@@ -19,12 +19,14 @@ use sessile_model::wire::Event as Told;
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_session::Event;
+use sessile_terminal::Commands;
 
 use crate::bringup::failed;
 use crate::facts::{StreamFacts, TaskFacts};
 use crate::keeper::Keeper;
 use crate::plan;
 use crate::screen::ScreenModel;
+use crate::shell;
 use crate::task::{Output, Streams, Task};
 
 /// Output kept per terminal or pipe when nothing else is asked for.
@@ -194,7 +196,8 @@ impl Keeper {
         let terminal = launch.terminal.is_some();
         let env = plan::environment(&facts.spec, &variables, launch.env, terminal, capture);
         let cwd = plan::working_folder(&facts.spec);
-        let command = Command { argv: launch.argv, env: &env, cwd: &cwd };
+        let argv = if terminal { shell::started(launch.argv) } else { launch.argv.to_vec() };
+        let command = Command { argv: &argv, env: &env, cwd: &cwd };
         let number = self.apps.get(&launch.app).ok_or_else(missing)?.next_task;
 
         let (streams, inner, stream_facts) = match launch.terminal {
@@ -236,6 +239,7 @@ impl Keeper {
             exited_at: None,
             collected: false,
             streams: stream_facts,
+            commands: Commands::default(),
         };
         self.note_task(noted.clone());
         // Before it starts: a successor asks init whether it did, and never starts it twice.

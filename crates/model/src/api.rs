@@ -115,6 +115,68 @@ pub struct Input {
     pub app: Option<AppName>,
     /// The bytes in standard base64.
     pub data: String,
+    /// Say which of the shell's commands they are for. Refused where no shell tells its commands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub command: bool,
+}
+
+/// The answer to an [`Input`] that asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Typed {
+    /// Number of the command that ran when they were typed, else of the next one.
+    pub command: u64,
+    /// [`Commands::blanks`] when they were typed.
+    pub blanks: u64,
+}
+
+/// `GET /v1/sessions/{id}/commands`: what the shell on a terminal said of its commands (OSC 133).
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Commands {
+    /// What the shell does.
+    pub shell: ShellState,
+    /// The number that the next command will have.
+    pub next: u64,
+    /// Times that a shell showed another prompt without having run a command.
+    pub blanks: u64,
+    /// Commands that run, the outermost first: each next one in a shell that the one before is.
+    pub running: Vec<ShellCommand>,
+    /// The last commands that ended, the latest last.
+    pub finished: Vec<ShellCommand>,
+}
+
+/// What a shell does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ShellState {
+    /// No shell has said anything.
+    #[default]
+    Unknown,
+    /// It shows its prompt.
+    Prompt,
+    /// It runs a command.
+    Running,
+    /// A command has ended, and its prompt has not begun.
+    Between,
+}
+
+/// One command of a shell. Its text is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ShellCommand {
+    /// Counts up from 1.
+    pub number: u64,
+    /// Output offset at which the prompt before it begins.
+    pub start: u64,
+    /// Output offset of its first byte of output.
+    pub output_from: u64,
+    /// Output offset behind its last byte; `None` while it runs.
+    pub output_to: Option<u64>,
+    /// Its exit status; `None` while it runs and where the shell did not say it.
+    pub exit: Option<i32>,
 }
 
 /// `POST /v1/sessions/{id}/exec`.
@@ -163,9 +225,23 @@ pub struct Wait {
     pub quiet: Option<Millis>,
     /// The app's command has ended.
     pub exit: bool,
+    /// A command of the shell on the app's terminal has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<AwaitedCommand>,
     /// Gives up after this long.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub timeout: Option<Millis>,
+}
+
+/// Which of a shell's commands a [`Wait`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AwaitedCommand {
+    /// Its number; the one that runs, else the next one, when absent.
+    pub number: Option<u64>,
+    /// Gives up when [`Commands::blanks`] goes beyond this before it has begun.
+    pub blanks: Option<u64>,
 }
 
 /// What a [`Wait`] saw.
@@ -184,6 +260,11 @@ pub enum Waited {
     Exited {
         /// How.
         exit: Exit,
+    },
+    /// The shell's command ended.
+    Command {
+        /// How, and where its output is.
+        command: ShellCommand,
     },
 }
 

@@ -236,6 +236,11 @@ pub enum Request {
         /// The app; `main` when absent.
         app: Option<AppName>,
     },
+    /// What the shell on an app's terminal said of its commands.
+    Commands {
+        /// The app; `main` when absent.
+        app: Option<AppName>,
+    },
     /// A stretch of output.
     Output {
         /// The app; `main` when absent.
@@ -350,6 +355,10 @@ pub enum Reply {
     Screen(api::Screen),
     /// Output.
     Output(api::Output),
+    /// What the shell said of its commands.
+    Commands(api::Commands),
+    /// Typed, and which command it is for.
+    Typed(api::Typed),
     /// A started command.
     Started(api::ExecStarted),
     /// What a wait saw.

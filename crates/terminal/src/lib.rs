@@ -15,6 +15,7 @@
 //! | `resize` | another size |
 //! | `dump`, `view` | writing it out |
 //! | `answers`, `marks` | what is told to others |
+//! | `commands` | a shell's commands, by its marks |
 //!
 //! What holds, and the test that holds it:
 //! - A dump at any byte, and the rest of the bytes after it, make another terminal what it would be
@@ -29,6 +30,7 @@ mod answers;
 mod attributes;
 mod cell;
 mod charset;
+mod commands;
 mod dump;
 mod history;
 mod marks;
@@ -49,6 +51,7 @@ mod width;
 
 pub use crate::answers::Answer;
 pub use crate::attributes::{Attributes, Color, Style, Underline};
+pub use crate::commands::Commands;
 pub use crate::dump::Scrollback;
 pub use crate::history::DEFAULT_LINES;
 pub use crate::marks::{Mark, MarkKind};

@@ -61,6 +61,12 @@ impl Terminal {
         }
     }
 
+    /// How many bytes were fed.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Answers to what the app asked since they were last taken.
     pub fn take_answers(&mut self) -> Vec<Answer> {
         self.state.answers.take()

@@ -13,6 +13,7 @@ mod end;
 mod exec;
 mod export;
 mod find;
+mod finished;
 mod guard_terminal;
 mod list;
 mod man;

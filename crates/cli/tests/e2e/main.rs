@@ -13,6 +13,7 @@ mod asked;
 mod attach;
 mod canary;
 mod clock;
+mod commands;
 mod completions;
 mod continuity;
 mod copies;

@@ -5,8 +5,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use sessile_model::api::{
-    Applied, Apply, Changes, Exec, ExecStarted, Export, Exported, Input, Output, Record, Screen, Wait, Waited,
+    Applied, Apply, Changes, Commands, Exec, ExecStarted, Export, Exported, Input, Output, Record, Screen,
+    Typed, Wait, Waited,
 };
 use sessile_model::wire::{Reply, Request};
 use sessile_model::{AppName, Problem, ProblemKind, SessionId, State as SessionState};
@@ -42,6 +44,19 @@ pub async fn screen(State(daemon): Shared, Word(word): Word, pairs: Pairs) -> Re
     only!(passed_on(&daemon, &word, Request::Screen { app }).await?, Reply::Screen)
 }
 
+/// What the shell on an app's terminal said of its commands.
+#[utoipa::path(get, path = "/v1/sessions/{s}/commands", tag = "inside", operation_id = "commands",
+    params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app; main when absent")),
+    responses((status = 200, body = Commands), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn commands(
+    State(daemon): Shared,
+    Word(word): Word,
+    pairs: Pairs,
+) -> Result<Json<Commands>, Refused> {
+    let app = pairs.known(&["app"])?.value::<AppName>("app")?;
+    only!(passed_on(&daemon, &word, Request::Commands { app }).await?, Reply::Commands)
+}
+
 /// A stretch of an app's output.
 #[utoipa::path(get, path = "/v1/sessions/{s}/output", tag = "inside", operation_id = "output",
     params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app; main when absent"),
@@ -60,16 +75,23 @@ pub async fn output(State(daemon): Shared, Word(word): Word, pairs: Pairs) -> Re
     only!(passed_on(&daemon, &word, request).await?, Reply::Output)
 }
 
-/// Types into an app. Answered when the bytes were written.
+/// Types into an app. Answered when the bytes were written; with what they are for where that is
+/// asked.
 #[utoipa::path(post, path = "/v1/sessions/{s}/input", tag = "inside", operation_id = "input", request_body = Input,
     params(("s" = String, Path, description = "The session")),
-    responses((status = 204, description = "Written"), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "Written, and for which command", body = Typed), (status = 204, description = "Written"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn input(
     State(daemon): Shared,
     Word(word): Word,
     Body(input): Body<Input>,
-) -> Result<StatusCode, Refused> {
-    done(&daemon, &word, Request::Input(input)).await
+) -> Result<Response, Refused> {
+    let asks = input.command;
+    let reply = passed_on(&daemon, &word, Request::Input(input)).await?;
+    if asks {
+        let typed: Result<Json<Typed>, Refused> = only!(reply, Reply::Typed);
+        return Ok(typed?.into_response());
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Starts a command.
