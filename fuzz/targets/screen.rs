@@ -41,9 +41,11 @@ fn screen(data: &[u8]) {
 
 fn shown(model: &ScreenModel) {
     let WindowSize { cols, rows } = model.size();
-    let described = model.describe();
+    let described = model.describe(usize::MAX);
     assert_eq!((described.cols, described.rows), (cols, rows));
     assert_eq!(described.lines.len(), usize::from(rows));
+    let json = serde_json::to_vec(&described.history).map_or(0, |json| json.len());
+    assert!(json <= 4 << 20, "{json} bytes of history");
     assert!(described.title.len() <= 4096);
     let commands = model.commands().describe();
     assert!(commands.finished.len() <= 32 && commands.running.len() <= 16);

@@ -35,7 +35,8 @@ pub struct SessionOptions {
     #[arg(long)]
     pub keep_record: bool,
 
-    /// Record its terminal from the first byte (`sessile record --help`); wiped with it unless exported
+    /// Record its terminal from the first byte (`sessile record --help`); wiped with it unless exported;
+    /// `record = true` in config.toml makes it the default
     #[arg(long)]
     pub record: bool,
     /// Record what is typed as well, PASSWORDS AMONG IT

@@ -122,10 +122,10 @@ impl Keeper {
                 Ok(Reply::Done.into())
             }
             Request::Signal { signal } => self.signal_task(id, channel, signal).map(Answer::Now),
-            Request::Screen { app } => {
+            Request::Screen { app, history } => {
                 let task = self.task(app.as_ref())?;
                 let screen = task.screen().ok_or_else(no_terminal)?;
-                Ok(Reply::Screen(screen.describe()).into())
+                Ok(Reply::Screen(screen.describe(history.unwrap_or(0) as usize)).into())
             }
             Request::Commands { app } => {
                 let task = self.task(app.as_ref())?;

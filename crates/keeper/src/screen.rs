@@ -4,6 +4,9 @@ use sessile_model::api;
 use sessile_model::spec::WindowSize;
 use sessile_terminal::{Commands, DEFAULT_LINES, Mark, Scrollback, Terminal};
 
+/// Most bytes of lines that scrolled off in one answer.
+const MAX_HISTORY: usize = 4 << 20;
+
 /// What a terminal shows, fed with the bytes its app wrote.
 #[derive(Debug)]
 pub struct ScreenModel {
@@ -109,8 +112,8 @@ impl ScreenModel {
         self.terminal.untrimmed_text()
     }
 
-    /// The screen as the API shows it.
-    pub fn describe(&self) -> api::Screen {
+    /// The screen as the API shows it, with so many lines of what scrolled off.
+    pub fn describe(&self, history: usize) -> api::Screen {
         let WindowSize { cols, rows } = self.size();
         api::Screen {
             cols,
@@ -122,6 +125,8 @@ impl ScreenModel {
             title: self.terminal.title().to_owned(),
             offset: self.offset,
             grid: self.terminal.grid(),
+            history: self.terminal.history_grid(history, MAX_HISTORY),
+            history_lines: self.terminal.history_lines() as u64,
         }
     }
 }
@@ -142,7 +147,7 @@ mod tests {
             let mut again = ScreenModel::new(size, model.offset());
             again.feed(0, &model.dump(Scrollback::With));
             again.feed(model.offset(), &bytes[at..]);
-            assert_eq!(again.describe(), whole.describe(), "at {at}");
+            assert_eq!(again.describe(9), whole.describe(9), "at {at}");
         }
     }
 }

@@ -54,6 +54,13 @@ pub struct Screen {
     /// The rows with their colours and attributes.
     #[serde(default)]
     pub grid: Vec<ScreenRow>,
+    /// The last lines that scrolled off the main screen, the oldest first, where they were asked for.
+    /// What was wrapped is one line; the last one is `wrapped` where it goes on in the first row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<ScreenRow>,
+    /// Lines that scrolled off and are kept, shown or not.
+    #[serde(default)]
+    pub history_lines: u64,
 }
 
 /// One row of a screen.

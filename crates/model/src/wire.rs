@@ -235,6 +235,9 @@ pub enum Request {
     Screen {
         /// The app; `main` when absent.
         app: Option<AppName>,
+        /// Most lines wanted of those that scrolled off; none when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        history: Option<u32>,
     },
     /// What the shell on an app's terminal said of its commands.
     Commands {

@@ -82,6 +82,29 @@ fn shown(bytes: &[u8], cols: u16, rows: u16) -> Vec<String> {
 }
 
 for_root_and_user! {
+    /// `record` in config.toml is the default of `run --record`, for what has a terminal.
+    fn by_default(world) {
+        let file = world.folder().join("config/sessile/config.toml");
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        fs::write(&file, "[run]\nrecord = true\n[profiles.quiet]\nrecord = false\n").unwrap();
+        let is_recorded = |name: &str| {
+            let record = world.show(name);
+            record["grants"].as_array().unwrap().iter().any(|grant| grant["kind"] == "recording")
+        };
+        record(world, "loud", &[], "echo shown; exec cat");
+        wait(world, "loud", "shown");
+        assert!(is_recorded("loud"));
+        let cast = world.project().join("loud.cast");
+        world.must(&["export", "loud", "--recording", cast.to_str().unwrap()]);
+        assert!(Cast::read(&cast).output().starts_with("shown"), "from the first byte");
+        record(world, "hushed", &["--profile", "quiet"], "exec cat");
+        assert!(!is_recorded("hushed"));
+        // No terminal, no recording, no complaint.
+        assert_eq!(world.must(&["run", "--", "echo", "piped"]), "piped\n");
+        world.must(&["run", "--detach", "--name", "empty"]);
+        assert!(!is_recorded("empty"));
+    }
+
     fn a_recording_is_whole_and_replayed(world) {
         let script = r"stty -echo; printf 'one\n'; read x; stty size; printf '\033[1;31mtwo\033[0m ü€\n'
             read y; printf '\342'; sleep 0.1; printf '\202'; sleep 0.1; printf '\254\nlast\033[3;7Hline'; exit 3";

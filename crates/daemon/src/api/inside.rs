@@ -37,11 +37,13 @@ pub(super) use only;
 
 /// What is on an app's screen.
 #[utoipa::path(get, path = "/v1/sessions/{s}/screen", tag = "inside", operation_id = "screen",
-    params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app; main when absent")),
+    params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app; main when absent"),
+        ("history" = Option<u32>, Query, description = "Most lines wanted of those that scrolled off; none when absent")),
     responses((status = 200, body = Screen), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn screen(State(daemon): Shared, Word(word): Word, pairs: Pairs) -> Result<Json<Screen>, Refused> {
-    let app = pairs.known(&["app"])?.value::<AppName>("app")?;
-    only!(passed_on(&daemon, &word, Request::Screen { app }).await?, Reply::Screen)
+    let pairs = pairs.known(&["app", "history"])?;
+    let (app, history) = (pairs.value::<AppName>("app")?, pairs.value("history")?);
+    only!(passed_on(&daemon, &word, Request::Screen { app, history }).await?, Reply::Screen)
 }
 
 /// What the shell on an app's terminal said of its commands.
