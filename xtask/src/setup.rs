@@ -37,10 +37,11 @@ const TESTS_NEED: [Need; 7] = [
     Need { program: "setsid", package: "util-linux" },
 ];
 /// Without these some tests are skipped.
-const TESTS_LIKE: [Need; 7] = [
+const TESTS_LIKE: [Need; 8] = [
     Need { program: "fish", package: "fish" },
     Need { program: "htop", package: "htop" },
     Need { program: "less", package: "less" },
+    Need { program: "ssh-agent", package: "openssh-client" },
     Need { program: "tmux", package: "tmux" },
     Need { program: "tor", package: "tor" },
     Need { program: "vim", package: "vim" },

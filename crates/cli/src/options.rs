@@ -43,6 +43,10 @@ pub struct SessionOptions {
     #[arg(long)]
     pub record_input: bool,
 
+    /// Give its main app your SSH agent (SSH_AUTH_SOCK): it sees the public keys, and each signature is
+    /// a question (`sessile questions`, `answer`) that is denied when nobody answers
+    #[arg(long, help_heading = "What it may see")]
+    pub forward_agent: bool,
     /// The folder to work on [default: the current folder, rw]
     #[arg(
         long,

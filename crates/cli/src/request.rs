@@ -92,6 +92,7 @@ pub fn build(
         on_question: options.on_question.clone().or(defaults.on_question),
         record: (options.record || options.record_input || defaults.record == Some(true))
             .then_some(Recording { input: options.record_input }),
+        ssh_agent: options.forward_agent.then(environment::ssh_agent).transpose()?,
         limits: Limits {
             memory: options.memory.or(defaults.memory),
             cpu_percent: options.cpu.or(defaults.cpu).map(|c| c.0),

@@ -152,6 +152,7 @@ impl Keeper {
                 self.adopt_recorders();
                 self.hear_of_exits();
                 self.report_running();
+                self.offer_agents_again();
                 self.heed_interception();
                 self.greet_gateway();
                 self.look_at_anchor();
@@ -193,6 +194,7 @@ impl Keeper {
             tasks: Vec::new(),
             notices: Vec::new(),
             memory_kills: 0,
+            agents: Vec::new(),
         };
         self.adopt_facts(store, &facts);
         self.facts = Some(facts);

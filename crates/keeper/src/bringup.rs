@@ -309,6 +309,7 @@ impl Keeper {
             });
         }
         self.changed = true;
+        self.offer_agent(name)?;
         self.order_app(name)
     }
 

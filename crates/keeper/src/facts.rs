@@ -11,6 +11,8 @@ use sessile_model::spec::{Spec, WindowSize};
 use sessile_model::state::Exit;
 use sessile_terminal::Commands;
 
+use crate::agent::AgentFacts;
+
 /// The session's own facts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Facts {
@@ -49,6 +51,9 @@ pub struct Facts {
     /// Processes that the memory cap is known to have killed.
     #[serde(default)]
     pub memory_kills: u64,
+    /// Apps that are given an SSH agent.
+    #[serde(default)]
+    pub agents: Vec<AgentFacts>,
 }
 
 /// One sandbox.

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use sessile_journal::log::Log;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::Timestamp;
+use sessile_model::record::Grant;
 use sessile_model::state::{Component, State};
 use sessile_model::wire::{Open, Reply};
 use sessile_model::{Outcome, Problem, ProblemKind};
@@ -19,6 +20,7 @@ use sessile_terminal::Commands;
 use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
 
+use crate::agent::{AgentFacts, Agents};
 use crate::app::App;
 use crate::bringup::{Begun, failed};
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
@@ -72,6 +74,7 @@ pub struct Keeper {
     pub(crate) apps: BTreeMap<AppName, App>,
     pub(crate) tasks: BTreeMap<AppName, Task>,
     pub(crate) route: RouteState,
+    pub(crate) agents: Agents,
 
     pub(crate) clients: BTreeMap<ClientId, Client>,
     pub(crate) next_client: u32,
@@ -133,6 +136,7 @@ impl Keeper {
             apps: BTreeMap::new(),
             tasks: BTreeMap::new(),
             route: RouteState::default(),
+            agents: Agents::default(),
             clients: BTreeMap::new(),
             next_client: 0,
             opener: None,
@@ -185,6 +189,8 @@ impl Keeper {
         let (claim_level, residue) = sessile_sandbox::survey::claim_level();
         let mut grants = crate::plan::grants(&open.spec, &variables);
         grants.extend(credential_grants);
+        let agent = open.spec.ssh_agent.clone().map(|socket| AgentFacts { app: AppName::main(), socket });
+        grants.extend(agent.iter().map(|agent| Grant::SshAgent { app: agent.app.clone(), signatures: 0 }));
         self.facts = Some(Facts {
             id: self.seat.id,
             spec: open.spec,
@@ -202,6 +208,7 @@ impl Keeper {
             tasks: Vec::new(),
             notices: Vec::new(),
             memory_kills: 0,
+            agents: agent.into_iter().collect(),
         });
         let mut effects = Effects::new();
         let machine = Session::open(opening, self.now, &mut effects);
@@ -248,7 +255,10 @@ impl Keeper {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::CutRoute => self.cut_gateway(),
+            Effect::CutRoute => {
+                self.cut_agents();
+                self.cut_gateway();
+            }
             Effect::Journal(entry) => {
                 let Some(log) = &mut self.log else { return self.hold_entry(entry) };
                 let outcome = log.append(&entry);

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod agent;
 mod app;
 mod bringup;
 mod checkpoint;
@@ -53,6 +54,7 @@ pub use seat::{Seat, SeatError};
 /// What the fuzz targets reach.
 #[cfg(feature = "fuzz")]
 pub mod fuzz {
+    pub use crate::agent::protocol as agent;
     pub use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
     pub use crate::screen::ScreenModel;
 }

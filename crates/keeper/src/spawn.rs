@@ -21,6 +21,7 @@ use sessile_sandbox::cgroup::Cgroup;
 use sessile_session::Event;
 use sessile_terminal::Commands;
 
+use crate::agent;
 use crate::bringup::failed;
 use crate::facts::{StreamFacts, TaskFacts};
 use crate::keeper::Keeper;
@@ -115,6 +116,9 @@ impl Keeper {
                 return Err(problem);
             }
         }
+        if let Some(socket) = &exec.ssh_agent {
+            self.forward_agent(&app, socket)?;
+        }
         let name = self.free_name(&app)?;
         let launch = Launch {
             name: name.clone(),
@@ -194,7 +198,11 @@ impl Keeper {
         let facts = self.facts()?;
         let capture = self.apps.get(&launch.app).and_then(|app| app.capture);
         let terminal = launch.terminal.is_some();
-        let env = plan::environment(&facts.spec, &variables, launch.env, terminal, capture);
+        let mut env = plan::environment(&facts.spec, &variables, launch.env, terminal, capture);
+        if self.has_agent(&launch.app) {
+            env.retain(|variable| !variable.starts_with("SSH_AUTH_SOCK="));
+            env.push(agent::VARIABLE.to_owned());
+        }
         let cwd = plan::working_folder(&facts.spec);
         let argv = if terminal { shell::started(launch.argv) } else { launch.argv.to_vec() };
         let command = Command { argv: &argv, env: &env, cwd: &cwd };

@@ -206,6 +206,9 @@ pub struct Exec {
     /// As in [`crate::spec::Spec::hold_output`].
     #[serde(default)]
     pub hold_output: bool,
+    /// Socket of the SSH agent on the host that the app is given: each signature is a question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_agent: Option<String>,
 }
 
 /// The answer to [`Exec`].
@@ -419,13 +422,30 @@ pub struct Question {
     /// The app that waits.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub app: AppName,
-    /// The host it wants to reach.
+    /// The host it wants to reach; empty where it wants a signature.
     pub host: String,
-    /// The port.
+    /// The port; 0 where it wants a signature.
     pub port: u16,
+    /// The signature that it wants, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
     /// When it was first asked.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub asked_at: Timestamp,
+}
+
+/// A signature by the user's SSH agent that an app wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Signature {
+    /// The key's fingerprint: `SHA256:…`.
+    pub key: String,
+    /// The key's kind, such as `ssh-ed25519`.
+    pub kind: String,
+    /// What the agent calls the key.
+    pub comment: String,
+    /// What it is for, as far as that can be seen; names in it come from inside.
+    pub purpose: String,
 }
 
 /// `POST /v1/questions/{id}`: answers a question.

@@ -9,6 +9,7 @@
 mod support;
 
 mod acceptance;
+mod agent;
 mod asked;
 mod attach;
 mod canary;

@@ -109,6 +109,7 @@ pub async fn exec(
         return Err(Problem::new(ProblemKind::BadRequest, "there is no command").into());
     }
     spec_check::arguments(&exec.command, &exec.env)?;
+    exec.ssh_agent.as_deref().map_or(Ok(()), spec_check::ssh_agent)?;
     exec.terminal = exec.terminal.map(|size| size.clamped());
     only!(passed_on(&daemon, &word, Request::Exec(exec)).await?, Reply::Started)
 }
