@@ -309,6 +309,7 @@ async fn introduce(daemon: &Daemon, id: SessionId, bell: &mut Bell) -> Result<In
                 | Reply::Screen(_)
                 | Reply::Commands(_)
                 | Reply::Typed(_)
+                | Reply::Recorded(_)
                 | Reply::Output(_)
                 | Reply::Started(_)
                 | Reply::Waited(_)

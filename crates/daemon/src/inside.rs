@@ -199,7 +199,7 @@ fn nature(request: &Request) -> Nature {
         Request::Questions | Request::Traffic | Request::Cookies => (true, true),
         Request::Answer { .. } | Request::Publish(_) | Request::KeepCookies(_) => (true, false),
         Request::NewIdentity | Request::Record(_) => (true, false),
-        Request::Diff => (false, true),
+        Request::Diff | Request::Recorded { .. } => (false, true),
         Request::Pause | Request::Resume | Request::Resize(_) => (true, true),
         Request::End { .. } | Request::Collect | Request::Wait(_) => (false, true),
         Request::Input(_) | Request::Exec(_) | Request::Signal { .. } | Request::CloseInput => (true, false),

@@ -187,6 +187,7 @@ async fn hand_over(
         | Reply::Screen(_)
         | Reply::Commands(_)
         | Reply::Typed(_)
+        | Reply::Recorded(_)
         | Reply::Output(_)
         | Reply::Started(_)
         | Reply::Waited(_)

@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::cookies::Kept;
 use crate::facts::Facts;
 use crate::listening::Place;
+use crate::recorded::Reader;
 use crate::route::{RouteState, interception};
 use crate::seat::Seat;
 use crate::task::{InputSource, PendingInput, Streams, Task};
@@ -85,6 +86,8 @@ pub struct Keeper {
     /// Who waits for the receipt.
     pub(crate) enders: Vec<(ClientId, u16)>,
     pub(crate) waits: Vec<PendingWait>,
+    /// Who waits for more of a recording.
+    pub(crate) readers: Vec<Reader>,
     /// Tasks whose end the machine has not been told.
     pub(crate) unreported: BTreeSet<AppName>,
     /// Inits that are frozen have not been asked what ended while no keeper ran.
@@ -143,6 +146,7 @@ impl Keeper {
             open_problem: None,
             enders: Vec::new(),
             waits: Vec::new(),
+            readers: Vec::new(),
             unreported: BTreeSet::new(),
             unheard: false,
             hold_until: BTreeMap::new(),

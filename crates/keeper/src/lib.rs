@@ -30,6 +30,7 @@ mod output;
 mod plan;
 mod project;
 mod record;
+mod recorded;
 mod recorder;
 mod recordings;
 mod rehearsal;

@@ -159,6 +159,11 @@ impl Keeper {
                 self.record_task(&record)?;
                 Ok(Reply::Done.into())
             }
+            Request::Recorded { app, from, wait } => {
+                self.admit(&Ask::Export)?;
+                let recorded = self.recorded((id, channel), app.as_ref(), from, wait)?;
+                Ok(recorded.map_or(Answer::Later, |recorded| Reply::Recorded(recorded).into()))
+            }
             Request::Diff => {
                 self.admit(&Ask::Diff)?;
                 self.diff().map(|changes| Reply::Changes(changes).into())

@@ -70,6 +70,7 @@ impl Keeper {
         self.settle();
         let mut more = self.absorb_output();
         self.heed_recorders();
+        self.answer_readers();
         self.check_waits();
         self.give_up_on_answers();
         self.look_at_agents();

@@ -1,8 +1,11 @@
 //! Bodies of the REST API. The daemon passes those about a session's inside on to its keeper.
 
+mod commands;
+
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+pub use self::commands::{AwaitedCommand, Commands, ShellCommand, ShellState, Typed};
 use crate::ids::{AppName, SessionId};
 use crate::quantity::{ByteSize, Millis, Timestamp};
 use crate::record::{AppRecord, SessionRecord};
@@ -127,65 +130,6 @@ pub struct Input {
     pub command: bool,
 }
 
-/// The answer to an [`Input`] that asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Typed {
-    /// Number of the command that ran when they were typed, else of the next one.
-    pub command: u64,
-    /// [`Commands::blanks`] when they were typed.
-    pub blanks: u64,
-}
-
-/// `GET /v1/sessions/{id}/commands`: what the shell on a terminal said of its commands (OSC 133).
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Commands {
-    /// What the shell does.
-    pub shell: ShellState,
-    /// The number that the next command will have.
-    pub next: u64,
-    /// Times that a shell showed another prompt without having run a command.
-    pub blanks: u64,
-    /// Commands that run, the outermost first: each next one in a shell that the one before is.
-    pub running: Vec<ShellCommand>,
-    /// The last commands that ended, the latest last.
-    pub finished: Vec<ShellCommand>,
-}
-
-/// What a shell does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum ShellState {
-    /// No shell has said anything.
-    #[default]
-    Unknown,
-    /// It shows its prompt.
-    Prompt,
-    /// It runs a command.
-    Running,
-    /// A command has ended, and its prompt has not begun.
-    Between,
-}
-
-/// One command of a shell. Its text is not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct ShellCommand {
-    /// Counts up from 1.
-    pub number: u64,
-    /// Output offset at which the prompt before it begins.
-    pub start: u64,
-    /// Output offset of its first byte of output.
-    pub output_from: u64,
-    /// Output offset behind its last byte; `None` while it runs.
-    pub output_to: Option<u64>,
-    /// Its exit status; `None` while it runs and where the shell did not say it.
-    pub exit: Option<i32>,
-}
-
 /// `POST /v1/sessions/{id}/exec`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -241,17 +185,6 @@ pub struct Wait {
     /// Gives up after this long.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub timeout: Option<Millis>,
-}
-
-/// Which of a shell's commands a [`Wait`] is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct AwaitedCommand {
-    /// Its number; the one that runs, else the next one, when absent.
-    pub number: Option<u64>,
-    /// Gives up when [`Commands::blanks`] goes beyond this before it has begun.
-    pub blanks: Option<u64>,
 }
 
 /// What a [`Wait`] saw.
@@ -319,6 +252,20 @@ pub struct Record {
     /// Starts it with this content; stops it when absent.
     #[serde(default)]
     pub start: Option<Recording>,
+}
+
+/// `GET /v1/sessions/{id}/recording`: a stretch of a recording, in whole lines of asciicast 3.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Recorded {
+    /// Where in the recording the bytes end: pass it as `from` next time.
+    pub to: u64,
+    /// Bytes of the recording by now.
+    pub len: u64,
+    /// What becomes of it.
+    pub state: crate::record::RecordingState,
+    /// The bytes in standard base64.
+    pub data: String,
 }
 
 /// The answer to [`Export`].

@@ -277,6 +277,15 @@ pub enum Request {
     Export(api::Export),
     /// Starts or stops the recording of a terminal.
     Record(api::Record),
+    /// A stretch of a recording.
+    Recorded {
+        /// The app, or `APP.N`; `main` when absent.
+        app: Option<AppName>,
+        /// First byte wanted.
+        from: u64,
+        /// Answer when there is more than that, or will be no more.
+        wait: bool,
+    },
     /// What a copied project changed.
     Diff,
     /// Writes a copied project's changes back.
@@ -370,6 +379,8 @@ pub enum Reply {
     Receipt(SignedReceipt),
     /// What was exported.
     Exported(api::Exported),
+    /// A stretch of a recording.
+    Recorded(api::Recorded),
     /// What a copied project changed.
     Changes(api::Changes),
     /// What was written back.

@@ -393,6 +393,7 @@ impl<'a> Conversation<'a> {
             Reply::Screen(_)
             | Reply::Commands(_)
             | Reply::Typed(_)
+            | Reply::Recorded(_)
             | Reply::Output(_)
             | Reply::Started(_)
             | Reply::Waited(_)

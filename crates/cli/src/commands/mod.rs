@@ -14,6 +14,7 @@ mod exec;
 mod export;
 mod find;
 mod finished;
+mod following;
 mod guard_terminal;
 mod list;
 mod man;

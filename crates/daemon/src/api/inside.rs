@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use sessile_model::api::{
-    Applied, Apply, Changes, Commands, Exec, ExecStarted, Export, Exported, Input, Output, Record, Screen,
-    Typed, Wait, Waited,
+    Applied, Apply, Changes, Commands, Exec, ExecStarted, Export, Exported, Input, Output, Record, Recorded,
+    Screen, Typed, Wait, Waited,
 };
 use sessile_model::wire::{Reply, Request};
 use sessile_model::{AppName, Problem, ProblemKind, SessionId, State as SessionState};
@@ -136,6 +136,26 @@ pub async fn wait(
         })??,
     };
     only!(reply, Reply::Waited)
+}
+
+/// A stretch of a terminal's recording.
+#[utoipa::path(get, path = "/v1/sessions/{s}/recording", tag = "inside", operation_id = "recorded",
+    params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app, or APP.N; main when absent"),
+        ("from" = Option<u64>, Query, description = "First byte wanted; 0 when absent"),
+        ("wait" = Option<bool>, Query, description = "Answer when there is more than that, or will be no more")),
+    responses((status = 200, body = Recorded), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn recorded(
+    State(daemon): Shared,
+    Word(word): Word,
+    pairs: Pairs,
+) -> Result<Json<Recorded>, Refused> {
+    let pairs = pairs.known(&["app", "from", "wait"])?;
+    let request = Request::Recorded {
+        app: pairs.value("app")?,
+        from: pairs.value("from")?.unwrap_or_default(),
+        wait: pairs.value("wait")?.unwrap_or_default(),
+    };
+    only!(passed_on(&daemon, &word, request).await?, Reply::Recorded)
 }
 
 /// Freezes the session's apps.

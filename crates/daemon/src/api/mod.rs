@@ -82,7 +82,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/resume", post(inside::resume))
         .route("/collect", post(inside::collect))
         .route("/export", post(inside::export))
-        .route("/recording", post(inside::record))
+        .route("/recording", get(inside::recorded).post(inside::record))
         .route("/diff", get(inside::diff))
         .route("/apply", post(inside::apply))
         .route("/questions", get(network::questions))
@@ -169,6 +169,7 @@ async fn no_such_method() -> Refused {
         inside::collect,
         inside::export,
         inside::record,
+        inside::recorded,
         inside::diff,
         inside::apply,
         network::all_questions,
@@ -212,7 +213,7 @@ mod tests {
         let description: serde_json::Value = serde_json::from_str(&openapi()).unwrap();
         let operations: usize =
             description["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
-        assert_eq!(operations, 31);
+        assert_eq!(operations, 32);
         assert!(description["components"]["schemas"]["SessionRecord"].is_object());
     }
 
