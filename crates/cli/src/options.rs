@@ -103,7 +103,8 @@ pub struct SessionOptions {
     #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
     pub policy: Vec<PathBuf>,
     /// A shell command that tells you of each question, run outside the session; what is asked is in
-    /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT, and as JSON on its input
+    /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT (of a signature _KEY and _PURPOSE), and as JSON
+    /// on its input
     #[arg(long, value_name = "CMD", help_heading = "What it may reach")]
     pub on_question: Option<String>,
     /// Set a header on requests to a host, over TLS, with a value that no program inside sees:

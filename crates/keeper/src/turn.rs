@@ -218,7 +218,8 @@ impl Keeper {
             .filter_map(|t| t.drained_by())
             .map(|at| if at > self.now { at } else { self.now.plus(sessile_model::Millis(50)) });
         let hold = self.hold_until.values().copied();
-        let next = machine.into_iter().chain(waits).chain(self.agents.next()).chain(exits).chain(hold).min();
+        let next =
+            machine.into_iter().chain(waits).chain(self.agents.next(self.now)).chain(exits).chain(hold).min();
         let wait = next.map(|at| at.since(self.now).as_duration());
         let look = (self.signalled.is_some() || self.finished).then_some(LOOK_AGAIN);
         let listening = self.until_look().map(sessile_model::Millis::as_duration);

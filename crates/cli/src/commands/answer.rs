@@ -53,7 +53,8 @@ impl Args {
         } else {
             let done = if verdict == Verdict::Allow { "allowed" } else { "denied" };
             let what = super::questions::wanted(&question);
-            say(&format!("{done}: {}: {what}", question.app));
+            let verb = if question.signature.is_some() { "gets" } else { "to" };
+            say(&format!("{done}: {} {verb} {what}", question.app));
         }
         Ok(Status::OK)
     }

@@ -176,14 +176,14 @@ for_root_and_user! {
             path = os.environ['SSH_AUTH_SOCK']\n\
             def dial():\n    s = socket.socket(socket.AF_UNIX); s.settimeout(30); s.connect(path); return s\n\
             s = dial(); s.sendall(b'\\xff' * 4096); print(s.recv(1))\n\
-            s = dial(); s.sendall(b'\\0\\0\\0\\1\\x13' * 3); print(s.recv(5, socket.MSG_WAITALL))\n\
+            s = dial(); s.sendall(b'\\0\\0\\0\\1\\x13' * 1000); print(set(s.recv(5000, socket.MSG_WAITALL)[4::5]))\n\
             s = dial(); s.sendall(b'\\0\\0\\0\\1\\x0b' * 2000); s.close()\n\
             held = [dial() for _ in range(8)]\n\
             [s.sendall(b'\\0\\0\\0\\2\\x0b') for s in held]\n\
             s = dial(); s.sendall(b'\\0\\0\\0\\1\\x0b'); print(s.recv(5, socket.MSG_WAITALL)[4])\n";
         world.write("noise.py", script);
         let noise = runs(world, "noisy", "python3 noise.py");
-        assert_eq!(noise.succeeded(), "b''\nb'\\x00\\x00\\x00\\x01\\x05'\n12\n");
+        assert_eq!(noise.succeeded(), "b''\n{5}\n12\n");
         let signing = typing(world, "noisy", SIGN);
         world.must(&["answer", question(world)["id"].as_str().unwrap(), "allow"]);
         signing.finish().succeeded();

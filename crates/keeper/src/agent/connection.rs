@@ -160,10 +160,19 @@ impl Connection {
         &mut self.pipe
     }
 
+    /// Whether the app's next request is heard: one that does not read its answers is not.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.doing, Doing::Nothing) && !self.pipe.has_output()
+    }
+
+    /// Whether a request that was read already can be heard.
+    pub fn has_request(&self) -> bool {
+        self.is_idle() && self.pipe.has_message()
+    }
+
     /// To be watched: the app's side, for reading where a request would be heard, and for writing.
     pub fn app_fd(&self) -> (BorrowedFd<'_>, bool, bool) {
-        let reads = matches!(self.doing, Doing::Nothing) && !self.pipe.has_output();
-        (self.pipe.fd(), reads, self.pipe.has_output())
+        (self.pipe.fd(), self.is_idle(), self.pipe.has_output())
     }
 
     /// The agent's side, where it is asked something, and whether something is to be sent to it.

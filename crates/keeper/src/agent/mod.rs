@@ -43,6 +43,8 @@ pub const VARIABLE: &str = "SSH_AUTH_SOCK=/run/ssh-agent";
 pub const FIRST_QUESTION: u32 = 1_000_000_000;
 /// Most connections at once.
 const MAX_CONNECTIONS: usize = 32;
+/// Most requests of a connection between two looks at everything else.
+const MESSAGES: usize = 64;
 /// How long a question stays open: servers give who logs in two minutes.
 const PATIENCE: Millis = Millis(110_000);
 /// How long the agent may take: it may ask its user, too.
@@ -99,8 +101,9 @@ impl Agents {
     }
 
     /// When one has to be looked at.
-    pub fn next(&self) -> Option<Timestamp> {
-        self.connections.values().filter_map(|connection| connection.deadline).min()
+    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let due = |c: &Connection| if c.has_request() { Some(now) } else { c.deadline };
+        self.connections.values().filter_map(due).min()
     }
 
     /// What is asked: number, app, about what, since when.
@@ -228,7 +231,10 @@ impl Keeper {
     fn hear_app_side(&mut self, connection: &mut Connection) -> Result<(), Over> {
         connection.app_side().flush()?;
         // One that does not read its answers is not heard meanwhile.
-        while matches!(connection.doing, Doing::Nothing) && !connection.app_side().has_output() {
+        for _ in 0..MESSAGES {
+            if !connection.is_idle() {
+                return Ok(());
+            }
             let Some(message) = connection.app_side().receive()? else { return Ok(()) };
             match protocol::request(&message) {
                 Ok(Request::List) => self.ask_for_keys(connection, None),
@@ -395,11 +401,13 @@ impl Keeper {
                 self.agents.connections.insert(number, connection);
             }
         }
-        let idle = |c: &mut Connection| {
-            matches!(c.doing, Doing::Nothing) && !c.app_side().has_output() && c.app_side().has_message()
-        };
-        let waiting: Vec<u32> =
-            self.agents.connections.iter_mut().filter_map(|(&n, c)| idle(c).then_some(n)).collect();
+        let waiting: Vec<u32> = self
+            .agents
+            .connections
+            .iter()
+            .filter(|(_, c)| c.has_request())
+            .map(|(&number, _)| number)
+            .collect();
         for number in waiting {
             self.tend_connection(number, false);
         }
