@@ -47,10 +47,20 @@ fn screen(data: &[u8]) {
 
 fn shown(model: &ScreenModel) {
     let WindowSize { cols, rows } = model.size();
-    let described = model.describe();
+    let described = model.describe(usize::MAX);
     assert_eq!((described.cols, described.rows), (cols, rows));
     assert_eq!(described.lines.len(), usize::from(rows));
+    let json = serde_json::to_vec(&described.history).map_or(0, |json| json.len());
+    assert!(json <= 4 << 20, "{json} bytes of history");
     assert!(described.title.len() <= 4096);
+    let commands = model.commands().describe();
+    assert!(commands.finished.len() <= 32 && commands.running.len() <= 16);
+    assert!(
+        commands
+            .finished
+            .iter()
+            .all(|c| c.output_to.is_some_and(|to| c.output_from <= to && to <= model.offset()))
+    );
     assert!(described.cursor.0 < rows && described.cursor.1 <= cols);
     assert_eq!(model.text(), described.lines.join("\n"));
     let clean = |text: &str| !text.chars().any(|c| c.is_control() && c != '\n');
@@ -79,7 +89,8 @@ fn size(draw: &mut Draw<'_>) -> WindowSize {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let written: [&[u8]; 12] = [
+    let written: [&[u8]; 13] = [
+        b"\x1b]133;P;aid=7\x07$ \x1b]133;C;aid=7\x1b\\out\x1b]133;D;1;aid=7\x07",
         b"\x1b]2;build\x07one\r\n\x1b[31mtwo\x1b[m\r\n\x1b[?2004h",
         b"\x1b[65535@\x1b[65535L\x1b[65535T\x1b[65535P\x1b[65535M\x1b[65535S\x1b[65535X",
         b"\x1b[?1049h\x1b[2J\x1b[H\x1b[5;10r\x1b[?6h\x1b[99;99Hx\x1bM\x1b[?1049l",

@@ -36,7 +36,8 @@ struct Target {
     max_len: u32,
 }
 
-const TARGETS: [Target; 16] = [
+const TARGETS: [Target; 17] = [
+    Target { name: "agent", max_len: 2048 },
     Target { name: "anchor", max_len: 512 },
     Target { name: "checkpoint", max_len: 512 },
     Target { name: "database", max_len: 256 },

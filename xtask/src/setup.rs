@@ -37,12 +37,15 @@ const TESTS_NEED: [Need; 7] = [
     Need { program: "setsid", package: "util-linux" },
 ];
 /// Without these some tests are skipped.
-const TESTS_LIKE: [Need; 5] = [
+const TESTS_LIKE: [Need; 8] = [
+    Need { program: "fish", package: "fish" },
     Need { program: "htop", package: "htop" },
     Need { program: "less", package: "less" },
+    Need { program: "ssh-agent", package: "openssh-client" },
     Need { program: "tmux", package: "tmux" },
     Need { program: "tor", package: "tor" },
     Need { program: "vim", package: "vim" },
+    Need { program: "zsh", package: "zsh" },
 ];
 const SLOW_NEEDS: [Need; 3] = [
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86" },

@@ -114,6 +114,8 @@ pub struct RunDefaults {
     pub keep: Option<bool>,
     /// See `--keep-record`.
     pub keep_record: Option<bool>,
+    /// See `--record`; where the command has a terminal.
+    pub record: Option<bool>,
     /// See `--accept-weaker`, added to those of the command line.
     pub accept_weaker: Vec<Property>,
     /// See `--user`.
@@ -201,6 +203,7 @@ impl RunDefaults {
             size: self.size.or(base.size),
             keep: self.keep.or(base.keep),
             keep_record: self.keep_record.or(base.keep_record),
+            record: self.record.or(base.record),
             accept_weaker,
             user: self.user.or(base.user),
             channel: self.channel.or(base.channel),

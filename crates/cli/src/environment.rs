@@ -162,6 +162,22 @@ pub fn merged(lists: impl IntoIterator<Item = Vec<EnvVar>>) -> Vec<EnvVar> {
     all
 }
 
+/// The socket of the caller's SSH agent.
+///
+/// # Errors
+/// When there is none.
+pub fn ssh_agent() -> Result<String, Failure> {
+    let Some(path) = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()) else {
+        return Err(Failure::new(
+            ProblemKind::BadRequest,
+            "there is no SSH agent to forward: SSH_AUTH_SOCK is not set",
+        )
+        .hint("start one: eval \"$(ssh-agent)\"; ssh-add"));
+    };
+    let path = std::path::absolute(path).map_err(|e| Failure::system("find the SSH agent's socket", &e))?;
+    crate::project::utf8(&path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,13 +38,18 @@ pub struct SessionOptions {
     /// Who decides how large its terminals are: who typed last, all who may type, or nobody [default: last]
     #[arg(long, value_name = "last|smallest|fixed:COLSxROWS")]
     pub size: Option<SizePolicy>,
-    /// Record its terminal from the first byte (`sessile record --help`); wiped with it unless exported
+    /// Record its terminal from the first byte (`sessile record --help`); wiped with it unless exported;
+    /// `record = true` in config.toml makes it the default
     #[arg(long)]
     pub record: bool,
     /// Record what is typed as well, PASSWORDS AMONG IT
     #[arg(long)]
     pub record_input: bool,
 
+    /// Give its main app your SSH agent (SSH_AUTH_SOCK): it sees the public keys, and each signature is
+    /// a question (`sessile questions`, `answer`) that is denied when nobody answers
+    #[arg(long, help_heading = "What it may see")]
+    pub forward_agent: bool,
     /// The folder to work on [default: the current folder, rw]
     #[arg(
         long,
@@ -101,7 +106,8 @@ pub struct SessionOptions {
     #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
     pub policy: Vec<PathBuf>,
     /// A shell command that tells you of each question, run outside the session; what is asked is in
-    /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT, and as JSON on its input
+    /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT (of a signature _KEY and _PURPOSE), and as JSON
+    /// on its input
     #[arg(long, value_name = "CMD", help_heading = "What it may reach")]
     pub on_question: Option<String>,
     /// Set a header on requests to a host, over TLS, with a value that no program inside sees:

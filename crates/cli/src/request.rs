@@ -91,7 +91,9 @@ pub fn build(
         network,
         on_question: options.on_question.clone().or(defaults.on_question),
         size: options.size.or(defaults.size).unwrap_or_default(),
-        record: (options.record || options.record_input).then_some(Recording { input: options.record_input }),
+        record: (options.record || options.record_input || defaults.record == Some(true))
+            .then_some(Recording { input: options.record_input }),
+        ssh_agent: options.forward_agent.then(environment::ssh_agent).transpose()?,
         limits: Limits {
             memory: options.memory.or(defaults.memory),
             cpu_percent: options.cpu.or(defaults.cpu).map(|c| c.0),
@@ -276,6 +278,24 @@ mod tests {
         assert!(request.notices.is_empty());
         let unknown = SessionOptions { profile: Some("q".parse().unwrap()), ..SessionOptions::default() };
         assert!(build(&unknown, vec![], &config, &place(dir.path())).is_err());
+    }
+
+    #[test]
+    fn what_is_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = "[run]\nrecord = true\n[profiles.quiet]\nrecord = false\n";
+        let config = crate::config::parse(config).unwrap();
+        let recorded = |options: &SessionOptions| {
+            build(options, vec!["sh".into()], &config, &place(dir.path())).unwrap().spec.record
+        };
+        let quiet =
+            || SessionOptions { profile: Some("quiet".parse().unwrap()), ..SessionOptions::default() };
+        assert_eq!(recorded(&SessionOptions::default()), Some(Recording { input: false }));
+        assert_eq!(recorded(&quiet()), None);
+        assert_eq!(recorded(&SessionOptions { record: true, ..quiet() }), Some(Recording { input: false }));
+        // What is typed is recorded only where that is said each time.
+        let input = SessionOptions { record_input: true, ..SessionOptions::default() };
+        assert_eq!(recorded(&input), Some(Recording { input: true }));
     }
 
     #[test]

@@ -109,6 +109,11 @@ async fn run(command: &str, question: &Question) -> Result<(), Silent> {
         .env("SESSILE_QUESTION_APP", question.app.as_str())
         .env("SESSILE_QUESTION_HOST", &question.host)
         .env("SESSILE_QUESTION_PORT", question.port.to_string())
+        .env("SESSILE_QUESTION_KEY", question.signature.as_ref().map_or("", |signature| &signature.key))
+        .env(
+            "SESSILE_QUESTION_PURPOSE",
+            question.signature.as_ref().map_or("", |signature| &signature.purpose),
+        )
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -167,6 +172,7 @@ mod tests {
             app: AppName::main(),
             host: host.to_owned(),
             port: 443,
+            signature: None,
             asked_at: Timestamp::from_millis(1),
         }
     }

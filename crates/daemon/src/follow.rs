@@ -307,6 +307,9 @@ async fn introduce(daemon: &Daemon, id: SessionId, bell: &mut Bell) -> Result<In
                 | Reply::Done
                 | Reply::Attached { .. }
                 | Reply::Screen(_)
+                | Reply::Commands(_)
+                | Reply::Typed(_)
+                | Reply::Recorded(_)
                 | Reply::Output(_)
                 | Reply::Started(_)
                 | Reply::Waited(_)

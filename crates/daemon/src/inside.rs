@@ -195,10 +195,11 @@ struct Nature {
 fn nature(request: &Request) -> Nature {
     let (prompt, repeatable) = match request {
         Request::Show { .. } | Request::Screen { .. } | Request::Output { .. } => (true, true),
+        Request::Commands { .. } => (true, true),
         Request::Questions | Request::Traffic | Request::Cookies => (true, true),
         Request::Answer { .. } | Request::Publish(_) | Request::KeepCookies(_) => (true, false),
         Request::NewIdentity | Request::Record(_) => (true, false),
-        Request::Diff => (false, true),
+        Request::Diff | Request::Recorded { .. } => (false, true),
         Request::Pause | Request::Resume | Request::Resize(_) => (true, true),
         Request::End { .. } | Request::Collect | Request::Wait(_) => (false, true),
         Request::Input(_) | Request::Exec(_) | Request::Signal { .. } | Request::CloseInput => (true, false),

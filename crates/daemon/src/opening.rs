@@ -200,6 +200,9 @@ async fn hand_over(
         | Reply::Done
         | Reply::Attached { .. }
         | Reply::Screen(_)
+        | Reply::Commands(_)
+        | Reply::Typed(_)
+        | Reply::Recorded(_)
         | Reply::Output(_)
         | Reply::Started(_)
         | Reply::Waited(_)

@@ -1,7 +1,7 @@
 //! Whether a specification may be carried out at all. Nothing is started before it has passed.
 
 use std::ffi::OsStr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Component, Path};
 
 use sessile_anchor::control::MAX_STRINGS;
@@ -57,6 +57,7 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
     if spec.record.is_some() && (spec.terminal.is_none() || spec.command.is_empty()) {
         return Err(bad("only a command on a terminal can be recorded"));
     }
+    spec.ssh_agent.as_deref().map_or(Ok(()), ssh_agent)?;
     limits(&spec.limits)?;
     network(&spec.network)?;
     tor_choices(&spec)?;
@@ -306,6 +307,19 @@ fn plain_path(path: &str, what: &str) -> Result<(), Problem> {
         return Err(bad(format!("{what} is not an absolute path without '..'")));
     }
     Ok(())
+}
+
+/// Whether a path is one of a socket, where an agent may be.
+pub fn ssh_agent(path: &str) -> Result<(), Problem> {
+    plain_path(path, "the SSH agent's socket")?;
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => Ok(()),
+        Ok(_) => Err(bad(format!("{path} is no socket"))),
+        Err(e) => Err(Problem::new(
+            ProblemKind::NotFound,
+            format!("the SSH agent's socket {path} cannot be found: {}", e.kind()),
+        )),
+    }
 }
 
 fn granted_path(path: &str, what: &str, folders: &Folders) -> Result<(), Problem> {

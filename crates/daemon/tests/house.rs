@@ -226,6 +226,8 @@ fn screen() -> api::Screen {
         title: String::new(),
         offset: 9,
         grid: Vec::new(),
+        history: Vec::new(),
+        history_lines: 0,
     }
 }
 
@@ -529,7 +531,7 @@ fn a_web_socket_carries_the_keepers_frames() {
     let mut frames = Vec::new();
     let hello = Hello { version: wire::VERSION, program: "test".into() };
     wire::put_frame(&mut frames, FrameType::Hello, 0, &[&serde_json::to_vec(&hello).unwrap()]);
-    let request = Request::Screen { app: None };
+    let request = Request::Screen { app: None, history: None };
     wire::put_frame(&mut frames, FrameType::Request, 0, &[&serde_json::to_vec(&request).unwrap()]);
     // RFC 6455: a final binary frame, masked with zeros, shorter than 126 or with 16 bits of length.
     let mut message = vec![0x82, 0x80 | 126];

@@ -158,6 +158,7 @@ impl Keeper {
                 self.catch_up();
                 self.hear_of_exits();
                 self.report_running();
+                self.offer_agents_again();
                 self.heed_interception();
                 self.greet_gateway();
                 self.look_at_anchor();
@@ -199,6 +200,7 @@ impl Keeper {
             tasks: Vec::new(),
             notices: Vec::new(),
             memory_kills: 0,
+            agents: Vec::new(),
         };
         self.adopt_facts(store, &facts);
         self.facts = Some(facts);
@@ -410,6 +412,7 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
                 Some(snapshot) => ScreenModel::restore(&snapshot),
                 None => ScreenModel::new(size, oldest),
             });
+            screen.remember(facts.commands.clone());
             // A keeper that never noted what was settled has let the ring go only up to there.
             let (settled, turns) = saved.settled().unwrap_or((floor, Vec::new()));
             queries = Queries::adopt(screen.offset(), settled, turns);

@@ -269,7 +269,7 @@ impl Keeper {
                 identity: plan::identity(key),
                 project: self.project_mount(spec),
                 mounts: plan::mounts(spec),
-                extra_etc: self.certificates()?,
+                extra_etc: self.certificates()?.into_iter().chain(crate::shell::files()).collect(),
                 network: self.network(),
                 max_processes: spec.limits.pids.unwrap_or(Limits::DEFAULT_PIDS),
                 cgroup: self.cgroup.as_ref(),
@@ -324,6 +324,7 @@ impl Keeper {
             });
         }
         self.changed = true;
+        self.offer_agent(name)?;
         self.order_app(name)
     }
 

@@ -9,6 +9,9 @@ use sessile_model::receipt::{ClaimLevel, Residue};
 use sessile_model::record::Grant;
 use sessile_model::spec::{Spec, WindowSize};
 use sessile_model::state::Exit;
+use sessile_terminal::Commands;
+
+use crate::agent::AgentFacts;
 
 /// The session's own facts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +51,9 @@ pub struct Facts {
     /// Processes that the memory cap is known to have killed.
     #[serde(default)]
     pub memory_kills: u64,
+    /// Apps that are given an SSH agent.
+    #[serde(default)]
+    pub agents: Vec<AgentFacts>,
 }
 
 /// One sandbox.
@@ -90,6 +96,9 @@ pub struct TaskFacts {
     /// What its exit does not say.
     #[serde(default)]
     pub note: Option<String>,
+    /// What the shell on its terminal said of its commands.
+    #[serde(default)]
+    pub commands: Commands,
 }
 
 /// A task's terminal or pipes, as numbers in the anchor's store.

@@ -53,7 +53,8 @@ impl Keeper {
             | Grant::Port { .. }
             | Grant::Export { .. }
             | Grant::Applied { .. }
-            | Grant::Recording { .. } => None,
+            | Grant::Recording { .. }
+            | Grant::SshAgent { .. } => None,
         })?;
         let target = plan::project_target(&facts.spec)?;
         let names: Vec<AppName> = self.apps.keys().cloned().collect();

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use sessile_journal::log::Log;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::Timestamp;
+use sessile_model::record::Grant;
 use sessile_model::state::{Component, State};
 use sessile_model::wire::{Open, Reply};
 use sessile_model::{Outcome, Problem, ProblemKind};
@@ -15,9 +16,11 @@ use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::space::Space;
 use sessile_sandbox::wipe::Scrub;
 use sessile_session::{Effect, Effects, Entry, Event, Opening, Session};
+use sessile_terminal::Commands;
 use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
 
+use crate::agent::{AgentFacts, Agents};
 use crate::app::App;
 use crate::bringup::{Begun, failed};
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
@@ -26,6 +29,7 @@ use crate::clock::Clock;
 use crate::cookies::Kept;
 use crate::facts::Facts;
 use crate::listening::Place;
+use crate::recorded::Reader;
 use crate::route::{RouteState, interception};
 use crate::seat::Seat;
 use crate::task::{Absorbed, InputSource, PendingInput, Streams, Task};
@@ -73,6 +77,7 @@ pub struct Keeper {
     pub(crate) apps: BTreeMap<AppName, App>,
     pub(crate) tasks: BTreeMap<AppName, Task>,
     pub(crate) route: RouteState,
+    pub(crate) agents: Agents,
 
     pub(crate) clients: BTreeMap<ClientId, Client>,
     pub(crate) next_client: u32,
@@ -83,6 +88,8 @@ pub struct Keeper {
     /// Who waits for the receipt.
     pub(crate) enders: Vec<(ClientId, u16)>,
     pub(crate) waits: Vec<PendingWait>,
+    /// Who waits for more of a recording.
+    pub(crate) readers: Vec<Reader>,
     /// Tasks whose end the machine has not been told.
     pub(crate) unreported: BTreeSet<AppName>,
     /// Inits that are frozen have not been asked what ended while no keeper ran.
@@ -135,12 +142,14 @@ impl Keeper {
             apps: BTreeMap::new(),
             tasks: BTreeMap::new(),
             route: RouteState::default(),
+            agents: Agents::default(),
             clients: BTreeMap::new(),
             next_client: 0,
             opener: None,
             open_problem: None,
             enders: Vec::new(),
             waits: Vec::new(),
+            readers: Vec::new(),
             unreported: BTreeSet::new(),
             unheard: false,
             hold_until: BTreeMap::new(),
@@ -187,6 +196,8 @@ impl Keeper {
         let (claim_level, residue) = sessile_sandbox::survey::claim_level();
         let mut grants = crate::plan::grants(&open.spec, &variables);
         grants.extend(credential_grants);
+        let agent = open.spec.ssh_agent.clone().map(|socket| AgentFacts { app: AppName::main(), socket });
+        grants.extend(agent.iter().map(|agent| Grant::SshAgent { app: agent.app.clone(), signatures: 0 }));
         self.facts = Some(Facts {
             id: self.seat.id,
             spec: open.spec,
@@ -204,6 +215,7 @@ impl Keeper {
             tasks: Vec::new(),
             notices: Vec::new(),
             memory_kills: 0,
+            agents: agent.into_iter().collect(),
         });
         let mut effects = Effects::new();
         let machine = Session::open(opening, self.now, &mut effects);
@@ -250,7 +262,10 @@ impl Keeper {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::CutRoute => self.cut_gateway(),
+            Effect::CutRoute => {
+                self.cut_agents();
+                self.cut_gateway();
+            }
             Effect::Journal(entry) => {
                 let Some(log) = &mut self.log else { return self.hold_entry(entry) };
                 let outcome = log.append(&entry);
@@ -360,7 +375,7 @@ impl Keeper {
         let mut buffer = [0u8; 4 << 10];
         let mut more = false;
         let mut moved = false;
-        let mut looped = Vec::new();
+        let (mut looped, mut said) = (Vec::new(), Vec::new());
         let (clients, now) = (&self.clients, self.now);
         for task in self.tasks.values_mut() {
             let answerer = task.answerer(clients);
@@ -382,7 +397,9 @@ impl Keeper {
                 }
             }
             more |= task.screen().is_some_and(|s| s.offset() < task.output().ring.head());
+            said.extend(task.settle_commands(now).map(|commands| (task.name.clone(), commands)));
         }
+        self.remember_commands(said);
         if moved {
             self.active_now();
         }
@@ -402,6 +419,18 @@ impl Keeper {
                 return;
             }
         }
+    }
+
+    /// Notes what shells said of their commands for a successor: their marks may be in the ring no more
+    /// by then.
+    fn remember_commands(&mut self, said: Vec<(AppName, Commands)>) {
+        let Some(facts) = self.facts.as_mut().filter(|_| !said.is_empty()) else { return };
+        for (name, commands) in said {
+            if let Some(task) = facts.tasks.iter_mut().find(|task| task.name == name) {
+                task.commands = commands;
+            }
+        }
+        self.write_checkpoint();
     }
 
     /// Lets pumps go on as far as those who read without loss have confirmed.
@@ -504,11 +533,11 @@ impl Keeper {
                     c.put_numbered(sessile_model::wire::FrameType::InputDone, 0, channel, sequence, &[]);
                 }
             }
-            InputSource::Request { connection, channel } => {
+            InputSource::Request { connection, channel, current } => {
                 let reply = if refused {
                     Reply::Problem(Problem::new(ProblemKind::Conflict, "the command reads no input any more"))
                 } else {
-                    Reply::Done
+                    current.map_or(Reply::Done, Reply::Typed)
                 };
                 self.reply(connection, channel, &reply);
             }

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod agent;
 mod app;
 mod bringup;
 mod checkpoint;
@@ -31,6 +32,7 @@ mod plan;
 mod project;
 mod queries;
 mod record;
+mod recorded;
 mod recorder;
 mod recordings;
 mod rehearsal;
@@ -40,6 +42,7 @@ mod route;
 mod saved_screen;
 mod screen;
 mod seat;
+mod shell;
 mod spawn;
 mod task;
 mod turn;
@@ -56,6 +59,7 @@ pub use seat::{Seat, SeatError};
 /// What the fuzz targets reach.
 #[cfg(feature = "fuzz")]
 pub mod fuzz {
+    pub use crate::agent::protocol as agent;
     pub use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
     pub use crate::screen::ScreenModel;
 }

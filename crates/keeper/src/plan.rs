@@ -120,6 +120,7 @@ pub fn environment(
     if terminal {
         let term = spec.term.clone().unwrap_or_else(|| "xterm-256color".into());
         all.push(("TERM".into(), term));
+        all.push(crate::shell::variable());
     }
     if capture == Some(Capture::Explicit) {
         let both = |(name, value): (&str, &str)| {

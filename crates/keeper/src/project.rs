@@ -61,7 +61,8 @@ impl Keeper {
                 | Grant::Credential { .. }
                 | Grant::Port { .. }
                 | Grant::Applied { .. }
-                | Grant::Recording { .. } => None,
+                | Grant::Recording { .. }
+                | Grant::SshAgent { .. } => None,
             });
             return plan::project_mount(spec, protected.unwrap_or_default());
         };

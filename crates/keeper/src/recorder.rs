@@ -197,6 +197,11 @@ impl Recorder {
         self.what
     }
 
+    /// Bytes of whole lines that are recorded.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
     /// Whether nothing more can be recorded.
     pub fn has_failed(&self) -> bool {
         self.state != RecordingState::Running
@@ -291,6 +296,35 @@ pub fn state_of(storage: BorrowedFd<'_>, name: &AppName) -> Option<(Recording, R
     let (_, mark) = open_both(storage, name, OFlags::empty()).ok()?;
     let mark = read_mark(mark.as_fd()).ok()??;
     Some((mark.what, mark.state))
+}
+
+/// A stretch of a recording, in whole lines or not, how long all of it is by now, and what becomes of
+/// it. `None` where there is none.
+pub fn read(
+    storage: BorrowedFd<'_>,
+    name: &AppName,
+    from: u64,
+    most: usize,
+) -> Result<Option<(Vec<u8>, u64, RecordingState)>, Errno> {
+    let (file, mark) = match open_both(storage, name, OFlags::empty()) {
+        Ok(both) => both,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    let Some(mark) = read_mark(mark.as_fd())? else { return Ok(None) };
+    let wanted = usize::try_from(mark.len.saturating_sub(from)).unwrap_or(usize::MAX).min(most);
+    let mut bytes = vec![0; wanted];
+    let mut filled = 0;
+    while filled < wanted {
+        match pread(&file, &mut bytes[filled..], from + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(Some((bytes, mark.len, mark.state)))
 }
 
 fn open_both(storage: BorrowedFd<'_>, name: &AppName, create: OFlags) -> Result<(OwnedFd, OwnedFd), Errno> {

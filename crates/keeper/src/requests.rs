@@ -16,7 +16,7 @@ use crate::client::{Attachment, ClientId};
 use crate::keeper::Keeper;
 use crate::queries::Heard;
 use crate::task::{InputSource, PendingInput, Task};
-use crate::waits::PendingWait;
+use crate::waits::{PendingWait, speaking};
 
 /// Most bytes of output in one answer.
 const MAX_OUTPUT: u32 = 4 << 20;
@@ -124,10 +124,14 @@ impl Keeper {
                 Ok(Reply::Done.into())
             }
             Request::Signal { signal } => self.signal_task(id, channel, signal).map(Answer::Now),
-            Request::Screen { app } => {
+            Request::Screen { app, history } => {
                 let task = self.task(app.as_ref())?;
                 let screen = task.screen().ok_or_else(no_terminal)?;
-                Ok(Reply::Screen(screen.describe()).into())
+                Ok(Reply::Screen(screen.describe(history.unwrap_or(0) as usize)).into())
+            }
+            Request::Commands { app } => {
+                let task = self.task(app.as_ref())?;
+                Ok(Reply::Commands(speaking(task)?.describe()).into())
             }
             Request::Output { app, since, max, keep } => {
                 self.output(app.as_ref(), since, max, keep).map(Answer::Now)
@@ -156,6 +160,11 @@ impl Keeper {
                 self.admit(if record.start.is_some() { &Ask::Exec } else { &Ask::Export })?;
                 self.record_task(&record)?;
                 Ok(Reply::Done.into())
+            }
+            Request::Recorded { app, from, wait } => {
+                self.admit(&Ask::Export)?;
+                let recorded = self.recorded((id, channel), app.as_ref(), from, wait)?;
+                Ok(recorded.map_or(Answer::Later, |recorded| Reply::Recorded(recorded).into()))
             }
             Request::Diff => {
                 self.admit(&Ask::Diff)?;
@@ -364,7 +373,13 @@ impl Keeper {
         let bytes = STANDARD
             .decode(&input.data)
             .map_err(|_| Problem::new(ProblemKind::BadRequest, "the input is not standard base64"))?;
-        let name = self.task(input.app.as_ref())?.name.clone();
+        if input.command {
+            // What is told is what runs now, not what ran when the output was last looked at.
+            self.absorb_output();
+        }
+        let task = self.task(input.app.as_ref())?;
+        let name = task.name.clone();
+        let current = if input.command { Some(speaking(task)?.current()) } else { None };
         self.admit(&Ask::Input { app: name.clone() })?;
         if self.tasks.get(&name).is_some_and(|task| task.holder().is_some()) {
             let detail = format!("a client has taken over typing in {name}");
@@ -375,12 +390,12 @@ impl Keeper {
             return Err(Problem::new(ProblemKind::Conflict, format!("the input of {name} is closed")));
         }
         if bytes.is_empty() {
-            return Ok(Reply::Done.into());
+            return Ok(current.map_or(Reply::Done, Reply::Typed).into());
         }
         if let Some(task) = self.tasks.get_mut(&name) {
             task.typed_by_requests += bytes.len() as u64;
         }
-        self.push_input(&name, InputSource::Request { connection: id, channel }, bytes);
+        self.push_input(&name, InputSource::Request { connection: id, channel, current }, bytes);
         Ok(Answer::Later)
     }
 

@@ -321,7 +321,7 @@ mod tests {
         assert_eq!((adopted.settled(), adopted.floor(5000)), (Some((700, turns.to_vec())), 1000));
         let mut again = ScreenModel::restore(&snapshot.unwrap());
         again.feed(1000, rest);
-        assert_eq!(again.describe(), screen.describe());
+        assert_eq!(again.describe(0), screen.describe(0));
         assert_eq!(again.dump(Scrollback::With), screen.dump(Scrollback::With));
     }
 

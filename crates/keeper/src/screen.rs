@@ -2,9 +2,12 @@
 
 use sessile_model::api;
 use sessile_model::spec::WindowSize;
-use sessile_terminal::{DEFAULT_LINES, Question, Scrollback, Terminal};
+use sessile_terminal::{Commands, DEFAULT_LINES, Question, Scrollback, Terminal};
 
 use crate::saved_screen::Snapshot;
+
+/// Most bytes of lines that scrolled off in one answer.
+const MAX_HISTORY: usize = 4 << 20;
 
 /// What a terminal shows, fed with the bytes its app wrote.
 #[derive(Debug)]
@@ -12,6 +15,10 @@ pub struct ScreenModel {
     terminal: Terminal,
     /// Ring offset up to which the model has been fed.
     offset: u64,
+    /// What a shell said of its commands.
+    commands: Commands,
+    /// It has said more since that was last asked.
+    commands_changed: bool,
 }
 
 impl ScreenModel {
@@ -19,7 +26,7 @@ impl ScreenModel {
     pub fn new(size: WindowSize, offset: u64) -> Self {
         let mut terminal = Terminal::new(size, DEFAULT_LINES);
         terminal.count_from(offset);
-        Self { terminal, offset }
+        Self { terminal, offset, commands: Commands::default(), commands_changed: false }
     }
 
     /// One as another was when it was saved.
@@ -45,6 +52,29 @@ impl ScreenModel {
         }
         self.terminal.feed(bytes);
         self.offset = start + bytes.len() as u64;
+        for mark in self.terminal.take_marks() {
+            self.commands_changed |= self.commands.note(&mark);
+        }
+    }
+
+    /// What a shell said of its commands.
+    pub fn commands(&self) -> &Commands {
+        &self.commands
+    }
+
+    /// Takes what a predecessor knew of them.
+    pub fn remember(&mut self, commands: Commands) {
+        self.commands = commands;
+    }
+
+    /// The shell has ended, and what it ran with it.
+    pub fn end_commands(&mut self, status: Option<i32>) {
+        self.commands_changed |= self.commands.end(self.offset, status);
+    }
+
+    /// Whether a shell said more since this was last asked.
+    pub fn take_commands_changed(&mut self) -> bool {
+        std::mem::take(&mut self.commands_changed)
     }
 
     /// What the app asked of its terminal in what was fed since, by ring offsets.
@@ -97,8 +127,8 @@ impl ScreenModel {
         self.terminal.untrimmed_text()
     }
 
-    /// The screen as the API shows it.
-    pub fn describe(&self) -> api::Screen {
+    /// The screen as the API shows it, with so many lines of what scrolled off.
+    pub fn describe(&self, history: usize) -> api::Screen {
         let WindowSize { cols, rows } = self.size();
         api::Screen {
             cols,
@@ -110,6 +140,8 @@ impl ScreenModel {
             title: self.terminal.title().to_owned(),
             offset: self.offset,
             grid: self.terminal.grid(),
+            history: self.terminal.history_grid(history, MAX_HISTORY),
+            history_lines: self.terminal.history_lines() as u64,
         }
     }
 }
@@ -130,7 +162,7 @@ mod tests {
             let mut again = ScreenModel::new(size, model.offset());
             again.feed(0, &model.dump(Scrollback::With));
             again.feed(model.offset(), &bytes[at..]);
-            assert_eq!(again.describe(), whole.describe(), "at {at}");
+            assert_eq!(again.describe(9), whole.describe(9), "at {at}");
         }
     }
 }

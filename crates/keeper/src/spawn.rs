@@ -20,13 +20,16 @@ use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::wipe::overwrite_file;
 use sessile_session::Event;
+use sessile_terminal::Commands;
 
+use crate::agent;
 use crate::bringup::failed;
 use crate::facts::{StreamFacts, TaskFacts};
 use crate::keeper::Keeper;
 use crate::plan;
 use crate::saved_screen::{self, SavedScreen};
 use crate::screen::ScreenModel;
+use crate::shell;
 use crate::task::{Output, Streams, Task};
 
 /// Output kept per terminal or pipe when nothing else is asked for.
@@ -115,6 +118,9 @@ impl Keeper {
                 return Err(problem);
             }
         }
+        if let Some(socket) = &exec.ssh_agent {
+            self.forward_agent(&app, socket)?;
+        }
         let name = self.free_name(&app)?;
         let launch = Launch {
             name: name.clone(),
@@ -200,9 +206,14 @@ impl Keeper {
         let facts = self.facts()?;
         let capture = self.apps.get(&launch.app).and_then(|app| app.capture);
         let terminal = launch.terminal.is_some();
-        let env = plan::environment(&facts.spec, &variables, launch.env, terminal, capture);
+        let mut env = plan::environment(&facts.spec, &variables, launch.env, terminal, capture);
+        if self.has_agent(&launch.app) {
+            env.retain(|variable| !variable.starts_with("SSH_AUTH_SOCK="));
+            env.push(agent::VARIABLE.to_owned());
+        }
         let cwd = plan::working_folder(&facts.spec);
-        let command = Command { argv: launch.argv, env: &env, cwd: &cwd };
+        let argv = if terminal { shell::started(launch.argv) } else { launch.argv.to_vec() };
+        let command = Command { argv: &argv, env: &env, cwd: &cwd };
         let number = self.apps.get(&launch.app).ok_or_else(missing)?.next_task;
 
         let (streams, inner, stream_facts) = match launch.terminal.map(|size| self.first_size(size)) {
@@ -244,6 +255,7 @@ impl Keeper {
             exited_at: None,
             collected: false,
             streams: stream_facts,
+            commands: Commands::default(),
         };
         self.note_task(noted.clone());
         // Before it starts: a successor asks init whether it did, and never starts it twice.

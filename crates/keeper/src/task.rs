@@ -6,12 +6,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::termios::{Winsize, tcsetwinsize};
 use sessile_anchor::ring::Ring;
+use sessile_model::api::Typed;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::Timestamp;
 use sessile_model::record::AppRecord;
 use sessile_model::spec::WindowSize;
 use sessile_model::state::Exit;
 use zeroize::Zeroize as _;
+
+use sessile_terminal::Commands;
 
 use crate::client::ClientId;
 use crate::queries::Queries;
@@ -101,6 +104,8 @@ pub enum InputSource {
         connection: ClientId,
         /// Its channel.
         channel: u16,
+        /// What the answer is to say.
+        current: Option<Typed>,
     },
     /// The screen model, which answers what an app asks of its terminal.
     Screen,
@@ -244,6 +249,22 @@ impl Task {
             Streams::Terminal { screen, .. } => Some(screen),
             Streams::Pipes { .. } => None,
         }
+    }
+
+    /// Notes that what its shell ran has ended with it. Returns what is known of the commands, where
+    /// that has changed.
+    pub fn settle_commands(&mut self, now: Timestamp) -> Option<Commands> {
+        let ended = self.is_drained(now).then(|| self.exit.as_ref().map(|exit| i32::from(exit.shell_code())));
+        let Streams::Terminal { screen, .. } = &mut self.streams else { return None };
+        if let Some(status) = ended {
+            screen.end_commands(status);
+        }
+        screen.take_commands_changed().then(|| screen.commands().clone())
+    }
+
+    /// What the shell on its terminal said of its commands.
+    pub fn commands(&self) -> Option<&Commands> {
+        self.screen().map(ScreenModel::commands)
     }
 
     /// Whether the command has ended and all it wrote is in the rings.

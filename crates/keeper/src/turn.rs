@@ -10,6 +10,7 @@ use rustix::net::{SocketFlags, accept_with};
 use sessile_model::ids::AppName;
 use sessile_session::Event;
 
+use crate::agent;
 use crate::client::{Client, ClientId};
 use crate::keeper::Keeper;
 use crate::output;
@@ -35,6 +36,7 @@ enum Source {
     Knock,
     Gateway,
     Tor,
+    Agent(agent::Part),
     Client(ClientId),
 }
 
@@ -69,8 +71,10 @@ impl Keeper {
         let mut more = self.absorb_output();
         self.save_screens();
         self.heed_recorders();
+        self.answer_readers();
         self.check_waits();
         self.give_up_on_answers();
+        self.look_at_agents();
         self.keep_guards();
         self.write_pending_input();
         for client in self.clients.values_mut() {
@@ -135,6 +139,7 @@ impl Keeper {
                 Source::Knock => self.start_gateway(),
                 Source::Gateway => self.hear_gateway(),
                 Source::Tor => self.look_at_tor(),
+                Source::Agent(part) => self.tend_agent(&part, flags.contains(PollFlags::HUP)),
                 Source::Client(id) => self.hear_client(id, flags),
             }
         }
@@ -174,6 +179,11 @@ impl Keeper {
         if let Some(tor) = self.route.tor() {
             watch(Source::Tor, tor, PollFlags::IN);
         }
+        for (part, fd, reads, writes) in self.agents.watched() {
+            let mut flags = if reads { PollFlags::IN } else { PollFlags::empty() };
+            flags |= if writes { PollFlags::OUT } else { PollFlags::empty() };
+            watch(Source::Agent(part), fd, flags);
+        }
         for (&id, client) in &self.clients {
             let held_up = client
                 .attachments
@@ -209,7 +219,8 @@ impl Keeper {
             .filter_map(|t| t.drained_by())
             .map(|at| if at > self.now { at } else { self.now.plus(sessile_model::Millis(50)) });
         let hold = self.hold_until.values().copied();
-        let next = machine.into_iter().chain(waits).chain(exits).chain(hold).min();
+        let next =
+            machine.into_iter().chain(waits).chain(self.agents.next(self.now)).chain(exits).chain(hold).min();
         let wait = next.map(|at| at.since(self.now).as_duration());
         let look = (self.signalled.is_some() || self.finished).then_some(LOOK_AGAIN);
         let listening = self.until_look().map(sessile_model::Millis::as_duration);

@@ -1,10 +1,12 @@
 //! Conditions that clients wait for.
 
 use regex::Regex;
-use sessile_model::api::{Wait, Waited};
+use sessile_model::api::{AwaitedCommand, Wait, Waited};
 use sessile_model::ids::AppName;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::{Problem, ProblemKind};
+
+use sessile_terminal::Commands;
 
 use crate::client::ClientId;
 use crate::task::Task;
@@ -28,6 +30,7 @@ pub struct PendingWait {
     pattern: Option<Regex>,
     quiet: Option<Millis>,
     exit: bool,
+    command: Option<Awaited>,
     deadline: Option<Timestamp>,
     timeout: Option<Millis>,
     /// Output offset up to which bytes are in `seen`.
@@ -36,6 +39,13 @@ pub struct PendingWait {
     seen: Vec<u8>,
     /// When output last moved.
     moved_at: Timestamp,
+}
+
+/// A command of a shell that is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    number: u64,
+    blanks: Option<u64>,
 }
 
 impl PendingWait {
@@ -51,8 +61,10 @@ impl PendingWait {
         now: Timestamp,
     ) -> Result<Self, Problem> {
         let bad = |detail: String| Problem::new(ProblemKind::BadRequest, detail);
-        if wait.pattern.is_none() && wait.quiet.is_none() && !wait.exit {
-            return Err(bad("nothing to wait for".into()).hint("name --pattern, --quiet or --exit"));
+        if wait.pattern.is_none() && wait.quiet.is_none() && !wait.exit && wait.command.is_none() {
+            return Err(
+                bad("nothing to wait for".into()).hint("name --pattern, --quiet, --exit or --command")
+            );
         }
         let pattern = match &wait.pattern {
             None => None,
@@ -72,6 +84,7 @@ impl PendingWait {
             pattern,
             quiet: wait.quiet,
             exit: wait.exit,
+            command: wait.command.map(|wanted| awaited(wanted, task)).transpose()?,
             deadline: wait.timeout.map(|t| now.plus(t)),
             timeout: wait.timeout,
             offset: task.output().ring.head(),
@@ -87,6 +100,9 @@ impl PendingWait {
             && let Some(text) = self.find(pattern, task)
         {
             return Some(Ok(Waited::Matched { text }));
+        }
+        if let Some(outcome) = self.command.and_then(|awaited| awaited.check(task, now)) {
+            return Some(outcome);
         }
         if self.exit
             && task.is_drained(now)
@@ -104,6 +120,13 @@ impl PendingWait {
         }
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             let after = self.timeout.unwrap_or_default();
+            if self.command.is_some() && task.commands().is_some_and(|commands| !commands.is_known()) {
+                return Some(Err(Problem::new(
+                    ProblemKind::Timeout,
+                    format!("no shell showed a prompt within {after}"),
+                )
+                .hint("`sessile screen` shows what is there")));
+            }
             return Some(Err(Problem::new(ProblemKind::Timeout, format!("nothing of that within {after}"))
                 .hint("`sessile screen` shows what is there; --timeout takes a longer time")));
         }
@@ -148,5 +171,52 @@ impl PendingWait {
             Some(screen) => found(&screen.text()).or_else(|| found(&screen.untrimmed_text())),
             None => found(&String::from_utf8_lossy(&self.seen)),
         }
+    }
+}
+
+impl Awaited {
+    fn check(self, task: &Task, now: Timestamp) -> Option<Result<Waited, Problem>> {
+        let commands = task.commands()?;
+        if let Some(command) = commands.finished(self.number) {
+            return Some(Ok(Waited::Command { command }));
+        }
+        if commands.runs(self.number) {
+            return None;
+        }
+        if !commands.is_to_come(self.number) {
+            let what = format!("what became of command {} is no longer known", self.number);
+            return Some(Err(Problem::new(ProblemKind::NotFound, what)
+                .hint("too many have ended since; `sessile output` shows what they wrote")));
+        }
+        if self.blanks.is_some_and(|blanks| commands.blanks() > blanks) {
+            let what = "the shell ran no command, and shows its prompt again";
+            return Some(Err(Problem::new(ProblemKind::Conflict, what)
+                .hint("it was empty, interrupted, or makes no sense to the shell: `sessile screen` shows what it said")));
+        }
+        let exit = task.exit.clone().filter(|_| task.is_drained(now))?;
+        Some(Ok(Waited::Exited { exit }))
+    }
+}
+
+fn awaited(wanted: AwaitedCommand, task: &Task) -> Result<Awaited, Problem> {
+    let current = speaking(task)?.current();
+    let number = wanted.number.unwrap_or(current.command);
+    Ok(Awaited { number, blanks: wanted.blanks })
+}
+
+/// What the task's shell says of its commands, where it is one that does.
+pub fn speaking(task: &Task) -> Result<&Commands, Problem> {
+    let silent = |what: &str| {
+        Problem::new(ProblemKind::Conflict, format!("{} {what}", task.name)).hint(
+            "bash, zsh and fish that Sessile starts on a terminal do: `sessile run -- bash`; for others there is \
+             `sessile wait` with --pattern, --quiet or --exit",
+        )
+    };
+    let commands =
+        task.commands().ok_or_else(|| silent("has no terminal, so no shell there tells its commands"))?;
+    if commands.is_known() || crate::shell::is_told_of(&task.argv) {
+        Ok(commands)
+    } else {
+        Err(silent("shows no shell that tells its commands"))
     }
 }

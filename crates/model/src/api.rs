@@ -1,8 +1,11 @@
 //! Bodies of the REST API. The daemon passes those about a session's inside on to its keeper.
 
+mod commands;
+
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+pub use self::commands::{AwaitedCommand, Commands, ShellCommand, ShellState, Typed};
 use crate::ids::{AppName, SessionId};
 use crate::quantity::{ByteSize, Millis, Timestamp};
 use crate::record::{AppRecord, SessionRecord};
@@ -54,6 +57,13 @@ pub struct Screen {
     /// The rows with their colours and attributes.
     #[serde(default)]
     pub grid: Vec<ScreenRow>,
+    /// The last lines that scrolled off the main screen, the oldest first, where they were asked for.
+    /// What was wrapped is one line; the last one is `wrapped` where it goes on in the first row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<ScreenRow>,
+    /// Lines that scrolled off and are kept, shown or not.
+    #[serde(default)]
+    pub history_lines: u64,
 }
 
 /// One row of a screen.
@@ -115,6 +125,9 @@ pub struct Input {
     pub app: Option<AppName>,
     /// The bytes in standard base64.
     pub data: String,
+    /// Say which of the shell's commands they are for. Refused where no shell tells its commands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub command: bool,
 }
 
 /// `POST /v1/sessions/{id}/exec`.
@@ -137,6 +150,9 @@ pub struct Exec {
     /// As in [`crate::spec::Spec::hold_output`].
     #[serde(default)]
     pub hold_output: bool,
+    /// Socket of the SSH agent on the host that the app is given: each signature is a question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_agent: Option<String>,
 }
 
 /// The answer to [`Exec`].
@@ -163,6 +179,9 @@ pub struct Wait {
     pub quiet: Option<Millis>,
     /// The app's command has ended.
     pub exit: bool,
+    /// A command of the shell on the app's terminal has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<AwaitedCommand>,
     /// Gives up after this long.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub timeout: Option<Millis>,
@@ -184,6 +203,11 @@ pub enum Waited {
     Exited {
         /// How.
         exit: Exit,
+    },
+    /// The shell's command ended.
+    Command {
+        /// How, and where its output is.
+        command: ShellCommand,
     },
 }
 
@@ -228,6 +252,20 @@ pub struct Record {
     /// Starts it with this content; stops it when absent.
     #[serde(default)]
     pub start: Option<Recording>,
+}
+
+/// `GET /v1/sessions/{id}/recording`: a stretch of a recording, in whole lines of asciicast 3.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Recorded {
+    /// Where in the recording the bytes end: pass it as `from` next time.
+    pub to: u64,
+    /// Bytes of the recording by now.
+    pub len: u64,
+    /// What becomes of it.
+    pub state: crate::record::RecordingState,
+    /// The bytes in standard base64.
+    pub data: String,
 }
 
 /// The answer to [`Export`].
@@ -331,13 +369,30 @@ pub struct Question {
     /// The app that waits.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub app: AppName,
-    /// The host it wants to reach.
+    /// The host it wants to reach; empty where it wants a signature.
     pub host: String,
-    /// The port.
+    /// The port; 0 where it wants a signature.
     pub port: u16,
+    /// The signature that it wants, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
     /// When it was first asked.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub asked_at: Timestamp,
+}
+
+/// A signature by the user's SSH agent that an app wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Signature {
+    /// The key's fingerprint: `SHA256:…`.
+    pub key: String,
+    /// The key's kind, such as `ssh-ed25519`.
+    pub kind: String,
+    /// What the agent calls the key.
+    pub comment: String,
+    /// What it is for, as far as that can be seen; names in it come from inside.
+    pub purpose: String,
 }
 
 /// `POST /v1/questions/{id}`: answers a question.

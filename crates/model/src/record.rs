@@ -208,6 +208,14 @@ pub enum Grant {
         /// Files that were written or removed.
         files: u64,
     },
+    /// The user's SSH agent: its keys, and the signatures that somebody allowed.
+    SshAgent {
+        /// The app.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        app: AppName,
+        /// How many were made.
+        signatures: u64,
+    },
     /// The recording of a terminal, on session storage.
     Recording {
         /// The app, or `APP.N` for a further command in its sandbox.
@@ -255,7 +263,8 @@ impl Grant {
             | Self::Port { .. }
             | Self::Export { .. }
             | Self::Applied { .. }
-            | Self::Recording { .. }) => kept,
+            | Self::Recording { .. }
+            | Self::SshAgent { .. }) => kept,
         }
     }
 }

@@ -49,6 +49,9 @@ pub struct Spec {
     /// Record the main app's terminal from its first byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<Recording>,
+    /// Socket of the SSH agent on the host that the main app is given: each signature is a question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_agent: Option<String>,
     /// Caps on what it may use.
     pub limits: Limits,
     /// Ends the session this long after it opened.

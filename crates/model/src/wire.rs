@@ -235,6 +235,14 @@ pub enum Request {
     Screen {
         /// The app; `main` when absent.
         app: Option<AppName>,
+        /// Most lines wanted of those that scrolled off; none when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        history: Option<u32>,
+    },
+    /// What the shell on an app's terminal said of its commands.
+    Commands {
+        /// The app; `main` when absent.
+        app: Option<AppName>,
     },
     /// A stretch of output.
     Output {
@@ -269,6 +277,15 @@ pub enum Request {
     Export(api::Export),
     /// Starts or stops the recording of a terminal.
     Record(api::Record),
+    /// A stretch of a recording.
+    Recorded {
+        /// The app, or `APP.N`; `main` when absent.
+        app: Option<AppName>,
+        /// First byte wanted.
+        from: u64,
+        /// Answer when there is more than that, or will be no more.
+        wait: bool,
+    },
     /// What a copied project changed.
     Diff,
     /// Writes a copied project's changes back.
@@ -356,6 +373,10 @@ pub enum Reply {
     Screen(api::Screen),
     /// Output.
     Output(api::Output),
+    /// What the shell said of its commands.
+    Commands(api::Commands),
+    /// Typed, and which command it is for.
+    Typed(api::Typed),
     /// A started command.
     Started(api::ExecStarted),
     /// What a wait saw.
@@ -364,6 +385,8 @@ pub enum Reply {
     Receipt(SignedReceipt),
     /// What was exported.
     Exported(api::Exported),
+    /// A stretch of a recording.
+    Recorded(api::Recorded),
     /// What a copied project changed.
     Changes(api::Changes),
     /// What was written back.

@@ -108,7 +108,7 @@ pub struct AppPlan<'a> {
     pub project: Option<ProjectMount>,
     /// Further host paths.
     pub mounts: Vec<BindMount>,
-    /// Further files of `/etc`: name and content. One named [`CERTIFICATES`] stands in for the
+    /// Further files of `/etc`: path within it and content. One named [`CERTIFICATES`] stands in for the
     /// host's own bundles of certificates too.
     pub extra_etc: Vec<(String, Vec<u8>)>,
     /// What its network is.

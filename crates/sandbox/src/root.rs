@@ -258,8 +258,14 @@ fn make_etc(files: &OwnedFd, plan: &RootPlan<'_>) -> Result<Vec<String>, Fault> 
     for (name, content) in etc::synthetic(plan.identity, plan.capture) {
         make_file(&etc, name, content.as_bytes(), 0o644).on(Step::Etc, name)?;
     }
-    for (name, content) in plan.extra_etc {
-        make_file(&etc, name, content, 0o644).on(Step::Etc, name)?;
+    for (path, content) in plan.extra_etc {
+        match path.rsplit_once('/') {
+            Some((folder, name)) => {
+                let folder = make_folders(&etc, folder).on(Step::Etc, path)?;
+                make_file(&folder, name, content, 0o644).on(Step::Etc, path)?;
+            }
+            None => make_file(&etc, path, content, 0o644).on(Step::Etc, path)?,
+        }
     }
     let zone = format!("../usr/share/zoneinfo/{}", plan.identity.timezone);
     or_exists(symlinkat(&zone, &etc, "localtime")).on(Step::Etc, "localtime")?;

@@ -114,6 +114,22 @@ impl History {
         Some(decode(&line, tables))
     }
 
+    /// How many lines are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Every line as runs of text in one style, the latest first.
+    pub(crate) fn lines_back(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        let mut end = self.bytes.len();
+        self.lengths.iter().rev().map(move |&length| {
+            let start = end - length as usize;
+            let line = self.bytes.range(start..end).copied().collect();
+            end = start;
+            line
+        })
+    }
+
     /// Every line as runs of text in one style, the oldest first.
     pub(crate) fn lines(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
         let mut start = 0;

@@ -16,6 +16,7 @@
 //! | `dump`, `view` | writing it out |
 //! | `answers`, `marks` | what is told to others |
 //! | `replies`, `tokens` | what other terminals answer, and what comes back from them |
+//! | `commands` | a shell's commands, by its marks |
 //!
 //! What holds, and the test that holds it:
 //! - A dump at any byte, and the rest of the bytes after it, make another terminal what it would be
@@ -30,6 +31,7 @@ mod answers;
 mod attributes;
 mod cell;
 mod charset;
+mod commands;
 mod dump;
 mod history;
 mod marks;
@@ -52,6 +54,7 @@ mod width;
 
 pub use crate::answers::Question;
 pub use crate::attributes::{Attributes, Color, Style, Underline};
+pub use crate::commands::Commands;
 pub use crate::dump::Scrollback;
 pub use crate::history::DEFAULT_LINES;
 pub use crate::marks::{Mark, MarkKind};

@@ -11,12 +11,14 @@ pub struct Mark {
     pub start: u64,
     /// Bytes fed with the sequence.
     pub end: u64,
+    /// Which shell says it (`aid=`), as a number that stands for the name it gives itself.
+    pub shell: Option<u64>,
 }
 
 /// What a [`Mark`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarkKind {
-    /// The prompt begins (A).
+    /// The prompt begins (A, N, P).
     Prompt,
     /// What the user types begins (B).
     Input,
@@ -36,7 +38,7 @@ impl Marks {
     /// From the parameters of OSC 133.
     pub(crate) fn note(&mut self, parameters: &[&[u8]], at: Range<u64>) {
         let kind = match parameters.first().and_then(|parameter| parameter.first()) {
-            Some(b'A' | b'P') => MarkKind::Prompt,
+            Some(b'A' | b'N' | b'P') => MarkKind::Prompt,
             Some(b'B' | b'I') => MarkKind::Input,
             Some(b'C') => MarkKind::Output,
             Some(b'D') => MarkKind::Done(
@@ -47,10 +49,17 @@ impl Marks {
         if self.0.len() == MAX_MARKS {
             self.0.remove(0);
         }
-        self.0.push(Mark { kind, start: at.start, end: at.end });
+        let shell = parameters.iter().find_map(|parameter| parameter.strip_prefix(b"aid=")).map(number);
+        self.0.push(Mark { kind, start: at.start, end: at.end, shell });
     }
 
     pub(crate) fn take(&mut self) -> Vec<Mark> {
         std::mem::take(&mut self.0)
     }
+}
+
+/// What stands for a name: two names are hardly ever one number (FNV-1a).
+fn number(name: &[u8]) -> u64 {
+    name.iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -404,6 +404,9 @@ impl<'a> Conversation<'a> {
             // A signal or a window size for a command that has just ended.
             Reply::Problem(_) | Reply::Done => Ok(None),
             Reply::Screen(_)
+            | Reply::Commands(_)
+            | Reply::Typed(_)
+            | Reply::Recorded(_)
             | Reply::Output(_)
             | Reply::Started(_)
             | Reply::Waited(_)

@@ -12,7 +12,8 @@ use crate::output::{print_json, say};
   sessile answer 1f0c2d3e-1 allow
   sessile answer 1f0c2d3e-2 deny --always --why 'not part of the task'
 
-Without --always the answer is for the connections that wait now. Nobody inside a session can answer.")]
+Without --always the answer is for the connections that wait now. Each signature by your SSH agent is
+asked for by itself; `deny --always` takes the agent away. Nobody inside a session can answer.")]
 pub struct Args {
     /// The question, as `sessile questions` and the notice name it
     #[arg(value_name = "ID", value_parser = question)]
@@ -51,8 +52,9 @@ impl Args {
             print_json(&question)?;
         } else {
             let done = if verdict == Verdict::Allow { "allowed" } else { "denied" };
-            let host = crate::output::printable(&question.host);
-            say(&format!("{done}: {} to {host}:{}", question.app, question.port));
+            let what = super::questions::wanted(&question);
+            let verb = if question.signature.is_some() { "gets" } else { "to" };
+            say(&format!("{done}: {} {verb} {what}", question.app));
         }
         Ok(Status::OK)
     }

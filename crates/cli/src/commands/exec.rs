@@ -10,7 +10,7 @@ use super::parting::{self, Watch};
 use crate::attachment::{self, Mode, Target, Until, terminal_size};
 use crate::client::Daemon;
 use crate::config;
-use crate::environment::EnvArgument;
+use crate::environment::{self, EnvArgument};
 use crate::failure::{Failure, Outcome, Status};
 use crate::output::{print, print_json};
 use crate::selector::SessionSelector;
@@ -40,6 +40,9 @@ pub struct Args {
     /// Pass on a variable of yours, or (visible to every user of this machine) set one
     #[arg(long, short = 'e', value_name = "K[=V]")]
     env: Vec<EnvArgument>,
+    /// Give its app your SSH agent; each signature is a question (`sessile run --help`)
+    #[arg(long)]
+    forward_agent: bool,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -61,6 +64,7 @@ impl Args {
             app: self.app,
             terminal: self.tty.then(terminal_size),
             hold_output: !self.tty && !self.detach,
+            ssh_agent: self.forward_agent.then(environment::ssh_agent).transpose()?,
             env: self.env.iter().map(EnvArgument::resolve).collect::<Result<_, _>>()?,
         };
         let started: api::ExecStarted = daemon.post(&self.session.path("/exec"), &exec)?;

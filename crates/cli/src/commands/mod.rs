@@ -13,6 +13,8 @@ mod end;
 mod exec;
 mod export;
 mod find;
+mod finished;
+mod following;
 mod guard_terminal;
 mod list;
 mod man;

@@ -1,6 +1,6 @@
 //! `questions`: what apps wait for somebody to decide.
 
-use sessile_model::api::Question;
+use sessile_model::api::{Question, Signature};
 
 use super::text::now;
 use crate::client::Daemon;
@@ -14,8 +14,8 @@ use crate::selector::SessionSelector;
   sessile questions
   sessile questions amber --json
 
-A connection to a host that no rule names waits for an answer, for five minutes at most; then it is
-denied. `sessile answer ID allow|deny` answers.")]
+A connection to a host that no rule names waits for an answer, for five minutes at most; a signature by
+your SSH agent (`run --forward-agent`) for two. Then it is denied. `sessile answer ID allow|deny` answers.")]
 pub struct Args {
     /// Only of this session
     session: Option<SessionSelector>,
@@ -32,19 +32,25 @@ impl Args {
         } else if questions.is_empty() {
             say("nobody waits for an answer");
         } else {
-            let mut rows = vec![["ID", "APP", "HOST", "WAITS"].map(str::to_owned).to_vec()];
+            let mut rows = vec![["ID", "APP", "WANTS", "WAITS"].map(str::to_owned).to_vec()];
             let now = now();
             rows.extend(questions.iter().map(|q| {
                 let waits = now.since(q.asked_at).0 / 1000;
-                vec![
-                    q.id.clone(),
-                    q.app.to_string(),
-                    format!("{}:{}", printable(&q.host), q.port),
-                    format!("{waits}s"),
-                ]
+                vec![q.id.clone(), q.app.to_string(), wanted(q), format!("{waits}s")]
             }));
             print(&table(&rows))?;
         }
         Ok(Status::OK)
+    }
+}
+
+/// What an app wants.
+pub fn wanted(question: &Question) -> String {
+    match &question.signature {
+        None => format!("{}:{}", printable(&question.host), question.port),
+        Some(Signature { key, kind, comment, purpose }) => printable(&format!(
+            "a signature by {key} ({kind}{}{comment}) for {purpose}",
+            if comment.is_empty() { "" } else { ", " }
+        )),
     }
 }

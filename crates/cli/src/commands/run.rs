@@ -60,6 +60,11 @@ impl Args {
         // A detached command gets a terminal too: whoever comes back finds a screen.
         request.spec.terminal = (terminal || self.detach).then(terminal_size).filter(|_| has_command);
         request.spec.hold_output = !terminal && !self.detach;
+        let asked = self.options.record || self.options.record_input;
+        if !asked && request.spec.terminal.is_none() {
+            // The default is for what can be recorded.
+            request.spec.record = None;
+        }
         if request.spec.record.is_some() {
             if request.spec.terminal.is_none() {
                 let detail = "only a command on a terminal can be recorded, and here is none";

@@ -104,7 +104,8 @@ fn project(record: &SessionRecord) -> String {
         | Grant::Port { .. }
         | Grant::Export { .. }
         | Grant::Applied { .. }
-        | Grant::Recording { .. } => None,
+        | Grant::Recording { .. }
+        | Grant::SshAgent { .. } => None,
     });
     match found {
         Some((path, access)) => {
@@ -261,6 +262,9 @@ pub fn grant_line(grant: &Grant) -> String {
         Grant::Port { app, port, local } => format!("port {port} of {app} at 127.0.0.1:{local}"),
         Grant::Export { bytes } => format!("export of {bytes}"),
         Grant::Applied { files } => format!("applied changes of {}", counted(*files, "file", "files")),
+        Grant::SshAgent { app, signatures } => {
+            format!("your SSH agent for {app} ({})", counted(*signatures, "signature", "signatures"))
+        }
         Grant::Recording { app, input, state } => {
             let typed = if *input { ", with what is typed" } else { "" };
             format!("recording of {app}{typed} ({})", recording_state(*state))

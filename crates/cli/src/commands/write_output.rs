@@ -9,6 +9,8 @@ use sessile_model::problem::ProblemKind;
 use sessile_model::state::State;
 use sessile_model::{SessionRecord, api};
 
+use super::finished::{self, Cut, Finished};
+use super::following;
 use super::parting::{self, Watch};
 use crate::attachment::{self, Mode, Parting, Target, Until};
 use crate::client::{Daemon, with_query};
@@ -23,9 +25,14 @@ use crate::selector::SessionSelector;
   sessile output amber --since 4096 --json bytes from an offset, and where to go on
   sessile output amber --follow            until the command ends
   sessile output amber --tail 20 --keep    and leave its result to be collected later
+  sessile output amber --last-command      what the shell's last command wrote, and nothing else
+  sessile output amber --follow --lossless | ./archive   of one that is recorded (`run --record`)
   sessile output amber --raw > typescript  with all escape sequences
 
-Without --raw, escape sequences are left out. The last MiB is kept.
+Without --raw, escape sequences are left out. The last MiB is kept. Who follows and reads more slowly
+than the app writes misses what was overwritten meanwhile; with --lossless nothing, as long as the
+recording has room (a quarter of session storage) and the session lives (`run --keep`). A recording
+holds text: bytes that are none stand in it as U+FFFD.
 
 When the command of a session without --keep has exited unwatched, its result waits to be collected;
 reading its output, with --tail too, collects it, and the session ends, wiped. With --keep here it
@@ -42,9 +49,15 @@ pub struct Args {
     /// From this offset on
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
     since: Option<u64>,
+    /// What the shell's last command that has ended wrote; see `sessile type --help`
+    #[arg(long, conflicts_with_all = ["since", "follow", "tail"])]
+    last_command: bool,
     /// Go on until the command ends
     #[arg(long, short = 'f', conflicts_with = "json")]
     follow: bool,
+    /// Miss nothing, however slowly this is read: follows the recording, from its beginning
+    #[arg(long, requires = "follow", conflicts_with = "since")]
+    lossless: bool,
     /// The bytes as they were written
     #[arg(long)]
     raw: bool,
@@ -57,8 +70,16 @@ impl Args {
     /// Prints it.
     pub fn run(self, json: bool) -> Outcome {
         let daemon = Daemon::reach()?;
+        if self.lossless {
+            return following::follow(&daemon, &self.session, self.app.as_ref());
+        }
         if self.follow {
             return self.follow(&daemon);
+        }
+        if self.last_command {
+            let command = finished::last(&daemon, &self.session, self.app.as_ref())?;
+            let finished = Finished::read(&daemon, &self.session, self.app.as_ref(), command)?;
+            return finished.print(Cut::Refused, self.raw, json).map(|()| Status::OK);
         }
         let output = self.fetch(&daemon)?;
         if json {
@@ -134,7 +155,7 @@ fn count(text: &str) -> Result<usize, String> {
 }
 
 /// The text without escape sequences and control characters, other than line ends and tabs.
-fn plain(bytes: &[u8]) -> String {
+pub fn plain(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();

@@ -9,11 +9,13 @@
 mod support;
 
 mod acceptance;
+mod agent;
 mod asked;
 mod attach;
 mod canary;
 mod clients;
 mod clock;
+mod commands;
 mod completions;
 mod continuity;
 mod copies;

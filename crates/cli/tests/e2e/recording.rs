@@ -82,6 +82,60 @@ fn shown(bytes: &[u8], cols: u16, rows: u16) -> Vec<String> {
 }
 
 for_root_and_user! {
+    /// Who follows a recording misses nothing, however late it reads, also past a keeper's death.
+    fn who_follows_it_misses_nothing(world) {
+        let id = record(world, "long", &["--record", "--keep"], "seq 1 300000; read go; echo at the end");
+        let mut follower = world.start(&["output", "long", "--follow", "--lossless"], std::process::Stdio::null());
+        let mut output = follower.take_output();
+        // It is not read meanwhile, and far more is written than the ring holds.
+        wait(world, "long", "^300000$");
+        kill(processes::part(world, "keeper", &id).unwrap());
+        world.must(&["type", "long", "go", "--key", "enter"]);
+        world.must(&["wait", "long", "--exit", "--timeout", "60s"]);
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        follower.finish().succeeded();
+        let numbers = text.lines().filter_map(|line| line.trim().parse::<u32>().ok());
+        assert!(numbers.eq(1..=300_000), "a number is missing, or comes twice");
+        assert!(text.ends_with("at the end\r\n"), "{:?}", text.lines().last());
+        // Without a recording that is refused, with what would make one.
+        record(world, "other", &[], "exec cat");
+        let refused = world.sessile(&["output", "other", "--follow", "--lossless"]);
+        refused.refused_with(66, &["no recording of main", "record SESSION start"]);
+        // One that is stopped ends who follows it, and says that more may come.
+        world.must(&["record", "other", "start"]);
+        let follower = world.start(&["output", "other", "--follow", "--lossless"], std::process::Stdio::null());
+        world.must(&["type", "other", "seen", "--key", "enter"]);
+        wait(world, "other", "(?s)seen.*seen");
+        world.must(&["record", "other", "stop"]);
+        let stopped = follower.finish();
+        stopped.refused_with(75, &["it was stopped"]);
+        assert!(stopped.text().contains("seen"), "{:?}", stopped.text());
+    }
+
+    /// `record` in config.toml is the default of `run --record`, for what has a terminal.
+    fn by_default(world) {
+        let file = world.folder().join("config/sessile/config.toml");
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        fs::write(&file, "[run]\nrecord = true\n[profiles.quiet]\nrecord = false\n").unwrap();
+        let is_recorded = |name: &str| {
+            let record = world.show(name);
+            record["grants"].as_array().unwrap().iter().any(|grant| grant["kind"] == "recording")
+        };
+        record(world, "loud", &[], "echo shown; exec cat");
+        wait(world, "loud", "shown");
+        assert!(is_recorded("loud"));
+        let cast = world.project().join("loud.cast");
+        world.must(&["export", "loud", "--recording", cast.to_str().unwrap()]);
+        assert!(Cast::read(&cast).output().starts_with("shown"), "from the first byte");
+        record(world, "hushed", &["--profile", "quiet"], "exec cat");
+        assert!(!is_recorded("hushed"));
+        // No terminal, no recording, no complaint.
+        assert_eq!(world.must(&["run", "--", "echo", "piped"]), "piped\n");
+        world.must(&["run", "--detach", "--name", "empty"]);
+        assert!(!is_recorded("empty"));
+    }
+
     fn a_recording_is_whole_and_replayed(world) {
         let script = r"stty -echo; printf 'one\n'; read x; stty size; printf '\033[1;31mtwo\033[0m ü€\n'
             read y; printf '\342'; sleep 0.1; printf '\202'; sleep 0.1; printf '\254\nlast\033[3;7Hline'; exit 3";

@@ -231,6 +231,27 @@ for_root_and_user! {
         }
     }
 
+    /// What scrolled off is text, and data with its colours, in another width as well.
+    fn what_scrolled_off_is_read_without_a_terminal(world) {
+        world.open("long", &["sh", "-c", "i=1; while [ $i -le 3000 ]; do printf '\\033[3%dmnumber %d\\033[m\\n' $((i % 8)) $i; i=$((i+1)); done; \
+            printf '%0100d\\n' 7; seq 1 23; printf end; exec cat"]);
+        world.must(&["wait", "long", "--pattern", "^end$", "--timeout", "60s"]);
+        let text = world.must(&["screen", "long", "--history"]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.iter().filter(|line| line.starts_with("number ")).count(), 1999, "2,000 lines are kept");
+        assert!(text.contains(&format!("number 3000\n{:0100}\n1\n", 7)), "what was wrapped is one line");
+        assert!(text.ends_with("\n23\nend\n"));
+        let few = world.must(&["screen", "long", "--history", "2"]);
+        assert!(few.starts_with(&format!("number 3000\n{:0100}\n1\n", 7)), "{few}");
+        assert!(world.must(&["screen", "long"]).starts_with("1\n"));
+        let data = world.json(&["screen", "long", "--history", "3", "--json"]);
+        assert_eq!(data["history_lines"], 2000);
+        let history = data["history"].as_array().unwrap();
+        assert_eq!(history.len(), 3);
+        assert_eq!(history[0]["runs"][0], serde_json::json!({"text": "number 2999", "foreground": "7"}));
+        assert!(world.json(&["screen", "long", "--json"])["history"].is_null());
+    }
+
     /// What an app asks of its terminal is answered while nobody is there, once.
     fn questions_while_nobody_is_there(world) {
         let script = "stty raw -echo; printf '\\033[3;7H\\033[6n\\033[c'; dd bs=1 count=6 2>/dev/null | cat -v; \

@@ -5,8 +5,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use sessile_model::api::{
-    Applied, Apply, Changes, Exec, ExecStarted, Export, Exported, Input, Output, Record, Screen, Wait, Waited,
+    Applied, Apply, Changes, Commands, Exec, ExecStarted, Export, Exported, Input, Output, Record, Recorded,
+    Screen, Typed, Wait, Waited,
 };
 use sessile_model::wire::{Reply, Request};
 use sessile_model::{AppName, Problem, ProblemKind, SessionId, State as SessionState};
@@ -35,11 +37,26 @@ pub(super) use only;
 
 /// What is on an app's screen.
 #[utoipa::path(get, path = "/v1/sessions/{s}/screen", tag = "inside", operation_id = "screen",
-    params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app; main when absent")),
+    params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app; main when absent"),
+        ("history" = Option<u32>, Query, description = "Most lines wanted of those that scrolled off; none when absent")),
     responses((status = 200, body = Screen), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn screen(State(daemon): Shared, Word(word): Word, pairs: Pairs) -> Result<Json<Screen>, Refused> {
+    let pairs = pairs.known(&["app", "history"])?;
+    let (app, history) = (pairs.value::<AppName>("app")?, pairs.value("history")?);
+    only!(passed_on(&daemon, &word, Request::Screen { app, history }).await?, Reply::Screen)
+}
+
+/// What the shell on an app's terminal said of its commands.
+#[utoipa::path(get, path = "/v1/sessions/{s}/commands", tag = "inside", operation_id = "commands",
+    params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app; main when absent")),
+    responses((status = 200, body = Commands), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn commands(
+    State(daemon): Shared,
+    Word(word): Word,
+    pairs: Pairs,
+) -> Result<Json<Commands>, Refused> {
     let app = pairs.known(&["app"])?.value::<AppName>("app")?;
-    only!(passed_on(&daemon, &word, Request::Screen { app }).await?, Reply::Screen)
+    only!(passed_on(&daemon, &word, Request::Commands { app }).await?, Reply::Commands)
 }
 
 /// A stretch of an app's output.
@@ -60,16 +77,23 @@ pub async fn output(State(daemon): Shared, Word(word): Word, pairs: Pairs) -> Re
     only!(passed_on(&daemon, &word, request).await?, Reply::Output)
 }
 
-/// Types into an app. Answered when the bytes were written.
+/// Types into an app. Answered when the bytes were written; with what they are for where that is
+/// asked.
 #[utoipa::path(post, path = "/v1/sessions/{s}/input", tag = "inside", operation_id = "input", request_body = Input,
     params(("s" = String, Path, description = "The session")),
-    responses((status = 204, description = "Written"), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "Written, and for which command", body = Typed), (status = 204, description = "Written"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn input(
     State(daemon): Shared,
     Word(word): Word,
     Body(input): Body<Input>,
-) -> Result<StatusCode, Refused> {
-    done(&daemon, &word, Request::Input(input)).await
+) -> Result<Response, Refused> {
+    let asks = input.command;
+    let reply = passed_on(&daemon, &word, Request::Input(input)).await?;
+    if asks {
+        let typed: Result<Json<Typed>, Refused> = only!(reply, Reply::Typed);
+        return Ok(typed?.into_response());
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Starts a command.
@@ -85,6 +109,7 @@ pub async fn exec(
         return Err(Problem::new(ProblemKind::BadRequest, "there is no command").into());
     }
     spec_check::arguments(&exec.command, &exec.env)?;
+    exec.ssh_agent.as_deref().map_or(Ok(()), spec_check::ssh_agent)?;
     exec.terminal = exec.terminal.map(|size| size.clamped());
     only!(passed_on(&daemon, &word, Request::Exec(exec)).await?, Reply::Started)
 }
@@ -111,6 +136,26 @@ pub async fn wait(
         })??,
     };
     only!(reply, Reply::Waited)
+}
+
+/// A stretch of a terminal's recording.
+#[utoipa::path(get, path = "/v1/sessions/{s}/recording", tag = "inside", operation_id = "recorded",
+    params(("s" = String, Path, description = "The session"), ("app" = Option<String>, Query, description = "The app, or APP.N; main when absent"),
+        ("from" = Option<u64>, Query, description = "First byte wanted; 0 when absent"),
+        ("wait" = Option<bool>, Query, description = "Answer when there is more than that, or will be no more")),
+    responses((status = 200, body = Recorded), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn recorded(
+    State(daemon): Shared,
+    Word(word): Word,
+    pairs: Pairs,
+) -> Result<Json<Recorded>, Refused> {
+    let pairs = pairs.known(&["app", "from", "wait"])?;
+    let request = Request::Recorded {
+        app: pairs.value("app")?,
+        from: pairs.value("from")?.unwrap_or_default(),
+        wait: pairs.value("wait")?.unwrap_or_default(),
+    };
+    only!(passed_on(&daemon, &word, request).await?, Reply::Recorded)
 }
 
 /// Freezes the session's apps.

@@ -73,6 +73,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/receipt", get(sessions::receipt))
         .route("/end", post(sessions::end))
         .route("/screen", get(inside::screen))
+        .route("/commands", get(inside::commands))
         .route("/output", get(inside::output))
         .route("/input", post(inside::input))
         .route("/exec", post(inside::exec))
@@ -81,7 +82,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/resume", post(inside::resume))
         .route("/collect", post(inside::collect))
         .route("/export", post(inside::export))
-        .route("/recording", post(inside::record))
+        .route("/recording", get(inside::recorded).post(inside::record))
         .route("/diff", get(inside::diff))
         .route("/apply", post(inside::apply))
         .route("/questions", get(network::questions))
@@ -158,6 +159,7 @@ async fn no_such_method() -> Refused {
         sessions::receipt,
         sessions::end,
         inside::screen,
+        inside::commands,
         inside::output,
         inside::input,
         inside::exec,
@@ -167,6 +169,7 @@ async fn no_such_method() -> Refused {
         inside::collect,
         inside::export,
         inside::record,
+        inside::recorded,
         inside::diff,
         inside::apply,
         network::all_questions,
@@ -210,7 +213,7 @@ mod tests {
         let description: serde_json::Value = serde_json::from_str(&openapi()).unwrap();
         let operations: usize =
             description["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
-        assert_eq!(operations, 30);
+        assert_eq!(operations, 32);
         assert!(description["components"]["schemas"]["SessionRecord"].is_object());
     }
 

@@ -34,6 +34,7 @@ use sessile_sandbox::service::{self, ServicePlan};
 use sessile_session::{BringupStep, Event};
 use sessile_vault::secret::SecretMemory;
 
+use crate::agent::FIRST_QUESTION;
 use crate::bringup::failed;
 use crate::client::ClientId;
 use crate::keeper::Keeper;
@@ -201,7 +202,7 @@ impl Keeper {
     }
 
     /// Whether packets may leave now.
-    fn may_route(&self) -> bool {
+    pub(crate) fn may_route(&self) -> bool {
         use sessile_model::State;
         self.machine.as_ref().is_some_and(|machine| match machine.state() {
             State::Active | State::Paused => true,
@@ -326,6 +327,12 @@ impl Keeper {
             }
             Report::Failed { cause } => self.route_failed(cause),
             Report::Renewed { sequence, problem } => self.renewed(sequence, problem),
+            // Its number would be another's.
+            Report::Asked { question, .. } if question >= FIRST_QUESTION => {
+                let (verdict, always) = (Verdict::Deny, false);
+                // One that takes no orders is found out by its link.
+                let _ = self.order(&Order::Answer { question, verdict, always }, &[]);
+            }
             Report::Asked { question, app, host, port } => {
                 let at = self.now;
                 let asked = Asked { app, host, port, at };
@@ -359,17 +366,24 @@ impl Keeper {
 
     /// What one who has just attached is to know.
     pub(crate) fn open_questions(&self) -> Vec<String> {
-        self.route.questions.iter().map(|(number, asked)| self.wording(*number, asked)).collect()
+        let hosts = self.route.questions.iter().map(|(number, asked)| self.wording(*number, asked));
+        hosts.chain(self.signature_wordings()).collect()
     }
 
     /// Has who follows the record run the command that tells of a question (all open ones where none
     /// is named), where there is such a command. One who has just begun to follow is named.
     pub(crate) fn ring(&mut self, number: Option<u32>, client: Option<ClientId>) {
-        let Some(command) = self.facts.as_ref().and_then(|f| f.spec.on_question.clone()) else { return };
         let suffix = number.map(|number| format!("-{number}"));
         let meant = |id: &str| suffix.as_ref().is_none_or(|suffix| id.ends_with(suffix));
         let questions = self.questions().into_iter().filter(|question| meant(&question.id));
+        self.ring_for(questions.collect(), client);
+    }
+
+    /// The same for these questions.
+    pub(crate) fn ring_for(&mut self, questions: Vec<Question>, client: Option<ClientId>) {
+        let Some(command) = self.facts.as_ref().and_then(|f| f.spec.on_question.clone()) else { return };
         let events: Vec<Told> = questions
+            .into_iter()
             .map(|question| Told::Asked { question: Box::new(question), command: command.clone() })
             .collect();
         for (id, follower) in self.clients.iter_mut().filter(|(_, follower)| follower.follows) {
@@ -380,7 +394,7 @@ impl Keeper {
     }
 
     /// Says a sentence to everyone attached.
-    fn notice(&mut self, text: &str) {
+    pub(crate) fn notice(&mut self, text: &str) {
         for client in self.clients.values_mut() {
             let channels: Vec<u16> = client.attachments.keys().copied().collect();
             for channel in channels {
@@ -439,6 +453,7 @@ impl Keeper {
 
     /// The wipe's step: the gateway overwrites what it knows and ends.
     pub(crate) fn close_route(&mut self) -> WipeEvidence {
+        self.cut_agents();
         self.route.image = None;
         let _ = self.seat.link.remove(IMAGE);
         if self.network() == capture::Network::Closed {
@@ -480,19 +495,23 @@ impl Keeper {
             app: asked.app.clone(),
             host: asked.host.clone(),
             port: asked.port,
+            signature: None,
             asked_at: asked.at,
         };
-        self.route.questions.iter().map(question).collect()
+        self.route.questions.iter().map(question).chain(self.signature_questions()).collect()
     }
 
     /// Answers a question, journaled before the gateway is told.
     pub(crate) fn answer(&mut self, question: u32, answer: &Answer) -> Result<(), Problem> {
+        if question >= FIRST_QUESTION {
+            return self.answer_signature(question, answer);
+        }
         let Some(asked) = self.route.questions.remove(&question) else {
             return Err(Problem::new(ProblemKind::NotFound, "there is no such question, or it was answered")
                 .hint("`sessile questions` lists those that are open"));
         };
         let Answer { verdict, always, ref why } = *answer;
-        let why = why.as_deref().map(|why| why.chars().take(MAX_WHY).collect());
+        let why = why.as_deref().map(short_reason);
         self.advance(Event::Answered { question, verdict, always, timed_out: false, why });
         if verdict == Verdict::Allow {
             let target = host_target(&asked.host, asked.port);
@@ -560,6 +579,11 @@ impl Keeper {
         }
         Ok(Traffic { route, flows, refused_packets })
     }
+}
+
+/// A reason as it is journaled.
+pub fn short_reason(why: &str) -> String {
+    why.chars().take(MAX_WHY).collect()
 }
 
 /// A host and port as a rule would name them.

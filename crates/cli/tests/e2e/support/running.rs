@@ -34,7 +34,7 @@ pub struct Finished {
 }
 
 impl Running {
-    pub(super) fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let line = format!("{command:?}");
         let mut child = command
             .stdout(Stdio::piped())
