@@ -13,6 +13,7 @@ mod limits;
 mod local;
 pub mod machine;
 mod modules;
+mod outline;
 mod parse;
 #[cfg(test)]
 mod print;
@@ -27,3 +28,4 @@ pub use check::{Discipline, Judgement, Projection, Report, check, check_all, pro
 pub use diagnostic::{Act, Code, Diagnostic, Move, Place};
 pub use limits::Limits;
 pub use modules::{Loader, NoImports, Source};
+pub use outline::{Outline, Stage, outline};
