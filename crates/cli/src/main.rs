@@ -26,6 +26,7 @@ mod player;
 mod policies;
 mod presets;
 mod project;
+mod protocols;
 mod proxy;
 mod registries;
 mod request;

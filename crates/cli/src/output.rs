@@ -1,6 +1,6 @@
 //! Standard output and standard error.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 
 use serde::Serialize;
 use sessile_model::problem::ProblemKind;
@@ -45,9 +45,9 @@ pub fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Whether standard output may be coloured: a terminal, and `NO_COLOR` unset (no-color.org).
-pub fn colours() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+/// Whether what is written there may be coloured: a terminal, and `NO_COLOR` unset (no-color.org).
+pub fn colours(to: &impl IsTerminal) -> bool {
+    to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// Text with everything that a terminal would act on made visible: names, titles and causes may

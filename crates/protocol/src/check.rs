@@ -145,7 +145,7 @@ fn shown(program: &Program, whole: &Whole, role: RoleId, machine: &Automaton) ->
     Projection { states: machine.states.iter().map(|steps| steps.iter().map(step).collect()).collect() }
 }
 
-fn read(
+pub(crate) fn read(
     source: &Source<'_>,
     loader: &mut dyn Loader,
     budget: &mut Budget,
@@ -159,7 +159,7 @@ fn read(
 }
 
 /// The protocol of the checked file with this name.
-fn choose(program: &Program, name: Option<&str>) -> Result<(usize, usize), Problem> {
+pub(crate) fn choose(program: &Program, name: Option<&str>) -> Result<(usize, usize), Problem> {
     let module = &program.modules[0];
     let found = match name {
         Some(name) => {

@@ -15,6 +15,7 @@ mod local;
 pub mod machine;
 mod modules;
 pub mod monitor;
+mod outline;
 mod parse;
 pub mod plan;
 #[cfg(test)]
@@ -30,3 +31,4 @@ pub use check::{Discipline, Judgement, Projection, Report, check, check_all, pro
 pub use diagnostic::{Act, Code, Diagnostic, Move, Place};
 pub use limits::Limits;
 pub use modules::{Loader, NoImports, Source};
+pub use outline::{Outline, Stage, outline};

@@ -146,7 +146,7 @@ pub(crate) fn visit<A>(body: &[Node<A>], call: &mut impl FnMut(&Node<A>)) {
 }
 
 /// Whether a `continue` of the body goes to the variable.
-fn continues<A>(body: &[Node<A>], to: u32) -> bool {
+pub(crate) fn continues<A>(body: &[Node<A>], to: u32) -> bool {
     let mut found = false;
     visit(body, &mut |node| {
         if let Node::Continue { variable, .. } = node {

@@ -33,7 +33,7 @@ impl Args {
         } else {
             let shown =
                 if self.names { summary(&changes) } else { visible(&changes.unified) + &not_shown(&changes) };
-            print(&if colours() { coloured(&shown) } else { shown })?;
+            print(&if colours(&std::io::stdout()) { coloured(&shown) } else { shown })?;
         }
         if !json {
             changes.notices.iter().for_each(|n| say(&format!("note: {}", printable(n))));

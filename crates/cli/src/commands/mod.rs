@@ -24,6 +24,7 @@ mod pause;
 mod play;
 mod policy;
 mod port;
+mod protocol;
 mod questions;
 mod receipt;
 mod record;
@@ -86,6 +87,7 @@ enum Command {
     Apply(apply::Args),
     Net(net::Args),
     Policy(policy::Args),
+    Protocol(protocol::Args),
     Questions(questions::Args),
     Answer(answer::Args),
     Port(port::Args),
@@ -129,6 +131,7 @@ impl Program {
             Command::Apply(args) => args.run(json),
             Command::Net(args) => args.run(json),
             Command::Policy(args) => args.run(json),
+            Command::Protocol(args) => args.run(json),
             Command::Questions(args) => args.run(json),
             Command::Answer(args) => args.run(json),
             Command::Port(args) => args.run(json),

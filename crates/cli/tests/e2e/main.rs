@@ -34,6 +34,7 @@ mod network;
 mod oracle;
 mod policies;
 mod project;
+mod protocols;
 mod recording;
 mod returning;
 mod routes;

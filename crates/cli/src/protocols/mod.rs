@@ -1,0 +1,148 @@
+//! Protocol files: read where the command line names them, and shown.
+
+pub mod diagnostics;
+pub mod diagram;
+pub mod machine;
+pub mod svg;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sessile_model::problem::ProblemKind;
+use sessile_protocol::{Limits, Loader, Source};
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+use crate::files;
+
+/// A protocol's file, and where what it imports is looked for.
+#[derive(Debug)]
+pub struct File {
+    name: String,
+    text: Zeroizing<String>,
+    imports: Imports,
+}
+
+/// Finds imported modules in files: `a.b.Name` in `a/b/Name.scr` below a folder.
+#[derive(Debug)]
+struct Imports {
+    /// In the order in which they are searched.
+    folders: Vec<PathBuf>,
+    /// The first file that is there and could not be read.
+    failure: Option<Failure>,
+}
+
+impl File {
+    /// Reads the file. Modules that it imports are looked for in its own folder, then in these.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is too large.
+    pub fn read(path: &Path, import_paths: &[PathBuf]) -> Result<Self, Failure> {
+        let text = files::text(path, Limits::default().bytes)?;
+        let beside = path.parent().map(Path::to_owned).unwrap_or_default();
+        let folders = std::iter::once(beside).chain(import_paths.iter().cloned()).collect();
+        let name = path.display().to_string();
+        Ok(Self { name, text, imports: Imports { folders, failure: None } })
+    }
+
+    /// As the caller names it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Has the checker look at it.
+    ///
+    /// # Errors
+    /// When a file that it imports is there and cannot be read.
+    pub fn look<T>(&mut self, look: impl FnOnce(&Source<'_>, &mut dyn Loader) -> T) -> Result<T, Failure> {
+        let source = Source { name: &self.name, text: &self.text };
+        let found = look(&source, &mut self.imports);
+        match self.imports.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(found),
+        }
+    }
+}
+
+impl Loader for Imports {
+    fn load(&mut self, module: &str) -> Option<String> {
+        let below: PathBuf = module.split('.').collect();
+        for folder in &self.folders {
+            let path = folder.join(&below).with_added_extension("scr");
+            match path.metadata() {
+                Err(error) if is_absent(&error) => {}
+                Ok(_) | Err(_) => match files::text(&path, Limits::default().bytes) {
+                    Ok(text) => return Some(text.as_str().to_owned()),
+                    Err(failure) => {
+                        self.failure.get_or_insert(failure);
+                        return None;
+                    }
+                },
+            }
+        }
+        None
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// The failure of a command whose protocol is not accepted: 64, or 71 where the check did not come
+/// to an answer.
+pub fn refusal(detail: String, undecided: bool) -> Failure {
+    let kind = if undecided { ProblemKind::Exhausted } else { ProblemKind::BadRequest };
+    Failure::new(kind, detail)
+}
+
+/// A bound as files write it.
+pub fn bound(within: Duration) -> String {
+    let ms = within.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let unit = units.into_iter().find(|(length, _)| ms > 0 && ms.is_multiple_of(*length));
+    let (length, unit) = unit.unwrap_or((1, "ms"));
+    format!("{}{unit}", ms / length)
+}
+
+#[cfg(test)]
+mod tests {
+    use sessile_protocol::{Discipline, check};
+
+    use super::*;
+
+    fn checked(path: &Path, import_paths: &[PathBuf]) -> Result<String, Failure> {
+        let mut file = File::read(path, import_paths)?;
+        let found =
+            file.look(|source, loader| check(source, loader, None, Discipline::Complete, Limits::default()))?;
+        Ok(found.map_or_else(|all| all[0].message.clone(), |(protocol, _)| protocol.name.into()))
+    }
+
+    #[test]
+    fn imports_are_found_beside_the_file_and_then_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let main = "module main; import a.b.Other as Other;
+            global protocol Main(role A, role B) { do Other.Other(A, B); }";
+        let other = "module a.b.Other; aux global protocol Other(role A, role B) { m() from A to B; }";
+        std::fs::write(at("main.scr"), main).unwrap();
+        std::fs::create_dir_all(at("elsewhere/a/b")).unwrap();
+        std::fs::write(at("elsewhere/a/b/Other.scr"), other).unwrap();
+        assert_eq!(checked(&at("main.scr"), &[]).unwrap(), "there is no module a.b.Other");
+        assert_eq!(checked(&at("main.scr"), &[at("none"), at("elsewhere")]).unwrap(), "Main");
+        // What lies beside the file comes first, also when it cannot be read.
+        std::fs::create_dir_all(at("a/b/Other.scr")).unwrap();
+        let Err(Failure::Problem(problem)) = checked(&at("main.scr"), &[at("elsewhere")]) else {
+            panic!("a folder was read")
+        };
+        assert!(problem.detail.ends_with("a/b/Other.scr is a folder, not a file"), "{}", problem.detail);
+    }
+
+    #[test]
+    fn bounds_are_written_as_in_files() {
+        let cases = [(0, "0ms"), (1500, "1500ms"), (30_000, "30s"), (120_000, "2m"), (7_200_000, "2h")];
+        for (ms, written) in cases {
+            assert_eq!(bound(Duration::from_millis(ms)), written);
+        }
+    }
+}
