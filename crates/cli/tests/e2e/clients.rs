@@ -209,9 +209,11 @@ for_root_and_user! {
         assert_eq!(first.finish(), 0);
 
         // How much was typed by whom is journaled, and nothing of it.
-        let log = std::fs::read(world.state().join("sessions").join(&id).join("log")).unwrap();
-        let log = String::from_utf8_lossy(&log).into_owned();
-        assert_eq!(log.matches("\"fact\":\"typed\"").count(), 3, "{log}");
+        let path = world.state().join("sessions").join(&id).join("log");
+        let log = processes::eventually("who left is noted", || {
+            let log = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+            (log.matches("\"fact\":\"typed\"").count() == 3).then_some(log)
+        });
         for (count, times) in [("third\r".len(), 2), ("second\ragain\r".len(), 1)] {
             assert_eq!(log.matches(&format!("\"bytes\":{count}")).count(), times, "{log}");
         }

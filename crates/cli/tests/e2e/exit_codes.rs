@@ -18,8 +18,8 @@ for_root_and_user! {
         disk.empty();
         world.must(&["run", "--", "true"]);
         disk.fill();
-        // The daemon runs, and the session cannot be opened.
-        world.sessile(&["run", "--", "true"]).refused_with(EXHAUSTED, &["the session's log", "full", "free some space"]);
+        // The daemon runs, and the session cannot be opened: its log or the journal finds no room first.
+        world.sessile(&["run", "--", "true"]).refused_with(EXHAUSTED, &["full", "free some space"]);
         disk.empty();
         world.must(&["run", "--", "true"]);
         world.must(&["daemon", "stop"]);

@@ -75,10 +75,9 @@ fn both_see_the_same_in_another_size(world: &World, case: &Case) {
     }
     world.must(&["wait", name, "--pattern", case.done, "--timeout", "30s"]);
     world.must(&["wait", name, "--quiet", "200ms", "--timeout", "30s"]);
-    let end = world.json(&["output", name, "--json", "--keep"])["end"].as_u64().unwrap();
     let before = processes::eventually("who stays has been given everything", || {
         let bytes = stays.bytes();
-        (seen(&bytes, SIZE.0, SIZE.1) == shown_at(world, name, end)).then_some(bytes.len())
+        (seen(&bytes, SIZE.0, SIZE.1) == shown_now(world, name)).then_some(bytes.len())
     });
     let returns = world.terminal_of((OTHER.0 as u16, OTHER.1 as u16), &["attach", name]);
     attached(world, name, 2);
@@ -101,13 +100,14 @@ fn both_see_the_same_in_another_size(world: &World, case: &Case) {
     world.must(&["resume", name]);
 }
 
-/// What a terminal shows that is given the screen as it is at this end of the output.
-fn shown_at(world: &World, name: &str, end: u64) -> Vec<String> {
+/// What a terminal shows that is given the screen at a moment when the program has written nothing more.
+fn shown_now(world: &World, name: &str) -> Vec<String> {
     let mut terminal = world.terminal(&["attach", name, "--read-only"]);
     processes::eventually("the screen is drawn", || {
         let drawn = terminal.bytes();
         // A dump ends with the cursor and the modes; nothing follows while the app is quiet.
-        (drawn.len() > 200 && world.json(&["screen", name, "--json"])["offset"] == end).then_some(())
+        let end = || world.json(&["output", name, "--json", "--keep"])["end"].clone();
+        (drawn.len() > 200 && world.json(&["screen", name, "--json"])["offset"] == end()).then_some(())
     });
     world.must(&["wait", name, "--quiet", "200ms", "--timeout", "30s"]);
     let shown = seen(&terminal.bytes(), SIZE.0, SIZE.1);
