@@ -108,6 +108,8 @@ fn session(number: u8) -> Stored {
         ended_at: None,
         apps: Vec::new(),
         clients: 0,
+        attached: Vec::new(),
+        size: Default::default(),
         grants: Vec::new(),
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,
