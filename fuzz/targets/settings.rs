@@ -13,6 +13,8 @@ mod credentials;
 mod environment;
 #[path = "../../crates/cli/src/failure.rs"]
 mod failure;
+#[path = "../../crates/cli/src/files.rs"]
+mod files;
 #[path = "../../crates/cli/src/hosts.rs"]
 mod hosts;
 #[path = "../../crates/cli/src/keys.rs"]

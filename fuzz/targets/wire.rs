@@ -82,9 +82,11 @@ fn seeds() -> Vec<Vec<u8>> {
         seeds.push(json(FrameType::Request, value(&request)));
     }
     let problem = Problem::new(ProblemKind::Conflict, "no").hint("wait");
-    for reply in
-        [Reply::Done, Reply::Problem(problem), Reply::Attached { input_done: 1, input_started: 2, offset: 3 }]
-    {
+    for reply in [
+        Reply::Done,
+        Reply::Problem(problem),
+        Reply::Attached { input_done: 1, input_started: 2, offset: 3, exclusive: true },
+    ] {
         seeds.push(json(FrameType::Reply, serde_json::to_value(reply).expect("a reply is JSON")));
     }
     let event = Event::Exited { exit: sessile_model::state::Exit::Code { code: 1 } };
