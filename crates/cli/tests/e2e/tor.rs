@@ -37,9 +37,13 @@ impl Server {
         format!("{HOST}:{}", self.port)
     }
 
-    /// A script that reads the greeting and stays.
+    /// A script that reads the greeting and stays. A network that has just come up may refuse a
+    /// circuit at first.
     fn visit(&self) -> String {
-        format!("exec 3<>/dev/tcp/{HOST}/{}; read -r line <&3; echo \"$line\"; sleep infinity", self.port)
+        let port = self.port;
+        format!(
+            "until exec 3<>/dev/tcp/{HOST}/{port} && read -r line <&3; do sleep 0.2; done; echo \"$line\"; sleep infinity"
+        )
     }
 }
 
