@@ -22,23 +22,8 @@ struct Case {
 /// terminal. Both then see the same.
 #[track_caller]
 fn both_see_the_same(world: &World, case: &Case) {
-    let program = std::path::Path::new("/usr/bin").join(case.command[0]);
-    if !program.exists() {
-        skip(&format!("there is no {}: cargo xtask setup installs it", program.display()));
-        return;
-    }
     let name = case.command[0];
-    world.open(name, case.command);
-    world.must(&["wait", name, "--pattern", case.ready, "--timeout", "30s"]);
-    let stays = world.terminal(&["attach", name]);
-    let mut leaves = world.terminal(&["attach", name]);
-    attached(world, name, 2);
-    leaves.send(DETACH);
-    assert_eq!(leaves.finish(), 0);
-    for text in case.typed {
-        world.must(&["type", name, text]);
-    }
-    world.must(&["wait", name, "--pattern", case.done, "--timeout", "30s"]);
+    let Some(stays) = worked_alone(world, name, case) else { return };
     let returns = world.terminal(&["attach", name]);
     attached(world, name, 2);
     // Nothing moves while the two are compared.
@@ -57,23 +42,8 @@ fn both_see_the_same(world: &World, case: &Case) {
 #[track_caller]
 fn both_see_the_same_in_another_size(world: &World, case: &Case) {
     const OTHER: (usize, usize) = (101, 31);
-    let program = std::path::Path::new("/usr/bin").join(case.command[0]);
-    if !program.exists() {
-        skip(&format!("there is no {}: cargo xtask setup installs it", program.display()));
-        return;
-    }
     let name = "other-size";
-    world.open(name, case.command);
-    world.must(&["wait", name, "--pattern", case.ready, "--timeout", "30s"]);
-    let stays = world.terminal(&["attach", name]);
-    let mut leaves = world.terminal(&["attach", name]);
-    attached(world, name, 2);
-    leaves.send(DETACH);
-    assert_eq!(leaves.finish(), 0);
-    for text in case.typed {
-        world.must(&["type", name, text]);
-    }
-    world.must(&["wait", name, "--pattern", case.done, "--timeout", "30s"]);
+    let Some(stays) = worked_alone(world, name, case) else { return };
     world.must(&["wait", name, "--quiet", "200ms", "--timeout", "30s"]);
     let before = processes::eventually("who stays has been given everything", || {
         let bytes = stays.bytes();
@@ -98,6 +68,28 @@ fn both_see_the_same_in_another_size(world: &World, case: &Case) {
     assert!(stayed.iter().any(|line| !line.trim().is_empty()), "nothing is shown");
     assert_eq!(stayed, returned);
     world.must(&["resume", name]);
+}
+
+/// The one who stays of two who watched, when the program has done what was typed after the other
+/// left; `None` where there is no such program.
+fn worked_alone(world: &World, name: &str, case: &Case) -> Option<Terminal> {
+    let program = std::path::Path::new("/usr/bin").join(case.command[0]);
+    if !program.exists() {
+        skip(&format!("there is no {}: cargo xtask setup installs it", program.display()));
+        return None;
+    }
+    world.open(name, case.command);
+    world.must(&["wait", name, "--pattern", case.ready, "--timeout", "30s"]);
+    let stays = world.terminal(&["attach", name]);
+    let mut leaves = world.terminal(&["attach", name]);
+    attached(world, name, 2);
+    leaves.send(DETACH);
+    assert_eq!(leaves.finish(), 0);
+    for text in case.typed {
+        world.must(&["type", name, text]);
+    }
+    world.must(&["wait", name, "--pattern", case.done, "--timeout", "30s"]);
+    Some(stays)
 }
 
 /// What a terminal shows that is given the screen at a moment when the program has written nothing more.
