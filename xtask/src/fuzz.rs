@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn an_unknown_target_is_refused_with_those_there_are() {
         let error = chosen(&["wires".to_owned()]).err().unwrap().to_string();
-        assert!(error.starts_with("no target wires; there are anchor, "), "{error}");
+        assert!(error.starts_with("no target wires; there are agent, "), "{error}");
         assert_eq!(chosen(&[]).unwrap().len(), TARGETS.len());
     }
 }
