@@ -7,7 +7,7 @@ const MOST_LINES: usize = 600;
 /// Crates that may hold unsafe code.
 const UNSAFE_CRATES: [&str; 3] = ["sandbox", "anchor", "vault"];
 /// Crates without clock, entropy, file or network.
-const PURE_CRATES: [&str; 6] = ["model", "session", "policy", "protocol", "terminal", "jar"];
+const PURE_CRATES: [&str; 7] = ["model", "session", "policy", "protocol", "guard", "terminal", "jar"];
 /// What a pure crate does not name.
 const IMPURE: [&str; 9] = [
     "std::fs",
