@@ -115,7 +115,12 @@ impl Keeper {
     pub(crate) fn check_signalled(&mut self) {
         let Some(signalled) = self.signalled else { return };
         let left = self.app_processes().len() as u32;
-        if left > 0 && self.now < signalled.until {
+        // How a command ended is known from its init, a moment after the process is gone.
+        let untold = self.tasks.values().any(|task| {
+            let lives = self.apps.get(&task.app).is_some_and(|app| !app.gone);
+            task.exit.is_none() && task.inner_pid.is_some() && lives
+        });
+        if (left > 0 || untold) && self.now < signalled.until {
             return;
         }
         self.signalled = None;

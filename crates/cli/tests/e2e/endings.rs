@@ -77,6 +77,24 @@ for_root_and_user! {
         assert!(world.show(&id)["usage"]["cpu_ms"].is_u64());
     }
 
+    /// A command that ended when it was asked to is not said to be killed, however late its init tells.
+    fn how_a_command_ended_is_waited_for(world) {
+        let running = world.start(&["run", "--name", "asked", "--", "sleep", "infinity"], Stdio::null());
+        let app = processes::eventually("it runs", || {
+            let record = world.json(&["ls", "--json"])[0].clone();
+            record["apps"][0]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
+        });
+        let init = processes::all()[&app];
+        processes::signal(init, rustix::process::Signal::STOP);
+        let end = world.start(&["end", "asked"], Stdio::null());
+        assert!(processes::wait_for_end(app, crate::support::TIME_LIMIT));
+        // Time for the keeper to look, more than once.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        processes::signal(init, rustix::process::Signal::CONT);
+        end.finish().ended_with(0);
+        running.finish().ended_with(143);
+    }
+
     fn an_anchor_that_dies_under_a_client_is_said_once(world) {
         let terminal = world.terminal(&["run", "--name", "doomed", "--", "sh", "-c", "echo ready; exec cat"]);
         terminal.expect("ready");
