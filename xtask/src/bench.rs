@@ -38,8 +38,12 @@ pub enum Name {
     },
     /// What holding a session to its protocol costs.
     Protocol,
-    /// What a terminal's screen costs, beside another model.
-    Terminal,
+    /// A terminal that is left and returned to, beside screen, tmux, dtach and shpool.
+    Terminal {
+        /// Rounds of each contender.
+        #[arg(long, default_value_t = 20)]
+        rounds: usize,
+    },
     /// One end of a measured connection.
     #[command(hide = true)]
     Traffic {
@@ -57,7 +61,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Session { rounds, sessions } => session::run(rounds, sessions),
         Name::Route { rounds } => route::run(rounds),
         Name::Protocol => protocol::run(),
-        Name::Terminal => terminal::run(),
+        Name::Terminal { rounds } => terminal::run(rounds),
         Name::Traffic { end } => traffic::run(end),
     }
 }

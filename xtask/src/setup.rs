@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: installs what tests and benchmarks need, and nothing when it is all there.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -52,11 +53,12 @@ const SLOW_NEEDS: [Need; 3] = [
     Need { program: "ldd", package: "libc-bin" },
     Need { program: "dpkg-deb", package: "dpkg" },
 ];
-const BENCH_NEEDS: [Need; 8] = [
+const BENCH_NEEDS: [Need; 9] = [
     Need { program: "bwrap", package: "bubblewrap" },
     Need { program: "runc", package: "runc" },
     Need { program: "tmux", package: "tmux" },
     Need { program: "dtach", package: "dtach" },
+    Need { program: "screen", package: "screen" },
     Need { program: "slirp4netns", package: "slirp4netns" },
     Need { program: "ip", package: "iproute2" },
     Need { program: "unshare", package: "util-linux" },
@@ -112,6 +114,25 @@ fn install_agent() {
     install.arg(&folder).arg(PACKAGE).stdout(std::io::stderr());
     if command::run(&mut install).is_err() {
         eprintln!("setup: installing {PACKAGE} failed, and the acceptance test is skipped");
+    }
+}
+
+/// Where [`install_shpool`] puts it.
+pub fn shpool() -> PathBuf {
+    command::root().join("target/peers/bin/shpool")
+}
+
+/// Another program that keeps terminals, from the registry of crates, into the target folder.
+/// Without it the benchmark goes without.
+pub fn install_shpool() {
+    if shpool().exists() {
+        return;
+    }
+    eprintln!("setup: installing shpool");
+    let mut install = command::cargo();
+    install.args(["install", "--quiet", "--locked", "--version", "0.11.5", "--root"]);
+    if command::run(install.arg(command::root().join("target/peers")).arg("shpool")).is_err() {
+        eprintln!("setup: installing shpool failed; it is not among the peers");
     }
 }
 

@@ -114,14 +114,14 @@ impl Keeper {
     /// What a copied project changed.
     pub(crate) fn diff(&self) -> Result<api::Changes, Problem> {
         let (original, copy, baseline) = self.both_sides()?;
-        files::diff(original.as_fd(), copy.as_fd(), &baseline)
+        files::diff(original.as_fd(), copy.as_fd(), &baseline, self.allows_hooks()?)
             .map_err(|e| Problem::new(ProblemKind::Failed, causes(&e)))
     }
 
     /// Writes a copied project's changes back.
     pub(crate) fn apply(&mut self, apply: &api::Apply) -> Result<api::Applied, Problem> {
         let (original, copy, mut baseline) = self.both_sides()?;
-        let allow_hooks = self.facts()?.spec.project.as_ref().is_some_and(|p| p.allow_hooks);
+        let allow_hooks = self.allows_hooks()?;
         let mut applied = files::apply(original.as_fd(), copy.as_fd(), &mut baseline, apply, allow_hooks)
             .map_err(|e| apply_problem(&e))?;
         // Who dies here leaves a baseline that is older than the original: what was written is then
@@ -132,6 +132,10 @@ impl Keeper {
         }
         self.grant(Grant::Applied { files: applied.files });
         Ok(applied)
+    }
+
+    fn allows_hooks(&self) -> Result<bool, Problem> {
+        Ok(self.facts()?.spec.project.as_ref().is_some_and(|project| project.allow_hooks))
     }
 
     /// Puts another baseline in the place of the one there is, and overwrites that one.

@@ -307,6 +307,9 @@ pub struct Change {
     pub path: String,
     /// What happened to it.
     pub change: ChangeKind,
+    /// Why [`Apply`] leaves it as it is; absent when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
 }
 
 /// What happened to a path.

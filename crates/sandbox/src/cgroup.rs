@@ -18,8 +18,10 @@ use sessile_model::SessionId;
 use sessile_model::spec::Limits;
 use thiserror::Error;
 
+mod delegation;
 mod layout;
 
+pub use delegation::Asker;
 pub use layout::{Controller, Layout};
 
 /// Longest time to wait for a group to freeze or to become empty.
@@ -339,23 +341,15 @@ fn system(doing: &'static str, path: &Path, source: io::Error) -> CgroupError {
 
 fn cannot(layout: &Layout, controller: Controller) -> CgroupError {
     let limit = controller.name();
-    let rootless = !rustix::process::geteuid().is_root();
-    let (why, mend) = if layout.unified.is_empty() && layout.single.is_empty() {
-        ("this system has no control groups".to_owned(), "mount cgroup2 at /sys/fs/cgroup".to_owned())
-    } else if rootless {
-        (
-            format!("the {limit} controller is not delegated to this user"),
-            format!(
-                "ask the administrator for `systemctl edit user@.service` with \
-                 `[Service] Delegate={limit}`, and start Sessile in a systemd user session"
-            ),
-        )
+    let asker = Asker::here();
+    let why = if layout.unified.is_empty() && layout.single.is_empty() {
+        "this system has no control groups".to_owned()
+    } else if asker.root {
+        format!("the {limit} controller is not available here")
     } else {
-        (
-            format!("the {limit} controller is not available here"),
-            format!("enable it: echo +{limit} > /sys/fs/cgroup/cgroup.subtree_control"),
-        )
+        format!("the {limit} controller is not delegated to this user")
     };
+    let mend = asker.mend(layout, limit);
     CgroupError::CannotEnforce { limit, why, mend }
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use sessile_model::Property;
 use sessile_model::receipt::{ClaimLevel, Residue};
 
-use crate::cgroup::{Controller, Layout};
+use crate::cgroup::{Asker, Controller, Layout};
 use crate::confine;
 use crate::wipe;
 
@@ -267,7 +267,7 @@ fn landlock() -> Vec<Finding> {
 fn cgroups() -> Vec<Finding> {
     let property = Property::Sandbox;
     let layout = Layout::detect();
-    let delegate = "systemctl edit user@.service, add [Service] Delegate=yes, and log in again";
+    let asker = Asker::here();
     let writable =
         |p: &PathBuf| rustix::fs::access(p.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
     let mut findings = Vec::new();
@@ -280,7 +280,7 @@ fn cgroups() -> Vec<Finding> {
             "freeze and kill",
             weaker("apps are frozen by repeated SIGSTOP and killed by their init"),
             "no control group of version 2 may be made here",
-            Some(delegate),
+            Some(&asker.mend(&layout, "cpu memory pids")),
         ),
     });
     for controller in Controller::ALL {
@@ -302,7 +302,7 @@ fn cgroups() -> Vec<Finding> {
                     "asking for this limit is refused"
                 }),
                 "no control group with this controller may be made here",
-                Some(delegate),
+                Some(&asker.mend(&layout, controller.name())),
             ),
         });
     }

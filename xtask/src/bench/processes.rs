@@ -70,6 +70,15 @@ pub fn held(runtime: &Path) -> Result<Held> {
     Ok(held)
 }
 
+/// The processes with such arguments and such an environment (proc(5), `environ`).
+pub fn having(is_it: impl Fn(&[String], &str) -> bool) -> Vec<u32> {
+    let is_such = |&pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        is_it(&arguments(pid), &String::from_utf8_lossy(&environment))
+    };
+    all().into_keys().filter(is_such).collect()
+}
+
 fn is_below(pid: u32, ancestor: u32, parents: &BTreeMap<u32, u32>) -> bool {
     let mut next = pid;
     while let Some(&parent) = parents.get(&next) {

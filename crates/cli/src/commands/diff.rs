@@ -1,6 +1,6 @@
 //! `diff`: what a copied project changed.
 
-use sessile_model::api::{ChangeKind, Changes};
+use sessile_model::api::{Change, ChangeKind, Changes};
 
 use crate::client::Daemon;
 use crate::failure::{Outcome, Status};
@@ -43,27 +43,32 @@ impl Args {
 }
 
 /// One line per changed path: `A`, `M` or `D`, as version control prints it, and `!` where the
-/// original changed too.
+/// original changed too or `apply` leaves it as it is.
 pub fn summary(changes: &Changes) -> String {
-    let line = |path: &str, kind: ChangeKind| {
-        let letter = match kind {
+    let line = |entry: &Change| {
+        let letter = match entry.change {
             ChangeKind::Added => 'A',
             ChangeKind::Modified => 'M',
             ChangeKind::Removed => 'D',
         };
-        let conflict =
-            if changes.conflicts.iter().any(|c| c == path) { " ! changed outside too" } else { "" };
-        format!("{letter} {}{conflict}\n", printable(path))
+        let note = match &entry.left {
+            Some(why) => format!(" ! not applied: it {}", printable(why)),
+            None if changes.conflicts.contains(&entry.path) => " ! changed outside too".to_owned(),
+            None => String::new(),
+        };
+        format!("{letter} {}{note}\n", printable(&entry.path))
     };
-    changes.entries.iter().map(|e| line(&e.path, e.change)).collect()
+    changes.entries.iter().map(line).collect()
 }
 
-/// The paths that the unified text does not show: binary files, modes, links.
+/// The paths that the unified text does not show (binary files, modes, links), and those that are not
+/// simply written back.
 fn not_shown(changes: &Changes) -> String {
     let heads: Vec<&str> =
         changes.unified.lines().filter(|l| l.starts_with("--- ") || l.starts_with("+++ ")).collect();
     let is_shown = |path: &str| heads.iter().any(|h| h.trim_end().ends_with(path));
-    let rest = changes.entries.iter().filter(|e| !is_shown(&e.path) || changes.conflicts.contains(&e.path));
+    let is_noted = |e: &Change| e.left.is_some() || changes.conflicts.contains(&e.path);
+    let rest = changes.entries.iter().filter(|e| !is_shown(&e.path) || is_noted(e));
     summary(&Changes {
         entries: rest.cloned().collect(),
         conflicts: changes.conflicts.clone(),
@@ -106,12 +111,13 @@ fn coloured(unified: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sessile_model::api::Change;
 
     fn changes() -> Changes {
-        let entry = |path: &str, change| Change { path: path.into(), change };
+        let entry = |path: &str, change| Change { path: path.into(), change, left: None };
+        let hook = Change { left: Some("is left".into()), ..entry(".envrc", ChangeKind::Added) };
         Changes {
             entries: vec![
+                hook,
                 entry("a.txt", ChangeKind::Modified),
                 entry("logo.png", ChangeKind::Added),
                 entry("old", ChangeKind::Removed),
@@ -125,11 +131,13 @@ mod tests {
     #[test]
     fn paths_without_text_are_listed() {
         insta::assert_snapshot!(summary(&changes()), @r"
+        A .envrc ! not applied: it is left
         M a.txt
         A logo.png
         D old ! changed outside too
         ");
         insta::assert_snapshot!(not_shown(&changes()), @r"
+        A .envrc ! not applied: it is left
         A logo.png
         D old ! changed outside too
         ");

@@ -112,7 +112,12 @@ for_root_and_user! {
             world.sessile(&["apply", "copy", "--yes", "kept", path]).refused_with(77, &[path, "sessile export"]);
         }
         assert_eq!(fs::read_to_string(world.project().join("kept")).unwrap(), "1\n", "half of it was applied");
-        // What nobody asked for by name is left, and said.
+        // What nobody asked for by name is left, and said, by `diff` before.
+        let shown = world.must(&["diff", "copy"]);
+        assert!(shown.contains("A .envrc ! not applied: it is protected"), "{shown}");
+        let entries = world.json(&["diff", "copy", "--json"])["entries"].clone();
+        let left = entries.as_array().unwrap().iter().filter(|e| e["left"].is_string()).count();
+        assert_eq!((left, &entries[0]["path"]), (4, &".envrc".into()), "{entries}");
         let said = world.sessile(&["apply", "copy", "--yes"]);
         said.ended_with(0);
         assert!(said.err.contains("left as it was: .envrc is protected"), "{}", said.err);

@@ -143,6 +143,21 @@ pub fn apply(
     Ok(api::Applied { files: done.len() as u64, skipped: plan.left.sentences() })
 }
 
+/// The changes that [`apply`] leaves as they are, with why, as far as can be told now.
+pub(super) fn left_out(
+    original: BorrowedFd<'_>,
+    copy: BorrowedFd<'_>,
+    deltas: &[Delta],
+    allow_hooks: bool,
+) -> HashMap<Vec<u8>, LeftOut> {
+    let mut plan =
+        Plan { original, copies: Parents::new(copy), left: Omissions::default(), acts: Acts::default() };
+    // What moves while it is looked at is found when it is applied.
+    let _ = plan.decide(&deltas.iter().collect::<Vec<_>>(), allow_hooks);
+    // What changed outside is a conflict, and listed as one.
+    plan.left.0.into_iter().filter(|(_, why)| *why != LeftOut::ChangedOutside).collect()
+}
+
 /// The changes at or below the chosen paths, and the folders that they need.
 fn choose<'d>(all: &'d [Delta], paths: &[String], allow_hooks: bool) -> Result<Vec<&'d Delta>, ApplyError> {
     if paths.is_empty() {

@@ -30,7 +30,7 @@ fn run_on(
 
 /// What is listed as changed.
 fn changed(from: &Path, to: &Path, baseline: &Baseline) -> Vec<String> {
-    let diff = super::super::diff(folder_fd(from).as_fd(), folder_fd(to).as_fd(), baseline).unwrap();
+    let diff = super::super::diff(folder_fd(from).as_fd(), folder_fd(to).as_fd(), baseline, false).unwrap();
     diff.entries.into_iter().map(|entry| entry.path).collect()
 }
 
@@ -182,7 +182,7 @@ fn one_conflict_stops_everything_unless_forced() {
     let applied = run(from.path(), to.path(), &baseline, &request(&["a"], false)).unwrap();
     assert_eq!(applied.files, 1);
     let applied = run(from.path(), to.path(), &baseline, &request(&[], true)).unwrap();
-    assert_eq!(applied.skipped, ["gone was not removed, since it changed outside"]);
+    assert_eq!(applied.skipped, ["gone is not removed, since it changed outside"]);
     assert_eq!(std::fs::read_to_string(from.path().join("b")).unwrap(), "session");
     assert_eq!(std::fs::read_to_string(from.path().join("gone")).unwrap(), "outside");
 }
@@ -202,7 +202,16 @@ fn what_could_run_commands_or_lead_out_is_left_out() {
     symlink("../ok", to.path().join("in/fine")).unwrap();
     symlink("../evil", to.path().join(".git/modules")).unwrap();
     std::fs::write(to.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9")), "x").unwrap();
+    let shown =
+        super::super::diff(folder_fd(from.path()).as_fd(), folder_fd(to.path()).as_fd(), &baseline, false);
+    let told: Vec<String> = shown
+        .unwrap()
+        .entries
+        .iter()
+        .filter_map(|e| Some(format!("{} {}", e.path, e.left.as_ref()?)))
+        .collect();
     let applied = run(from.path(), to.path(), &baseline, &request(&[], false)).unwrap();
+    assert_eq!(told, applied.skipped);
     let now: Vec<String> = snapshot(from.path()).into_iter().map(|(path, _)| path).collect();
     assert_eq!(now, [".git", ".git/config", "in", "in/fine", "ok", "sub"], "{applied:?}");
     assert_eq!(std::fs::read_to_string(from.path().join(".git/config")).unwrap(), "old");
@@ -268,7 +277,8 @@ fn only_what_was_shown_is_applied() {
     let baseline = copied(from.path(), to.path());
     write(to.path(), "f", "shown");
     let shown =
-        super::super::diff(folder_fd(from.path()).as_fd(), folder_fd(to.path()).as_fd(), &baseline).unwrap();
+        super::super::diff(folder_fd(from.path()).as_fd(), folder_fd(to.path()).as_fd(), &baseline, false)
+            .unwrap();
     let seen = api::Apply { seen: Some(shown.seen), ..api::Apply::default() };
     write(to.path(), "f", "evil!");
     let error = run(from.path(), to.path(), &baseline, &seen).unwrap_err();

@@ -5,6 +5,7 @@ use rustix::io::Errno;
 use sessile_model::api::{Change, Changes};
 use thiserror::Error;
 
+use super::apply::left_out;
 use super::baseline::{Baseline, Digest, Kind};
 use super::beneath::{Parents, open_file};
 use super::changes::{ChangesError, Delta, Deltas, Standing, changes, is_executable};
@@ -16,6 +17,8 @@ use super::unified::{Content, MAX_TEXT, Side, Unified, json_cost};
 const MAX_PATHS: usize = 5 << 20;
 /// Bytes that an entry takes beside its path.
 const ENTRY: usize = 40;
+/// What stands around the reason why it is left out.
+const LEFT: usize = 10;
 
 /// Why there is no diff.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -35,7 +38,8 @@ pub enum DiffError {
 
 /// What the session changed in `copy` since `baseline` was taken of `original`.
 ///
-/// Paths that are not UTF-8 are escaped and named in a notice; `apply` leaves them out. The text
+/// Each says whether `apply`, which takes the same `allow_hooks`, leaves it as it is, and why. Paths
+/// that are not UTF-8 are escaped and named in a notice. The text
 /// holds at most 1 MiB per file and 8 MiB in all; binary and larger files are named in it.
 ///
 /// # Errors
@@ -44,9 +48,13 @@ pub fn diff(
     original: BorrowedFd<'_>,
     copy: BorrowedFd<'_>,
     baseline: &Baseline,
+    allow_hooks: bool,
 ) -> Result<Changes, DiffError> {
     let deltas = changes(original, copy, baseline)?;
-    let cost: usize = deltas.list.iter().map(entry_cost).sum();
+    let left = left_out(original, copy, &deltas.list, allow_hooks);
+    let left = |path: &[u8]| left.get(path).map(ToString::to_string);
+    let cost = |delta: &Delta| entry_cost(delta) + left(&delta.path).map_or(0, |why| why.len() + LEFT);
+    let cost: usize = deltas.list.iter().map(cost).sum();
     if cost > MAX_PATHS {
         return Err(DiffError::TooMany { changed: deltas.list.len() });
     }
@@ -65,7 +73,8 @@ pub fn diff(
         } else if !unified.is_full() {
             reading.add(&mut unified, &path, delta);
         }
-        answer.entries.push(Change { path, change: delta.change() });
+        let left = left(&delta.path);
+        answer.entries.push(Change { path, change: delta.change(), left });
     }
     answer.unified = unified.finish();
     Ok(answer)
@@ -150,7 +159,7 @@ mod tests {
     use super::*;
 
     fn run(original: &Path, copy: &Path, baseline: &Baseline) -> Changes {
-        diff(folder_fd(original).as_fd(), folder_fd(copy).as_fd(), baseline).unwrap()
+        diff(folder_fd(original).as_fd(), folder_fd(copy).as_fd(), baseline, false).unwrap()
     }
 
     /// Pipes the diff into a tool; `None` when it is not installed.

@@ -121,7 +121,7 @@ fn links_swapped_in_never_lead_diff_and_apply_out() {
     let swaps = swapping(to.path(), outside.path());
     let (original, copy) = (folder_fd(from.path()), folder_fd(to.path()));
     repeatedly(&swaps, |_| {
-        let changes = diff(original.as_fd(), copy.as_fd(), &baseline).unwrap();
+        let changes = diff(original.as_fd(), copy.as_fd(), &baseline, false).unwrap();
         assert!(!changes.unified.contains(SECRET));
         let everything = Apply { force: true, ..Apply::default() };
         let _ = apply(original.as_fd(), copy.as_fd(), &mut baseline.clone(), &everything, true);
@@ -198,7 +198,7 @@ fn two_thousand_levels_are_carried_over() {
     let baseline = copied(from.path(), to.path());
     assert_eq!(baseline.len(), 2001);
     let (original, copy) = (folder_fd(from.path()), folder_fd(to.path()));
-    let changes = diff(original.as_fd(), copy.as_fd(), &baseline).unwrap();
+    let changes = diff(original.as_fd(), copy.as_fd(), &baseline, false).unwrap();
     assert_eq!((changes.entries.len(), changes.notices.len()), (0, 0));
     std::fs::remove_dir_all(from.path().join("abcde")).unwrap();
     std::fs::create_dir(from.path().join("x")).unwrap();
@@ -238,7 +238,7 @@ fn ten_thousand_files_take_seconds() {
         write(to.path(), &format!("{}/{i}", i / 100), "other text\n");
     }
     let (original, copy) = (folder_fd(from.path()), folder_fd(to.path()));
-    let changes = diff(original.as_fd(), copy.as_fd(), &baseline).unwrap();
+    let changes = diff(original.as_fd(), copy.as_fd(), &baseline, false).unwrap();
     let diffing = start.elapsed() - copying;
     let applied =
         apply(original.as_fd(), copy.as_fd(), &mut baseline.clone(), &Apply::default(), false).unwrap();
@@ -261,7 +261,7 @@ fn fifos_and_huge_sparse_files_do_not_hang_anything() {
     std::fs::File::create(to.path().join("huge")).unwrap().set_len(1 << 42).unwrap();
     let (original, copy) = (folder_fd(from.path()), folder_fd(to.path()));
     let start = Instant::now();
-    let changes = diff(original.as_fd(), copy.as_fd(), &baseline).unwrap();
+    let changes = diff(original.as_fd(), copy.as_fd(), &baseline, false).unwrap();
     assert_eq!(changes.entries.len(), 1);
     assert_eq!(changes.notices.len(), 5, "{:?}", changes.notices);
     assert!(changes.notices.iter().all(|notice| !notice.contains('\n')));

@@ -50,10 +50,10 @@ pub enum LeftOut {
     #[error("has a name that is not UTF-8 (copy it out with `sessile export`)")]
     NotText,
     /// It was going to be removed but is not as it was copied.
-    #[error("was not removed, since it changed outside")]
+    #[error("is not removed, since it changed outside")]
     ChangedOutside,
     /// A folder that was going to be removed or replaced holds files that stay.
-    #[error("was not removed, since it still holds other files")]
+    #[error("is not removed, since it still holds other files")]
     NotEmpty,
     /// A folder on its way is not a folder any more, or it is one where a file should be.
     #[error("cannot be written, since something else took its place outside")]

@@ -1,17 +1,15 @@
-//! `cargo xtask bench terminal`.
+//! How fast a screen takes text in, beside another model.
 
 use anyhow::{Context as _, Result};
 
-use super::measure::Table;
+use crate::bench::measure::Table;
 use crate::command;
 
-/// Measures how fast terminals take text in, and prints the table.
+/// Adds the figures that the terminal's own example prints.
 ///
 /// # Errors
-/// When something cannot be built or run.
-pub fn run() -> Result<()> {
-    let mut table = Table::default();
-    eprintln!("bench: taking text in");
+/// When it cannot be built or says something else.
+pub fn measure(table: &mut Table) -> Result<()> {
     let arguments =
         ["run", "--release", "--locked", "--quiet", "--package", "sessile-terminal", "--example", "speed"];
     let printed = command::read(command::cargo().args(arguments))?;
@@ -28,6 +26,5 @@ pub fn run() -> Result<()> {
             _ => table.add(name, format!("{ours} us"), ""),
         }
     }
-    print!("{}", table.render());
     Ok(())
 }
