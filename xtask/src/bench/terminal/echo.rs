@@ -24,7 +24,7 @@ pub fn measure(multiplexers: &[Multiplexer<'_>], rounds: usize, table: &mut Tabl
     let mut windows = Vec::new();
     for multiplexer in multiplexers {
         multiplexer.start(NAME, SCRIPT).with_context(|| multiplexer.name())?;
-        let mut window = Window::open(multiplexer.attach(NAME, SCRIPT))?;
+        let mut window = Window::open(&multiplexer.attach(NAME, SCRIPT))?;
         window.settle(Duration::from_millis(500))?;
         window.send(b"@")?;
         window.wait_for(b"@").with_context(|| multiplexer.name())?;

@@ -33,7 +33,7 @@ pub fn through_a_client(multiplexers: &[Multiplexer<'_>], table: &mut Table) -> 
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
             multiplexer.start(NAME, &script).with_context(|| multiplexer.name())?;
-            let mut window = Window::open(multiplexer.attach(NAME, &script))?;
+            let mut window = Window::open(&multiplexer.attach(NAME, &script))?;
             window.settle(Duration::from_millis(500))?;
             let start = Instant::now();
             window.send(b"\n")?;
@@ -98,7 +98,7 @@ impl Stalled {
             done.display()
         );
         multiplexer.start(NAME, &script).with_context(|| multiplexer.name())?;
-        let window = with_client.then(|| Window::open(multiplexer.attach(NAME, &script))).transpose()?;
+        let window = with_client.then(|| Window::open(&multiplexer.attach(NAME, &script))).transpose()?;
         std::thread::sleep(Duration::from_millis(500));
         let before = held(multiplexer);
         let start = Instant::now();

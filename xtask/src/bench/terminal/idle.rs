@@ -47,7 +47,7 @@ fn open(multiplexer: &Multiplexer<'_>, name: &str) -> Result<Vec<Window>> {
     if multiplexer.kind != Kind::Raw {
         return Ok(Vec::new());
     }
-    let mut window = Window::open(multiplexer.attach(name, SCRIPT))?;
+    let mut window = Window::open(&multiplexer.attach(name, SCRIPT))?;
     window.wait_for(b"1000")?;
     Ok(vec![window])
 }

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::window::Window;
 use crate::bench::house::House;
 use crate::bench::processes;
 use crate::{command, setup};
+
+/// How long shpool is given to start a terminal, and to notice that its client is gone.
+const SETTLING: Duration = Duration::from_millis(500);
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,10 +131,7 @@ impl<'a> Multiplexer<'a> {
                 // Only a client can start one.
                 let mut attach = self.shpool();
                 attach.arg("attach").arg("--cmd").arg(format!("sh {}", path.display())).arg(name);
-                let window = Window::open(attach)?;
-                std::thread::sleep(Duration::from_millis(300));
-                drop(window);
-                return Ok(());
+                return self.start_by_client(&attach, name);
             }
         };
         let mut run = run;
@@ -183,17 +183,31 @@ impl<'a> Multiplexer<'a> {
                 kill.arg("kill-server");
                 quiet(kill);
             }
-            Kind::Screen | Kind::Dtach => self.servers().into_iter().for_each(end),
+            Kind::Screen | Kind::Dtach => self.servers().into_iter().for_each(signal_end),
             Kind::Shpool => {
-                let mut list = self.shpool();
-                let Ok(listed) = command::read(list.arg("list")) else { return };
-                for name in listed.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
+                for name in self.listed() {
                     let mut kill = self.shpool();
-                    kill.args(["kill", name]);
+                    kill.args(["kill", &name]);
                     quiet(kill);
                 }
             }
         }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let lasts = || match self.kind {
+            Kind::Screen | Kind::Tmux | Kind::Dtach => !self.servers().is_empty(),
+            Kind::Shpool => !self.listed().is_empty(),
+            Kind::Raw | Kind::Sessile => false,
+        };
+        while lasts() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The terminals that shpool lists.
+    fn listed(&self) -> Vec<String> {
+        let listed = command::read(self.shpool().arg("list")).unwrap_or_default();
+        let names = listed.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+        names.map(str::to_owned).collect()
     }
 
     /// The processes that hold its terminals; neither clients nor what runs in them.
@@ -220,6 +234,21 @@ impl<'a> Multiplexer<'a> {
             Kind::Shpool => arguments.iter().any(|word| word == "daemon") && environment.contains(&place),
         };
         processes::having(is_server)
+    }
+
+    /// Starts one of shpool's and leaves it. One that was killed a moment ago can take its successor
+    /// with it, so that has to be looked at.
+    fn start_by_client(&self, attach: &Command, name: &str) -> Result<()> {
+        for _ in 0..5 {
+            let window = Window::open(attach)?;
+            std::thread::sleep(SETTLING);
+            drop(window);
+            std::thread::sleep(SETTLING);
+            if self.listed().iter().any(|listed| listed == name) {
+                return Ok(());
+            }
+        }
+        bail!("shpool keeps no terminal named {name}")
     }
 
     fn tmux(&self) -> Command {
@@ -255,6 +284,6 @@ impl Drop for Multiplexer<'_> {
     }
 }
 
-fn end(pid: u32) {
+fn signal_end(pid: u32) {
     let _ = Command::new("kill").arg(pid.to_string()).stderr(Stdio::null()).status();
 }

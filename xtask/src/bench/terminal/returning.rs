@@ -27,7 +27,7 @@ pub fn measure(multiplexers: &[Multiplexer<'_>], rounds: usize, table: &mut Tabl
         multiplexer.start(NAME, SCRIPT).with_context(|| multiplexer.name())?;
         let once = move || {
             let start = Instant::now();
-            let mut window = Window::open(multiplexer.attach(NAME, SCRIPT))?;
+            let mut window = Window::open(&multiplexer.attach(NAME, SCRIPT))?;
             window.wait_for(LAST)?;
             let took = start.elapsed();
             drop(window);

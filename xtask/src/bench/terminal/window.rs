@@ -27,7 +27,7 @@ impl Window {
     ///
     /// # Errors
     /// When there is no terminal to be had, or the command does not start.
-    pub fn open(command: Command) -> Result<Self> {
+    pub fn open(command: &Command) -> Result<Self> {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&master)?;
         unlockpt(&master)?;
