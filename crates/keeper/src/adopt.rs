@@ -392,6 +392,7 @@ fn adopt_app(store: &mut Store, facts: &AppFacts) -> Option<App> {
         landlock_abi: facts.landlock_abi,
         evidence: String::new(),
         host: None,
+        faults: None,
     })
 }
 

@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 
 use sessile_anchor::control::Control;
+use sessile_model::property::Property;
+use sessile_model::quantity::Timestamp;
 use sessile_sandbox::capture::{Capture, Listeners, Watch};
 use sessile_sandbox::probe::HostFacts;
 
@@ -35,6 +37,8 @@ pub struct App {
     pub evidence: String,
     /// What the host showed of it then: all four properties are judged by one look.
     pub host: Option<HostFacts>,
+    /// What the last quick look found wrong, and when that was: one look serves all properties.
+    pub faults: Option<(Timestamp, Vec<(Property, String)>)>,
 }
 
 /// The names under which the anchor keeps an app's descriptors; those of its listeners, where it has

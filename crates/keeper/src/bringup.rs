@@ -311,6 +311,7 @@ impl Keeper {
                 landlock_abi: launched.landlock_abi,
                 evidence: String::new(),
                 host: None,
+                faults: None,
             },
         );
         if let Some(facts) = &mut self.facts {
@@ -365,13 +366,19 @@ impl Keeper {
     fn look_again(&mut self, name: &AppName, property: Property, known: &PropertyStatus) -> PropertyStatus {
         let Some(app) = self.apps.get(name) else { return known.clone() };
         let (pid, has_rules) = (app.pid, app.capture == Some(Capture::Transparent));
-        match probe::quick(pid) {
-            Ok(faults) => match faults.into_iter().find(|(at_fault, _)| *at_fault == property) {
-                Some((_, why)) => return broken(format!("{name}: {why}")),
-                None if property != Property::Routing || !has_rules => return known.clone(),
-                None => {}
-            },
+        let looked = app.faults.as_ref().filter(|(at, _)| *at == self.now);
+        let faults = match looked.map_or_else(|| probe::quick(pid), |(_, faults)| Ok(faults.clone())) {
+            Ok(faults) => faults,
             Err(error) => return broken(format!("{name} cannot be looked at: {error}")),
+        };
+        if let Some((_, why)) = faults.iter().find(|(at_fault, _)| *at_fault == property) {
+            return broken(format!("{name}: {why}"));
+        }
+        if let Some(app) = self.apps.get_mut(name) {
+            app.faults = Some((self.now, faults));
+        }
+        if property != Property::Routing || !has_rules {
+            return known.clone();
         }
         match self.look_at_rules(name) {
             Some(rules) if rules.are_complete() => known.clone(),

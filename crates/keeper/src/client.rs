@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use sessile_model::ids::AppName;
+use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::spec::WindowSize;
 use sessile_model::wire::{self, Event, FrameType, Reply};
 use sessile_terminal::Replies;
@@ -15,6 +16,12 @@ use zeroize::Zeroize as _;
 pub const OUTPUT_QUEUE: usize = 256 << 10;
 /// Most bytes queued for a client at all; one that lets more pile up is dropped.
 const HARD_QUEUE: usize = 24 << 20;
+/// How long the confirmation of input waits for something to go with: shorter than any two keys.
+const CONFIRM_WITHIN: Millis = Millis(10);
+/// Most bytes of a frame that somebody types.
+const KEYSTROKES: usize = 256;
+/// Frames that a client may have sent without a confirmation, and go on: half of those it has.
+const MAX_UNCONFIRMED: u32 = 8;
 /// Bytes read from a client at once.
 const READ_CHUNK: usize = 16 << 10;
 
@@ -34,6 +41,11 @@ pub struct Client {
     pub follows: bool,
     /// Its attachments by channel.
     pub attachments: BTreeMap<u16, Attachment>,
+    /// Input that was written and is not confirmed yet: the last number of each channel.
+    written: BTreeMap<u16, u64>,
+    /// When they are confirmed at the latest, and how many frames that is for.
+    confirm_by: Option<Timestamp>,
+    unconfirmed: u32,
     /// Nothing more is read; it is dropped when its output is sent.
     pub closing: bool,
 }
@@ -81,6 +93,9 @@ impl Client {
             sent: 0,
             follows: false,
             attachments: BTreeMap::new(),
+            written: BTreeMap::new(),
+            confirm_by: None,
+            unconfirmed: 0,
             closing: false,
         };
         let hello = wire::Hello { version: wire::VERSION, program: sessile_model::version().to_owned() };
@@ -137,11 +152,39 @@ impl Client {
         Ok(Some((header, payload)))
     }
 
+    /// Has a frame of input of so many bytes confirmed that was written. Keystrokes are together with
+    /// what the app answers to them, if that comes soon, so that each wakes its client once; who sends
+    /// much is not kept waiting.
+    pub fn confirm(&mut self, channel: u16, sequence: u64, bytes: usize, now: Timestamp) {
+        self.written.insert(channel, sequence);
+        self.unconfirmed += 1;
+        let waits = bytes <= KEYSTROKES && self.unconfirmed < MAX_UNCONFIRMED;
+        let by = if waits { now.plus(CONFIRM_WITHIN) } else { now };
+        self.confirm_by = Some(self.confirm_by.map_or(by, |before| before.min(by)));
+    }
+
+    /// When input has to be confirmed, if any has.
+    pub fn confirm_by(&self) -> Option<Timestamp> {
+        self.confirm_by
+    }
+
+    /// Queues the confirmations that are due, or that can go with something else.
+    fn put_confirmations(&mut self, now: Timestamp) {
+        if self.has_output() || self.confirm_by.is_some_and(|at| at <= now) {
+            self.confirm_by = None;
+            self.unconfirmed = 0;
+            for (channel, sequence) in std::mem::take(&mut self.written) {
+                self.put_numbered(FrameType::InputDone, 0, channel, sequence, &[]);
+            }
+        }
+    }
+
     /// Sends what the socket takes now.
     ///
     /// # Errors
     /// When the peer is gone or lets too much pile up.
-    pub fn flush(&mut self) -> Result<(), Gone> {
+    pub fn flush(&mut self, now: Timestamp) -> Result<(), Gone> {
+        self.put_confirmations(now);
         while self.has_output() {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             match send(&self.socket, &self.output[self.sent..], flags) {

@@ -521,7 +521,7 @@ impl Keeper {
             // Nobody reads any more: like a shell's pipe, what is left is dropped.
             Ok(_) | Err(_) => bytes.fill(0),
         }
-        let refused = outcome.is_err();
+        let (refused, length) = (outcome.is_err(), bytes.len());
         task.pending.pop_front();
         match from {
             InputSource::Frame { connection, channel, client, sequence } => {
@@ -530,7 +530,7 @@ impl Keeper {
                     let _ = ledger.finish(client, sequence);
                 }
                 if let Some(c) = self.clients.get_mut(&connection) {
-                    c.put_numbered(sessile_model::wire::FrameType::InputDone, 0, channel, sequence, &[]);
+                    c.confirm(channel, sequence, length, self.now);
                 }
             }
             InputSource::Request { connection, channel, current } => {

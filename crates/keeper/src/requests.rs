@@ -353,7 +353,7 @@ impl Keeper {
         if heard != Heard::Answers && !task.may_type((id, channel), attachment) {
             // Another has taken over typing. It is not to be sent again later.
             if let Some(client) = self.clients.get_mut(&id) {
-                client.put_numbered(FrameType::InputDone, 0, channel, sequence, &[]);
+                client.confirm(channel, sequence, bytes.len(), self.now);
             }
             return;
         }

@@ -65,6 +65,8 @@ impl Keeper {
         if self.machine.as_ref().and_then(|m| m.next_deadline()).is_some_and(|at| at <= self.now) {
             self.advance(Event::Tick);
         }
+        // Before all that can wait: somebody waits for what a key does.
+        self.write_pending_input();
         self.keep_listening();
         self.await_opening();
         self.settle();
@@ -107,7 +109,7 @@ impl Keeper {
         let mut more = false;
         let mut gone = Vec::new();
         for (&id, client) in &mut self.clients {
-            let outcome = client.flush();
+            let outcome = client.flush(self.now);
             if outcome.is_err() || (client.closing && !client.has_output()) {
                 gone.push(id);
             } else if client.room() > 0 && self.tasks.values().any(|t| has_more(client, t)) {
@@ -219,8 +221,15 @@ impl Keeper {
             .filter_map(|t| t.drained_by())
             .map(|at| if at > self.now { at } else { self.now.plus(sessile_model::Millis(50)) });
         let hold = self.hold_until.values().copied();
-        let next =
-            machine.into_iter().chain(waits).chain(self.agents.next(self.now)).chain(exits).chain(hold).min();
+        let confirm = self.clients.values().filter_map(Client::confirm_by);
+        let next = machine
+            .into_iter()
+            .chain(confirm)
+            .chain(waits)
+            .chain(self.agents.next(self.now))
+            .chain(exits)
+            .chain(hold)
+            .min();
         let wait = next.map(|at| at.since(self.now).as_duration());
         let look = (self.signalled.is_some() || self.finished).then_some(LOOK_AGAIN);
         let listening = self.until_look().map(sessile_model::Millis::as_duration);

@@ -1,7 +1,7 @@
 //! What the host's `/proc` shows of an init.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 
 use rustix::fs::{AtFlags, CWD, makedev, statat};
 use sessile_model::Property;
@@ -77,8 +77,13 @@ impl HostFacts {
 
     /// The facts that can change while it runs and cost little to look at.
     fn cheap(pid: u32) -> io::Result<Self> {
-        let mut facts = parse_status(&fs::read_to_string(format!("/proc/{pid}/status"))?);
-        let devices = fs::read_to_string(format!("/proc/{pid}/net/dev"))?;
+        // Files of `/proc` do not say how long they are: room for all makes it one call.
+        let read = |file: &str| {
+            let mut text = String::with_capacity(8 << 10);
+            fs::File::open(format!("/proc/{pid}/{file}"))?.read_to_string(&mut text).map(|_| text)
+        };
+        let mut facts = parse_status(&read("status")?);
+        let devices = read("net/dev")?;
         facts.interfaces =
             devices.lines().skip(2).filter_map(|l| Some(l.split_once(':')?.0.trim().to_owned())).collect();
         Ok(facts)

@@ -25,26 +25,17 @@ const PATIENCE: Duration = Duration::from_secs(40);
 pub fn through_a_client(multiplexers: &[Multiplexer<'_>], table: &mut Table) -> Result<()> {
     let mut raw = 0.0;
     for multiplexer in multiplexers {
-        let text = Text::write(&multiplexer.project())?;
-        let script = format!(
-            "stty -echo; printf ready; read go; cat {}; printf 'the-%s\\n' end; exec sleep 1000000",
-            text.path.display()
-        );
-        let mut times = Vec::new();
-        for _ in 0..ROUNDS {
-            multiplexer.start(NAME, &script).with_context(|| multiplexer.name())?;
-            let mut window = Window::open(&multiplexer.attach(NAME, &script))?;
-            window.settle(Duration::from_millis(500))?;
-            let start = Instant::now();
-            window.send(b"\n")?;
-            window.wait_for(b"the-end").with_context(|| multiplexer.name())?;
-            times.push(start.elapsed());
-            drop(window);
-            multiplexer.end_all();
-        }
-        let rate = MEGABYTES as f64 / median(times).as_secs_f64();
-        let name = multiplexer.name();
-        table.add(format!("100 MB through a client: {name}"), format!("{rate:.0} MB/s"), "");
+        let what = format!("100 MB through a client: {}", multiplexer.name());
+        let rate = match rate(multiplexer).with_context(|| multiplexer.name()) {
+            Ok(rate) => rate,
+            Err(error) if multiplexer.kind.is_peer() => {
+                table.add(what, format!("not available ({error:#})"), "");
+                multiplexer.end_all();
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        table.add(what, format!("{rate:.0} MB/s"), "");
         match multiplexer.kind {
             Kind::Raw => raw = rate,
             Kind::Sessile => table.add("  of raw", format!("{:.2}x", rate / raw), "≥ 0.85x"),
@@ -54,21 +45,49 @@ pub fn through_a_client(multiplexers: &[Multiplexer<'_>], table: &mut Table) -> 
     Ok(())
 }
 
+/// MB a second that reach a window.
+fn rate(multiplexer: &Multiplexer<'_>) -> Result<f64> {
+    let text = Text::write(&multiplexer.project())?;
+    let script = format!(
+        "stty -echo; printf ready; read go; cat {}; printf 'the-%s\\n' end; exec sleep 1000000",
+        text.path.display()
+    );
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        multiplexer.start(NAME, &script)?;
+        let mut window = Window::open(&multiplexer.attach(NAME, &script))?;
+        window.settle(Duration::from_millis(500))?;
+        let start = Instant::now();
+        window.send(b"\n")?;
+        window.wait_for(b"the-end")?;
+        times.push(start.elapsed());
+        drop(window);
+        multiplexer.end_all();
+    }
+    Ok(MEGABYTES as f64 / median(times).as_secs_f64())
+}
+
 /// How long 300 MB take with a client that has stopped reading, against none, and what grows.
 ///
 /// # Errors
 /// When a contender does not start, or takes too long with no client at all.
 pub fn beside_a_stalled_client(multiplexers: &[Multiplexer<'_>], table: &mut Table) -> Result<()> {
     for multiplexer in multiplexers.iter().filter(|m| m.kind != Kind::Raw) {
-        let alone = Stalled::measure(multiplexer, false)?;
-        let beside = Stalled::measure(multiplexer, true)?;
-        let figure = match (alone.took, beside.took) {
-            (Some(alone), Some(took)) => {
+        let measured = Stalled::measure(multiplexer, false)
+            .and_then(|alone| Ok((alone, Stalled::measure(multiplexer, true)?)))
+            .with_context(|| multiplexer.name());
+        let figure = match measured {
+            Ok((Stalled { took: Some(alone), .. }, Stalled { took: Some(took), grown })) => {
                 let ratio = took.as_secs_f64() / alone.as_secs_f64();
-                format!("{ratio:.2}x the time, {:+.2} MiB", beside.grown)
+                format!("{ratio:.2}x the time, {grown:+.2} MiB")
             }
-            (_, None) => "blocks".to_owned(),
-            (None, Some(_)) => "blocks without any client".to_owned(),
+            Ok((Stalled { took: None, .. }, _)) => "blocks without any client".to_owned(),
+            Ok((Stalled { took: Some(_), .. }, Stalled { took: None, .. })) => "blocks".to_owned(),
+            Err(error) if multiplexer.kind.is_peer() => {
+                multiplexer.end_all();
+                format!("not available ({error:#})")
+            }
+            Err(error) => return Err(error),
         };
         let floor = if multiplexer.kind == Kind::Sessile { "1x, < 1 MiB" } else { "" };
         table.add(format!("300 MB, one client stalled: {}", multiplexer.name()), figure, floor);

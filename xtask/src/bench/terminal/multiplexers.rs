@@ -32,6 +32,13 @@ pub enum Kind {
     Shpool,
 }
 
+impl Kind {
+    /// Whether it is another's program: the table does without it when it fails.
+    pub fn is_peer(self) -> bool {
+        !matches!(self, Self::Raw | Self::Sessile)
+    }
+}
+
 /// One contender in folders of its own.
 pub struct Multiplexer<'a> {
     /// Which program it is.
