@@ -183,10 +183,7 @@ impl KeeperLink {
         }
         self.buffer.drain(..self.used);
         self.used = 0;
-        if self.buffer.is_empty() {
-            // An idle session's link should cost next to nothing.
-            self.buffer = Vec::new();
-        }
+        self.give_back();
         Ok(None)
     }
 
@@ -197,9 +194,17 @@ impl KeeperLink {
             match self.stream.try_read_buf(&mut self.buffer) {
                 Ok(0) => return Err(LinkError::Lost),
                 Ok(_) => return Ok(()),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                // The runtime takes a socket for readable until a read says otherwise.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.give_back(),
                 Err(e) => return Err(LinkError::from_io(e)),
             }
+        }
+    }
+
+    /// An idle session's link should cost next to nothing.
+    fn give_back(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = Vec::new();
         }
     }
 
@@ -215,4 +220,23 @@ impl KeeperLink {
 
 fn decoded<T: DeserializeOwned>(payload: &[u8]) -> Result<T, LinkError> {
     Ok(serde_json::from_slice(payload)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_link_that_waits_holds_no_buffer() {
+        let (stream, mut keeper) = UnixStream::pair().unwrap();
+        let mut link = KeeperLink { stream, buffer: Vec::new(), used: 0 };
+        let mut frame = Vec::new();
+        let said = serde_json::to_vec(&Event::Notice { text: "a word".to_owned() }).unwrap();
+        wire::put_frame(&mut frame, FrameType::Event, 0, &[&said]);
+        keeper.write_all(&frame).await.unwrap();
+        assert!(matches!(link.next().await, Ok(Said::Event(0, Event::Notice { .. }))));
+        let waits = tokio::time::timeout(Duration::from_millis(50), link.next()).await;
+        assert!(waits.is_err());
+        assert_eq!(link.buffer.capacity(), 0);
+    }
 }
