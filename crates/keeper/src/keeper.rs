@@ -12,6 +12,7 @@ use sessile_model::record::Grant;
 use sessile_model::state::{Component, State};
 use sessile_model::wire::{Open, Reply};
 use sessile_model::{Outcome, Problem, ProblemKind};
+use sessile_sandbox::capture::NetworkAhead;
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::space::Space;
 use sessile_sandbox::wipe::Scrub;
@@ -53,6 +54,8 @@ pub struct Keeper {
     pub(crate) unopened: Option<Unopened>,
     /// Namespaces and storage that were made before it was told.
     pub(crate) ahead: Option<SpaceAhead>,
+    /// The network of the first app, if it was made before.
+    pub(crate) network_ahead: Option<NetworkAhead>,
     pub(crate) machine: Option<Session>,
     pub(crate) effects: VecDeque<Effect>,
     /// The machine as each [`Effect::Checkpoint`] that is queued is to find it.
@@ -123,6 +126,7 @@ impl Keeper {
             now: clock.now(),
             unopened: None,
             ahead: None,
+            network_ahead: None,
             machine: None,
             effects: VecDeque::new(),
             snapshots: VecDeque::new(),

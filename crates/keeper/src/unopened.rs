@@ -6,8 +6,8 @@
 //! it removes what it made and ends, and its anchor with it.
 //!
 //! The file [`MARK`] in the session's runtime folder says that it is a spare, and which host user
-//! ids its session will have: with these it makes namespaces and storage, as most sessions want
-//! them. They are used if the session wants them so, and if nothing was mounted on the host since.
+//! ids its session will have: with these it makes namespaces, storage and the network of an app, as most
+//! sessions want them. They are used if the session wants them so, and if nothing was mounted on the host since.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sessile_model::Problem;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::spec::Limits;
+use sessile_sandbox::capture::NetworkAhead;
 use sessile_sandbox::space::{Space, SpacePlan};
 
 use crate::bringup::{STORAGE, failed};
@@ -41,6 +42,8 @@ pub(crate) struct SpaceAhead {
     plan: SpacePlan,
     pub(crate) space: Space,
     pub(crate) notify: OwnedFd,
+    /// What the session's first app sends arrives there; none where nothing can be redirected.
+    pub(crate) network: Option<NetworkAhead>,
     /// From before they were made.
     mounts: File,
 }
@@ -124,7 +127,8 @@ impl Keeper {
         let mounts = File::open(MOUNTS).map_err(unreadable)?;
         let plan = self.space_plan(&Limits::default(), base);
         let (space, notify) = self.make_space(&plan)?;
-        self.ahead = Some(SpaceAhead { plan, space, notify, mounts });
+        let network = NetworkAhead::make(&space).ok();
+        self.ahead = Some(SpaceAhead { plan, space, notify, network, mounts });
         Ok(())
     }
 

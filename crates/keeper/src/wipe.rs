@@ -290,6 +290,7 @@ impl Keeper {
     }
 
     fn release_storage(&mut self) -> WipeEvidence {
+        self.network_ahead = None;
         let ahead = self.ahead.take().map(|ahead| ahead.space);
         let Some(space) = self.space.take().or(ahead) else { return WipeEvidence::NothingToDo };
         drop(space);

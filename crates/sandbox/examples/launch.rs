@@ -289,6 +289,7 @@ fn start_app(
         mounts: Vec::new(),
         extra_etc: Vec::new(),
         network: options.network,
+        ahead: None,
         max_processes: options.processes.unwrap_or(256),
         cgroup,
         image,

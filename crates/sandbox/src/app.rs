@@ -25,7 +25,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use sessile_model::AppName;
 use thiserror::Error;
 
-use crate::capture::{Capture, Listeners, Network, Watch};
+use crate::capture::{Capture, Listeners, Network, NetworkAhead, Watch};
 use crate::cgroup::Cgroup;
 use crate::launcher;
 use crate::space::{INNER_ID, Space};
@@ -113,6 +113,8 @@ pub struct AppPlan<'a> {
     pub extra_etc: Vec<(String, Vec<u8>)>,
     /// What its network is.
     pub network: Network,
+    /// A network that was captured before; only for [`Network::Captured`].
+    pub ahead: Option<&'a NetworkAhead>,
     /// Most processes and threads at once.
     pub max_processes: u32,
     /// The control group it starts in.

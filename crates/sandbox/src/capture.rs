@@ -12,6 +12,7 @@
 //! at the gateway. Only a process with rights over the app's user namespace can change them, and
 //! that is none inside.
 
+mod ahead;
 mod inside;
 mod listeners;
 mod netlink;
@@ -32,6 +33,7 @@ use crate::space::Space;
 use crate::step::{At, Fault, Step};
 use crate::sys;
 
+pub use ahead::NetworkAhead;
 pub use listeners::{Listeners, NotRedirected, original_destination};
 
 /// Where TCP connections arrive, on 127.0.0.1 and ::1. No app can take a port below 1024 itself.
@@ -137,9 +139,17 @@ pub(crate) struct Prepared {
     pub rules: Option<OwnedFd>,
 }
 
+/// Brings `lo` up in the process's own new network namespace and prepares what is wanted there.
+pub(crate) fn begin(network: Network) -> Result<Option<Prepared>, Fault> {
+    sys::new_socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+        .and_then(|socket| sys::bring_loopback_up(socket.as_fd()))
+        .at(Step::Loopback)?;
+    prepare(network)
+}
+
 /// Makes listeners, rules, addresses and routes in the process's own network namespace, in which
 /// it has every right and `lo` is up. Routes come last: without rules there are none.
-pub(crate) fn prepare(network: Network) -> Result<Option<Prepared>, Fault> {
+fn prepare(network: Network) -> Result<Option<Prepared>, Fault> {
     let step = Step::Capture;
     let wanted = match network {
         Network::Closed => return Ok(None),

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Uid, chdir};
 
 use crate::app::{AppPlan, Grant};
-use crate::capture::{self, Capture, Prepared};
+use crate::capture::{self, Capture, NetworkAhead, Prepared};
 use crate::confine;
 use crate::root::{self, RootPlan};
 use crate::space::{INNER_ID, Space, map_self, write_proc};
@@ -40,12 +40,13 @@ fn launch(order: Order<'_>) -> Result<(), Fault> {
     if let Some(cgroup) = order.plan.cgroup {
         cgroup.join_version_1().at(Step::JoinCgroup)?;
     }
-    join(order.space)?;
-    let flags = libc::CLONE_PARENT
+    join(order.space, order.plan.ahead)?;
+    let network = if order.plan.ahead.is_some() { 0 } else { libc::CLONE_NEWNET };
+    let flags = network
+        | libc::CLONE_PARENT
         | libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
-        | libc::CLONE_NEWNET
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWCGROUP;
@@ -61,11 +62,14 @@ fn launch(order: Order<'_>) -> Result<(), Fault> {
 }
 
 /// Joins the session's namespaces and takes on its user id. The user namespace comes first: it
-/// brings the right to enter the other.
-fn join(space: &Space) -> Result<(), Fault> {
+/// brings the right to enter the others.
+fn join(space: &Space, network: Option<&NetworkAhead>) -> Result<(), Fault> {
     let step = Step::JoinSpace;
     sys::join_namespace(&space.userns, libc::CLONE_NEWUSER).on(step, "user")?;
     sys::join_namespace(&space.mntns, libc::CLONE_NEWNS).on(step, "mount")?;
+    if let Some(network) = network {
+        sys::join_namespace(network.netns(), libc::CLONE_NEWNET).on(step, "network")?;
+    }
     // The child finds the storage by its working folder: the app's user may not walk there.
     chdir(&space.mount_point).on(step, "storage")?;
     if space.subordinate_base.is_some() {
@@ -86,10 +90,10 @@ fn become_init(order: Order<'_>) -> Result<Never, Fault> {
     map_self(INNER_ID, INNER_ID, INNER_ID).at(Step::IdMap)?;
     // The filter refuses these too; this holds for whatever the filter might miss.
     write_proc("/proc/sys/user/max_user_namespaces", "0").at(Step::Nesting)?;
-    sys::new_socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
-        .and_then(|socket| sys::bring_loopback_up(socket.as_fd()))
-        .at(Step::Loopback)?;
-    let captured = capture::prepare(plan.network)?;
+    let captured = match plan.ahead {
+        Some(network) => Some(network.prepared()?),
+        None => capture::begin(plan.network)?,
+    };
     rustix::system::sethostname(plan.identity.hostname.as_bytes()).at(Step::Hostname)?;
 
     let writable: Vec<String> =

@@ -217,6 +217,13 @@ pub(crate) fn join_namespace(fd: impl AsFd, kind: i32) -> Result<(), Errno> {
     if rc == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// Leaves namespaces for new ones.
+pub(crate) fn leave_namespaces(kinds: i32) -> Result<(), Errno> {
+    // SAFETY: takes a number; the process has one thread, so no other is left behind.
+    let rc = unsafe { libc::unshare(kinds) };
+    if rc == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
 /// `prctl(2)` for options that take plain numbers.
 pub(crate) fn control_process(option: i32, value: u64) -> Result<(), Errno> {
     // SAFETY: every option used here takes numbers, no pointers.

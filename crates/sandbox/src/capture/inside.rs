@@ -28,17 +28,21 @@ pub(crate) struct Kind {
 
 /// A socket in an app's network namespace.
 ///
-/// The session's user namespace is the caller's own child; the app's is a child of that one.
+/// The session's user namespace is the caller's own child; the app's is a child of that one. A
+/// network that was made ahead belongs to the former, any other to the latter.
 pub(crate) fn socket(space: &Space, netns: BorrowedFd<'_>, kind: Kind) -> Result<OwnedFd, Errno> {
     let owner = owner_of(netns)?;
-    socket_in(
-        &[
-            (space.userns.as_fd(), libc::CLONE_NEWUSER),
-            (owner.as_fd(), libc::CLONE_NEWUSER),
-            (netns, libc::CLONE_NEWNET),
-        ],
-        kind,
-    )
+    let session = (space.userns.as_fd(), libc::CLONE_NEWUSER);
+    if is_same(&owner, &space.userns)? {
+        return socket_in(&[session, (netns, libc::CLONE_NEWNET)], kind);
+    }
+    socket_in(&[session, (owner.as_fd(), libc::CLONE_NEWUSER), (netns, libc::CLONE_NEWNET)], kind)
+}
+
+/// Whether two descriptors are of one namespace (namespaces(7)).
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> Result<bool, Errno> {
+    let [one, other] = [rustix::fs::fstat(one)?, rustix::fs::fstat(other)?];
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
 /// A socket made by a process that joined the namespaces one after the other.
