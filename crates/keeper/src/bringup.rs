@@ -13,7 +13,7 @@ use sessile_model::property::{Property, PropertyStatus};
 use sessile_model::spec::{EnvVar, Limits};
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::app::{AppPlan, LaunchError, launch};
-use sessile_sandbox::capture::{Capture, Network, Rules, Watch};
+use sessile_sandbox::capture::{Capture, Rules, Watch};
 use sessile_sandbox::cgroup::{Cgroup, CgroupError};
 use sessile_sandbox::probe::{self, HostFacts, ProbeInputs};
 use sessile_sandbox::space::{self, Space, SpacePlan};
@@ -204,7 +204,7 @@ impl Keeper {
         let ahead = self.ahead.take().filter(|ahead| ahead.serves(&plan));
         let (space, notify) = match ahead {
             Some(ahead) => {
-                self.network_ahead = ahead.network;
+                self.app_ahead = ahead.app;
                 (ahead.space, ahead.notify)
             }
             None => self.make_space(&plan)?,
@@ -262,7 +262,7 @@ impl Keeper {
         }
         let missing = || Problem::new(ProblemKind::Internal, "a sandbox without storage or keys");
         // For the first app or for none.
-        let (network, ahead) = (self.network(), self.network_ahead.take());
+        let ahead = std::mem::take(&mut self.app_ahead);
         let space = self.space.as_ref().ok_or_else(missing)?;
         let key = self.root_key.as_ref().ok_or_else(missing)?;
         let spec = &self.facts.as_ref().ok_or_else(missing)?.spec;
@@ -275,8 +275,8 @@ impl Keeper {
                 project: self.project_mount(spec),
                 mounts: plan::mounts(spec),
                 extra_etc: self.certificates()?.into_iter().chain(crate::shell::files()).collect(),
-                network,
-                ahead: ahead.as_ref().filter(|_| network == Network::Captured),
+                network: self.network(),
+                ahead: &ahead,
                 max_processes: spec.limits.pids.unwrap_or(Limits::DEFAULT_PIDS),
                 cgroup: self.cgroup.as_ref(),
                 image: self.seat.image.as_fd(),

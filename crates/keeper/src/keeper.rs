@@ -12,7 +12,7 @@ use sessile_model::record::Grant;
 use sessile_model::state::{Component, State};
 use sessile_model::wire::{Open, Reply};
 use sessile_model::{Outcome, Problem, ProblemKind};
-use sessile_sandbox::capture::NetworkAhead;
+use sessile_sandbox::app::Ahead;
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::space::Space;
 use sessile_sandbox::wipe::Scrub;
@@ -54,8 +54,8 @@ pub struct Keeper {
     pub(crate) unopened: Option<Unopened>,
     /// Namespaces and storage that were made before it was told.
     pub(crate) ahead: Option<SpaceAhead>,
-    /// The network of the first app, if it was made before.
-    pub(crate) network_ahead: Option<NetworkAhead>,
+    /// What was made ahead for the first app.
+    pub(crate) app_ahead: Ahead,
     pub(crate) machine: Option<Session>,
     pub(crate) effects: VecDeque<Effect>,
     /// The machine as each [`Effect::Checkpoint`] that is queued is to find it.
@@ -126,7 +126,7 @@ impl Keeper {
             now: clock.now(),
             unopened: None,
             ahead: None,
-            network_ahead: None,
+            app_ahead: Ahead::default(),
             machine: None,
             effects: VecDeque::new(),
             snapshots: VecDeque::new(),

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sessile_model::Problem;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::spec::Limits;
-use sessile_sandbox::capture::NetworkAhead;
+use sessile_sandbox::app::Ahead;
 use sessile_sandbox::space::{Space, SpacePlan};
 
 use crate::bringup::{STORAGE, failed};
@@ -42,8 +42,8 @@ pub(crate) struct SpaceAhead {
     plan: SpacePlan,
     pub(crate) space: Space,
     pub(crate) notify: OwnedFd,
-    /// What the session's first app sends arrives there; none where nothing can be redirected.
-    pub(crate) network: Option<NetworkAhead>,
+    /// For the session's first app.
+    pub(crate) app: Ahead,
     /// From before they were made.
     mounts: File,
 }
@@ -127,8 +127,8 @@ impl Keeper {
         let mounts = File::open(MOUNTS).map_err(unreadable)?;
         let plan = self.space_plan(&Limits::default(), base);
         let (space, notify) = self.make_space(&plan)?;
-        let network = NetworkAhead::make(&space).ok();
-        self.ahead = Some(SpaceAhead { plan, space, notify, network, mounts });
+        let app = Ahead::make(&space);
+        self.ahead = Some(SpaceAhead { plan, space, notify, app, mounts });
         Ok(())
     }
 

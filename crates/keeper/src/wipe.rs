@@ -10,6 +10,7 @@ use rustix::process::Pid;
 use sessile_model::quantity::{ByteSize, Millis, Timestamp};
 use sessile_model::receipt::{Receipt, Residue, SignedReceipt, WipeEvidence, WipeStep};
 use sessile_model::wire::{Event as Told, Reply};
+use sessile_sandbox::app::Ahead;
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::processes;
 use sessile_sandbox::wipe::{FileId, Scrub, ScrubPlan, ScrubReport, overwrite_file, overwrite_tree};
@@ -290,7 +291,7 @@ impl Keeper {
     }
 
     fn release_storage(&mut self) -> WipeEvidence {
-        self.network_ahead = None;
+        self.app_ahead = Ahead::default();
         let ahead = self.ahead.take().map(|ahead| ahead.space);
         let Some(space) = self.space.take().or(ahead) else { return WipeEvidence::NothingToDo };
         drop(space);

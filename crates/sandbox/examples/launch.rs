@@ -41,7 +41,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use sessile_anchor::control::{Command, Control, Started, Stdio};
 use sessile_model::spec::Limits;
 use sessile_model::{AppName, ByteSize, Property, SessionId, Timestamp};
-use sessile_sandbox::app::{AppPlan, Identity, LaunchedApp, ProjectMount, launch};
+use sessile_sandbox::app::{Ahead, AppPlan, Identity, LaunchedApp, ProjectMount, launch};
 use sessile_sandbox::capture::{self, Capture, Network};
 use sessile_sandbox::cgroup::{Cgroup, CgroupError};
 use sessile_sandbox::probe::{self, ProbeInputs};
@@ -289,7 +289,7 @@ fn start_app(
         mounts: Vec::new(),
         extra_etc: Vec::new(),
         network: options.network,
-        ahead: None,
+        ahead: &Ahead::default(),
         max_processes: options.processes.unwrap_or(256),
         cgroup,
         image,

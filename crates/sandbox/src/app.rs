@@ -113,8 +113,8 @@ pub struct AppPlan<'a> {
     pub extra_etc: Vec<(String, Vec<u8>)>,
     /// What its network is.
     pub network: Network,
-    /// A network that was captured before; only for [`Network::Captured`].
-    pub ahead: Option<&'a NetworkAhead>,
+    /// What was made before.
+    pub ahead: &'a Ahead,
     /// Most processes and threads at once.
     pub max_processes: u32,
     /// The control group it starts in.
@@ -125,6 +125,37 @@ pub struct AppPlan<'a> {
     pub anchor: BorrowedFd<'a>,
     /// The program init installs, as [`crate::seccomp::program`] makes it.
     pub seccomp: &'a [u8],
+}
+
+/// What takes time and can be made before an app is launched. It is used where it fits.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    network: Option<NetworkAhead>,
+    owners: Option<OwnerMap>,
+}
+
+impl Ahead {
+    /// Makes what the first app of a session is likely to want: a captured network, and for root
+    /// sessions what shows the caller's own files as the app's. The caller must have one thread only.
+    pub fn make(space: &Space) -> Self {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        // What cannot be made now is tried again by the launch, which says why.
+        let owners = space.subordinate_base.and_then(|base| OwnerMap::make(uid, gid, base + INNER_ID).ok());
+        Self { network: NetworkAhead::make(space).ok(), owners }
+    }
+
+    /// The network, for an app that wants one like it.
+    pub(crate) fn network(&self, wanted: Network) -> Option<&NetworkAhead> {
+        self.network.as_ref().filter(|_| wanted == Network::Captured)
+    }
+}
+
+/// A user namespace whose maps show one owner's files as another's.
+#[derive(Debug)]
+struct OwnerMap {
+    userns: OwnedFd,
+    /// The owner outside, and whose files they seem to be.
+    ids: (u32, u32, u32),
 }
 
 /// A launched app. Its init has been executed but not yet heard from.
@@ -238,7 +269,7 @@ pub fn launch(space: &Space, plan: &AppPlan<'_>) -> Result<LaunchedApp, LaunchEr
     let wanted = order(space, plan)?;
     let mut opened = Vec::with_capacity(wanted.len());
     for want in &wanted {
-        opened.push(open(space, want)?);
+        opened.push(open(space, want, plan.ahead)?);
     }
     let grants = wanted.iter().zip(&opened).enumerate().map(|(i, (want, (is_file, tree)))| Grant {
         source: want.source,
@@ -300,7 +331,7 @@ fn order<'a>(space: &Space, plan: &'a AppPlan<'_>) -> Result<Vec<Wanted<'a>>, La
 
 /// Opens a granted folder. A root session gets it as a detached mount that shows its owner's
 /// files as the app's own; a rootless one opens it inside, where the user is the same.
-fn open(space: &Space, want: &Wanted<'_>) -> Result<(bool, Option<OwnedFd>), LaunchError> {
+fn open(space: &Space, want: &Wanted<'_>, ahead: &Ahead) -> Result<(bool, Option<OwnedFd>), LaunchError> {
     if want.from_storage {
         return Ok((false, None));
     }
@@ -313,8 +344,13 @@ fn open(space: &Space, want: &Wanted<'_>) -> Result<(bool, Option<OwnedFd>), Lau
         .map_err(|e| LaunchError::Source { path: path(), source: e.into() })?;
     let owner = statat(&tree, "", AtFlags::EMPTY_PATH)
         .map_err(|e| LaunchError::Source { path: path(), source: e.into() })?;
-    let mapped = owner_map(owner.st_uid, owner.st_gid, base + INNER_ID)
-        .and_then(|userns| sys::idmap_mount(&tree, userns.as_fd()));
+    let ids = (owner.st_uid, owner.st_gid, base + INNER_ID);
+    let mapped = match &ahead.owners {
+        Some(map) if map.ids == ids => sys::idmap_mount(&tree, map.userns.as_fd()),
+        Some(_) | None => {
+            OwnerMap::make(ids.0, ids.1, ids.2).and_then(|map| sys::idmap_mount(&tree, map.userns.as_fd()))
+        }
+    };
     match mapped {
         Ok(()) => Ok((is_file, Some(tree))),
         // Shown as it is: readable where anyone may read.
@@ -323,30 +359,32 @@ fn open(space: &Space, want: &Wanted<'_>) -> Result<(bool, Option<OwnedFd>), Lau
     }
 }
 
-/// A user namespace whose maps show one owner's files as another's.
-fn owner_map(uid: u32, gid: u32, outer: u32) -> Result<OwnedFd, Errno> {
-    let (ours, theirs) = sys::socket_pair()?;
-    // SAFETY: the caller has one thread; the child only waits and ends in `leave`.
-    let (pid, _pidfd) = match unsafe { sys::fork_with(libc::CLONE_NEWUSER as u64, None) }? {
-        Forked::Parent(pid, pidfd) => (pid, pidfd),
-        Forked::Child => {
-            drop(ours);
-            // Returns when the caller has opened the namespace or is gone.
-            let _ = sys::receive(&theirs, Instant::now() + PATIENCE);
-            sys::leave(0)
-        }
-    };
-    let write = |file: &str, id: u32| {
-        let map = format!("{id} {outer} 1");
-        fs::write(format!("/proc/{pid}/{file}"), map).map_err(|e| errno_of(&e))
-    };
-    let userns = write("uid_map", uid).and_then(|()| write("gid_map", gid)).and_then(|()| {
-        let path = format!("/proc/{pid}/ns/user");
-        openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-    });
-    drop(ours);
-    sys::reap(pid);
-    userns
+impl OwnerMap {
+    /// Makes it: files of `uid` and `gid` seem to be `outer`'s. Forks a short helper.
+    fn make(uid: u32, gid: u32, outer: u32) -> Result<Self, Errno> {
+        let (ours, theirs) = sys::socket_pair()?;
+        // SAFETY: the caller has one thread; the child only waits and ends in `leave`.
+        let (pid, _pidfd) = match unsafe { sys::fork_with(libc::CLONE_NEWUSER as u64, None) }? {
+            Forked::Parent(pid, pidfd) => (pid, pidfd),
+            Forked::Child => {
+                drop(ours);
+                // Returns when the caller has opened the namespace or is gone.
+                let _ = sys::receive(&theirs, Instant::now() + PATIENCE);
+                sys::leave(0)
+            }
+        };
+        let write = |file: &str, id: u32| {
+            let map = format!("{id} {outer} 1");
+            fs::write(format!("/proc/{pid}/{file}"), map).map_err(|e| errno_of(&e))
+        };
+        let userns = write("uid_map", uid).and_then(|()| write("gid_map", gid)).and_then(|()| {
+            let path = format!("/proc/{pid}/ns/user");
+            openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        });
+        drop(ours);
+        sys::reap(pid);
+        Ok(Self { userns: userns?, ids: (uid, gid, outer) })
+    }
 }
 
 fn errno_of(error: &io::Error) -> Errno {

@@ -40,8 +40,9 @@ fn launch(order: Order<'_>) -> Result<(), Fault> {
     if let Some(cgroup) = order.plan.cgroup {
         cgroup.join_version_1().at(Step::JoinCgroup)?;
     }
-    join(order.space, order.plan.ahead)?;
-    let network = if order.plan.ahead.is_some() { 0 } else { libc::CLONE_NEWNET };
+    let ahead = order.plan.ahead.network(order.plan.network);
+    join(order.space, ahead)?;
+    let network = if ahead.is_some() { 0 } else { libc::CLONE_NEWNET };
     let flags = network
         | libc::CLONE_PARENT
         | libc::CLONE_NEWUSER
@@ -90,7 +91,7 @@ fn become_init(order: Order<'_>) -> Result<Never, Fault> {
     map_self(INNER_ID, INNER_ID, INNER_ID).at(Step::IdMap)?;
     // The filter refuses these too; this holds for whatever the filter might miss.
     write_proc("/proc/sys/user/max_user_namespaces", "0").at(Step::Nesting)?;
-    let captured = match plan.ahead {
+    let captured = match plan.ahead.network(plan.network) {
         Some(network) => Some(network.prepared()?),
         None => capture::begin(plan.network)?,
     };
