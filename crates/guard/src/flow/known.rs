@@ -184,8 +184,8 @@ fn begins(before: &str) -> bool {
     let mut back = before.chars().rev();
     match back.next() {
         None => true,
-        // "Note: x", and "a list:x" all the same.
-        Some(':') => back.next().is_some_and(char::is_alphabetic),
+        // "#general", "@ann".
+        Some('#' | '@') => back.next().is_none_or(|c| c.is_whitespace() || matches!(c, '(' | '"' | '\'')),
         Some(c) => !goes_on(c),
     }
 }
@@ -404,5 +404,49 @@ fn is_id(field: &str, argument: &str) -> bool {
 }
 
 fn plain(name: &str) -> String {
-    name.trim_end_matches('_').to_ascii_lowercase()
+    name.trim_end_matches('_').to_ascii_lowercase().replace([' ', '-'], "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_stands_whole_or_not_at_all() {
+        for (text, value, expected) in [
+            ("Write to ann@corp.example.", "ann@corp.example", true),
+            ("(ann@corp.example), please", "Ann@Corp.example", true),
+            ("Post it in #general, \"@charlie\"", "general", true),
+            ("Post it in #general, \"@charlie\"", "charlie", true),
+            ("Ask Charlie's team", "charlie", true),
+            ("See https://www.news.example/ for it", "www.news.example", true),
+            ("See www.news.example: today", "https://www.news.example/", true),
+            ("Is it www.news.example?", "http://www.news.example", true),
+            ("See www.news.example/a", "www.news.example", false),
+            ("See www.news.example/a", "www.news.example/A", false),
+            ("See www.news.example", "news.example", false),
+            ("See evil-news.example", "news.example", false),
+            ("ann@corp.example", "corp.example", false),
+            ("ann@corp.example.evil", "ann@corp.example", false),
+            ("joann@corp.example", "ann@corp.example", false),
+            ("https://user:www.news.example", "www.news.example", false),
+            ("/srv/report/old", "/srv/report", false),
+            ("reporting", "report", false),
+            ("reporting on the report", "report", true),
+        ] {
+            let mut known = Known::default();
+            known.user_says(Event(0), text, &[]);
+            let whole = Needle::new(value).whole(&known.said[0]);
+            assert_eq!(whole.is_some(), expected, "{text:?} {value:?} {whole:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_short_or_a_word_of_a_choice_matches_nothing() {
+        for (value, expected) in
+            [("Alice", true), ("Charlie", false), ("private", true), ("Monthly", true), ("", true)]
+        {
+            assert_eq!(Needle::new(value).matches_nothing(), expected, "{value}");
+        }
+    }
 }

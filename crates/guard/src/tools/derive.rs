@@ -13,7 +13,7 @@
 //!    sink that is not said, counted or dated.
 //! 6. A tool that is none of these, or does more than read and describes no arguments, is not declared.
 //! 7. **Trusted fields** of closed tools that read: of contacts their name, email and phone; of
-//!    transactions and payments the recipient; of events the participants; of channels, users and members
+//!    transactions and payments the recipient; of mails that were sent or drafted the recipients; of events the participants; of channels, users and members
 //!    the entries and names; of one's own profile, where a tool takes no arguments, email, phone and
 //!    account; of all lists the `id`, which counts for changes of that record alone. What reads a file, a
 //!    page or a message has none.
@@ -224,6 +224,11 @@ impl<'a> Described<'a> {
         let mut fields: Vec<&str> = match noun {
             "contact" => vec!["name", "email", "phone", "phone_number"],
             "transaction" | "payment" => vec!["recipient"],
+            "email" | "mail" | "message"
+                if self.words.iter().any(|word| matches!(words::singular(word), "sent" | "draft")) =>
+            {
+                vec!["recipient", "recipients", "to", "cc", "bcc"]
+            }
             "event" | "calendar" | "appointment" | "meeting" => vec!["participants", "attendees"],
             "channel" | "user" | "member" | "participant" if is_list => vec![ENTRIES, "name", "username"],
             "info" | "information" | "profile" | "account" | "me" if takes_nothing => {
@@ -318,6 +323,9 @@ mod tests {
             ("frobnicate", &["x"], "undeclared"),
             ("get_own_profile", &[], "reads [] account,account_number,email,iban,phone,phone_number"),
             ("get_profile", &["handle"], "reads []"),
+            ("list_sent_mails", &[], "reads [] bcc,cc,id,mail_id,recipient,recipients,to"),
+            ("list_mails", &[], "reads [] id,mail_id"),
+            ("post_note", &["channel_id", "text"], "open [channel_id]"),
         ] {
             assert_eq!(one(&tool(name, arguments)).trim_start(), expected.trim_start(), "{name}");
         }

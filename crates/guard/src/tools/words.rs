@@ -425,7 +425,11 @@ pub(crate) fn about(argument: &str) -> About {
     let Some(last) = words.last() else { return About::Other };
     let any = |list: &[&str]| words.iter().any(|word| has(list, singular(word)) || has(list, word));
     if has(IDENTIFIERS, last) {
-        About::Identifier
+        // Who is reached may be written as a number; a mail's is the mail's own.
+        let before = words.iter().rev().nth(1).map(|word| singular(word));
+        let is_somebody =
+            before.is_some_and(|word| has(DESTINATIONS, word) && !has(&["email", "mail"], word));
+        if is_somebody { About::Destination } else { About::Identifier }
     } else if is_content(last) || is_content(singular(last)) {
         About::Content
     } else if any(URLS) {
@@ -481,6 +485,8 @@ mod tests {
             ("recipients", About::Destination),
             ("user_email", About::Destination),
             ("email_id", About::Identifier),
+            ("user_id", About::Destination),
+            ("id", About::Identifier),
             ("email_subject", About::Content),
             ("file_path", About::PathOrCommand),
             ("targetUrl", About::Url),
