@@ -66,6 +66,14 @@ fn key(text: &str) -> Option<(String, &str)> {
     is_plain.then(|| (key.to_owned(), rest.trim_start()))
 }
 
+/// What follows the name by which a value is referred to again: `&id001`. No plain text begins so.
+fn unanchored(text: &str) -> &str {
+    match text.strip_prefix('&') {
+        Some(rest) => rest.find(' ').map_or("", |end| rest[end..].trim_start()),
+        None => text,
+    }
+}
+
 impl<'a> Reader<'a> {
     fn peek(&self) -> Option<Line<'a>> {
         self.lines.get(self.at).copied()
@@ -88,7 +96,7 @@ impl<'a> Reader<'a> {
     fn list(&mut self, indent: usize, depth: usize) -> Option<Value> {
         let mut items = Vec::new();
         while let Some(line) = self.peek().filter(|line| line.indent == indent && line.is_entry()) {
-            let rest = line.text[1..].trim_start();
+            let rest = unanchored(line.text[1..].trim_start());
             let inner = indent + line.text.len() - rest.len();
             if rest.is_empty() {
                 self.at += 1;
@@ -109,6 +117,7 @@ impl<'a> Reader<'a> {
         let mut table = Map::new();
         while let Some(line) = self.peek().filter(|line| line.indent == indent && !line.is_entry()) {
             let (key, rest) = key(line.text)?;
+            let rest = unanchored(rest);
             self.at += 1;
             let value =
                 if rest.is_empty() { self.below(indent, depth, true)? } else { self.scalar(rest, indent)? };
@@ -137,19 +146,18 @@ impl<'a> Reader<'a> {
         let quote = first.chars().next()?;
         let mut text = first.to_owned();
         let is_block = matches!(first, "|" | "|-" | "|+" | ">" | ">-" | ">+");
-        while let Some(line) = self.peek() {
-            if line.text.is_empty() {
-                // An empty line belongs to a text that goes on.
-                let next = self.lines[self.at..].iter().find(|line| !line.text.is_empty());
-                if next.is_none_or(|line| line.indent <= indent) {
-                    break;
-                }
-            } else if line.indent <= indent {
+        while self.peek().is_some() {
+            // Empty lines belong to a text that goes on after them.
+            let empty = self.lines[self.at..].iter().take_while(|line| line.text.is_empty()).count();
+            let next = self.lines.get(self.at + empty).filter(|line| line.indent > indent);
+            let Some(next) = next.copied() else {
+                self.at += empty;
                 break;
-            }
-            self.at += 1;
-            text.push(if is_block || line.text.is_empty() { '\n' } else { ' ' });
-            text.push_str(line.text);
+            };
+            self.at += empty + 1;
+            let breaks = if empty > 0 || is_block { "\n".repeat(empty.max(1)) } else { " ".to_owned() };
+            text.push_str(&breaks);
+            text.push_str(next.text);
         }
         match quote {
             '\'' => {
@@ -195,6 +203,11 @@ mod tests {
             ),
             ("a: |-\n  one\n  to: x\nb: 2", json!({"a": "one\nto: x", "b": "2"})),
             ("-\n  a: b", json!([{"a": "b"}])),
+            ("a: &id001\n- x\nb: *id001\n", json!({"a": ["x"], "b": "*id001"})),
+            (
+                "- a: 'one\n\n\n    two'\n\n  b: c\n\n\n- a: d\n",
+                json!([{"a": "one\n\ntwo", "b": "c"}, {"a": "d"}]),
+            ),
         ] {
             assert_eq!(parse(text), Some(expected), "{text}");
         }
@@ -203,6 +216,9 @@ mod tests {
             assert!(value.is_none() || value == Some(json!({"a": "1 b: 2"})), "{bad}: {value:?}");
         }
         assert_eq!(parse(&"- ".repeat(100_000)), None);
+        // Takes no more time than its length is worth.
+        let empty = "\n".repeat(300_000);
+        assert!(parse(&format!("a: x{empty}b: y{empty} z")).is_some());
     }
 
     /// A text that is a value's part never becomes a field, however it is written.

@@ -231,7 +231,7 @@ impl<'a> Described<'a> {
             }
             "event" | "calendar" | "appointment" | "meeting" => vec!["participants", "attendees"],
             "channel" | "user" | "member" | "participant" if is_list => vec![ENTRIES, "name", "username"],
-            "info" | "information" | "profile" | "account" | "me" if takes_nothing => {
+            "info" | "information" | "profile" | "account" | "me" if takes_nothing && self.is_own() => {
                 vec!["email", "phone", "phone_number", "iban", "account", "account_number"]
             }
             "iban" if takes_nothing => vec![ENTRIES],
@@ -242,6 +242,13 @@ impl<'a> Described<'a> {
             fields.extend(["id", own_id.as_str()]);
         }
         fields.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Whether it is about whoever uses it.
+    fn is_own(&self) -> bool {
+        self.words
+            .iter()
+            .any(|word| matches!(word.as_str(), "account" | "me" | "my" | "own" | "profile" | "user"))
     }
 }
 
@@ -323,6 +330,7 @@ mod tests {
             ("frobnicate", &["x"], "undeclared"),
             ("get_own_profile", &[], "reads [] account,account_number,email,iban,phone,phone_number"),
             ("get_profile", &["handle"], "reads []"),
+            ("get_server_info", &[], "reads []"),
             ("list_sent_mails", &[], "reads [] bcc,cc,id,mail_id,recipient,recipients,to"),
             ("list_mails", &[], "reads [] id,mail_id"),
             ("post_note", &["channel_id", "text"], "open [channel_id]"),
