@@ -6,7 +6,8 @@
 //!    the web; then the URL, else every argument, is a sink. Else it is closed.
 //! 3. A tool that *adds* to or *changes* records of one's own is closed and not destructive; recipients,
 //!    URLs, paths, commands, credentials and identifiers are sinks. Where a *change* has no such
-//!    argument, nothing shows what is changed, and it is destructive. Money that is added *is sent*.
+//!    argument, nothing shows what is changed, and it is destructive, except for one's own profile, of
+//!    which email, phone and account are sinks. Money that is added *is sent*.
 //! 4. A tool that *sends* is open-world. Recipients, URLs, paths and credentials are sinks; where it has
 //!    none, everything is that is not said, counted or dated.
 //! 5. A tool that *destroys*, opens or runs something is destructive and open-world, and everything is a
@@ -169,7 +170,8 @@ impl<'a> Described<'a> {
             }
             Doing::Adds | Doing::Changes => {
                 let sinks: BTreeSet<String> = sinks.union(&identifiers()).cloned().collect();
-                let is_destructive = doing == Doing::Changes && sinks.is_empty();
+                let is_destructive =
+                    doing == Doing::Changes && sinks.is_empty() && !self.is_own_profile(&verb);
                 let what = match (doing, is_destructive) {
                     (_, true) => "changes what it does not name",
                     (Doing::Adds, false) => "adds to one's own records",
@@ -242,6 +244,13 @@ impl<'a> Described<'a> {
             fields.extend(["id", own_id.as_str()]);
         }
         fields.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Whether what it changes is the profile of whoever uses it.
+    fn is_own_profile(&self, verb: &str) -> bool {
+        let noun = words::object(&self.words, verb).last().map(|last| words::singular(last));
+        self.is_own()
+            && noun.is_some_and(|noun| matches!(noun, "detail" | "info" | "information" | "profile"))
     }
 
     /// Whether it is about whoever uses it.
@@ -319,6 +328,9 @@ mod tests {
             ("create_event", &["title", "participants", "start_time"], " [participants]"),
             ("reschedule_event", &["event_id", "new_start_time"], " [event_id]"),
             ("set_temperature", &["degrees"], "destroys []"),
+            ("update_my_profile", &["street", "phone"], " [phone]"),
+            ("update_user_info", &["street"], " []"),
+            ("update_user_rights", &["role"], "destroys []"),
             ("delete_document", &["document_id"], "destroys open [document_id]"),
             ("send_mail", &["recipients", "cc", "subject", "body", "attachment_id"], "open [cc,recipients]"),
             ("reserve_table", &["restaurant", "start_time"], "open [restaurant]"),
