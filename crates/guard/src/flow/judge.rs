@@ -84,6 +84,8 @@ pub enum Because {
     NotForThem,
     /// The policies alone.
     Policy,
+    /// No policy is about it.
+    NoPolicy,
     /// The policies could not be asked, or one failed.
     Failure(String),
 }
@@ -111,6 +113,7 @@ impl fmt::Display for Because {
             }
             Self::NotForThem => f.write_str("it carries what those it goes to may not read"),
             Self::Policy => f.write_str("a policy says so"),
+            Self::NoPolicy => f.write_str("no policy is about it"),
             Self::Failure(failure) => f.write_str(failure),
         }
     }
@@ -292,6 +295,9 @@ fn because(
 ) -> Because {
     if let Some(failure) = &ruling.failure {
         return Because::Failure(failure.clone());
+    }
+    if ruling.policies.is_empty() {
+        return Because::NoPolicy;
     }
     let untrusted = arguments.iter().find(|a| a.is_sink && a.marking.integrity == Integrity::Untrusted);
     match untrusted {

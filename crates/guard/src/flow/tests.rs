@@ -294,6 +294,17 @@ fn ask(conversation: &Conversation, tools: &Tools, tool: &str, arguments: &Value
 }
 
 #[test]
+fn what_no_policy_is_about_is_rejected() {
+    let (none, _) = sessile_policy::guard::load(&[]).unwrap();
+    let mut conversation = Conversation::default();
+    conversation.user_says(Event(0), "What is on?", &[]);
+    let arguments = serde_json::Map::new();
+    let call = Call { speaker: "agent", tool: "list_events", arguments: &arguments, risk: 0, tee: false };
+    let judgement = conversation.judge(&tools(), &none, &call);
+    assert_eq!((judgement.ruling.effect, judgement.because), (Effect::Reject, Because::NoPolicy));
+}
+
+#[test]
 fn what_the_user_says_after_it_was_read_elsewhere_is_not_the_users() {
     let tools = tools();
     let mut conversation = Conversation::default();

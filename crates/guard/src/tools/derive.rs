@@ -7,7 +7,7 @@
 //! 3. A tool that *adds* to or *changes* records of one's own is closed and not destructive; recipients,
 //!    URLs, paths, commands, credentials and identifiers are sinks. Where a *change* has no such
 //!    argument, nothing shows what is changed, and it is destructive, except for one's own profile, of
-//!    which email, phone and account are sinks. Money that is added *is sent*.
+//!    which email, phone and account are sinks. Orders, money and messages that are added *are sent*.
 //! 4. A tool that *sends* is open-world. Recipients, URLs, paths and credentials are sinks; where it has
 //!    none, everything is that is not said, counted or dated.
 //! 5. A tool that *destroys*, opens or runs something is destructive and open-world, and everything is a
@@ -335,6 +335,13 @@ mod tests {
             ("send_mail", &["recipients", "cc", "subject", "body", "attachment_id"], "open [cc,recipients]"),
             ("reserve_table", &["restaurant", "start_time"], "open [restaurant]"),
             ("share_document", &["document_id", "email", "permission"], "open [email]"),
+            ("make_reservation", &["restaurant", "start_time"], "open [restaurant]"),
+            ("create_issue", &["repo", "title", "body"], "open [repo]"),
+            (
+                "send_parcel",
+                &["recipient_name", "shipping_address", "weight_kg"],
+                "open [recipient_name,shipping_address]",
+            ),
             ("add_payment", &["payee", "amount"], "open [payee]"),
             ("search_and_delete", &["query", "folder"], "destroys open [folder]"),
             ("run_shell", &["command", "cwd"], "destroys open [command,cwd]"),
