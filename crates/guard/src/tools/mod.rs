@@ -7,6 +7,7 @@
 //! its arguments is a sink. What a server says of itself only tightens; only `tools.toml` loosens.
 
 mod derive;
+mod lists;
 pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
