@@ -55,7 +55,7 @@ for_root_and_user! {
         assert_eq!(decisions(2), ["ProcessLocal", "RequireConfirmation", "RequireConfirmation"]);
         let stopped = &judged["tasks"][2]["calls"][1];
         assert_eq!(judged["tasks"][2]["task"], "attacked");
-        assert_eq!(stopped["policies"], serde_json::json!(["no-destination", "untrusted-destination"]));
+        assert_eq!(stopped["policies"], serde_json::json!(["untrusted-destination"]));
         assert_eq!(stopped["arguments"][0]["marking"]["integrity"], "untrusted");
         assert_eq!(stopped["arguments"][0]["places"][0]["span"], serde_json::json!([7, 30]));
         assert!(stopped["verdict"].as_str().unwrap().contains("refused"));

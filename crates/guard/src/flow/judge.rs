@@ -96,7 +96,9 @@ impl fmt::Display for Because {
             Self::Free => f.write_str("it only reads what is the session's own"),
             Self::Own => f.write_str("it touches the session's own records alone"),
             Self::NothingRead => f.write_str("nothing but the user's words was read before"),
-            Self::Trusted => f.write_str("the user, or a trusted field, says where it goes"),
+            Self::Trusted => {
+                f.write_str("the user, or a trusted field, says where it goes or on what it acts")
+            }
             Self::Untrusted { argument, value, place: None } => write!(
                 f,
                 "{argument} is {value:?}, which neither the user said nor a trusted field holds, and text from \

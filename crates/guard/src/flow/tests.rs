@@ -276,7 +276,7 @@ fn a_question_shows_the_exact_value_and_where_it_came_from() {
     let call = &judged.calls[1];
     assert_eq!((judged.questions, judged.rejected, judged.allowed), (1, 0, false));
     assert_eq!(call.decision, Effect::RequireConfirmation);
-    assert_eq!(call.policies, ["no-destination", "untrusted-destination"]);
+    assert_eq!(call.policies, ["untrusted-destination"]);
     let (start, end) = call.arguments.iter().find(|a| a.is_sink).unwrap().places[0].span.unwrap();
     assert_eq!(&MAILS[start..end], "eve@evil.example");
     let expected = format!(

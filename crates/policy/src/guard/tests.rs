@@ -39,10 +39,7 @@ fn the_shipped_policy_about_calls() {
         (send(), "ProcessLocal trusted-destination"),
         (untrusted(), "ProcessLocal trusted-destination"),
         (Call { control: 1, ..untrusted() }, "ProcessLocal trusted-destination"),
-        (
-            Call { control: 0, is_anchored: false, ..untrusted() },
-            "RequireConfirmation no-destination,untrusted-destination",
-        ),
+        (Call { control: 0, is_anchored: false, ..untrusted() }, "RequireConfirmation untrusted-destination"),
         (Call { control: 3, is_anchored: false, ..untrusted() }, "RequireConfirmation no-destination"),
         (Call { control: 3, is_anchored: false, ..send() }, "ProcessLocal trusted-destination"),
         (Call { is_known: false, ..send() }, "ProcessLocal trusted-destination"),
@@ -60,7 +57,7 @@ fn the_shipped_policy_about_calls() {
         ),
         (
             Call { is_read_only: true, is_destructive: false, control: 0, is_anchored: false, ..untrusted() },
-            "RequireConfirmation no-destination,untrusted-destination",
+            "RequireConfirmation untrusted-destination",
         ),
         (
             Call {
