@@ -155,9 +155,17 @@ impl<'a> Reader<'a> {
                 break;
             };
             self.at += empty + 1;
-            let breaks = if empty > 0 || is_block { "\n".repeat(empty.max(1)) } else { " ".to_owned() };
-            text.push_str(&breaks);
-            text.push_str(next.text);
+            if quote == '"' && empty == 0 && ends_escaped(&text) {
+                // The line's end is not part of the text.
+                text.pop();
+            } else if empty > 0 || is_block {
+                text.push_str(&"\n".repeat(empty.max(1)));
+            } else {
+                text.push(' ');
+            }
+            // A space at a line's beginning is escaped.
+            let escaped = next.text.strip_prefix('\\').filter(|rest| quote == '"' && rest.starts_with(' '));
+            text.push_str(escaped.unwrap_or(next.text));
         }
         match quote {
             '\'' => {
@@ -172,12 +180,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A text in double quotes, whose lines were joined by spaces.
+/// Whether a text ends in a backslash that no other one stands for.
+fn ends_escaped(text: &str) -> bool {
+    text.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
+}
+
+/// A text in double quotes, whose lines were joined.
 fn double(text: &str) -> Option<String> {
-    // A line's end that is escaped joins it with the next without a space.
-    let text = text.replace("\\ \\ ", "\\ ");
-    match literal::parse(&text)? {
-        Value::String(text) => Some(text.replace("\\ ", " ")),
+    match literal::parse(text)? {
+        Value::String(text) => Some(text),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
@@ -203,6 +214,7 @@ mod tests {
             ),
             ("a: |-\n  one\n  to: x\nb: 2", json!({"a": "one\nto: x", "b": "2"})),
             ("-\n  a: b", json!([{"a": "b"}])),
+            ("a: \"one\\\n  two\\\\\n  three\\\n  \\ four\"", json!({"a": "onetwo\\ three four"})),
             ("a: &id001\n- x\nb: *id001\n", json!({"a": ["x"], "b": "*id001"})),
             (
                 "- a: 'one\n\n\n    two'\n\n  b: c\n\n\n- a: d\n",
