@@ -4,6 +4,7 @@
 //! machine a moment before and after.
 
 mod fleet;
+mod guard;
 mod house;
 mod measure;
 mod peers;
@@ -38,6 +39,8 @@ pub enum Name {
     },
     /// What holding a session to its protocol costs.
     Protocol,
+    /// What the guard catches, lets pass and costs.
+    Guard,
     /// A terminal that is left and returned to, beside screen, tmux, dtach and shpool.
     Terminal {
         /// Rounds of each contender.
@@ -61,6 +64,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Session { rounds, sessions } => session::run(rounds, sessions),
         Name::Route { rounds } => route::run(rounds),
         Name::Protocol => protocol::run(),
+        Name::Guard => guard::run(),
         Name::Terminal { rounds } => terminal::run(rounds),
         Name::Traffic { end } => traffic::run(end),
     }

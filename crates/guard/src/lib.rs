@@ -5,10 +5,14 @@
 //! | module | subject |
 //! |---|---|
 //! | `marking` | what is known of a span of text: [`Marking`] |
+//! | [`flow`] | where what a call is given came from, and what follows from it |
+//! | [`tools`] | what tools are declared to do, and a rule that derives it |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod flow;
 mod marking;
+pub mod tools;
 
-pub use marking::{Confidentiality, Integrity, Marking, Readers};
+pub use marking::{Confidentiality, Event, Integrity, Lowered, Lowering, Marking, Readers};

@@ -1,8 +1,12 @@
-//! What is known of a span of text: who may read it, and how far it is to be trusted.
+//! What is known of a span of text: who may read it, how far it is to be trusted, what was found in it
+//! and where it came from.
 //!
 //! The two lattices of information flow (Denning 1976 for confidentiality, Biba 1977 for
-//! integrity). Joining only raises the first and only lowers the second.
+//! integrity). Joining only raises the first and only lowers the second; what lowers a marking is a
+//! [`Lowering`], which somebody answers for.
 
+use core::ops::Range;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +54,11 @@ pub enum Readers {
     Only(BTreeSet<String>),
 }
 
+/// What a text came with, by its number in the session's journal; in a trace by its place there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Event(pub u64);
+
 /// What is known of a span of text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marking {
@@ -59,6 +68,36 @@ pub struct Marking {
     pub integrity: Integrity,
     /// Who may read it.
     pub readers: Readers,
+    /// What was found in it, as findings name it: `card`, `github_token`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kinds: BTreeSet<Cow<'static, str>>,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub origins: BTreeSet<Event>,
+}
+
+/// Somebody's order to take a span for less confidential or more trusted than it is marked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lowering {
+    /// Who orders it.
+    pub who: String,
+    /// Why.
+    pub why: String,
+    /// What the text came with.
+    pub event: Event,
+    /// Which part of that text, in bytes.
+    pub span: Range<usize>,
+    /// What it is marked from now on.
+    pub to: Marking,
+}
+
+/// What was lowered: for the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lowered {
+    /// The order.
+    pub order: Lowering,
+    /// What it was marked before.
+    pub from: Marking,
 }
 
 impl Readers {
@@ -82,6 +121,79 @@ impl Marking {
             confidentiality: self.confidentiality.max(other.confidentiality),
             integrity: self.integrity.max(other.integrity),
             readers: self.readers.join(&other.readers),
+            kinds: self.kinds.union(&other.kinds).cloned().collect(),
+            origins: self.origins.union(&other.origins).copied().collect(),
+        }
+    }
+
+    /// Whether nothing is taken for less confidential, more trusted or better known here than there.
+    #[must_use]
+    pub fn is_at_least(&self, other: &Self) -> bool {
+        self.join(other) == *self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn readers() -> impl Strategy<Value = Readers> {
+        prop_oneof![
+            Just(Readers::Anyone),
+            proptest::collection::btree_set("[a-c]", 0..3).prop_map(Readers::Only)
+        ]
+    }
+
+    fn marking() -> impl Strategy<Value = Marking> {
+        let confidentiality = prop_oneof![
+            Just(Confidentiality::Public),
+            Just(Confidentiality::Normal),
+            Just(Confidentiality::Sensitive),
+            Just(Confidentiality::HighlySensitive),
+            Just(Confidentiality::Critical),
+        ];
+        let integrity = prop_oneof![
+            Just(Integrity::System),
+            Just(Integrity::User),
+            Just(Integrity::TrustedTool),
+            Just(Integrity::Untrusted),
+        ];
+        let kinds = proptest::collection::btree_set("[a-c]".prop_map(Cow::Owned), 0..3);
+        let origins = proptest::collection::btree_set((0u64..4).prop_map(Event), 0..3);
+        (confidentiality, integrity, readers(), kinds, origins).prop_map(
+            |(confidentiality, integrity, readers, kinds, origins)| Marking {
+                confidentiality,
+                integrity,
+                readers,
+                kinds,
+                origins,
+            },
+        )
+    }
+
+    fn admits(readers: &Readers, who: &str) -> bool {
+        match readers {
+            Readers::Anyone => true,
+            Readers::Only(only) => only.contains(who),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_join_only_raises(a in marking(), b in marking(), c in marking()) {
+            let both = a.join(&b);
+            prop_assert!(both.confidentiality >= a.confidentiality && both.confidentiality >= b.confidentiality);
+            prop_assert!(both.integrity >= a.integrity && both.integrity >= b.integrity);
+            for who in ["a", "b", "c", "d"] {
+                let expected = admits(&a.readers, who) && admits(&b.readers, who);
+                prop_assert_eq!(admits(&both.readers, who), expected);
+            }
+            prop_assert!(both.kinds.is_superset(&a.kinds) && both.origins.is_superset(&b.origins));
+            prop_assert!(both.is_at_least(&a) && both.is_at_least(&b));
+            prop_assert_eq!(&both, &b.join(&a));
+            prop_assert_eq!(both.join(&c), a.join(&b.join(&c)));
+            prop_assert_eq!(&a.join(&a), &a);
         }
     }
 }

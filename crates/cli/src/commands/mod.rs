@@ -15,6 +15,7 @@ mod export;
 mod find;
 mod finished;
 mod following;
+mod guard;
 mod guard_terminal;
 mod list;
 mod man;
@@ -88,6 +89,7 @@ enum Command {
     Net(net::Args),
     Policy(policy::Args),
     Protocol(protocol::Args),
+    Guard(guard::Args),
     Questions(questions::Args),
     Answer(answer::Args),
     Port(port::Args),
@@ -132,6 +134,7 @@ impl Program {
             Command::Net(args) => args.run(json),
             Command::Policy(args) => args.run(json),
             Command::Protocol(args) => args.run(json),
+            Command::Guard(args) => args.run(json),
             Command::Questions(args) => args.run(json),
             Command::Answer(args) => args.run(json),
             Command::Port(args) => args.run(json),

@@ -46,5 +46,6 @@ mod stopped;
 mod successors;
 mod survival;
 mod tor;
+mod traces;
 mod upgrade;
 mod wipe;

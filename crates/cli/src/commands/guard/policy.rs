@@ -1,0 +1,81 @@
+//! `guard policy`: the policy that is shipped, and the words policies may use.
+
+use std::fs;
+use std::path::Path;
+
+use sessile_model::network::{MAX_POLICY_BYTES, PolicyText};
+use sessile_model::problem::ProblemKind;
+use sessile_policy::guard::{self, Policies};
+
+use crate::failure::{Failure, Outcome, Status};
+use crate::files;
+use crate::output::{print, print_json, say};
+
+/// Print the policy about calls and messages that holds where no other is named
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sessile guard policy > work/calls.cedar
+  sessile guard policy --schema
+  sessile guard trace trace.json --tools tools.toml --policy work
+
+Policies are written in Cedar (https://docs.cedarpolicy.com). @effect says what a permit permits, from the
+strictest: RequireConfirmation, ProcessInTee, Redact, ProcessLocal. A forbid rejects. The strictest that
+applies wins, and where nothing applies the call is rejected. @unverified says what is done instead of
+ProcessInTee where no trusted execution environment was verified; without it the call is rejected.")]
+pub struct Args {
+    /// Print what such policies may speak of, as a schema of Cedar
+    #[arg(long)]
+    schema: bool,
+}
+
+impl Args {
+    pub fn run(self, json: bool) -> Outcome {
+        let (key, text) = if self.schema { ("schema", guard::SCHEMA) } else { ("policy", guard::SHIPPED) };
+        if json {
+            print_json(&serde_json::json!({ key: text }))?
+        } else {
+            print(text)?
+        }
+        Ok(Status::OK)
+    }
+}
+
+/// The policies of a folder's `.cedar` files, or of one file; the shipped ones where none is named.
+///
+/// # Errors
+/// When a file cannot be read, or all that is wrong with what the files say.
+pub fn read(folder: Option<&Path>) -> Result<Policies, Failure> {
+    let Some(folder) = folder else { return guard::shipped().map_err(|flaws| wrong(&flaws)) };
+    let shown = folder.display();
+    let mut paths = Vec::new();
+    if folder.is_dir() {
+        let unread = |e| Failure::system(format!("read {shown}"), &e);
+        for entry in fs::read_dir(folder).map_err(unread)? {
+            paths.push(entry.map_err(unread)?.path());
+        }
+        paths.retain(|path| path.extension().is_some_and(|end| end == "cedar"));
+        paths.sort();
+        if paths.is_empty() {
+            return Err(Failure::new(ProblemKind::BadRequest, format!("{shown} holds no .cedar file"))
+                .hint("`sessile guard policy` prints the policy that is shipped, to begin with"));
+        }
+    } else {
+        paths.push(folder.to_owned());
+    }
+    let text = |path: &std::path::PathBuf| {
+        let text = files::text(path, MAX_POLICY_BYTES)?.as_str().to_owned();
+        let name = path.file_name().map_or_else(|| shown.to_string(), |n| n.to_string_lossy().into_owned());
+        Ok(PolicyText { name, text })
+    };
+    let texts = paths.iter().map(text).collect::<Result<Vec<_>, Failure>>()?;
+    let (policies, doubtful) = guard::load(&texts).map_err(|flaws| wrong(&flaws))?;
+    doubtful.iter().for_each(|flaw| say(&format!("sessile: warning: {flaw}")));
+    Ok(policies)
+}
+
+fn wrong(flaws: &[sessile_policy::Flaw]) -> Failure {
+    let all: Vec<String> = flaws.iter().map(ToString::to_string).collect();
+    Failure::new(ProblemKind::BadRequest, all.join("\n")).hint(
+        "`sessile guard policy --schema` shows what policies may speak of, `sessile guard policy` an example",
+    )
+}

@@ -1,0 +1,85 @@
+//! `guard trace`: what would have been decided about the calls of an agent's trace.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use sessile_guard::flow::trace::{Judged, judge, parse};
+use sessile_model::problem::ProblemKind;
+
+use super::{policy, tools};
+use crate::failure::{Failure, Outcome, Status};
+use crate::files;
+use crate::output::{counted, print, print_json, printable};
+
+/// Most bytes of a trace.
+const MOST: usize = 256 << 20;
+
+/// Judge the calls of an agent's trace by where their arguments came from
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sessile guard trace trace.json --tools tools.toml
+  sessile guard trace trace.json --tools tools.toml --policy work --json
+
+FILE is a list of tasks, or one:
+  [{\"prompt\": \"Pay the bill\", \"calls\": [{\"fn\": \"read_file\", \"args\": {\"path\": \"bill\"}}],
+    \"results\": [\"IBAN: …\"]}]
+Each call is judged by what was said and returned before it. Of each argument that decides where a call
+goes, --json shows where its value stands. The exit code is 0 whatever is decided.")]
+pub struct Args {
+    /// The trace
+    file: PathBuf,
+    /// What the tools are declared to do; one that is not declared is destructive and open-world
+    #[arg(long, value_name = "FILE")]
+    tools: Option<PathBuf>,
+    /// A folder of policies that takes the place of the one that is shipped
+    #[arg(long, value_name = "DIR")]
+    policy: Option<PathBuf>,
+}
+
+impl Args {
+    pub fn run(self, json: bool) -> Outcome {
+        let tools = tools::read(self.tools.as_ref())?;
+        let policies = policy::read(self.policy.as_deref())?;
+        let text = files::text(&self.file, MOST)?;
+        let tasks = parse(&text)
+            .map_err(|e| Failure::new(ProblemKind::BadRequest, format!("{}: {e}", self.file.display())))?;
+        let judged: Vec<Judged> = tasks.iter().map(|task| judge(task, &tools, &policies)).collect();
+        let sum = |of: fn(&Judged) -> usize| judged.iter().map(of).sum::<usize>();
+        let (questions, rejected) = (sum(|task| task.questions), sum(|task| task.rejected));
+        let allowed = judged.iter().filter(|task| task.allowed).count();
+        if json {
+            print_json(&json!({
+                "tasks": judged,
+                "summary": {
+                    "tasks": judged.len(),
+                    "allowed": allowed,
+                    "questions": questions,
+                    "rejected": rejected,
+                    "trusted_fields": tools.trusted_fields(),
+                },
+            }))?;
+            return Ok(Status::OK);
+        }
+        let tasks: String = (1..).zip(&judged).map(|(number, task)| text_of(number, task)).collect();
+        let (many, questions) = (judged.len(), counted(questions as u64, "question", "questions"));
+        let last = format!("{allowed} of {many} without a question; {questions}, {rejected} rejected\n");
+        print(&(tasks + &last))?;
+        Ok(Status::OK)
+    }
+}
+
+fn text_of(number: usize, task: &Judged) -> String {
+    let said = ["suite", "task", "kind"].iter().filter_map(|key| task.more.get(*key).and_then(Value::as_str));
+    let title: Vec<&str> = said.collect();
+    let title = if title.is_empty() { format!("task {number}") } else { title.join(" ") };
+    let mut text = format!("{}\n", printable(&title));
+    for call in &task.calls {
+        let (number, tool, decision, reason) = (call.number, &call.tool, call.decision, &call.reason);
+        text += &printable(&format!("  {number} {tool}: {decision}, {reason}"));
+        if !call.allowed && !call.policies.is_empty() {
+            text += &printable(&format!(" ({})", call.policies.join(", ")));
+        }
+        text.push('\n');
+    }
+    text
+}
