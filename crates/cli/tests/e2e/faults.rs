@@ -179,6 +179,15 @@ impl<'w> Load<'w> {
         format!("{shown}\n{}", record["outcome"])
     }
 
+    /// Connections that have arrived outside, once those that were under way have.
+    fn settled(&self) -> usize {
+        processes::eventually("what was under way has arrived", || {
+            let before = self.mirror.accepted.load(Ordering::SeqCst);
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            Some(before).filter(|before| self.mirror.accepted.load(Ordering::SeqCst) == *before)
+        })
+    }
+
     /// Waits until the app has sent to elsewhere twice more.
     fn sends_elsewhere(&self) {
         let rounds = || std::fs::metadata(self.world.project().join("rounds")).map_or(0, |m| m.len());
@@ -201,7 +210,7 @@ for_root_and_user! {
         let flush = ["--target", &target, "--net", "nft", "flush", "ruleset"];
         assert!(Command::new("nsenter").args(flush).status().unwrap().success());
         load.sends_elsewhere();
-        let accepted = load.mirror.accepted.load(Ordering::SeqCst);
+        let accepted = load.settled();
         load.sends_elsewhere();
         assert_eq!(load.mirror.accepted.load(Ordering::SeqCst), accepted, "a way out is left");
         processes::signal(keeper.pid, Signal::CONT);
@@ -245,7 +254,7 @@ for_root_and_user! {
         let stopped = Process::of(load.gateway()).unwrap();
         processes::signal(stopped.pid, Signal::STOP);
         processes::eventually("the gateway is stopped", || processes::is_stopped(stopped).then_some(()));
-        let accepted = load.mirror.accepted.load(Ordering::SeqCst);
+        let accepted = load.settled();
         load.sends_elsewhere();
         assert_eq!(load.mirror.accepted.load(Ordering::SeqCst), accepted);
         world.must(&["exec", "load", "--", "true"]);

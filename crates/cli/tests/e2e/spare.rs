@@ -56,13 +56,13 @@ fn two_at_once(world: &World) -> [String; 2] {
     })
 }
 
-/// The user namespaces that a process holds.
-fn held_namespaces(pid: u32) -> Vec<String> {
+/// The namespaces of a kind (`mnt`, `net`) that a process holds.
+fn held_namespaces(pid: u32, kind: &str) -> Vec<String> {
     let held = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let links = held.filter_map(|entry| fs::read_link(entry.path()).ok());
     links
         .filter_map(|link| link.to_str().map(str::to_owned))
-        .filter(|link| link.starts_with("user:["))
+        .filter(|link| link.strip_prefix(kind).is_some_and(|rest| rest.starts_with(":[")))
         .collect()
 }
 
@@ -70,14 +70,15 @@ fn held_namespaces(pid: u32) -> Vec<String> {
 fn takes_namespaces(world: &World, options: &[&str]) -> bool {
     let (waits, cast) = spare(world);
     let keeper = cast.keeper.unwrap().pid;
-    let held =
-        eventually("it has namespaces", || Some(held_namespaces(keeper)).filter(|held| !held.is_empty()));
+    let held = eventually("it has namespaces", || {
+        Some(held_namespaces(keeper, "mnt")).filter(|held| !held.is_empty())
+    });
     let name = format!("of-{}", &waits[24..]);
     let run = [&["run", "--detach", "--name", &name], options, &["--", "sleep", "infinity"]].concat();
     world.must(&run);
     assert_eq!(world.show(&name)["id"], waits.as_str());
     // The keeper lets go of what it does not use.
-    let holds = held_namespaces(keeper);
+    let holds = held_namespaces(keeper, "mnt");
     held.iter().all(|held| holds.contains(held))
 }
 
@@ -88,6 +89,37 @@ for_root_and_user! {
         // as another program may do at any time.
         assert!(!takes_namespaces(world, &["--storage", "64M"]));
         assert!((0..5).any(|_| takes_namespaces(world, &[])));
+    }
+
+    /// With its rules, and the gateway where what is sent arrives.
+    fn its_network_becomes_the_first_apps(world) {
+        world.open("first", &["sleep", "infinity"]);
+        let takes = |name: &str, options: &[&str]| {
+            let (_, cast) = spare(world);
+            let keeper = cast.keeper.unwrap().pid;
+            let held = eventually("it has a network", || held_namespaces(keeper, "net").pop());
+            let run = [&["run", "--detach", "--name", name], options, &["--", "sleep", "infinity"]].concat();
+            world.must(&run);
+            let app = world.show(name)["apps"][0]["pid"].as_u64().unwrap();
+            let own = fs::read_link(format!("/proc/{app}/ns/net")).unwrap();
+            held == own.to_str().unwrap()
+        };
+        // Unless something was mounted meanwhile, as another program may do at any time.
+        let taken = (0..5).map(|n| format!("by-name-{n}")).find(|name| takes(name, &["--deny", "*.example"])).unwrap();
+        let resolve = "getent ahostsv4 any.example | head -1";
+        let address = world.must(&["exec", &taken, "--", "sh", "-c", resolve]);
+        assert!(address.starts_with("198.18."), "{address}");
+        let asked = world.sessile(&["exec", &taken, "--", "curl", "-sSf", "-m", "20", "http://any.example"]);
+        assert_ne!(asked.code, 0);
+        let flows = world.must(&["net", &taken]);
+        assert!(flows.contains("any.example"), "{flows}");
+        // Another app has one of its own.
+        world.must(&["exec", &taken, "--app", "other", "--detach", "--", "sleep", "infinity"]);
+        let network = |app: &str| {
+            world.must(&["exec", &taken, "--app", app, "--", "readlink", "/proc/self/ns/net"]).trim().to_owned()
+        };
+        assert_ne!(network("main"), network("other"));
+        assert!(!takes("closed", &["--route", "none"]));
     }
 
     fn it_is_used_once_and_shows_nowhere(world) {

@@ -111,14 +111,15 @@ impl Stalled {
             let _ = fs::remove_file(path);
         }
         let path = text.path.display();
+        // What is kept of output in any case is full before anything is weighed.
         let script = format!(
-            "until [ -e {} ]; do sleep 0.01; done; cat {path} {path} {path}; : > {}; exec sleep 1000000",
+            "head -c 8000000 {path}; until [ -e {} ]; do sleep 0.01; done; cat {path} {path} {path}; : > {}; exec sleep 1000000",
             go.display(),
             done.display()
         );
         multiplexer.start(NAME, &script).with_context(|| multiplexer.name())?;
         let window = with_client.then(|| Window::open(&multiplexer.attach(NAME, &script))).transpose()?;
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(Duration::from_secs(2));
         let before = held(multiplexer);
         let start = Instant::now();
         fs::write(&go, "")?;

@@ -106,15 +106,18 @@ pub fn arguments(pid: u32) -> Vec<String> {
     words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
-/// The process that plays this part (`anchor`, `keeper`) for a session of a world.
+/// The process that plays this part (`anchor`, `keeper`) for a session of a world. It has short-lived
+/// helpers that look the same, and are younger.
 pub fn part(world: &World, part: &str, session: &str) -> Option<u32> {
     let runtime = world.runtime();
-    all().into_keys().find(|&pid| {
-        let arguments = arguments(pid);
+    let plays = |pid: &u32| {
+        let arguments = arguments(*pid);
         arguments.iter().take(2).any(|argument| argument.ends_with(part))
             && arguments.iter().any(|argument| argument == session)
             && arguments.iter().any(|argument| Path::new(argument) == runtime)
-    })
+    };
+    let players = all().into_keys().filter(plays).filter_map(Process::of);
+    players.min_by_key(|process| process.start).map(|process| process.pid)
 }
 
 /// A session's own processes.
@@ -141,10 +144,10 @@ pub fn casts(world: &World) -> BTreeMap<String, Cast> {
             continue;
         }
         let cast = casts.entry((*id).clone()).or_default();
-        match arguments[at].ends_with("anchor") {
-            true => cast.anchor = Process::of(pid),
-            false => cast.keeper = Process::of(pid),
-        }
+        let place = if arguments[at].ends_with("anchor") { &mut cast.anchor } else { &mut cast.keeper };
+        // As above: the oldest.
+        let found = [*place, Process::of(pid)].into_iter().flatten();
+        *place = found.min_by_key(|process| process.start);
     }
     casts
 }
