@@ -60,6 +60,10 @@ pub fn held(runtime: &Path) -> Result<Held> {
     let anchors: Vec<u32> = parents.keys().copied().filter(|&pid| is_anchor(pid)).collect();
     let mut held = Held::default();
     for (&pid, &parent) in &parents {
+        // A helper may have ended since it was listed.
+        if !Path::new(&format!("/proc/{pid}")).exists() {
+            continue;
+        }
         if anchors.contains(&pid) || anchors.contains(&parent) {
             held.ours += 1;
             held.ours_bytes += proportional_bytes(pid)?;
