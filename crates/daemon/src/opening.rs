@@ -45,6 +45,12 @@ pub const SLOTS: u32 = (2_147_352_576 - SUBORDINATE_BASE) / SUBORDINATE_COUNT;
 pub async fn open(daemon: &Arc<Daemon>, spec: Spec) -> Result<SessionRecord, Problem> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let spec = spec_check::checked(spec, &daemon.folders, home.as_deref())?;
+    if let Some(protocol) = spec.protocol.clone() {
+        let checked = tokio::task::spawn_blocking(move || spec_check::protocol(&protocol)).await;
+        checked.unwrap_or_else(|_| {
+            Err(Problem::new(ProblemKind::Internal, "the protocol's check was cut short"))
+        })?;
+    }
     let tor = spec_check::tor(&spec.network, std::env::var_os("PATH").as_deref())?;
     let daemon = Arc::clone(daemon);
     // On its own: a client that leaves in the middle must not leave half a session.
@@ -212,6 +218,9 @@ async fn hand_over(
         | Reply::Questions(_)
         | Reply::Traffic(_)
         | Reply::Cookies(_)
+        | Reply::Said(_)
+        | Reply::Heard(_)
+        | Reply::Offers(_)
         | Reply::Published(_)
         | Reply::Applied(_) => {
             Err(Problem::new(ProblemKind::Failed, "the session ended while it was opened"))

@@ -18,6 +18,7 @@ mod adopt;
 mod agent;
 mod app;
 mod bringup;
+mod channels;
 mod checkpoint;
 mod client;
 mod clock;

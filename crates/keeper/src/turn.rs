@@ -75,6 +75,7 @@ impl Keeper {
         self.heed_recorders();
         self.answer_readers();
         self.check_waits();
+        self.check_lines();
         self.give_up_on_answers();
         self.look_at_agents();
         self.keep_guards();
@@ -227,6 +228,7 @@ impl Keeper {
             .chain(confirm)
             .chain(waits)
             .chain(self.agents.next(self.now))
+            .chain(self.next_line())
             .chain(exits)
             .chain(hold)
             .min();

@@ -1,7 +1,6 @@
 //! `protocol`: protocol files.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
@@ -11,7 +10,7 @@ use sessile_protocol::machine::{Protocol, Role, State};
 use sessile_protocol::{Diagnostic, Judgement, Limits, Outline, Stage, check, check_all, outline};
 
 use crate::failure::{Failure, Outcome, Status};
-use crate::output::{colours, counted, print, print_json, say, table};
+use crate::output::{counted, print, print_json, table};
 use crate::protocols::{self, File, diagnostics, diagram, machine, svg};
 
 /// Check and look at files of protocols: who may say what to whom, and in which order
@@ -144,7 +143,7 @@ impl Args {
                 let accepted = how.accepted(&mut file, name.as_deref(), json)?;
                 let found =
                     file.look(|source, loader| outline(source, loader, name.as_deref(), Limits::default()))?;
-                let outline = found.map_err(|all| refused(file.name(), &all, json))?;
+                let outline = found.map_err(|all| protocols::refused(file.name(), &all, json))?;
                 match (svg, json) {
                     (true, true) => print_json(&json!({ "svg": svg::text(&outline) }))?,
                     (true, false) => print(&svg::text(&outline))?,
@@ -170,27 +169,9 @@ impl How {
         let found = file.look(|source, loader| check(source, loader, name, discipline, Limits::default()))?;
         match found {
             Ok((protocol, report)) => Ok(Accepted { protocol, waiting: report.waiting }),
-            Err(all) => Err(refused(file.name(), &all, json)),
+            Err(all) => Err(protocols::refused(file.name(), &all, json)),
         }
     }
-}
-
-/// Says what is wrong, and fails.
-fn refused(file: &str, all: &[Diagnostic], json: bool) -> Failure {
-    let undecided = all.iter().all(diagnostics::is_undecided);
-    let detail = if json {
-        all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    } else {
-        all.iter().for_each(tell);
-        let verdict = if undecided { "was not decided" } else { "is refused" };
-        format!("{file} {verdict}")
-    };
-    protocols::refusal(detail, undecided)
-}
-
-/// Says on standard error what is wrong.
-fn tell(diagnostic: &Diagnostic) {
-    say(&diagnostics::shown(diagnostic, colours(&io::stderr())));
 }
 
 /// What became of a file: what is wrong with its names, or a judgement of each protocol.
@@ -208,7 +189,7 @@ fn check_files(files: &[PathBuf], how: &How, json: bool) -> Result<(), Failure> 
         print_json(&judged.iter().map(|(file, found)| in_json(file, found)).collect::<Vec<_>>())?;
     } else {
         print(&verdicts(&judged))?;
-        judged.iter().flat_map(|(_, found)| problems(found)).for_each(tell);
+        judged.iter().flat_map(|(_, found)| problems(found)).for_each(protocols::tell);
     }
     let all: Vec<&Diagnostic> = judged.iter().flat_map(|(_, found)| problems(found)).collect();
     if all.is_empty() {

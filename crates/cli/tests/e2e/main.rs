@@ -30,6 +30,7 @@ mod hostile;
 mod kill_loop;
 mod kill_random;
 mod leaks;
+mod lines;
 mod network;
 mod oracle;
 mod policies;
