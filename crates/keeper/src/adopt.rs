@@ -162,6 +162,7 @@ impl Keeper {
                 self.hear_of_exits();
                 self.report_running();
                 self.offer_agents_again();
+                self.open_doors_again();
                 self.heed_interception();
                 self.greet_gateway();
                 self.look_at_anchor();

@@ -193,15 +193,19 @@ impl Keeper {
                 self.keep_cookies(document)?;
                 Ok(Reply::Done.into())
             }
-            Request::Say(say) => self.say(Caller { connection: id, channel }, say).map(|()| Answer::Later),
+            Request::Say(say) => {
+                self.say(Caller::Client { connection: id, channel }, say).map(|()| Answer::Later)
+            }
             Request::Hear(hear) => {
-                self.hear(Caller { connection: id, channel }, hear).map(|()| Answer::Later)
+                self.hear(Caller::Client { connection: id, channel }, hear).map(|()| Answer::Later)
             }
             Request::Take(take) => {
-                self.take_line(&take)?;
+                self.take_line(&Caller::Client { connection: id, channel }, &take)?;
                 Ok(Reply::Done.into())
             }
-            Request::Offered { role } => self.offers(&role).map(|offers| Reply::Offers(offers).into()),
+            Request::Offered { role } => self
+                .offers(&Caller::Client { connection: id, channel }, &role)
+                .map(|offers| Reply::Offers(offers).into()),
             Request::Publish(publish) => {
                 self.admit(&Ask::Exec)?;
                 self.publish_port(&publish).map(|published| Reply::Published(published).into())

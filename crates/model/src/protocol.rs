@@ -8,14 +8,19 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::ids::AppName;
+use crate::problem::Problem;
 use crate::quantity::Millis;
 
+/// The folder inside where sessions with a protocol have this program.
+pub const PROGRAM_FOLDER: &str = "/sessile/bin";
 /// Most bytes of a protocol's files together.
 pub const MAX_PROTOCOL_BYTES: usize = 256 << 10;
 /// Most files of a protocol: its own and those that it imports.
 pub const MAX_PROTOCOL_FILES: usize = 64;
 /// Longest payload of a line, in bytes.
 pub const LONGEST_PAYLOAD: usize = 64 << 10;
+/// Longest request of an app, in bytes: a payload in base64 and what goes with it.
+pub const LONGEST_ASKED: usize = 128 << 10;
 /// Longest name of a role, label or protocol that is looked up, in bytes.
 pub const LONGEST_WORD: usize = 256;
 
@@ -240,6 +245,39 @@ pub struct Offer {
     pub payload: Vec<String>,
     /// Whether it can be done at once.
     pub ready: bool,
+}
+
+/// What an app asks by the socket that `SESSILE_SOCKET` names: a line of JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// To say a line.
+    Say(Say),
+    /// What its role hears next.
+    Hear(Hear),
+    /// To take what was heard.
+    Take(Take),
+    /// What its role may do next.
+    Offered {
+        /// The role.
+        role: String,
+    },
+}
+
+/// The answer to it: a line of JSON as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// It was said.
+    Said(Said),
+    /// It was heard, and stays until it is taken.
+    Heard(Heard),
+    /// It was taken.
+    Taken,
+    /// What the role may do next.
+    Offers(Vec<Offer>),
+    /// It was refused or failed.
+    Problem(Problem),
 }
 
 /// A speaker that cannot be meant.

@@ -3,26 +3,26 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_model::problem::ProblemKind;
-use sessile_model::protocol::{Hear, Heard, LONGEST_PAYLOAD, Offer, Said, Say, Take};
+use sessile_model::protocol::{Hear, LONGEST_PAYLOAD, Offer, Say, Take};
 use sessile_model::quantity::Millis;
 
-use crate::client::Daemon;
 use crate::failure::{Failure, Outcome, Status};
 use crate::files;
 use crate::output::{print, print_bytes, print_json, printable, say, table};
-use crate::selector::SessionSelector;
+use crate::talk::{Place, Talk};
 
 /// Say a line of a session's protocol
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   sessile send amber --as User Agent prompt 'What is new?'
   git diff | sessile send amber --as Coder Reviewer change -
+  sessile send . --as Agent User part 'Not much.'        # from a script inside
 
 Once this command has ended with 0, the line is delivered once, whatever dies. What the protocol does
 not allow now is refused (73); so is a role that somebody else speaks for (77).")]
 pub struct SendArgs {
-    /// The session
-    session: SessionSelector,
+    /// The session; inside one, . for that
+    session: Place,
     /// As which role
     #[arg(long = "as", value_name = "ROLE")]
     role: String,
@@ -46,8 +46,8 @@ pub struct SendArgs {
 Who said it and what it is called is on standard error, what it carries on standard output. It counts
 as heard once it is written there. Exit code 124 when nothing comes in time.")]
 pub struct RecvArgs {
-    /// The session
-    session: SessionSelector,
+    /// The session; inside one, . for that
+    session: Place,
     /// As which role
     #[arg(long = "as", value_name = "ROLE")]
     role: String,
@@ -61,10 +61,12 @@ pub struct RecvArgs {
 
 /// What a role may say or hear next
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  sessile offered amber --as User")]
+#[command(after_help = "Examples:
+  sessile offered amber --as User
+  sessile offered . --as Agent --json")]
 pub struct OfferedArgs {
-    /// The session
-    session: SessionSelector,
+    /// The session; inside one, . for that
+    session: Place,
     /// The role
     #[arg(long = "as", value_name = "ROLE")]
     role: String,
@@ -90,7 +92,7 @@ impl SendArgs {
             token: token()?,
             timeout: self.timeout,
         };
-        let said: Said = Daemon::reach()?.post(&self.session.path("/say"), &line)?;
+        let said = Talk::reach(self.session)?.say(line)?;
         if json {
             print_json(&said)?;
         }
@@ -101,10 +103,10 @@ impl SendArgs {
 impl RecvArgs {
     /// Hears it, writes it, and takes it.
     pub fn run(self, json: bool) -> Outcome {
-        let daemon = Daemon::reach()?;
+        let talk = Talk::reach(self.session)?;
         let hear =
             Hear { role: self.role.clone(), from: self.from, token: Some(token()?), timeout: self.timeout };
-        let heard: Heard = daemon.post(&self.session.path("/hear"), &hear)?;
+        let heard = talk.hear(hear)?;
         let payload = STANDARD
             .decode(&heard.payload)
             .map_err(|e| Failure::new(ProblemKind::Internal, format!("the daemon's answer: {e}")))?;
@@ -119,7 +121,7 @@ impl RecvArgs {
             print_bytes(&payload)?;
         }
         let take = Take { role: self.role, from: heard.from, sequence: heard.sequence };
-        let () = daemon.post(&self.session.path("/take"), &take)?;
+        talk.take(take)?;
         Ok(Status::OK)
     }
 }
@@ -131,8 +133,7 @@ impl OfferedArgs {
         if !self.role.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Err(Failure::new(ProblemKind::BadRequest, format!("{} is no name of a role", self.role)));
         }
-        let path = self.session.path(&format!("/roles/{}", self.role));
-        let offers: Vec<Offer> = Daemon::reach()?.get(&path)?;
+        let offers = Talk::reach(self.session)?.offered(&self.role)?;
         if json {
             print_json(&offers)?;
             return Ok(Status::OK);

@@ -31,6 +31,7 @@ mod kill_loop;
 mod kill_random;
 mod leaks;
 mod lines;
+mod lines_inside;
 mod network;
 mod oracle;
 mod policies;

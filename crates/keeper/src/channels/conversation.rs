@@ -10,6 +10,7 @@ use sessile_protocol::held::Unplanned;
 use sessile_protocol::monitor::event::Close;
 use sessile_session::Event;
 
+use super::door::Doors;
 use super::log::LogError;
 use super::{Channels, LineError, NAME, OpeningError, PendingLine};
 use crate::bringup::{causes, failed};
@@ -25,6 +26,8 @@ pub struct Talk {
     pub conversation: Conversation,
     /// Those who wait for a line, or for room for one.
     pub lines: Vec<PendingLine>,
+    /// Where apps say and hear them.
+    pub doors: Doors,
 }
 
 /// What is known of a conversation besides what was said.
@@ -189,6 +192,7 @@ impl Keeper {
             // Where it cannot be logged, nobody goes on with it either.
             let _ = channels.close(Close::Abort);
         }
+        self.talk.doors = Doors::default();
         let record = self.protocol_record();
         if let Some(facts) = &mut self.facts {
             facts.talk.ended = record;

@@ -9,6 +9,7 @@
 //! Nothing is acknowledged before it is in the log, and what could not be logged did not happen.
 
 mod conversation;
+pub mod door;
 mod error;
 mod log;
 mod requests;

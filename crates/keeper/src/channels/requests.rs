@@ -2,10 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sessile_model::protocol::{self, Hear, LONGEST_WORD, Said, Say, Speaker, Take};
+use sessile_model::protocol::{self, Hear, LONGEST_WORD, Said, Say, Speaker, Take, Told};
 use sessile_model::quantity::Timestamp;
 use sessile_model::state::State;
-use sessile_model::wire::Reply;
 use sessile_model::{Problem, ProblemKind};
 use sessile_session::Request as Ask;
 
@@ -17,13 +16,18 @@ use crate::keeper::Keeper;
 /// Most clients that wait at once.
 const MOST_WAITING: usize = 256;
 
-/// Who says or hears something: a client outside, and where its answer goes.
+/// Who says or hears something, and where the answer goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The connection.
-    pub connection: ClientId,
-    /// The channel on it.
-    pub channel: u16,
+pub enum Caller {
+    /// A client outside.
+    Client {
+        /// The connection.
+        connection: ClientId,
+        /// The channel on it.
+        channel: u16,
+    },
+    /// A program inside, by the number of its connection.
+    Guest(u32),
 }
 
 /// Somebody who waits for a line, or for room for one.
@@ -78,9 +82,9 @@ impl Keeper {
     }
 
     /// Takes a line that was heard.
-    pub(crate) fn take_line(&mut self, take: &Take) -> Result<(), Problem> {
+    pub(crate) fn take_line(&mut self, caller: &Caller, take: &Take) -> Result<(), Problem> {
         self.admit_lines()?;
-        let asked = self.outside(&take.role)?;
+        let asked = self.asks(caller, &take.role)?;
         let taken = self.channels()?.take(&asked, &take.role, &take.from, take.sequence);
         taken.map_err(|error| refused(&self.heed_loss(error)))?;
         self.journal_violations();
@@ -89,9 +93,9 @@ impl Keeper {
     }
 
     /// What a role may do next.
-    pub(crate) fn offers(&mut self, role: &str) -> Result<Vec<protocol::Offer>, Problem> {
+    pub(crate) fn offers(&mut self, caller: &Caller, role: &str) -> Result<Vec<protocol::Offer>, Problem> {
         self.admit_lines()?;
-        let asked = self.outside(role)?;
+        let asked = self.asks(caller, role)?;
         let offered = self.channels()?.offered(&asked, role);
         let offer = |offered: super::Offered| protocol::Offer {
             says: offered.says,
@@ -106,13 +110,18 @@ impl Keeper {
     /// Answers those whose line came, or could be said.
     pub(crate) fn check_lines(&mut self) {
         self.tend_conversation();
+        self.hear_guests();
         let lines = std::mem::take(&mut self.talk.lines);
         for line in lines {
-            if !self.clients.contains_key(&line.caller.connection) {
+            let stays = match &line.caller {
+                Caller::Client { connection, .. } => self.clients.contains_key(connection),
+                Caller::Guest(number) => self.talk.doors.has(*number),
+            };
+            if !stays {
                 continue;
             }
             match self.carry_out_line(&line) {
-                Some(reply) => self.reply(line.caller.connection, line.caller.channel, &reply),
+                Some(answer) => self.answer_line(&line.caller, answer),
                 None => self.talk.lines.push(line),
             }
         }
@@ -122,38 +131,39 @@ impl Keeper {
 
     /// When to look again if nothing else happens.
     pub(crate) fn next_line(&self) -> Option<Timestamp> {
-        let Conversation::Held(channels) = &self.talk.conversation else { return None };
+        let heard = self.talk.doors.has_request().then_some(self.now);
+        let Conversation::Held(channels) = &self.talk.conversation else { return heard };
         let released = channels.released().filter(|_| !self.talk.lines.is_empty());
         let waiting = self.talk.lines.iter().filter_map(|line| line.deadline);
-        waiting.chain(channels.expires()).chain(released).min()
+        waiting.chain(channels.expires()).chain(released).chain(heard).min()
     }
 
-    fn carry_out_line(&mut self, line: &PendingLine) -> Option<Reply> {
+    fn carry_out_line(&mut self, line: &PendingLine) -> Option<Result<Told, Problem>> {
         let done = match &line.wish {
-            Wish::Say { say, payload, token } => self.say_now(say, payload, *token),
-            Wish::Hear { hear, token } => self.hear_now(hear, *token),
+            Wish::Say { say, payload, token } => self.say_now(&line.caller, say, payload, *token),
+            Wish::Hear { hear, token } => self.hear_now(&line.caller, hear, *token),
         };
         match done {
-            Ok(reply) => Some(reply),
+            Ok(told) => Some(Ok(told)),
             Err(Unheard::Waits(problem)) => {
-                line.deadline.is_some_and(|deadline| deadline <= self.now).then_some(Reply::Problem(problem))
+                line.deadline.is_some_and(|deadline| deadline <= self.now).then_some(Err(problem))
             }
-            Err(Unheard::Refused(problem)) => Some(Reply::Problem(problem)),
+            Err(Unheard::Refused(problem)) => Some(Err(problem)),
         }
     }
 
-    fn say_now(&mut self, say: &Say, payload: &[u8], token: Token) -> Result<Reply, Unheard> {
-        let asked = self.outside(&say.role)?;
+    fn say_now(&mut self, caller: &Caller, say: &Say, payload: &[u8], token: Token) -> Result<Told, Unheard> {
+        let asked = self.asks(caller, &say.role)?;
         let said = self.channels()?.send(&asked, (&say.role, &say.to), (&say.label, payload), token);
         let sequence = said.map_err(|error| self.heed_loss(error))?;
-        Ok(Reply::Said(Said { sequence }))
+        Ok(Told::Said(Said { sequence }))
     }
 
-    fn hear_now(&mut self, hear: &Hear, token: Option<Token>) -> Result<Reply, Unheard> {
-        let (asked, now) = (self.outside(&hear.role)?, self.now);
+    fn hear_now(&mut self, caller: &Caller, hear: &Hear, token: Option<Token>) -> Result<Told, Unheard> {
+        let (asked, now) = (self.asks(caller, &hear.role)?, self.now);
         let heard = self.channels()?.look(&asked, (&hear.role, hear.from.as_deref()), token, now);
         let heard = heard.map_err(|error| self.heed_loss(error))?;
-        Ok(Reply::Heard(protocol::Heard {
+        Ok(Told::Heard(protocol::Heard {
             from: heard.from,
             label: heard.label,
             payload: STANDARD.encode(heard.payload),
@@ -161,9 +171,14 @@ impl Keeper {
         }))
     }
 
-    /// Who asks, when a client of this socket asks for a role: one of the operators. They are one user, and
-    /// cannot be told apart here.
-    fn outside(&mut self, role: &str) -> Result<Speaker, Problem> {
+    /// Who asks: the app whose socket it is, or outside one of the operators. They are one user, and cannot
+    /// be told apart here.
+    fn asks(&mut self, caller: &Caller, role: &str) -> Result<Speaker, Problem> {
+        if let Caller::Guest(number) = caller
+            && let Some(app) = self.talk.doors.app(*number)
+        {
+            return Ok(Speaker::App(app.clone()));
+        }
         let speaker = self.channels()?.speaker(role);
         Ok(match speaker {
             Some(Speaker::Operator(name)) => Speaker::Operator(name.clone()),
