@@ -58,6 +58,7 @@ fn ask(channels: &mut Channels, token: u8) -> Result<u64, LineError> {
 fn what_was_acknowledged_is_delivered_once_whatever_dies() {
     let mut channels = talk();
     assert_eq!(ask(&mut channels, 1).unwrap(), 0);
+    assert_eq!(ask(&mut channels, 1).unwrap(), 0);
     channels = succeeded(channels);
     // The acknowledgement was lost; the sender tries again, with the same token.
     assert_eq!(ask(&mut channels, 1).unwrap(), 0);
