@@ -106,7 +106,7 @@ pub struct SessionOptions {
     /// A file of policies in Cedar (see `sessile policy --help`)
     #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
     pub policy: Vec<PathBuf>,
-    /// A protocol in Scribble that its roles are held to (see `sessile protocol --help`)
+    /// A protocol in Scribble that its roles are held to, or @NAME for one of `sessile protocol list`
     #[arg(long, value_name = "FILE[#NAME]", requires = "role", help_heading = "What is said")]
     pub protocol: Option<String>,
     /// Who speaks for a role: operator, operator:NAME or app:NAME

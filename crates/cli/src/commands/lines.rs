@@ -42,6 +42,7 @@ pub struct SendArgs {
 #[command(after_help = "Examples:
   sessile recv amber --as Agent
   sessile recv amber --as Agent --from User --timeout 5s --json | jq -r .payload
+  heard=$(sessile recv . --as Agent --with-label)        # in a script inside
 
 Who said it and what it is called is on standard error, what it carries on standard output. It counts
 as heard once it is written there. Exit code 124 when nothing comes in time.")]
@@ -57,6 +58,9 @@ pub struct RecvArgs {
     /// Give up after this long
     #[arg(long, value_name = "TIME")]
     timeout: Option<Millis>,
+    /// Print what it is called too, on a line of its own before what it carries
+    #[arg(long)]
+    with_label: bool,
 }
 
 /// What a role may say or hear next
@@ -116,6 +120,9 @@ impl RecvArgs {
                 "from": heard.from, "label": heard.label, "sequence": heard.sequence,
                 "payload": text, "base64": heard.payload,
             }))?;
+        } else if self.with_label {
+            // A label is a name of the protocol's, without a line's end.
+            print_bytes(&[heard.label.as_bytes(), b"\n", &payload].concat())?;
         } else {
             say(&format!("{} says {}", printable(&heard.from), printable(&heard.label)));
             print_bytes(&payload)?;

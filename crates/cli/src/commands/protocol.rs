@@ -7,10 +7,13 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use sessile_model::problem::ProblemKind;
 use sessile_protocol::machine::{Protocol, Role, State};
-use sessile_protocol::{Diagnostic, Judgement, Limits, Outline, Stage, check, check_all, outline};
+use sessile_protocol::{
+    Diagnostic, Judgement, Limits, NoImports, Outline, Source, Stage, check, check_all, outline,
+};
 
 use crate::failure::{Failure, Outcome, Status};
 use crate::output::{counted, print, print_json, table};
+use crate::protocols::shipped::{self, Shipped};
 use crate::protocols::{self, File, diagnostics, diagram, machine, svg};
 
 /// Check and look at files of protocols: who may say what to whom, and in which order
@@ -20,6 +23,9 @@ use crate::protocols::{self, File, diagnostics, diagram, machine, svg};
   sessile protocol check --discipline scribble *.scr
   sessile protocol project talk.scr Agent --dot | dot -Tsvg > agent.svg
   sessile protocol explain talk.scr
+  sessile protocol list
+
+@NAME stands for a protocol that comes with sessile wherever a file does.
 
 Protocols are written in Scribble (https://www.scribble.org). A file of them, talk.scr:
   module talk;
@@ -39,6 +45,12 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// The protocols that come with sessile
+    #[command(after_help = "Examples:
+  sessile protocol list
+  sessile protocol explain @tool-approval
+  sessile run --protocol @conversation --role User=operator --role Agent=app:main -- ./agent.sh")]
+    List,
     /// Check every protocol of files, and of the files that they import
     #[command(after_help = "Examples:
   sessile protocol check talk.scr
@@ -121,6 +133,7 @@ impl Args {
     /// Checks or shows.
     pub fn run(self, json: bool) -> Outcome {
         match self.action {
+            Action::List => list(json)?,
             Action::Check { files, how } => check_files(&files, &how, json)?,
             Action::Project { file, role, name, dot, how } => {
                 let mut file = File::read(&file, &how.import_path)?;
@@ -154,6 +167,20 @@ impl Args {
         }
         Ok(Status::OK)
     }
+}
+
+fn list(json: bool) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    let mut all = Vec::new();
+    for Shipped { name, file, text, about } in shipped::ALL {
+        let source = Source { name: file, text };
+        let found = outline(&source, &mut NoImports, None, Limits::default());
+        let roles = found.map(|outline| outline.roles.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let roles = roles.unwrap_or_default();
+        rows.push(vec![format!("@{name}"), roles.join(", "), about.to_owned()]);
+        all.push(json!({ "name": format!("@{name}"), "roles": roles, "about": about, "text": text }));
+    }
+    if json { print_json(&all) } else { print(&table(&rows)) }
 }
 
 /// A protocol that can be held to.

@@ -1,7 +1,7 @@
 //! The protocol that a command line asks for.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use sessile_model::problem::ProblemKind;
@@ -44,11 +44,12 @@ pub fn asked(options: &SessionOptions, folder: &Path) -> Result<Option<ProtocolS
         Some((path, name)) => (path, Some(name)),
         None => (wanted.as_str(), None),
     };
-    let mut file = File::read(&folder.join(path), &[])?;
+    let path = if path.starts_with('@') { PathBuf::from(path) } else { folder.join(path) };
+    let mut file = File::read(&path, &[])?;
     let found =
         file.look(|source, loader| check(source, loader, name, Discipline::Complete, Limits::default()))?;
     if let Err(all) = found {
-        return Err(refused(path, &all, false));
+        return Err(refused(file.name(), &all, false));
     }
     let mut roles = BTreeMap::new();
     for RoleArgument(role, speaker) in &options.role {

@@ -4,6 +4,7 @@ pub mod asked;
 pub mod diagnostics;
 pub mod diagram;
 pub mod machine;
+pub mod shipped;
 pub mod svg;
 
 use std::collections::BTreeMap;
@@ -39,11 +40,18 @@ struct Imports {
 }
 
 impl File {
-    /// Reads the file. Modules that it imports are looked for in its own folder, then in these.
+    /// Reads the file, or takes the one that comes with the program and is named `@NAME`. Modules that it
+    /// imports are looked for in its own folder, then in these.
     ///
     /// # Errors
     /// When it cannot be read, or is too large.
     pub fn read(path: &Path, import_paths: &[PathBuf]) -> Result<Self, Failure> {
+        if let Some(shipped) = path.to_str().map(shipped::named).transpose()?.flatten() {
+            let folders = import_paths.to_vec();
+            let imports = Imports { folders, failure: None, found: BTreeMap::new() };
+            let text = Zeroizing::new(shipped.text.to_owned());
+            return Ok(Self { name: shipped.file.to_owned(), text, imports });
+        }
         let text = files::text(path, Limits::default().bytes)?;
         let beside = path.parent().map(Path::to_owned).unwrap_or_default();
         let folders = std::iter::once(beside).chain(import_paths.iter().cloned()).collect();

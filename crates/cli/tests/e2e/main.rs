@@ -42,6 +42,7 @@ mod returning;
 mod routes;
 mod run;
 mod sealed;
+mod shipped;
 mod sockets;
 mod spare;
 mod stopped;
