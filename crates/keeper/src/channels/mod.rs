@@ -11,7 +11,7 @@
 mod conversation;
 pub mod door;
 mod error;
-mod log;
+pub(crate) mod log;
 mod requests;
 mod told;
 
