@@ -216,6 +216,43 @@ for_root_and_user! {
         assert_eq!(waiting.finish().succeeded(), "second");
     }
 
+    /// Keeper and daemon die at any moment, over and over: every line arrives once, in its order.
+    fn lines_arrive_once_whatever_dies_and_when(world) {
+        let file = protocol(world, "module talk; global protocol Flow(role User, role Agent) {
+            rec Next { item() from User to Agent; continue Next; } }");
+        let id = opened(world, "talk", &file, &[]);
+        let numbers: Vec<String> = (0..24).map(|number| number.to_string()).collect();
+        let (told, tells) = std::sync::mpsc::channel();
+        let heard: Vec<String> = std::thread::scope(|scope| {
+            let (numbers, id) = (&numbers, &id);
+            scope.spawn(move || {
+                for number in numbers {
+                    world.must(&send("talk", "User", &["Agent", "item", number]));
+                }
+            });
+            // After every other line that arrives, whatever the others have come to by then.
+            scope.spawn(move || {
+                while let (Ok(()), Ok(())) = (tells.recv(), tells.recv()) {
+                    let keeper = processes::eventually("a keeper runs", || part(world, "keeper", id));
+                    processes::kill_quietly(keeper);
+                    if let Some(daemon) = daemon_of(world) {
+                        processes::kill_quietly(daemon.pid);
+                    }
+                }
+            });
+            let listens = |_| {
+                let heard = world.must(&recv("talk", "Agent", &[]));
+                told.send(()).unwrap();
+                heard
+            };
+            let heard = numbers.iter().map(listens).collect();
+            drop(told);
+            heard
+        });
+        assert_eq!(heard, numbers);
+        world.sessile(&recv("talk", "Agent", &["--timeout", "1ms"])).refused_with(124, &[]);
+    }
+
     /// A line counts as heard when it was written out, and not before.
     fn a_line_that_was_not_written_is_heard_again(world) {
         let file = protocol(world, TALK);

@@ -179,8 +179,10 @@ impl Keeper {
         for violation in violations {
             let Some(facts) = &mut self.facts else { return };
             facts.talk.violations += 1;
-            self.changed = true;
-            if ends || facts.talk.violations <= MOST_JOURNALED {
+            let few = facts.talk.violations <= MOST_JOURNALED;
+            // Whoever goes on and on does not keep everybody busy who follows the record.
+            self.changed |= few || facts.talk.violations.is_power_of_two();
+            if ends || few {
                 self.advance(Event::Violated { violation, ends });
             }
         }

@@ -6,8 +6,8 @@ use sessile_protocol::monitor::setup::OpenError;
 use sessile_protocol::monitor::{Malformed, ReplayError, RestoreError};
 use thiserror::Error;
 
+use super::MOST_WAYS;
 use super::log::LogError;
-use super::{CAPACITY, MOST_WAYS};
 
 /// Why a protocol is not opened. Nothing of it is left.
 #[derive(Debug, Error)]
@@ -82,7 +82,7 @@ pub enum LineError {
         expected: String,
     },
     /// There is no room for it yet.
-    #[error("{CAPACITY} messages wait for {0} already")]
+    #[error("so much waits for {0} already that there is no room for more")]
     Full(String),
     /// Several messages have this label.
     #[error("several messages are called {0} there")]

@@ -275,8 +275,8 @@ impl Channels {
     }
 
     /// When a line that somebody has is others' again.
-    pub fn released(&self) -> Option<Timestamp> {
-        self.held.iter().map(|(_, _, until)| *until).min()
+    pub fn released(&self, now: Timestamp) -> Option<Timestamp> {
+        self.held.iter().map(|(_, _, until)| *until).filter(|until| *until > now).min()
     }
 
     /// Takes a message that was looked at: it is written where it was to go. Once taken, taking it again

@@ -133,7 +133,7 @@ impl Keeper {
     pub(crate) fn next_line(&self) -> Option<Timestamp> {
         let heard = self.talk.doors.has_request().then_some(self.now);
         let Conversation::Held(channels) = &self.talk.conversation else { return heard };
-        let released = channels.released().filter(|_| !self.talk.lines.is_empty());
+        let released = channels.released(self.now).filter(|_| !self.talk.lines.is_empty());
         let waiting = self.talk.lines.iter().filter_map(|line| line.deadline);
         waiting.chain(channels.expires()).chain(released).chain(heard).min()
     }
@@ -174,10 +174,9 @@ impl Keeper {
     /// Who asks: the app whose socket it is, or outside one of the operators. They are one user, and cannot
     /// be told apart here.
     fn asks(&mut self, caller: &Caller, role: &str) -> Result<Speaker, Problem> {
-        if let Caller::Guest(number) = caller
-            && let Some(app) = self.talk.doors.app(*number)
-        {
-            return Ok(Speaker::App(app.clone()));
+        if let Caller::Guest(number) = caller {
+            let gone = || Problem::new(ProblemKind::Denied, "the app has hung up");
+            return self.talk.doors.app(*number).map(|app| Speaker::App(app.clone())).ok_or_else(gone);
         }
         let speaker = self.channels()?.speaker(role);
         Ok(match speaker {

@@ -227,12 +227,12 @@ fn of_two_who_listen_as_one_role_one_has_the_line() {
         assert!(matches!(look(&mut channels, token, at(4_999)), Err(LineError::Held(_))));
     }
     assert_eq!(look(&mut channels, first, at(1)).unwrap(), heard);
-    assert_eq!(channels.released(), Some(at(5_001)));
+    assert_eq!(channels.released(at(1)), Some(at(5_001)));
     // The first has gone without a word.
     assert_eq!(look(&mut channels, second, at(5_001)).unwrap(), heard);
     assert!(matches!(look(&mut channels, first, at(5_001)), Err(LineError::Held(_))));
     channels.take(&agent(), "Agent", "User", heard.sequence).unwrap();
-    assert_eq!(channels.released(), None);
+    assert_eq!(channels.released(at(5_001)), None);
 }
 
 #[test]

@@ -7,6 +7,9 @@ use sessile_protocol::monitor::event::{Offending, Status, Violation};
 
 use super::{Channels, LineError};
 
+/// How much of what was expected is told.
+const MOST_TOLD: usize = 8;
+
 impl Channels {
     /// How the conversation stands, for the session's record.
     pub fn record(&self, violations: u64) -> ProtocolRecord {
@@ -84,7 +87,11 @@ impl Channels {
             Direction::Send => format!("say {} to {}", label(step.message), self.name(step.peer)),
             Direction::Receive => format!("hear {} from {}", label(step.message), self.name(step.peer)),
         });
-        let expected = expected.collect::<Vec<_>>().join(", or ");
+        let mut expected: Vec<String> = expected.take(MOST_TOLD).collect();
+        if let more @ 1.. = violation.expected.len().saturating_sub(MOST_TOLD) {
+            expected.push(format!("do one of {more} other things"));
+        }
+        let expected = expected.join(", or ");
         let expected =
             if expected.is_empty() { "it is done".to_owned() } else { format!("it may {expected}") };
         LineError::Violation {
