@@ -235,6 +235,8 @@ for_root_and_user! {
                 while let (Ok(()), Ok(())) = (tells.recv(), tells.recv()) {
                     let keeper = processes::eventually("a keeper runs", || part(world, "keeper", id));
                     processes::kill_quietly(keeper);
+                    // One that has begun to serve: a command whose daemon dies as it starts says so and ends.
+                    world.must(&["ls"]);
                     if let Some(daemon) = daemon_of(world) {
                         processes::kill_quietly(daemon.pid);
                     }
