@@ -342,7 +342,6 @@ pub fn protocol(spec: &ProtocolSpec) -> Result<(), Problem> {
         Unplanned::Undecided(_) => ProblemKind::Exhausted,
         Unplanned::NoFile
         | Unplanned::Refused(_)
-        | Unplanned::LongName(_)
         | Unplanned::UnknownRole { .. }
         | Unplanned::Unbound(_)
         | Unplanned::TwoRoles { .. }
@@ -352,11 +351,9 @@ pub fn protocol(spec: &ProtocolSpec) -> Result<(), Problem> {
         Unplanned::UnknownRole { .. } | Unplanned::Unbound(_) | Unplanned::TwoRoles { .. } => {
             "each role has one speaker: --role ROLE=operator, ROLE=operator:NAME or ROLE=app:NAME"
         }
-        Unplanned::NoFile
-        | Unplanned::Refused(_)
-        | Unplanned::Undecided(_)
-        | Unplanned::LongName(_)
-        | Unplanned::Compile(_) => "`sessile protocol check` and `sessile protocol explain` say more",
+        Unplanned::NoFile | Unplanned::Refused(_) | Unplanned::Undecided(_) | Unplanned::Compile(_) => {
+            "`sessile protocol check` and `sessile protocol explain` say more"
+        }
     };
     Err(Problem::new(kind, error.to_string()).hint(hint))
 }

@@ -10,9 +10,6 @@ use crate::limits::Limits;
 use crate::modules::Source;
 use crate::plan::{CompileError, Plan, Verdict};
 
-/// Longest name of a role, a message or a payload of a protocol that is held to, in bytes.
-pub const LONGEST_NAME: usize = 256;
-
 /// Why a session is not held to a protocol.
 #[derive(Debug, Error)]
 pub enum Unplanned {
@@ -25,9 +22,6 @@ pub enum Unplanned {
     /// A limit was reached before it was known whether it is safe.
     #[error("it is not known whether the protocol is safe: {}", lines(.0))]
     Undecided(Vec<Diagnostic>),
-    /// A name is so long that it cannot be said.
-    #[error("names of roles, messages and payloads have at most {LONGEST_NAME} bytes: {0}…")]
-    LongName(String),
     /// Somebody speaks for a role that there is not.
     #[error("the protocol has no role {role}: there are {}", .roles.join(", "))]
     UnknownRole {
@@ -77,11 +71,6 @@ pub fn planned<'a>(
             true => Unplanned::Undecided(all),
             false => Unplanned::Refused(all),
         })?;
-    let messages = protocol.messages.iter();
-    let words = messages.flat_map(|message| std::iter::once(&message.label).chain(&message.payload));
-    if let Some(long) = protocol.roles.iter().chain(words).find(|word| word.len() > LONGEST_NAME) {
-        return Err(Unplanned::LongName(long.chars().take(40).collect()));
-    }
     let plan = Plan::compile(&protocol, Verdict::Proved)?;
     let mut bound: Vec<(&str, &str)> = Vec::new();
     for (role, speaker) in roles {
@@ -124,9 +113,6 @@ mod tests {
         assert_eq!(why(&files, &[("C", "operator")]), "the protocol has no role C: there are A, B");
         let twice = [("A", "operator"), ("B", "operator")];
         assert_eq!(why(&files, &twice), "operator speaks for one role, and not for both A and B");
-        let long =
-            format!("module p; global protocol P(role A, role B) {{ {}() from A to B; }}", "m".repeat(257));
-        assert!(why(&[("p.scr", &long)], &[("A", "a"), ("B", "b")]).contains("at most 256 bytes: mmm"));
         let unsafe_one = "module p; global protocol P(role A, role B, role C) {
             choice at A { 1() from A to B; 1() from C to B; } or { 2() from A to B; 2() from C to B; } }";
         assert!(why(&[("p.scr", unsafe_one)], &[]).starts_with("the protocol is refused: error[P052]"));
