@@ -253,12 +253,6 @@ impl Keeper {
         self.machine = Some(machine);
     }
 
-    /// Stops here, or says that this point's work is left out, where a test ordered it.
-    pub(crate) fn proceed(&self, area: &str, step: &str) -> bool {
-        let name = self.facts.as_ref().and_then(|facts| facts.spec.name.as_ref());
-        crate::rehearsal::proceed(name.map(|name| name.as_str()), area, step)
-    }
-
     /// Carries out effects until there are none.
     pub(crate) fn settle(&mut self) {
         while let Some(effect) = self.effects.pop_front() {
