@@ -1,4 +1,5 @@
-//! What a keeper finds of its predecessor: the checkpoint's two halves and the input ledger.
+//! What a keeper finds of its predecessor: the checkpoint's two halves, the input ledger and the log of
+//! what was said.
 
 #![no_main]
 
@@ -8,16 +9,17 @@ use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::{pread, pwrite};
 use sessile_fuzz::{Draw, plant};
-use sessile_keeper::fuzz::{Checkpoint, InputLedger, LedgerRow};
+use sessile_keeper::fuzz::{ChannelLog, Checkpoint, InputLedger, LedgerRow};
 
 /// Where the second half begins, and how long both are.
 const HALF: u64 = 4 << 20;
 
 fuzz_target!(init: plant(seeds()), |data: &[u8]| {
     let mut draw = Draw(data);
-    match draw.byte() % 3 {
+    match draw.byte() % 4 {
         0 => found(draw),
         1 => damaged(draw),
+        2 => said(draw),
         _ => ledger(draw),
     }
 });
@@ -56,6 +58,25 @@ fn goes_on(checkpoint: &mut Checkpoint) {
     let file = checkpoint.fd().try_clone_to_owned().expect("a descriptor");
     let (_, document) = Checkpoint::adopt::<String>(file).expect("what was just written");
     assert_eq!(document, "next");
+}
+
+/// A log of lines with anything written over it: it is damaged, or goes on.
+fn said(mut draw: Draw<'_>) {
+    let mut log = ChannelLog::create().expect("a memory file");
+    let bodies: Vec<&[u8]> = (0..draw.byte() % 4).map(|_| draw.run()).collect();
+    for body in &bodies {
+        log.append(body).expect("a short record");
+    }
+    let again = |log: &ChannelLog| ChannelLog::adopt(log.fd().try_clone_to_owned().expect("a descriptor"));
+    let (whole, records) = again(&log).expect("nothing was damaged");
+    assert_eq!(records, bodies);
+    let (at, damage) = (u64::from(draw.word()), draw.0);
+    pwrite(whole.fd(), damage, at).expect("damage within the limit");
+    if let Ok((mut log, mut records)) = again(&whole) {
+        log.append(b"next").expect("a short record");
+        records.push(b"next".to_vec());
+        assert_eq!(again(&log).expect("what was just read and written").1, records);
+    }
 }
 
 fn ledger(mut draw: Draw<'_>) {
@@ -98,6 +119,7 @@ fn seeds() -> Vec<Vec<u8>> {
     vec![
         [&[0, 0, 0][..], &half].concat(),
         b"\x01\x05hello\x05\x08\x00\x01damage".to_vec(),
-        [&[2, 48, 0][..], &[1; 48], &[0, 5, 1, 0, 1, 5, 2, 0, 0]].concat(),
+        [&[2, 2, 3][..], b"one", &[3], b"two", &[40, 0], b"damage"].concat(),
+        [&[3, 48, 0][..], &[1; 48], &[0, 5, 1, 0, 1, 5, 2, 0, 0]].concat(),
     ]
 }

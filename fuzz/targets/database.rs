@@ -111,6 +111,7 @@ fn session(number: u8) -> Stored {
         attached: Vec::new(),
         size: Default::default(),
         grants: Vec::new(),
+        protocol: None,
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),

@@ -21,12 +21,16 @@ mod hosts;
 mod keys;
 #[path = "../../crates/cli/src/options.rs"]
 mod options;
+#[path = "../../crates/cli/src/output.rs"]
+mod output;
 #[path = "../../crates/cli/src/policies.rs"]
 mod policies;
 #[path = "../../crates/cli/src/presets.rs"]
 mod presets;
 #[path = "../../crates/cli/src/project.rs"]
 mod project;
+#[path = "../../crates/cli/src/protocols/mod.rs"]
+mod protocols;
 #[path = "../../crates/cli/src/proxy.rs"]
 mod proxy;
 #[path = "../../crates/cli/src/registries.rs"]

@@ -4,6 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sessile_fuzz::{plant, survives};
+use sessile_model::protocol::{Asked, Say, Told};
 use sessile_model::wire::{self, Attach, Event, FrameType, HEADER_LEN, Hello, Reply, Request};
 use sessile_model::{Millis, Problem, ProblemKind, spec::WindowSize, state::EndedBy};
 
@@ -34,8 +35,15 @@ fuzz_target!(init: plant(seeds()), |data: &[u8]| {
 fn message(kind: FrameType, payload: &[u8]) {
     match kind {
         FrameType::Hello => read::<Hello>(payload),
-        FrameType::Request => read::<Request>(payload),
-        FrameType::Reply => read::<Reply>(payload),
+        // What an app says by the socket of its session's conversation comes without a frame.
+        FrameType::Request => {
+            read::<Request>(payload);
+            read::<Asked>(payload);
+        }
+        FrameType::Reply => {
+            read::<Reply>(payload);
+            read::<Told>(payload);
+        }
         FrameType::Event => read::<Event>(payload),
         FrameType::Output
         | FrameType::Dump
@@ -80,6 +88,17 @@ fn seeds() -> Vec<Vec<u8>> {
         })),
     ] {
         seeds.push(json(FrameType::Request, value(&request)));
+    }
+    let say = Say {
+        role: "A".into(),
+        to: "B".into(),
+        label: "m".into(),
+        payload: "aGk=".into(),
+        token: "0".repeat(32),
+        timeout: Some(Millis(5)),
+    };
+    for asked in [Asked::Say(say), Asked::Offered { role: "A".into() }] {
+        seeds.push(json(FrameType::Request, serde_json::to_value(asked).expect("a request is JSON")));
     }
     let problem = Problem::new(ProblemKind::Conflict, "no").hint("wait");
     for reply in [

@@ -218,7 +218,8 @@ enum Sent {
 /// Whether a request does no more when it is sent twice.
 fn is_repeatable(method: &Method, path: &str) -> bool {
     let last = path.split('?').next().and_then(|p| p.rsplit('/').next());
-    *method == Method::GET || matches!(last, Some("wait" | "end" | "attachments" | "pause" | "resume"))
+    *method == Method::GET
+        || matches!(last, Some("say" | "hear" | "take" | "wait" | "end" | "attachments" | "pause" | "resume"))
 }
 
 fn gone(why: &str) -> Sent {

@@ -32,6 +32,7 @@ mod registries;
 mod request;
 mod selector;
 mod startup;
+mod talk;
 mod tools;
 mod tor;
 

@@ -17,6 +17,7 @@ use crate::environment::EnvArgument;
 use crate::failure::Failure;
 use crate::hosts::HostArgument;
 use crate::project::{ProjectArgument, utf8};
+use crate::protocols::asked::{RoleArgument, ViolationArgument};
 use crate::tools;
 
 /// What a session is to be, as `run` takes it.
@@ -105,6 +106,15 @@ pub struct SessionOptions {
     /// A file of policies in Cedar (see `sessile policy --help`)
     #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
     pub policy: Vec<PathBuf>,
+    /// A protocol in Scribble that its roles are held to, or @NAME for one of `sessile protocol list`
+    #[arg(long, value_name = "FILE[#NAME]", requires = "role", help_heading = "What is said")]
+    pub protocol: Option<String>,
+    /// Who speaks for a role: operator, operator:NAME or app:NAME
+    #[arg(long, value_name = "ROLE=SPEAKER", requires = "protocol", help_heading = "What is said")]
+    pub role: Vec<RoleArgument>,
+    /// What becomes of a line that the protocol does not allow [default: refuse]
+    #[arg(long, value_name = "WHAT", requires = "protocol", value_enum, help_heading = "What is said")]
+    pub on_violation: Option<ViolationArgument>,
     /// A shell command that tells you of each question, run outside the session; what is asked is in
     /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT (of a signature _KEY and _PURPOSE), and as JSON
     /// on its input

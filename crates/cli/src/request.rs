@@ -13,7 +13,7 @@ use crate::hosts::{self, HostArgument};
 use crate::options::{Label, Metadata, SessionOptions};
 use crate::project::Surroundings;
 use crate::tools;
-use crate::{policies, presets};
+use crate::{policies, presets, protocols};
 
 /// Where `run` was called.
 #[derive(Clone, Debug)]
@@ -89,6 +89,7 @@ pub fn build(
         mounts: without_doubles(mounts),
         env,
         network,
+        protocol: protocols::asked::asked(options, &place.folder)?,
         on_question: options.on_question.clone().or(defaults.on_question),
         size: options.size.or(defaults.size).unwrap_or_default(),
         record: (options.record || options.record_input || defaults.record == Some(true))

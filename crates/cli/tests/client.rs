@@ -52,6 +52,7 @@ fn record(outcome: Option<Outcome>) -> SessionRecord {
         attached: Vec::new(),
         size: Default::default(),
         grants: vec![],
+        protocol: None,
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),

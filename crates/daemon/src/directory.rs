@@ -255,6 +255,7 @@ pub(crate) mod tests {
             attached: Vec::new(),
             size: Default::default(),
             grants: Vec::new(),
+            protocol: None,
             properties: Properties::default(),
             claim_level: ClaimLevel::L1,
             limits: Limits::default(),

@@ -319,6 +319,9 @@ async fn introduce(daemon: &Daemon, id: SessionId, bell: &mut Bell) -> Result<In
                 | Reply::Questions(_)
                 | Reply::Traffic(_)
                 | Reply::Cookies(_)
+                | Reply::Said(_)
+                | Reply::Heard(_)
+                | Reply::Offers(_)
                 | Reply::Published(_)
                 | Reply::Applied(_) => return Ok(Introduced::Unopened),
             },

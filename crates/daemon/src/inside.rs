@@ -200,6 +200,9 @@ fn nature(request: &Request) -> Nature {
         Request::Answer { .. } | Request::Publish(_) | Request::KeepCookies(_) => (true, false),
         Request::NewIdentity | Request::Record(_) => (true, false),
         Request::Diff | Request::Recorded { .. } => (false, true),
+        Request::Offered { .. } | Request::Take(_) => (true, true),
+        // With its token a line is said once, however often it is asked for.
+        Request::Say(_) | Request::Hear(_) => (false, true),
         Request::Pause | Request::Resume | Request::Resize(_) => (true, true),
         Request::End { .. } | Request::Collect | Request::Wait(_) => (false, true),
         Request::Input(_) | Request::Exec(_) | Request::Signal { .. } | Request::CloseInput => (true, false),

@@ -4,11 +4,13 @@
 //! What fails leaves nothing behind.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sessile_journal::store::{Stored, free_slot};
+use sessile_model::protocol::PROGRAM_FOLDER;
+use sessile_model::spec::Mount;
 use sessile_model::wire::{Open, Reply, Request};
 use sessile_model::{Problem, ProblemKind, SessionId, SessionRecord, Spec, State};
 use tokio::process::Child;
@@ -44,7 +46,14 @@ pub const SLOTS: u32 = (2_147_352_576 - SUBORDINATE_BASE) / SUBORDINATE_COUNT;
 /// When the specification is refused, its name is taken, or a part of the session fails.
 pub async fn open(daemon: &Arc<Daemon>, spec: Spec) -> Result<SessionRecord, Problem> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let spec = spec_check::checked(spec, &daemon.folders, home.as_deref())?;
+    let mut spec = spec_check::checked(spec, &daemon.folders, home.as_deref())?;
+    if let Some(protocol) = spec.protocol.clone() {
+        let checked = tokio::task::spawn_blocking(move || spec_check::protocol(&protocol)).await;
+        checked.unwrap_or_else(|_| {
+            Err(Problem::new(ProblemKind::Internal, "the protocol's check was cut short"))
+        })?;
+    }
+    spec.mounts.extend(program_inside(&spec));
     let tor = spec_check::tor(&spec.network, std::env::var_os("PATH").as_deref())?;
     let daemon = Arc::clone(daemon);
     // On its own: a client that leaves in the middle must not leave half a session.
@@ -74,6 +83,18 @@ pub async fn open(daemon: &Arc<Daemon>, spec: Spec) -> Result<SessionRecord, Pro
     let opened = opened.await;
     drop(stays);
     opened.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "the opening was cut short")))
+}
+
+/// This program as a session with a protocol has it, so that a script inside can take part.
+fn program_inside(spec: &Spec) -> Option<Mount> {
+    let target = format!("{PROGRAM_FOLDER}/sessile");
+    if spec.protocol.is_none() || spec.mounts.iter().any(|mount| mount.target == target) {
+        return None;
+    }
+    let program = std::env::current_exe().ok()?;
+    // One that was replaced by an update: what stands there now speaks the same.
+    let source = program.to_str()?.trim_end_matches(" (deleted)").to_owned();
+    Path::new(&source).exists().then_some(Mount { source, target, writable: false, from_tools: false })
 }
 
 /// Gives the session its name and its slot. Nobody else can have them from here on.
@@ -212,6 +233,9 @@ async fn hand_over(
         | Reply::Questions(_)
         | Reply::Traffic(_)
         | Reply::Cookies(_)
+        | Reply::Said(_)
+        | Reply::Heard(_)
+        | Reply::Offers(_)
         | Reply::Published(_)
         | Reply::Applied(_) => {
             Err(Problem::new(ProblemKind::Failed, "the session ended while it was opened"))

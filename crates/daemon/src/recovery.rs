@@ -117,6 +117,7 @@ pub fn blank(id: SessionId) -> SessionRecord {
         attached: Vec::new(),
         size: Default::default(),
         grants: Vec::new(),
+        protocol: None,
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),

@@ -7,9 +7,11 @@ use std::path::{Component, Path};
 use sessile_anchor::control::MAX_STRINGS;
 use sessile_model::credential::{Credential, MAX_CREDENTIALS, MAX_VALUES, is_header, is_value};
 use sessile_model::network::{MAX_RULES, MAX_UPSTREAM_CA, Network, Route};
+use sessile_model::protocol::ProtocolSpec;
 use sessile_model::quantity::{ByteSize, Millis};
 use sessile_model::spec::{EnvVar, Limits};
 use sessile_model::{Problem, ProblemKind, Property, Spec};
+use sessile_protocol::held::{Unplanned, planned};
 
 use crate::launch::PROGRAMS;
 use crate::paths::Folders;
@@ -59,6 +61,9 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
     }
     spec.ssh_agent.as_deref().map_or(Ok(()), ssh_agent)?;
     limits(&spec.limits)?;
+    if let Some(protocol) = &spec.protocol {
+        protocol.check_size().map_err(|e| bad(e.to_string()))?;
+    }
     network(&spec.network)?;
     tor_choices(&spec)?;
     credentials(&spec.credentials, &spec.network)?;
@@ -320,6 +325,37 @@ pub fn ssh_agent(path: &str) -> Result<(), Problem> {
             format!("the SSH agent's socket {path} cannot be found: {}", e.kind()),
         )),
     }
+}
+
+/// Whether a protocol is one that a session can be held to. The keeper asks the same; here it is refused
+/// before there is one. May take a second.
+pub fn protocol(spec: &ProtocolSpec) -> Result<(), Problem> {
+    let files: Vec<(&str, &str)> = spec.files.iter().map(|file| (&*file.name, &*file.text)).collect();
+    let speakers: Vec<(&str, String)> =
+        spec.roles.iter().map(|(role, speaker)| (&**role, speaker.to_string())).collect();
+    let roles = speakers.iter().map(|(role, speaker)| (*role, &**speaker));
+    let error = match planned(&files, spec.name.as_deref(), roles) {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    let kind = match &error {
+        Unplanned::Undecided(_) => ProblemKind::Exhausted,
+        Unplanned::NoFile
+        | Unplanned::Refused(_)
+        | Unplanned::UnknownRole { .. }
+        | Unplanned::Unbound(_)
+        | Unplanned::TwoRoles { .. }
+        | Unplanned::Compile(_) => ProblemKind::BadRequest,
+    };
+    let hint = match &error {
+        Unplanned::UnknownRole { .. } | Unplanned::Unbound(_) | Unplanned::TwoRoles { .. } => {
+            "each role has one speaker: --role ROLE=operator, ROLE=operator:NAME or ROLE=app:NAME"
+        }
+        Unplanned::NoFile | Unplanned::Refused(_) | Unplanned::Undecided(_) | Unplanned::Compile(_) => {
+            "`sessile protocol check` and `sessile protocol explain` say more"
+        }
+    };
+    Err(Problem::new(kind, error.to_string()).hint(hint))
 }
 
 fn granted_path(path: &str, what: &str, folders: &Folders) -> Result<(), Problem> {

@@ -32,6 +32,7 @@ fn record(n: u8, name: Option<&str>, state: State) -> SessionRecord {
         attached: Vec::new(),
         size: Default::default(),
         grants: Vec::new(),
+        protocol: None,
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),

@@ -24,6 +24,7 @@ use sessile_vault::secret::SecretMemory;
 
 use crate::app::App;
 use crate::bringup::STORAGE;
+use crate::channels::{self, Conversation};
 use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
 use crate::clock::Clock;
 use crate::cookies;
@@ -137,6 +138,7 @@ impl Keeper {
             self.seat.listener = listener;
         }
         self.baseline_file = store.remove("baseline");
+        self.talk.conversation = Conversation::adopt(store.remove(channels::NAME));
         self.cookies = store.remove(cookies::NAME).and_then(|file| cookies::Kept::adopt(file).ok());
         self.cgroup = Cgroup::reopen(self.seat.id);
         match snapshot {
@@ -152,6 +154,7 @@ impl Keeper {
                     notices.push("the log was empty or gone; what it said until then is lost".to_owned());
                 }
                 self.machine = Some(snapshot.machine);
+                notices.extend(self.heed_conversation());
                 self.kill_strays();
                 self.advance(Event::KeeperRestarted);
                 self.adopt_recorders();
@@ -159,6 +162,7 @@ impl Keeper {
                 self.hear_of_exits();
                 self.report_running();
                 self.offer_agents_again();
+                self.open_doors_again();
                 self.heed_interception();
                 self.greet_gateway();
                 self.look_at_anchor();
@@ -200,6 +204,7 @@ impl Keeper {
             tasks: Vec::new(),
             notices: Vec::new(),
             memory_kills: 0,
+            talk: Default::default(),
             agents: Vec::new(),
         };
         self.adopt_facts(store, &facts);

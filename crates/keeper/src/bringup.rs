@@ -332,6 +332,7 @@ impl Keeper {
         }
         self.changed = true;
         self.offer_agent(name)?;
+        self.open_door(name)?;
         self.order_app(name)
     }
 

@@ -12,6 +12,7 @@ use sessile_model::state::Exit;
 use sessile_terminal::Commands;
 
 use crate::agent::AgentFacts;
+use crate::channels::TalkFacts;
 
 /// The session's own facts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct Facts {
     /// Processes that the memory cap is known to have killed.
     #[serde(default)]
     pub memory_kills: u64,
+    /// What the record says of its conversation.
+    #[serde(default)]
+    pub talk: TalkFacts,
     /// Apps that are given an SSH agent.
     #[serde(default)]
     pub agents: Vec<AgentFacts>,

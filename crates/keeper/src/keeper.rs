@@ -24,6 +24,7 @@ use sessile_vault::secret::SecretMemory;
 use crate::agent::{AgentFacts, Agents};
 use crate::app::App;
 use crate::bringup::{Begun, failed};
+use crate::channels::Talk;
 use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
 use crate::client::{Client, ClientId};
 use crate::clock::Clock;
@@ -70,6 +71,8 @@ pub struct Keeper {
     pub(crate) ledger: Option<InputLedger>,
     pub(crate) root_key: Option<RootKey>,
     pub(crate) environment: Option<SecretMemory>,
+    /// What its roles say to each other, where it has a protocol.
+    pub(crate) talk: Talk,
     /// The session's cookies, once there are some.
     pub(crate) cookies: Option<Kept>,
     /// What a copied project was when it was copied.
@@ -138,6 +141,7 @@ impl Keeper {
             ledger: None,
             root_key: None,
             environment: None,
+            talk: Talk::default(),
             cookies: None,
             baseline_file: None,
             notify: None,
@@ -197,6 +201,7 @@ impl Keeper {
         let credentials = interception::take_credentials(&mut open.spec);
         let credential_grants: Vec<_> = interception::grants(&credentials).collect();
         self.remember_interception(&open.spec, credentials)?;
+        self.open_channels(open.spec.protocol.as_ref())?;
         let (claim_level, residue) = sessile_sandbox::survey::claim_level();
         let mut grants = crate::plan::grants(&open.spec, &variables);
         grants.extend(credential_grants);
@@ -219,6 +224,7 @@ impl Keeper {
             tasks: Vec::new(),
             notices: Vec::new(),
             memory_kills: 0,
+            talk: Default::default(),
             agents: agent.into_iter().collect(),
         });
         let mut effects = Effects::new();
@@ -245,12 +251,6 @@ impl Keeper {
             self.effects.push_back(effect);
         }
         self.machine = Some(machine);
-    }
-
-    /// Stops here, or says that this point's work is left out, where a test ordered it.
-    pub(crate) fn proceed(&self, area: &str, step: &str) -> bool {
-        let name = self.facts.as_ref().and_then(|facts| facts.spec.name.as_ref());
-        crate::rehearsal::proceed(name.map(|name| name.as_str()), area, step)
     }
 
     /// Carries out effects until there are none.

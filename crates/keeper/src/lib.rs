@@ -18,6 +18,7 @@ mod adopt;
 mod agent;
 mod app;
 mod bringup;
+mod channels;
 mod checkpoint;
 mod client;
 mod clock;
@@ -60,6 +61,7 @@ pub use seat::{Seat, SeatError};
 #[cfg(feature = "fuzz")]
 pub mod fuzz {
     pub use crate::agent::protocol as agent;
+    pub use crate::channels::log::Log as ChannelLog;
     pub use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
     pub use crate::screen::ScreenModel;
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use sessile_model::protocol::PROGRAM_FOLDER;
 use sessile_model::record::Grant;
 use sessile_model::spec::{Access, EnvVar, Spec};
 use sessile_sandbox::app::{BindMount, Identity, ProjectMount};
@@ -96,6 +97,9 @@ const PROXY: [(&str, &str); 4] = [
     ("NO_PROXY", "localhost,127.0.0.1,::1"),
 ];
 
+/// The variable by which programs find the socket of their session's conversation.
+const SOCKET: (&str, &str) = ("SESSILE_SOCKET", "/run/sessile");
+
 /// A command's whole environment: the synthetic one, then the session's, then its own. With a
 /// proxy where the app's network is captured by naming one.
 pub fn environment(
@@ -133,6 +137,14 @@ pub fn environment(
         match all.iter_mut().find(|(name, _)| *name == variable.name) {
             Some((_, value)) => value.clone_from(&variable.value),
             None => all.push((variable.name.clone(), variable.value.clone())),
+        }
+    }
+    if spec.protocol.is_some() {
+        all.retain(|(name, _)| name != SOCKET.0);
+        all.push((SOCKET.0.into(), SOCKET.1.into()));
+        if let Some((_, path)) = all.iter_mut().find(|(name, _)| name == "PATH") {
+            path.push(':');
+            path.push_str(PROGRAM_FOLDER);
         }
     }
     all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()

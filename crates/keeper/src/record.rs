@@ -43,6 +43,7 @@ impl Keeper {
             attached: self.describe_clients(),
             size: spec.size,
             grants: facts.grants.clone(),
+            protocol: self.protocol_record(),
             properties: machine.properties().clone(),
             claim_level: facts.claim_level,
             limits: in_force(spec.limits),

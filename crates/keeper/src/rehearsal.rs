@@ -17,6 +17,8 @@ use std::sync::Mutex;
 #[cfg(feature = "rehearsal")]
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::keeper::Keeper;
+
 #[cfg(feature = "rehearsal")]
 static GOES_ON: AtomicBool = AtomicBool::new(false);
 /// Points at which this keeper has stopped.
@@ -82,3 +84,11 @@ pub fn succeeds_another() {
 /// Notes that this keeper took over from another.
 #[cfg(not(feature = "rehearsal"))]
 pub const fn succeeds_another() {}
+
+impl Keeper {
+    /// Stops here, or says that this point's work is left out, where a test ordered it.
+    pub(crate) fn proceed(&self, area: &str, step: &str) -> bool {
+        let name = self.facts.as_ref().and_then(|facts| facts.spec.name.as_ref());
+        proceed(name.map(|name| name.as_str()), area, step)
+    }
+}

@@ -12,6 +12,7 @@ use sessile_model::{Problem, ProblemKind};
 use sessile_session::{Admission, Event, Request as Ask};
 use sessile_terminal::Said;
 
+use crate::channels::Caller;
 use crate::client::{Attachment, ClientId};
 use crate::keeper::Keeper;
 use crate::queries::Heard;
@@ -192,6 +193,19 @@ impl Keeper {
                 self.keep_cookies(document)?;
                 Ok(Reply::Done.into())
             }
+            Request::Say(say) => {
+                self.say(Caller::Client { connection: id, channel }, say).map(|()| Answer::Later)
+            }
+            Request::Hear(hear) => {
+                self.hear(Caller::Client { connection: id, channel }, hear).map(|()| Answer::Later)
+            }
+            Request::Take(take) => {
+                self.take_line(&Caller::Client { connection: id, channel }, &take)?;
+                Ok(Reply::Done.into())
+            }
+            Request::Offered { role } => self
+                .offers(&Caller::Client { connection: id, channel }, &role)
+                .map(|offers| Reply::Offers(offers).into()),
             Request::Publish(publish) => {
                 self.admit(&Ask::Exec)?;
                 self.publish_port(&publish).map(|published| Reply::Published(published).into())
@@ -209,7 +223,7 @@ impl Keeper {
     }
 
     /// Asks the machine for leave.
-    fn admit(&self, ask: &Ask) -> Result<Admission, Problem> {
+    pub(crate) fn admit(&self, ask: &Ask) -> Result<Admission, Problem> {
         Ok(self.session()?.admit(ask)?)
     }
 

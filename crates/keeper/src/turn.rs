@@ -11,6 +11,7 @@ use sessile_model::ids::AppName;
 use sessile_session::Event;
 
 use crate::agent;
+use crate::channels::door;
 use crate::client::{Client, ClientId};
 use crate::keeper::Keeper;
 use crate::output;
@@ -37,6 +38,8 @@ enum Source {
     Gateway,
     Tor,
     Agent(agent::Part),
+    /// Something of apps' conversation.
+    Door(door::Part),
     Client(ClientId),
 }
 
@@ -75,6 +78,7 @@ impl Keeper {
         self.heed_recorders();
         self.answer_readers();
         self.check_waits();
+        self.check_lines();
         self.give_up_on_answers();
         self.look_at_agents();
         self.keep_guards();
@@ -142,6 +146,7 @@ impl Keeper {
                 Source::Gateway => self.hear_gateway(),
                 Source::Tor => self.look_at_tor(),
                 Source::Agent(part) => self.tend_agent(&part, flags.contains(PollFlags::HUP)),
+                Source::Door(part) => self.tend_door(&part, flags.contains(PollFlags::HUP)),
                 Source::Client(id) => self.hear_client(id, flags),
             }
         }
@@ -181,10 +186,15 @@ impl Keeper {
         if let Some(tor) = self.route.tor() {
             watch(Source::Tor, tor, PollFlags::IN);
         }
+        let flags = |reads, writes| {
+            let reads = if reads { PollFlags::IN } else { PollFlags::empty() };
+            reads | if writes { PollFlags::OUT } else { PollFlags::empty() }
+        };
         for (part, fd, reads, writes) in self.agents.watched() {
-            let mut flags = if reads { PollFlags::IN } else { PollFlags::empty() };
-            flags |= if writes { PollFlags::OUT } else { PollFlags::empty() };
-            watch(Source::Agent(part), fd, flags);
+            watch(Source::Agent(part), fd, flags(reads, writes));
+        }
+        for (part, fd, reads, writes) in self.talk.doors.watched() {
+            watch(Source::Door(part), fd, flags(reads, writes));
         }
         for (&id, client) in &self.clients {
             let held_up = client
@@ -227,6 +237,7 @@ impl Keeper {
             .chain(confirm)
             .chain(waits)
             .chain(self.agents.next(self.now))
+            .chain(self.next_line())
             .chain(exits)
             .chain(hold)
             .min();

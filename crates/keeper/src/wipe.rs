@@ -332,6 +332,7 @@ impl Keeper {
             self.ledger.take().map(|l| overwrite_file(l.fd())),
             self.baseline_file.take().map(|b| overwrite_file(b.as_fd())),
             self.cookies.take().map(|c| overwrite_file(c.fd())),
+            self.end_conversation().fd().map(overwrite_file),
         ];
         for outcome in files.into_iter().flatten() {
             match outcome {
@@ -342,7 +343,7 @@ impl Keeper {
                 Err(error) => return WipeEvidence::Failed { why: error.to_string() },
             }
         }
-        for name in ["checkpoint", "ledger", "baseline", crate::cookies::NAME] {
+        for name in ["checkpoint", "ledger", "baseline", crate::cookies::NAME, crate::channels::NAME] {
             let _ = self.seat.link.remove(name);
         }
         let ios: Vec<u32> = self

@@ -17,6 +17,7 @@
 //! | [`recording`] | recordings of terminals as text, written and read |
 //! | [`receipt`] | the signed account of a wipe |
 //! | [`problem`] | error kinds, exit codes, problem details (RFC 9457) |
+//! | [`protocol`] | a session's protocol, and who speaks for its roles |
 //! | [`api`] | bodies of the REST API |
 //! | [`wire`] | frames and messages on the keeper's socket |
 //! | [`gateway`] | messages between a keeper and its gateway |
@@ -31,6 +32,7 @@ pub mod ids;
 pub mod network;
 pub mod problem;
 pub mod property;
+pub mod protocol;
 pub mod quantity;
 pub mod receipt;
 pub mod record;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AppName, SessionId, SessionName};
 use crate::property::Properties;
+use crate::protocol::ProtocolRecord;
 use crate::quantity::{ByteSize, Timestamp};
 use crate::receipt::ClaimLevel;
 use crate::spec::{Access, Limits, SizePolicy};
@@ -64,6 +65,9 @@ pub struct SessionRecord {
     pub size: SizePolicy,
     /// What it was given from outside.
     pub grants: Vec<Grant>,
+    /// How its conversation stands, where it has a protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<ProtocolRecord>,
     /// The four properties as last probed.
     pub properties: Properties,
     /// How far the wipe's claim reaches on this machine.
@@ -304,8 +308,8 @@ pub struct Usage {
 }
 
 impl SessionRecord {
-    /// The record as it is kept after the close: without name, labels, metadata, argv and the
-    /// paths of grants.
+    /// The record as it is kept after the close: without name, labels, metadata, argv, the paths of
+    /// grants, and what was said and not heard.
     pub fn reduced(mut self) -> Self {
         self.name = None;
         self.labels.clear();
@@ -315,6 +319,9 @@ impl SessionRecord {
         }
         self.grants = self.grants.into_iter().map(Grant::without_paths).collect();
         self.properties = self.properties.without_paths();
+        if let Some(protocol) = &mut self.protocol {
+            protocol.unheard.clear();
+        }
         self
     }
 }

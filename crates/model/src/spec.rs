@@ -12,6 +12,7 @@ use crate::credential::Credential;
 use crate::ids::{ProfileName, SessionName};
 use crate::network::Network;
 use crate::property::Property;
+use crate::protocol::ProtocolSpec;
 use crate::quantity::{ByteSize, Millis};
 
 /// Everything that decides what a session is. Checked by the daemon, carried out by the keeper.
@@ -38,6 +39,9 @@ pub struct Spec {
     /// Headers that its gateway sets, and that no app sees.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Credential>,
+    /// A protocol that its roles are held to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<ProtocolSpec>,
     /// The terminal of the main app; `None`: its standard streams are pipes.
     pub terminal: Option<WindowSize>,
     /// Who decides how large its terminals are.

@@ -93,7 +93,7 @@ pub enum Outcome {
     },
     /// Its protocol was violated and the specification said to end it then.
     Faulted {
-        /// The violation, as its stable code.
+        /// The violation: its stable code, whose it is, and what was said by its name alone.
         violation: String,
     },
     /// A component it needs failed.

@@ -38,6 +38,7 @@ use thiserror::Error;
 use crate::api;
 use crate::ids::AppName;
 use crate::problem::Problem;
+use crate::protocol;
 use crate::quantity::Millis;
 use crate::receipt::SignedReceipt;
 use crate::record::SessionRecord;
@@ -305,6 +306,17 @@ pub enum Request {
     Cookies,
     /// Replaces them.
     KeepCookies(api::Cookies),
+    /// Says a line of the session's protocol.
+    Say(protocol::Say),
+    /// What a role hears next.
+    Hear(protocol::Hear),
+    /// Takes what was heard.
+    Take(protocol::Take),
+    /// What a role may do next.
+    Offered {
+        /// The role.
+        role: String,
+    },
     /// Publishes an app's port on the host's loopback.
     Publish(api::Publish),
     /// Takes on a new identity on the route.
@@ -397,6 +409,12 @@ pub enum Reply {
     Traffic(api::Traffic),
     /// The cookies.
     Cookies(api::Cookies),
+    /// A line was said.
+    Said(protocol::Said),
+    /// A line that was heard.
+    Heard(protocol::Heard),
+    /// What a role may do next.
+    Offers(Vec<protocol::Offer>),
     /// Where a port is published.
     Published(api::Published),
     /// It was refused or failed.

@@ -9,6 +9,7 @@ mod check;
 mod codec;
 mod complete;
 mod diagnostic;
+pub mod held;
 mod inline;
 mod limits;
 mod local;

@@ -99,6 +99,10 @@ impl Call<'_> {
                 self.journal(Fact::IdentityRenewed);
                 Stage::Bringup { bringup }
             }
+            Event::Violated { violation, .. } => {
+                self.journal(Fact::Violated { violation });
+                Stage::Bringup { bringup }
+            }
             Event::KeeperRestarted => {
                 self.journal(Fact::KeeperRestarted);
                 match bringup {

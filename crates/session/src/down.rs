@@ -55,6 +55,10 @@ impl Call<'_> {
                 self.journal(Fact::IdentityRenewed);
                 Stage::Ending { outcome, teardown }
             }
+            Event::Violated { violation, .. } => {
+                self.journal(Fact::Violated { violation });
+                Stage::Ending { outcome, teardown }
+            }
             Event::KeeperRestarted => {
                 self.journal(Fact::KeeperRestarted);
                 teardown.ask(&mut self.plan);
@@ -123,6 +127,10 @@ impl Call<'_> {
             }
             Event::IdentityRenewed => {
                 self.journal(Fact::IdentityRenewed);
+                Stage::Failed { component, cause, teardown }
+            }
+            Event::Violated { violation, .. } => {
+                self.journal(Fact::Violated { violation });
                 Stage::Failed { component, cause, teardown }
             }
             Event::KeeperRestarted => {

@@ -1,5 +1,7 @@
 //! What the journal keeps of a session: ids and kinds, never content.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use sessile_model::api::Verdict;
 use sessile_model::receipt::WipeLine;
@@ -17,6 +19,27 @@ pub struct Entry {
     pub at: Timestamp,
     /// What happened.
     pub fact: Fact,
+}
+
+/// Something that a session's protocol does not allow. What was to be said is in it by name alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// Whose: the role's name.
+    pub role: String,
+    /// Of which kind: the monitor's name of it, such as `not-offered`.
+    pub code: String,
+    /// What was to be said; `None` where somebody listened, or said nothing.
+    pub label: Option<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { role, code, label } = self;
+        match label {
+            Some(label) => write!(f, "{code}: {role} says {label}"),
+            None => write!(f, "{code}: {role}"),
+        }
+    }
 }
 
 /// What happened.
@@ -108,6 +131,11 @@ pub enum Fact {
     },
     /// The route took on a new identity.
     IdentityRenewed,
+    /// A role wanted to say or to hear what the session's protocol does not allow.
+    Violated {
+        /// Whose, of which kind, about what.
+        violation: Violation,
+    },
     /// A new keeper took over.
     KeeperRestarted,
     /// The teardown began with this outcome, or its outcome became this.

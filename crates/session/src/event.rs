@@ -6,6 +6,7 @@ use sessile_model::record::Grant;
 use sessile_model::state::{Component, EndedBy, Exit};
 use sessile_model::{AppName, Millis, Property, PropertyStatus};
 
+use crate::entry::Violation;
 use crate::step::BringupStep;
 
 /// Counts the times apps were asked to freeze or thaw, so that a late answer to an earlier ask
@@ -123,6 +124,13 @@ pub enum Event {
     },
     /// The route took on a new identity, and what went on under the old one ended.
     IdentityRenewed,
+    /// A role wanted to say or to hear what the session's protocol does not allow.
+    Violated {
+        /// What is journaled of it.
+        violation: Violation,
+        /// The session is one that this ends.
+        ends: bool,
+    },
     /// The anchor died, and the apps with it.
     AnchorDied,
     /// A component failed beyond recovery.

@@ -1,7 +1,7 @@
 //! What each event does to a session whose apps exist: active or paused.
 
 use sessile_model::state::{Component, EndedBy, Exit, Outcome, State};
-use sessile_model::{AppName, Property};
+use sessile_model::{AppName, Millis, Property};
 
 use crate::advance::{ANCHOR_DIED, Call, broken, silent};
 use crate::effect::Effect;
@@ -70,6 +70,7 @@ impl Call<'_> {
             | Event::Answered { .. }
             | Event::Typed { .. }
             | Event::IdentityRenewed
+            | Event::Violated { .. }
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
             | Event::StepDone { .. }
@@ -137,6 +138,7 @@ impl Call<'_> {
             | Event::Answered { .. }
             | Event::Typed { .. }
             | Event::IdentityRenewed
+            | Event::Violated { .. }
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
             | Event::StepDone { .. }
@@ -207,6 +209,14 @@ impl Call<'_> {
             Event::IdentityRenewed => {
                 self.journal(Fact::IdentityRenewed);
                 Either::Stays(run)
+            }
+            Event::Violated { violation, ends } => {
+                let outcome = Outcome::Faulted { violation: violation.to_string() };
+                self.journal(Fact::Violated { violation });
+                match ends {
+                    true => Either::Leaves(self.end(outcome, Millis(0), None)),
+                    false => Either::Stays(run),
+                }
             }
             Event::AnchorDied => Either::Leaves(self.fail(Component::Anchor, ANCHOR_DIED.to_owned(), None)),
             Event::ComponentFailed { component, cause } => Either::Leaves(self.fail(component, cause, None)),

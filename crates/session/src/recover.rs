@@ -93,6 +93,7 @@ fn read<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Told, Unreco
             | Fact::Answered { .. }
             | Fact::Typed { .. }
             | Fact::IdentityRenewed
+            | Fact::Violated { .. }
             | Fact::KeeperRestarted
             | Fact::TearingDown { .. }
             | Fact::Wiped { .. }
@@ -122,6 +123,7 @@ fn read<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Told, Unreco
             | Fact::Answered { .. }
             | Fact::Typed { .. }
             | Fact::IdentityRenewed
+            | Fact::Violated { .. }
             | Fact::KeeperRestarted
             | Fact::Closed { .. } => {}
         }

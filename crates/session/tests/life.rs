@@ -6,7 +6,8 @@ use sessile_model::receipt::{WipeEvidence, WipeStep};
 use sessile_model::state::{Component, EndedBy, Exit, Outcome};
 use sessile_model::{AppName, Millis, Property, PropertyStatus, State};
 use sessile_session::{
-    Admission, BringupStep, DEFAULT_LINGER, Denied, Effect, Event, Fact, MainCommand, Request, SILENT_PROBES,
+    Admission, BringupStep, DEFAULT_LINGER, Denied, Effect, Entry, Event, Fact, MainCommand, Request,
+    SILENT_PROBES, Violation,
 };
 use support::{Life, opening};
 
@@ -230,6 +231,24 @@ fn a_thaw_that_fails_fails_the_session() {
     life.hand_in(Event::PauseRequested).settle().hand_in(Event::ResumeRequested);
     life.hand_in(Event::ThawFailed { turn: 2, cause: "stuck".into() });
     assert_eq!(life.session.state(), State::Failed);
+}
+
+#[test]
+fn a_violation_is_journaled_and_ends_the_session_where_that_was_asked_for() {
+    let violation = Violation { role: "A".into(), code: "not-offered".into(), label: None };
+    let violated = |ends| Event::Violated { violation: violation.clone(), ends };
+    let journaled = |life: &Life| {
+        let fact = Fact::Violated { violation: violation.clone() };
+        life.last.contains(&Effect::Journal(Entry { at: life.now, fact }))
+    };
+    let mut life = Life::active(opening(ENDS));
+    life.hand_in(violated(false));
+    assert!(journaled(&life) && life.session.state() == State::Active);
+    life.hand_in(Event::PauseRequested).settle().hand_in(violated(true));
+    assert!(journaled(&life) && life.session.state() == State::Ending);
+    life.settle();
+    let faulted = Outcome::Faulted { violation: "not-offered: A".into() };
+    assert_eq!((life.session.state(), life.session.outcome()), (State::Closed, Some(faulted)));
 }
 
 #[test]

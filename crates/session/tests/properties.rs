@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use sessile_model::receipt::{WipeEvidence, WipeStep};
 use sessile_model::state::{Component, EndedBy, Exit};
 use sessile_model::{AppName, Millis, Property, PropertyStatus, State};
-use sessile_session::{BringupStep, Effect, Event, Fact, MainCommand, Opening, Session};
+use sessile_session::{BringupStep, Effect, Event, Fact, MainCommand, Opening, Session, Violation};
 use support::{Life, START, good};
 
 /// One move of the driver.
@@ -20,6 +20,10 @@ enum Move {
 
 fn app() -> impl Strategy<Value = AppName> {
     prop_oneof![Just("main"), Just("one"), Just("two")].prop_map(|name| name.parse().expect("a name"))
+}
+
+fn violation() -> Violation {
+    Violation { role: "A".into(), code: "not-offered".into(), label: Some("m".into()) }
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -48,6 +52,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::ClientDetached),
         Just(Event::Activity),
         (0..20_000u64).prop_map(|g| Event::EndRequested { by: EndedBy::Operator, grace: Millis(g) }),
+        prop::bool::ANY.prop_map(|ends| Event::Violated { violation: violation(), ends }),
         Just(Event::PauseRequested),
         Just(Event::ResumeRequested),
         turn.clone().prop_map(|turn| Event::Frozen { turn }),

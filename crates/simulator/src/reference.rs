@@ -391,6 +391,12 @@ impl Reference {
                     self.finish(EndedBy::MainExited, DEFAULT_GRACE);
                 }
             }
+            Event::Violated { violation, ends } => {
+                if *ends && self.lives() {
+                    self.end = Some(Outcome::Faulted { violation: violation.to_string() });
+                    self.grace = Millis(0);
+                }
+            }
             Event::Granted { .. } | Event::Answered { .. } | Event::Typed { .. } | Event::IdentityRenewed => {
             }
             Event::AnchorDied => self.fail(Component::Anchor, "the process that holds the session died"),

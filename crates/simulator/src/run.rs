@@ -6,7 +6,9 @@ use std::fmt;
 use sessile_model::record::Grant;
 use sessile_model::state::{Component, EndedBy, Outcome, State};
 use sessile_model::{AppName, Millis, Property, Timestamp};
-use sessile_session::{Admission, Effect, Effects, Entry, Event, MainCommand, Opening, Request, Session};
+use sessile_session::{
+    Admission, Effect, Effects, Entry, Event, MainCommand, Opening, Request, Session, Violation,
+};
 
 use crate::prng::Prng;
 use crate::reference::{Owed, Reference};
@@ -241,6 +243,11 @@ impl Run {
                 self.attached -= 1;
                 return self.deliver(Event::ClientDetached);
             }
+            _ if self.dice.one_in(20) => {
+                let [role, code] = ["A", "not-offered"].map(str::to_owned);
+                let (label, ends) = (Some("m".to_owned()), self.dice.one_in(4));
+                return self.deliver(Event::Violated { violation: Violation { role, code, label }, ends });
+            }
             _ => return self.deliver(Event::Activity),
         };
         let answer = self.session.admit(&request);
@@ -322,7 +329,11 @@ impl Run {
                 stats.by_silence += u64::from(cause.ends_with("no answer"));
                 return Ok(());
             }
-            Some(Outcome::Faulted { .. }) | None => return Err("closed without a sound outcome".into()),
+            Some(Outcome::Faulted { .. }) => {
+                stats.faulted += 1;
+                return Ok(());
+            }
+            None => return Err("closed without a sound outcome".into()),
         };
         match by {
             EndedBy::Operator => stats.by_operator += 1,

@@ -55,6 +55,8 @@ stats! {
     by_time_to_live,
     /// Sessions that were called off.
     cancelled,
+    /// Sessions that ended for breaking their protocol.
+    faulted,
     /// Sessions that failed.
     failed,
     /// Of those, because a probe was not answered for too long.

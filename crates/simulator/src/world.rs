@@ -195,6 +195,7 @@ impl World {
             | Event::Answered { .. }
             | Event::Typed { .. }
             | Event::IdentityRenewed
+            | Event::Violated { .. }
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
             | Event::Tick

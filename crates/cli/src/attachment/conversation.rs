@@ -416,6 +416,9 @@ impl<'a> Conversation<'a> {
             | Reply::Questions(_)
             | Reply::Traffic(_)
             | Reply::Cookies(_)
+            | Reply::Said(_)
+            | Reply::Heard(_)
+            | Reply::Offers(_)
             | Reply::Published(_)
             | Reply::Applied(_) => Ok(None),
         }

@@ -17,6 +17,7 @@ mod finished;
 mod following;
 mod guard;
 mod guard_terminal;
+mod lines;
 mod list;
 mod man;
 mod net;
@@ -89,6 +90,9 @@ enum Command {
     Net(net::Args),
     Policy(policy::Args),
     Protocol(protocol::Args),
+    Send(lines::SendArgs),
+    Recv(lines::RecvArgs),
+    Offered(lines::OfferedArgs),
     Guard(guard::Args),
     Questions(questions::Args),
     Answer(answer::Args),
@@ -134,6 +138,9 @@ impl Program {
             Command::Net(args) => args.run(json),
             Command::Policy(args) => args.run(json),
             Command::Protocol(args) => args.run(json),
+            Command::Send(args) => args.run(json),
+            Command::Recv(args) => args.run(json),
+            Command::Offered(args) => args.run(json),
             Command::Guard(args) => args.run(json),
             Command::Questions(args) => args.run(json),
             Command::Answer(args) => args.run(json),

@@ -1,17 +1,19 @@
 //! `protocol`: protocol files.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use sessile_model::problem::ProblemKind;
 use sessile_protocol::machine::{Protocol, Role, State};
-use sessile_protocol::{Diagnostic, Judgement, Limits, Outline, Stage, check, check_all, outline};
+use sessile_protocol::{
+    Diagnostic, Judgement, Limits, NoImports, Outline, Source, Stage, check, check_all, outline,
+};
 
 use crate::failure::{Failure, Outcome, Status};
-use crate::output::{colours, counted, print, print_json, say, table};
+use crate::output::{counted, print, print_json, table};
+use crate::protocols::shipped::{self, Shipped};
 use crate::protocols::{self, File, diagnostics, diagram, machine, svg};
 
 /// Check and look at files of protocols: who may say what to whom, and in which order
@@ -21,6 +23,9 @@ use crate::protocols::{self, File, diagnostics, diagram, machine, svg};
   sessile protocol check --discipline scribble *.scr
   sessile protocol project talk.scr Agent --dot | dot -Tsvg > agent.svg
   sessile protocol explain talk.scr
+  sessile protocol list
+
+@NAME stands for a protocol that comes with sessile wherever a file does.
 
 Protocols are written in Scribble (https://www.scribble.org). A file of them, talk.scr:
   module talk;
@@ -40,6 +45,12 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// The protocols that come with sessile
+    #[command(after_help = "Examples:
+  sessile protocol list
+  sessile protocol explain @tool-approval
+  sessile run --protocol @conversation --role User=operator --role Agent=app:main -- ./agent.sh")]
+    List,
     /// Check every protocol of files, and of the files that they import
     #[command(after_help = "Examples:
   sessile protocol check talk.scr
@@ -122,6 +133,7 @@ impl Args {
     /// Checks or shows.
     pub fn run(self, json: bool) -> Outcome {
         match self.action {
+            Action::List => list(json)?,
             Action::Check { files, how } => check_files(&files, &how, json)?,
             Action::Project { file, role, name, dot, how } => {
                 let mut file = File::read(&file, &how.import_path)?;
@@ -144,7 +156,7 @@ impl Args {
                 let accepted = how.accepted(&mut file, name.as_deref(), json)?;
                 let found =
                     file.look(|source, loader| outline(source, loader, name.as_deref(), Limits::default()))?;
-                let outline = found.map_err(|all| refused(file.name(), &all, json))?;
+                let outline = found.map_err(|all| protocols::refused(file.name(), &all, json))?;
                 match (svg, json) {
                     (true, true) => print_json(&json!({ "svg": svg::text(&outline) }))?,
                     (true, false) => print(&svg::text(&outline))?,
@@ -155,6 +167,20 @@ impl Args {
         }
         Ok(Status::OK)
     }
+}
+
+fn list(json: bool) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    let mut all = Vec::new();
+    for Shipped { name, file, text, about } in shipped::ALL {
+        let source = Source { name: file, text };
+        let found = outline(&source, &mut NoImports, None, Limits::default());
+        let roles = found.map(|outline| outline.roles.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let roles = roles.unwrap_or_default();
+        rows.push(vec![format!("@{name}"), roles.join(", "), about.to_owned()]);
+        all.push(json!({ "name": format!("@{name}"), "roles": roles, "about": about, "text": text }));
+    }
+    if json { print_json(&all) } else { print(&table(&rows)) }
 }
 
 /// A protocol that can be held to.
@@ -170,27 +196,9 @@ impl How {
         let found = file.look(|source, loader| check(source, loader, name, discipline, Limits::default()))?;
         match found {
             Ok((protocol, report)) => Ok(Accepted { protocol, waiting: report.waiting }),
-            Err(all) => Err(refused(file.name(), &all, json)),
+            Err(all) => Err(protocols::refused(file.name(), &all, json)),
         }
     }
-}
-
-/// Says what is wrong, and fails.
-fn refused(file: &str, all: &[Diagnostic], json: bool) -> Failure {
-    let undecided = all.iter().all(diagnostics::is_undecided);
-    let detail = if json {
-        all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    } else {
-        all.iter().for_each(tell);
-        let verdict = if undecided { "was not decided" } else { "is refused" };
-        format!("{file} {verdict}")
-    };
-    protocols::refusal(detail, undecided)
-}
-
-/// Says on standard error what is wrong.
-fn tell(diagnostic: &Diagnostic) {
-    say(&diagnostics::shown(diagnostic, colours(&io::stderr())));
 }
 
 /// What became of a file: what is wrong with its names, or a judgement of each protocol.
@@ -208,7 +216,7 @@ fn check_files(files: &[PathBuf], how: &How, json: bool) -> Result<(), Failure> 
         print_json(&judged.iter().map(|(file, found)| in_json(file, found)).collect::<Vec<_>>())?;
     } else {
         print(&verdicts(&judged))?;
-        judged.iter().flat_map(|(_, found)| problems(found)).for_each(tell);
+        judged.iter().flat_map(|(_, found)| problems(found)).for_each(protocols::tell);
     }
     let all: Vec<&Diagnostic> = judged.iter().flat_map(|(_, found)| problems(found)).collect();
     if all.is_empty() {

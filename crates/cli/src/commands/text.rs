@@ -2,6 +2,7 @@
 
 use sessile_model::SessionRecord;
 use sessile_model::property::Property;
+use sessile_model::protocol::{OnViolation, ProtocolRecord, ProtocolStatus, Unheard};
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::record::{AppRecord, ClientRecord, Grant, RecordingState, Role};
 use sessile_model::spec::Access;
@@ -168,6 +169,15 @@ pub fn details(record: &SessionRecord, now: Timestamp) -> String {
     for grant in &record.grants {
         row("grant", grant_line(grant));
     }
+    if let Some(protocol) = &record.protocol {
+        row("protocol", protocol_line(protocol));
+        for (role, speaker) in &protocol.roles {
+            row("role", printable(&format!("{role}={speaker}")));
+        }
+        for Unheard { from, to, label, sequence } in &protocol.unheard {
+            row("unheard", printable(&format!("{label} from {from} to {to}, number {sequence}")));
+        }
+    }
     row(
         "memory",
         usage(record.usage.memory.map(|m| m.to_string()), record.limits.memory.map(|m| m.to_string())),
@@ -230,6 +240,27 @@ fn app_line(app: &AppRecord) -> String {
     let argv =
         if app.argv.is_empty() { String::new() } else { format!(": {}", printable(&app.argv.join(" "))) };
     format!("{} ({state}{size}){argv}{note}", app.name)
+}
+
+/// How a conversation stands, in one line.
+fn protocol_line(protocol: &ProtocolRecord) -> String {
+    let status = match &protocol.status {
+        ProtocolStatus::Active => "active".to_owned(),
+        ProtocolStatus::Draining => "nothing more is said".to_owned(),
+        ProtocolStatus::Closed => "over".to_owned(),
+        ProtocolStatus::Cancelled => "cut off by the session's end".to_owned(),
+        ProtocolStatus::Faulted { violation } => format!("faulted: {}", printable(violation)),
+        ProtocolStatus::Lost { why } => format!("lost: {}", printable(why)),
+    };
+    let policy = match protocol.on_violation {
+        OnViolation::Refuse => "",
+        OnViolation::Fault => "; a violation ends the session",
+    };
+    let violations = match protocol.violations {
+        0 => String::new(),
+        count => format!("; {}", counted(count, "violation", "violations")),
+    };
+    format!("{} ({status}{violations}{policy})", printable(&protocol.name))
 }
 
 /// A grant in one line.
@@ -358,6 +389,21 @@ pub mod tests {
                 },
                 Grant::Mount { source: None, target: None, writable: false },
             ],
+            protocol: Some(ProtocolRecord {
+                name: "Talk".into(),
+                roles: [("Agent", "app:main"), ("User", "operator")]
+                    .map(|(role, speaker)| (role.to_owned(), speaker.parse().unwrap()))
+                    .into(),
+                on_violation: OnViolation::Fault,
+                status: ProtocolStatus::Cancelled,
+                violations: 1,
+                unheard: vec![Unheard {
+                    from: "User".into(),
+                    to: "Agent".into(),
+                    label: "a\x1bsk".into(),
+                    sequence: 3,
+                }],
+            }),
             properties,
             claim_level: ClaimLevel::L1,
             limits: Limits { memory: Some(ByteSize(2 << 30)), ..Limits::default() },
@@ -403,6 +449,10 @@ pub mod tests {
         app            tests (signal 9)
         grant          project /home/ann/work (rw, read-only: .envrc)
         grant          mount (path not kept) at (path not kept) (ro)
+        protocol       Talk (cut off by the session's end; 1 violation; a violation ends the session)
+        role           Agent=app:main
+        role           User=operator
+        unheard        a\u{1b}sk from User to Agent, number 3
         memory         5 MiB of 2 GiB
         cpu            1.234 s
         storage        4 KiB

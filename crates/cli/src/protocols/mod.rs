@@ -1,20 +1,24 @@
 //! Protocol files: read where the command line names them, and shown.
 
+pub mod asked;
 pub mod diagnostics;
 pub mod diagram;
 pub mod machine;
+pub mod shipped;
 pub mod svg;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sessile_model::problem::ProblemKind;
-use sessile_protocol::{Limits, Loader, Source};
+use sessile_protocol::{Diagnostic, Limits, Loader, Source};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::files;
+use crate::output::{colours, say};
 
 /// A protocol's file, and where what it imports is looked for.
 #[derive(Debug)]
@@ -31,24 +35,48 @@ struct Imports {
     folders: Vec<PathBuf>,
     /// The first file that is there and could not be read.
     failure: Option<Failure>,
+    /// What was imported, by its full name.
+    found: BTreeMap<String, String>,
 }
 
 impl File {
-    /// Reads the file. Modules that it imports are looked for in its own folder, then in these.
+    /// Reads the file, or takes the one that comes with the program and is named `@NAME`. Modules that it
+    /// imports are looked for in its own folder, then in these.
     ///
     /// # Errors
     /// When it cannot be read, or is too large.
     pub fn read(path: &Path, import_paths: &[PathBuf]) -> Result<Self, Failure> {
+        if let Some(shipped) = path.to_str().map(shipped::named).transpose()?.flatten() {
+            let folders = import_paths.to_vec();
+            let imports = Imports { folders, failure: None, found: BTreeMap::new() };
+            let text = Zeroizing::new(shipped.text.to_owned());
+            return Ok(Self { name: shipped.file.to_owned(), text, imports });
+        }
         let text = files::text(path, Limits::default().bytes)?;
         let beside = path.parent().map(Path::to_owned).unwrap_or_default();
         let folders = std::iter::once(beside).chain(import_paths.iter().cloned()).collect();
         let name = path.display().to_string();
-        Ok(Self { name, text, imports: Imports { folders, failure: None } })
+        Ok(Self { name, text, imports: Imports { folders, failure: None, found: BTreeMap::new() } })
     }
 
     /// As the caller names it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its name without the folder.
+    pub fn short_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// What stands in it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it imports, as far as it was looked at: full names and texts.
+    pub fn imported(&self) -> impl Iterator<Item = (String, String)> {
+        self.imports.found.iter().map(|(name, text)| (name.clone(), text.clone()))
     }
 
     /// Has the checker look at it.
@@ -73,7 +101,10 @@ impl Loader for Imports {
             match path.metadata() {
                 Err(error) if is_absent(&error) => {}
                 Ok(_) | Err(_) => match files::text(&path, Limits::default().bytes) {
-                    Ok(text) => return Some(text.as_str().to_owned()),
+                    Ok(text) => {
+                        self.found.insert(module.to_owned(), text.as_str().to_owned());
+                        return Some(text.as_str().to_owned());
+                    }
                     Err(failure) => {
                         self.failure.get_or_insert(failure);
                         return None;
@@ -94,6 +125,24 @@ fn is_absent(error: &io::Error) -> bool {
 pub fn refusal(detail: String, undecided: bool) -> Failure {
     let kind = if undecided { ProblemKind::Exhausted } else { ProblemKind::BadRequest };
     Failure::new(kind, detail)
+}
+
+/// Says what is wrong, and fails.
+pub fn refused(file: &str, all: &[Diagnostic], json: bool) -> Failure {
+    let undecided = all.iter().all(diagnostics::is_undecided);
+    let detail = if json {
+        all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    } else {
+        all.iter().for_each(tell);
+        let verdict = if undecided { "was not decided" } else { "is refused" };
+        format!("{file} {verdict}")
+    };
+    refusal(detail, undecided)
+}
+
+/// Says on standard error what is wrong.
+pub fn tell(diagnostic: &Diagnostic) {
+    say(&diagnostics::shown(diagnostic, colours(&io::stderr())));
 }
 
 /// A bound as files write it.

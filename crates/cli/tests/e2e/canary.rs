@@ -51,7 +51,7 @@ const fn seen(step: WipeStep) -> Option<(Checkpoint, &'static [&'static str])> {
         WipeStep::UnmountApps => (Checkpoint::Storage, &["an app's namespace"]),
         WipeStep::OverwriteStorage => (Checkpoint::Storage, &["home", "temporary", "piped"]),
         WipeStep::UnmountStorage => (Checkpoint::Keeper, &["name", "a descriptor of the anchor"]),
-        WipeStep::OverwriteRings => (Checkpoint::Keeper, &["terminal", "typed", "piped"]),
+        WipeStep::OverwriteRings => (Checkpoint::Keeper, &["terminal", "typed", "piped", "line"]),
         // Secret memory cannot be searched, so that what is seen is that it is still there.
         WipeStep::DestroyKeys => (Checkpoint::Keeper, &["a descriptor of the anchor"]),
         WipeStep::RemoveTraces => (Checkpoint::Keeper, &["the runtime folder"]),

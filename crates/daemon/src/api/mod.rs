@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod body;
 pub mod inside;
+pub mod lines;
 pub mod network;
 pub mod sessions;
 pub mod status;
@@ -89,6 +90,10 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/net", get(network::traffic))
         .route("/ports", post(network::publish))
         .route("/cookies", get(network::cookies).post(network::keep_cookies))
+        .route("/say", post(lines::say))
+        .route("/hear", post(lines::hear))
+        .route("/take", post(lines::take))
+        .route("/roles/{role}", get(lines::offered))
         .route("/identity", post(network::new_identity))
         .route("/attach", get(attach::attach));
     Router::new()
@@ -180,6 +185,10 @@ async fn no_such_method() -> Refused {
         network::cookies,
         network::keep_cookies,
         network::new_identity,
+        lines::say,
+        lines::hear,
+        lines::take,
+        lines::offered,
         attach::attach,
     ),
     components(schemas(Problem, sessile_model::receipt::Receipt))
@@ -213,7 +222,7 @@ mod tests {
         let description: serde_json::Value = serde_json::from_str(&openapi()).unwrap();
         let operations: usize =
             description["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
-        assert_eq!(operations, 32);
+        assert_eq!(operations, 36);
         assert!(description["components"]["schemas"]["SessionRecord"].is_object());
     }
 

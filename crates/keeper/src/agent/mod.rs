@@ -127,7 +127,7 @@ impl Keeper {
         if self.agent_of(app).is_none() {
             return Ok(());
         }
-        let listener = self.listen_in(app).map_err(|e| failed("the socket of the SSH agent", &e))?;
+        let listener = self.listen_in(app, NAME).map_err(|e| failed("the socket of the SSH agent", &e))?;
         self.agents.listeners.insert(app.clone(), listener);
         Ok(())
     }
@@ -171,10 +171,11 @@ impl Keeper {
         openat(storage, format!("apps/{app}/run"), flags, Mode::empty())
     }
 
-    fn listen_in(&self, app: &AppName) -> Result<OwnedFd, Errno> {
+    /// A socket of this name in an app's own `/run`, in place of one that a predecessor left.
+    pub(crate) fn listen_in(&self, app: &AppName, name: &str) -> Result<OwnedFd, Errno> {
         let space = self.space.as_ref().ok_or(Errno::NODEV)?;
         let folder = self.run_folder(app)?;
-        match unlinkat(&folder, NAME, AtFlags::empty()) {
+        match unlinkat(&folder, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
@@ -183,12 +184,12 @@ impl Keeper {
         // The file gets the mode that the socket has.
         fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
         // By the folder's descriptor: a name of it is too long, or not there at all.
-        let place = PathBuf::from(format!("/proc/self/fd/{}/{NAME}", folder.as_raw_fd()));
+        let place = PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()));
         bind(&socket, &SocketAddrUnix::new(&place)?)?;
         if space.subordinate_base.is_some() {
             let (uid, gid) = space.host_ids();
             let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            chownat(&folder, NAME, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+            chownat(&folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
         }
         listen(&socket, 16)?;
         Ok(socket)

@@ -27,7 +27,7 @@ pub enum Home {
     OpenFile,
     /// On session storage.
     Storage,
-    /// In a ring that the anchor holds.
+    /// In a ring, or another memory file, that the anchor holds.
     Ring,
     /// In our own programs or in files outside the session.
     Elsewhere,
@@ -55,7 +55,7 @@ impl Plant {
 
     /// Whether the script plants it; others come into the session by other ways.
     pub fn is_planted_by_script(&self) -> bool {
-        !matches!(self.name, "environment" | "typed" | "label" | "argument")
+        !matches!(self.name, "environment" | "typed" | "label" | "argument" | "line")
     }
 
     /// What the receipt of this world calls it, if it stays.
@@ -65,7 +65,7 @@ impl Plant {
 }
 
 /// Every plant.
-pub const PLANTS: [Plant; 17] = {
+pub const PLANTS: [Plant; 18] = {
     use Home::{Elsewhere, Memory, OpenFile, Ring, Storage};
     const SEALED: Option<&str> = Some("sealed memfds");
     const NAMES: Option<&str> = Some("names and attributes");
@@ -88,6 +88,8 @@ pub const PLANTS: [Plant; 17] = {
         Plant::new("label", HEX, &[Elsewhere]),
         Plant::new("argument", HEX, &[Memory, Elsewhere]),
         Plant::new("piped", HEX, &[Storage, Ring]),
+        // Said by the session's protocol, and not heard.
+        Plant::new("line", HEX, &[Ring]),
     ]
 };
 

@@ -93,7 +93,8 @@ impl<'w> Rehearsal<'w> {
         let label = format!("plant={}", text("label"));
         let run = ["run", "--detach", "--name", NAME, "--env-file", "environment", "--label", &label];
         let python = ["--", "python3", "-I", "-S", "plant.py", &text("argument")];
-        world.must(&[&run[..], &python].concat());
+        let roles = ["--protocol", "@conversation", "--role", "User=operator", "--role", "Agent=app:main"];
+        world.must(&[&run[..], &roles, &python].concat());
         fs::remove_file(file).unwrap();
         let id = world.show(NAME)["id"].as_str().unwrap().to_owned();
         world.must(&["wait", NAME, "--pattern", "all planted", "--timeout", "30s"]);
@@ -136,6 +137,8 @@ impl<'w> Rehearsal<'w> {
             let pattern = String::from_utf8(self.patterns.reveal(plant)).unwrap();
             text.contains(&pattern)
         };
+        let send = ["send", NAME, "--as", "User", "Agent", "prompt", "-"];
+        self.world.sessile_with_input(&send, &self.patterns.reveal("line")).succeeded();
         let output = self.world.must(&["output", NAME, "--raw"]);
         assert!(holds(&output, "terminal") && holds(&output, "typed"), "{output}");
         let screen = self.world.must(&["screen", NAME]).replace('\n', "");

@@ -1,0 +1,170 @@
+//! `send`, `recv`, `offered`: a session's protocol, spoken by hand or from a script.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sessile_model::problem::ProblemKind;
+use sessile_model::protocol::{Hear, LONGEST_PAYLOAD, Offer, Say, Take};
+use sessile_model::quantity::Millis;
+
+use crate::failure::{Failure, Outcome, Status};
+use crate::files;
+use crate::output::{print, print_bytes, print_json, printable, say, table};
+use crate::talk::{Place, Talk};
+
+/// Say a line of a session's protocol
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sessile send amber --as User Agent prompt 'What is new?'
+  git diff | sessile send amber --as Coder Reviewer change -
+  sessile send . --as Agent User part 'Not much.'        # from a script inside
+
+Once this command has ended with 0, the line is delivered once, whatever dies. What the protocol does
+not allow now is refused (73); so is a role that somebody else speaks for (77).")]
+pub struct SendArgs {
+    /// The session; inside one, . for that
+    session: Place,
+    /// As which role
+    #[arg(long = "as", value_name = "ROLE")]
+    role: String,
+    /// To which role
+    to: String,
+    /// What it is called
+    label: String,
+    /// What it carries, or - for standard input
+    payload: Option<String>,
+    /// Give up where there is no room for this long
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Millis>,
+}
+
+/// Hear the next line for a role
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sessile recv amber --as Agent
+  sessile recv amber --as Agent --from User --timeout 5s --json | jq -r .payload
+  heard=$(sessile recv . --as Agent --with-label)        # in a script inside
+
+Who said it and what it is called is on standard error, what it carries on standard output. It counts
+as heard once it is written there. Exit code 124 when nothing comes in time.")]
+pub struct RecvArgs {
+    /// The session; inside one, . for that
+    session: Place,
+    /// As which role
+    #[arg(long = "as", value_name = "ROLE")]
+    role: String,
+    /// From this role
+    #[arg(long, value_name = "ROLE")]
+    from: Option<String>,
+    /// Give up after this long
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Millis>,
+    /// Print what it is called too, on a line of its own before what it carries
+    #[arg(long)]
+    with_label: bool,
+}
+
+/// What a role may say or hear next
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sessile offered amber --as User
+  sessile offered . --as Agent --json")]
+pub struct OfferedArgs {
+    /// The session; inside one, . for that
+    session: Place,
+    /// The role
+    #[arg(long = "as", value_name = "ROLE")]
+    role: String,
+}
+
+impl SendArgs {
+    /// Says it.
+    pub fn run(self, json: bool) -> Outcome {
+        let payload = match self.payload.as_deref() {
+            None => Vec::new(),
+            Some("-") => files::standard_input(LONGEST_PAYLOAD)?.to_vec(),
+            Some(text) if text.len() > LONGEST_PAYLOAD => {
+                let detail = format!("a payload has at most {LONGEST_PAYLOAD} bytes");
+                return Err(Failure::new(ProblemKind::BadRequest, detail));
+            }
+            Some(text) => text.as_bytes().to_vec(),
+        };
+        let line = Say {
+            role: self.role,
+            to: self.to,
+            label: self.label,
+            payload: STANDARD.encode(payload),
+            token: token()?,
+            timeout: self.timeout,
+        };
+        let said = Talk::reach(self.session)?.say(line)?;
+        if json {
+            print_json(&said)?;
+        }
+        Ok(Status::OK)
+    }
+}
+
+impl RecvArgs {
+    /// Hears it, writes it, and takes it.
+    pub fn run(self, json: bool) -> Outcome {
+        let talk = Talk::reach(self.session)?;
+        let hear =
+            Hear { role: self.role.clone(), from: self.from, token: Some(token()?), timeout: self.timeout };
+        let heard = talk.hear(hear)?;
+        let payload = STANDARD
+            .decode(&heard.payload)
+            .map_err(|e| Failure::new(ProblemKind::Internal, format!("the daemon's answer: {e}")))?;
+        if json {
+            let text = std::str::from_utf8(&payload).ok();
+            print_json(&serde_json::json!({
+                "from": heard.from, "label": heard.label, "sequence": heard.sequence,
+                "payload": text, "base64": heard.payload,
+            }))?;
+        } else if self.with_label {
+            // A label is a name of the protocol's, without a line's end.
+            print_bytes(&[heard.label.as_bytes(), b"\n", &payload].concat())?;
+        } else {
+            say(&format!("{} says {}", printable(&heard.from), printable(&heard.label)));
+            print_bytes(&payload)?;
+        }
+        let take = Take { role: self.role, from: heard.from, sequence: heard.sequence };
+        talk.take(take)?;
+        Ok(Status::OK)
+    }
+}
+
+impl OfferedArgs {
+    /// Prints it.
+    pub fn run(self, json: bool) -> Outcome {
+        // Names of roles have no character that means something in a path.
+        if !self.role.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(Failure::new(ProblemKind::BadRequest, format!("{} is no name of a role", self.role)));
+        }
+        let offers = Talk::reach(self.session)?.offered(&self.role)?;
+        if json {
+            print_json(&offers)?;
+            return Ok(Status::OK);
+        }
+        let rows: Vec<Vec<String>> = offers.iter().map(row).collect();
+        if rows.is_empty() {
+            say("nothing");
+        }
+        print(&table(&rows))?;
+        Ok(Status::OK)
+    }
+}
+
+fn row(offer: &Offer) -> Vec<String> {
+    let what = format!("{}({})", offer.label, offer.payload.join(", "));
+    let (verb, to) = if offer.says { ("say", "to") } else { ("hear", "from") };
+    let now = if offer.ready { "now" } else { "not yet" };
+    vec![format!("{verb} {}", printable(&what)), format!("{to} {}", printable(&offer.peer)), now.to_owned()]
+}
+
+/// Names the line, so that it is said once should the daemon die and be asked again.
+fn token() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| Failure::new(ProblemKind::Failed, format!("no random numbers: {e}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

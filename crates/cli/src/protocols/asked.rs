@@ -1,0 +1,68 @@
+//! The protocol that a command line asks for.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use sessile_model::problem::ProblemKind;
+use sessile_model::protocol::{OnViolation, ProtocolFile, ProtocolSpec, Speaker};
+use sessile_protocol::{Discipline, Limits, check};
+
+use super::{File, refused};
+use crate::failure::Failure;
+use crate::options::SessionOptions;
+
+/// Who speaks for a role: `ROLE=SPEAKER`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleArgument(String, Speaker);
+
+impl FromStr for RoleArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (role, speaker) = text.split_once('=').ok_or("it is ROLE=SPEAKER, such as user=operator")?;
+        Ok(Self(role.to_owned(), speaker.parse().map_err(|e| format!("{e}"))?))
+    }
+}
+
+/// What becomes of a violation, as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ViolationArgument {
+    /// It is refused
+    Refuse,
+    /// It ends the conversation
+    Fault,
+}
+
+/// Reads and checks the protocol that a session is to have.
+///
+/// # Errors
+/// When it cannot be read, is not accepted, or a role is named twice.
+pub fn asked(options: &SessionOptions, folder: &Path) -> Result<Option<ProtocolSpec>, Failure> {
+    let Some(wanted) = &options.protocol else { return Ok(None) };
+    let (path, name) = match wanted.rsplit_once('#') {
+        Some((path, name)) => (path, Some(name)),
+        None => (wanted.as_str(), None),
+    };
+    let path = if path.starts_with('@') { PathBuf::from(path) } else { folder.join(path) };
+    let mut file = File::read(&path, &[])?;
+    let found =
+        file.look(|source, loader| check(source, loader, name, Discipline::Complete, Limits::default()))?;
+    if let Err(all) = found {
+        return Err(refused(file.name(), &all, false));
+    }
+    let mut roles = BTreeMap::new();
+    for RoleArgument(role, speaker) in &options.role {
+        if roles.insert(role.clone(), speaker.clone()).is_some() {
+            let detail = format!("--role names {role} twice");
+            return Err(Failure::new(ProblemKind::BadRequest, detail));
+        }
+    }
+    let mut files = vec![ProtocolFile { name: file.short_name().to_owned(), text: file.text().to_owned() }];
+    files.extend(file.imported().map(|(name, text)| ProtocolFile { name, text }));
+    let on_violation = match options.on_violation {
+        Some(ViolationArgument::Fault) => OnViolation::Fault,
+        Some(ViolationArgument::Refuse) | None => OnViolation::Refuse,
+    };
+    Ok(Some(ProtocolSpec { files, name: name.map(str::to_owned), roles, on_violation }))
+}

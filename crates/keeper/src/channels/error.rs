@@ -1,0 +1,111 @@
+//! Why a protocol is not opened, not gone on with, or a line not said or heard.
+
+use sessile_model::protocol::{LONGEST_PAYLOAD, Speaker, TooLarge};
+use sessile_protocol::held::Unplanned;
+use sessile_protocol::monitor::setup::OpenError;
+use sessile_protocol::monitor::{Malformed, ReplayError, RestoreError};
+use thiserror::Error;
+
+use super::MOST_WAYS;
+use super::log::LogError;
+
+/// Why a protocol is not opened. Nothing of it is left.
+#[derive(Debug, Error)]
+pub enum OpeningError {
+    /// Its files are too many or too long.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    /// It is not proved safe, or its roles are not all spoken for.
+    #[error(transparent)]
+    Plan(#[from] Unplanned),
+    /// Too many pairs of roles talk to each other.
+    #[error("roles talk to each other in {0} directions; there may be {MOST_WAYS}")]
+    TooManyWays(usize),
+    /// The monitor does not open it.
+    #[error("the protocol cannot be opened: {0}")]
+    Open(#[from] OpenError),
+    /// It cannot be logged.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// Why what a predecessor kept is of no use.
+#[derive(Debug, Error)]
+pub enum AdoptError {
+    /// The log is damaged.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A record has not the form of one.
+    #[error("a record of the channels' log is malformed")]
+    Record,
+    /// The protocol in it is not accepted any more.
+    #[error("the protocol in the log")]
+    Opening(#[from] OpeningError),
+    /// The state in it is no state of this protocol.
+    #[error("the state in the log")]
+    Restore(#[from] RestoreError),
+    /// An event is malformed.
+    #[error("an event in the log")]
+    Event(#[from] Malformed),
+    /// The events cannot have happened.
+    #[error("the events in the log")]
+    Replay(#[from] ReplayError),
+}
+
+/// Why a line is not said, or not heard. Nothing has changed, unless it is a violation and these end
+/// the conversation.
+#[derive(Debug, Error)]
+pub enum LineError {
+    /// There is no such role.
+    #[error("the protocol has no role {0}: there are {1}")]
+    UnknownRole(String, String),
+    /// Somebody else speaks for the role.
+    #[error("{speaker} speaks for {role}, and not {asked}")]
+    NotYours {
+        /// The role.
+        role: String,
+        /// Who speaks for it.
+        speaker: Speaker,
+        /// Who wanted to.
+        asked: Speaker,
+    },
+    /// The protocol does not allow it now.
+    #[error("{role} may not {what} now ({code}): {expected}")]
+    Violation {
+        /// Of which kind.
+        code: &'static str,
+        /// Whose violation it is.
+        role: String,
+        /// What it wanted.
+        what: String,
+        /// What it may do instead.
+        expected: String,
+    },
+    /// There is no room for it yet.
+    #[error("so much waits for {0} already that there is no room for more")]
+    Full(String),
+    /// Several messages have this label.
+    #[error("several messages are called {0} there")]
+    Ambiguous(String),
+    /// The payload is too long.
+    #[error("a payload has at most {LONGEST_PAYLOAD} bytes")]
+    TooLong,
+    /// Another listens as this role, and has not taken the line yet.
+    #[error("another has this line for {0}")]
+    Held(String),
+    /// Nothing has arrived yet.
+    #[error("nothing has arrived for {0} yet")]
+    Nothing(String),
+    /// The role is done, or the conversation is over.
+    #[error("{0} has nothing more to say or to hear")]
+    Over(String),
+    /// What is taken is not what comes next.
+    #[error("that message is not the next one")]
+    NotNext,
+    /// It cannot be logged.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// What is in the log cannot be gone back to.
+    #[error(transparent)]
+    Lost(#[from] AdoptError),
+}

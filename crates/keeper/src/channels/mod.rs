@@ -1,0 +1,523 @@
+//! A session's protocol while it goes on: who may say what, what waits for whom, and that none of it is
+//! lost with the keeper.
+//!
+//! ```text
+//! a line ─► speaker? ─► monitor ─► log ─► acknowledged
+//! a recv ─► speaker? ─► looked at ─► written out by who asked ─► taken: monitor ─► log
+//! ```
+//!
+//! Nothing is acknowledged before it is in the log, and what could not be logged did not happen.
+
+mod conversation;
+pub mod door;
+mod error;
+pub(crate) mod log;
+mod requests;
+mod told;
+
+use std::collections::VecDeque;
+use std::mem::{Discriminant, discriminant};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sessile_model::protocol::{LONGEST_PAYLOAD, OnViolation, ProtocolSpec, Speaker};
+use sessile_model::quantity::{Millis, Timestamp};
+use sessile_protocol::held::planned;
+use sessile_protocol::machine::{Direction, Role};
+use sessile_protocol::monitor::event::{By, Close, Event, Payload, Status, Violation, What};
+use sessile_protocol::monitor::setup::{
+    Authentication, Binding, Buffer, Channel, Handler, Participant, SessionId, Setup, WhenFull,
+};
+use sessile_protocol::monitor::{Line, Monitor, RecvError, SendError};
+use sessile_protocol::plan::Plan;
+
+pub use conversation::{Conversation, Talk, TalkFacts};
+pub use error::{AdoptError, LineError, OpeningError};
+use log::{Log, LogError};
+pub use requests::{Caller, PendingLine};
+
+/// The name under which the anchor keeps the log.
+pub const NAME: &str = "channels";
+/// How many messages wait from one role to another, where few do; one more waits with its sender.
+const CAPACITY: u32 = 16;
+/// How many messages wait at most, so that the log has room for all of them several times.
+const MOST_WAITING: u32 = 256;
+/// In how many directions roles may talk to each other.
+const MOST_WAYS: usize = MOST_WAITING as usize;
+/// How long who has a line may take to write it out, while others listen as the same role.
+const HOLD: Millis = Millis(5_000);
+/// Of how many lines it is known that they were said, should they be said again.
+const REMEMBERED: usize = 256;
+/// From what length on a log is written anew, once most of it is over.
+const WORTH_RENEWING: u64 = 1 << 20;
+
+/// Names a line, so that it is said once however often its sender tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token(pub [u8; 16]);
+
+/// A protocol under way.
+#[derive(Debug)]
+pub struct Channels {
+    spec: ProtocolSpec,
+    plan: Arc<Plan>,
+    monitor: Monitor,
+    /// Lines that were said: the last ones.
+    said: VecDeque<(Token, u64)>,
+    /// When it was last told the time.
+    told: Option<Timestamp>,
+    log: Log,
+    /// How long the log's first record is.
+    base: u64,
+    /// Who has a line that is not taken yet, as which role, and until when it is theirs.
+    held: Vec<(Role, Option<Token>, Timestamp)>,
+    /// What was refused, or ended the conversation, and is not journaled yet.
+    violations: Vec<sessile_session::Violation>,
+    /// The status that was last shown.
+    shown: Discriminant<Status>,
+}
+
+/// The first record of a log, without the state.
+#[derive(Serialize, Deserialize)]
+struct Base {
+    spec: ProtocolSpec,
+    said: VecDeque<(Token, u64)>,
+}
+
+/// What a role would hear next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Who said it.
+    pub from: String,
+    /// What it is called.
+    pub label: String,
+    /// What it carries.
+    pub payload: Vec<u8>,
+    /// The how-manieth it is from that role: with this it is taken.
+    pub sequence: u64,
+}
+
+/// Something that a role may do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// Whether it says or hears it.
+    pub says: bool,
+    /// To or from whom.
+    pub peer: String,
+    /// What it is called.
+    pub label: String,
+    /// The types of what it carries, as the file names them.
+    pub payload: Vec<String>,
+    /// Whether it can be done at once.
+    pub ready: bool,
+}
+
+impl Channels {
+    /// Checks a protocol and opens it.
+    ///
+    /// # Errors
+    /// When it is not accepted, or its roles are not all spoken for.
+    pub fn open(spec: ProtocolSpec, session: [u8; 16]) -> Result<Self, OpeningError> {
+        let plan = plan_of(&spec)?;
+        let bind = |(name, speaker): (&String, &Speaker)| {
+            let participant = Participant::new(&speaker.to_string());
+            plan.role(name).map(|role| Binding { role, participant, key: None })
+        };
+        let bindings = spec.roles.iter().filter_map(bind).collect();
+        let ways = plan.edges().len();
+        if ways > MOST_WAYS {
+            return Err(OpeningError::TooManyWays(ways));
+        }
+        let capacity = (MOST_WAITING / (ways as u32).max(1)).clamp(1, CAPACITY);
+        let buffer = Buffer::Fifo { capacity, when_full: WhenFull::Block };
+        let setup = Setup {
+            session: SessionId(session),
+            bindings,
+            channels: Channel::each(&plan, Handler::Queue, buffer),
+            closers: Vec::new(),
+            on_violation: match spec.on_violation {
+                OnViolation::Refuse => sessile_protocol::monitor::setup::OnViolation::Refuse,
+                OnViolation::Fault => sessile_protocol::monitor::setup::OnViolation::Fault,
+            },
+            // Who hands a line over is known by the socket that it comes by.
+            authentication: Authentication::Unsigned,
+            longest_payload: LONGEST_PAYLOAD as u32,
+        };
+        let mut monitor = Monitor::open(&plan, setup)?;
+        while monitor.next_event().is_some() {}
+        let said = VecDeque::new();
+        let (log, base) = begun(&spec, &said, &monitor)?;
+        Ok(Self::of(spec, plan, monitor, said, (log, base)))
+    }
+
+    fn of(
+        spec: ProtocolSpec,
+        plan: Arc<Plan>,
+        monitor: Monitor,
+        said: VecDeque<(Token, u64)>,
+        (log, base): (Log, u64),
+    ) -> Self {
+        let (told, held, violations) = (None, Vec::new(), Vec::new());
+        let shown = discriminant(monitor.status());
+        Self { spec, plan, monitor, said, told, log, base, held, violations, shown }
+    }
+
+    /// Takes over what a predecessor kept.
+    ///
+    /// # Errors
+    /// When it is damaged, or not of a protocol that is accepted.
+    pub fn adopt(file: OwnedFd) -> Result<Self, AdoptError> {
+        let (log, records) = Log::adopt(file)?;
+        let mut records = records.into_iter();
+        let first = records.next().ok_or(AdoptError::Record)?;
+        let base = log_position(first.len());
+        let mut rest = Fields(&first);
+        let Base { spec, mut said } =
+            serde_json::from_slice(rest.field()?).map_err(|_| AdoptError::Record)?;
+        let plan = plan_of(&spec)?;
+        let mut monitor = Monitor::restore(&plan, rest.field()?)?;
+        for record in records {
+            let mut rest = Fields(&record);
+            let token = rest.field()?;
+            let mut events = Vec::new();
+            while !rest.0.is_empty() {
+                events.push(Event::decode(rest.field()?)?);
+            }
+            if let Ok(token) = token.try_into() {
+                remember(&mut said, Token(token), sequence_of(&events));
+            }
+            monitor.follow(events)?;
+        }
+        let mut adopted = Self::of(spec, plan, monitor, said, (log, base));
+        if let (Status::Faulted { violation }, OnViolation::Fault) =
+            (adopted.monitor.status(), adopted.spec.on_violation)
+        {
+            // The session is to end with it, and may not have been told.
+            let noted = adopted.noted(violation);
+            adopted.violations.push(noted);
+        }
+        Ok(adopted)
+    }
+
+    /// Says a line as a role. With the token of a line that was said before it changes nothing. Gives
+    /// the how-manieth line it is from that role to that other.
+    ///
+    /// # Errors
+    /// When it is not said.
+    pub fn send(
+        &mut self,
+        asked: &Speaker,
+        (role, to): (&str, &str),
+        (label, payload): (&str, &[u8]),
+        token: Token,
+    ) -> Result<u64, LineError> {
+        let (from, to) = (self.spoken(asked, role)?, self.role(to)?);
+        if let Some((_, sequence)) = self.said.iter().find(|(known, _)| *known == token) {
+            return Ok(*sequence);
+        }
+        let sent = self.monitor.message_called(from, to, label).and_then(|message| {
+            let payload = Payload::new(payload);
+            self.monitor.send(Line { from, to, message, payload, seal: None })
+        });
+        if let Err(SendError::Violation(violation)) = &sent {
+            self.refuse(violation);
+        }
+        let events = self.settle(sent.is_ok().then_some(token))?;
+        match sent {
+            Ok(_) => {
+                let sequence = sequence_of(&events);
+                remember(&mut self.said, token, sequence);
+                Ok(sequence)
+            }
+            Err(error) => Err(self.unsaid(error, role, to, label)),
+        }
+    }
+
+    /// What a role would hear next, from somebody or from whomever. It stays until it is
+    /// [taken](Self::take); for a moment it is for those with this token alone.
+    ///
+    /// # Errors
+    /// When there is nothing, or the role is not to listen.
+    pub fn look(
+        &mut self,
+        asked: &Speaker,
+        (role, from): (&str, Option<&str>),
+        token: Option<Token>,
+        now: Timestamp,
+    ) -> Result<Heard, LineError> {
+        let (listener, from) = (self.spoken(asked, role)?, from.map(|from| self.role(from)).transpose()?);
+        self.held.retain(|(_, _, until)| *until > now);
+        if self.held.iter().any(|(held, by, _)| *held == listener && (by.is_none() || *by != token)) {
+            return Err(LineError::Held(role.to_owned()));
+        }
+        match self.monitor.peek(listener, from) {
+            Ok(delivery) => {
+                let heard = Heard {
+                    from: self.name(delivery.from).to_owned(),
+                    label: self.plan.messages()[delivery.message.0 as usize].label.to_string(),
+                    payload: delivery.payload.bytes().to_vec(),
+                    sequence: delivery.sequence,
+                };
+                self.held.retain(|(held, _, _)| *held != listener);
+                self.held.push((listener, token, now.plus(HOLD)));
+                Ok(heard)
+            }
+            Err(RecvError::Violation(violation)) => {
+                self.refuse(&violation);
+                self.settle(None)?;
+                Err(self.violated(&violation, "listen".to_owned()))
+            }
+            Err(RecvError::Empty) => Err(LineError::Nothing(role.to_owned())),
+            Err(RecvError::Done | RecvError::Ended | RecvError::UnknownRole(_)) => {
+                Err(LineError::Over(role.to_owned()))
+            }
+        }
+    }
+
+    /// When a line that somebody has is others' again.
+    pub fn released(&self, now: Timestamp) -> Option<Timestamp> {
+        self.held.iter().map(|(_, _, until)| *until).filter(|until| *until > now).min()
+    }
+
+    /// Takes a message that was looked at: it is written where it was to go. Once taken, taking it again
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// When it is not the next one.
+    pub fn take(&mut self, asked: &Speaker, role: &str, from: &str, sequence: u64) -> Result<(), LineError> {
+        let (listener, from) = (self.spoken(asked, role)?, self.role(from)?);
+        let sent = self.monitor.position(from, listener).ok_or(LineError::NotNext)?.sequence;
+        if sequence < sent - self.monitor.queued(from, listener) as u64 {
+            return Ok(());
+        }
+        match self.monitor.peek(listener, Some(from)) {
+            Ok(delivery) if delivery.sequence == sequence => {}
+            Ok(_) | Err(_) => return Err(LineError::NotNext),
+        }
+        self.monitor.recv(listener, Some(from)).map_err(|_| LineError::NotNext)?;
+        self.settle(None)?;
+        self.held.retain(|(held, _, _)| *held != listener);
+        Ok(())
+    }
+
+    /// What a role may say or hear next.
+    ///
+    /// # Errors
+    /// When there is no such role, or somebody else speaks for it.
+    pub fn offered(&self, asked: &Speaker, role: &str) -> Result<Vec<Offered>, LineError> {
+        let role = self.spoken(asked, role)?;
+        let offered = |offer: sessile_protocol::monitor::Offer| {
+            let signature = &self.plan.messages()[offer.message.0 as usize];
+            Offered {
+                says: offer.direction == Direction::Send,
+                peer: self.name(offer.peer).to_owned(),
+                label: signature.label.to_string(),
+                payload: signature.payload.iter().map(ToString::to_string).collect(),
+                ready: offer.ready,
+            }
+        };
+        Ok(self.monitor.offered(role).map(offered).collect())
+    }
+
+    /// Says what time it is, and whether time has counted since it was last said: while a session is
+    /// paused, and while it has no keeper, it does not.
+    ///
+    /// # Errors
+    /// When what expires cannot be logged.
+    pub fn pass(&mut self, now: Timestamp, counts: bool) -> Result<(), LineError> {
+        let before = self.told.replace(now);
+        let passed = before.filter(|_| counts).map_or(Millis(0), |before| now.since(before));
+        self.monitor.tick(self.monitor.now() + passed.as_duration());
+        self.settle(None).map(drop)
+    }
+
+    /// When something expires next, as long as time counts: when to [`pass`](Self::pass) at the latest.
+    pub fn expires(&self) -> Option<Timestamp> {
+        let left = self.monitor.next_deadline()?.saturating_sub(self.monitor.now());
+        // A part of a millisecond is waited for as a whole one.
+        let left = Millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
+        self.told.map(|told| told.plus(left))
+    }
+
+    /// Who speaks for a role.
+    pub fn speaker(&self, role: &str) -> Option<&Speaker> {
+        self.spec.roles.get(role)
+    }
+
+    /// Ends the conversation with its session: nothing more is said, and what was said can be heard until
+    /// it is aborted.
+    ///
+    /// # Errors
+    /// When it cannot be logged.
+    pub fn close(&mut self, how: Close) -> Result<(), LineError> {
+        match self.monitor.close(By::Operator, how) {
+            Ok(()) => self.settle(None).map(drop),
+            // It was over before.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether the conversation stands otherwise than when this was last asked.
+    pub fn has_changed(&mut self) -> bool {
+        let now = discriminant(self.monitor.status());
+        std::mem::replace(&mut self.shown, now) != now
+    }
+
+    /// Whether lines can still be said.
+    pub fn is_active(&self) -> bool {
+        *self.monitor.status() == Status::Active
+    }
+
+    /// The log's file, for the anchor's store.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.log.fd()
+    }
+
+    /// Whether most of the log is over.
+    pub fn is_worth_renewing(&self) -> bool {
+        self.log.len() > WORTH_RENEWING.max(2 * self.base)
+    }
+
+    /// Goes on with a new log, once it is `kept` under the name of the one before, which is overwritten.
+    ///
+    /// # Errors
+    /// When there is no memory for it, or it is not kept; then the log before goes on.
+    pub fn renew<E: From<LogError>>(
+        &mut self,
+        kept: impl FnOnce(BorrowedFd<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (log, base) = begun(&self.spec, &self.said, &self.monitor)?;
+        kept(log.fd())?;
+        let before = std::mem::replace(&mut self.log, log);
+        self.base = base;
+        Ok(before.overwrite()?)
+    }
+
+    /// Logs what has happened. Where that fails it has not: the state is that of the log again.
+    fn settle(&mut self, token: Option<Token>) -> Result<Vec<Event>, LineError> {
+        let events: Vec<Event> = std::iter::from_fn(|| self.monitor.next_event()).collect();
+        if events.is_empty() {
+            return Ok(events);
+        }
+        let mut record = Vec::new();
+        put_field(&mut record, token.as_ref().map_or(&[], |token| &token.0[..]));
+        for event in &events {
+            put_field(&mut record, &event.encode());
+        }
+        if let Err(error) = self.log.append(&record) {
+            let file = self.log.fd().try_clone_to_owned().map_err(LogError::Io).map_err(AdoptError::Log)?;
+            *self = Self { told: self.told, ..Self::adopt(file)? };
+            return Err(error.into());
+        }
+        for event in &events {
+            if let What::Faulted { violation, .. } = &event.what {
+                let noted = self.noted(violation);
+                self.violations.push(noted);
+            }
+        }
+        Ok(events)
+    }
+
+    /// Does with a violation what the protocol's policy says. One that ends the conversation is noted with
+    /// its event.
+    fn refuse(&mut self, violation: &Violation) {
+        if self.is_active() {
+            self.monitor.refused(violation);
+        }
+        if !matches!(self.monitor.status(), Status::Faulted { .. }) {
+            self.violations.push(self.noted(violation));
+        }
+    }
+
+    fn role(&self, name: &str) -> Result<Role, LineError> {
+        let unknown = || LineError::UnknownRole(name.to_owned(), self.plan.roles().join(", "));
+        self.plan.role(name).ok_or_else(unknown)
+    }
+
+    /// The role, if this is who speaks for it.
+    fn spoken(&self, asked: &Speaker, name: &str) -> Result<Role, LineError> {
+        let role = self.role(name)?;
+        match self.spec.roles.get(name) {
+            Some(speaker) if speaker == asked => Ok(role),
+            Some(speaker) => Err(LineError::NotYours {
+                role: name.to_owned(),
+                speaker: speaker.clone(),
+                asked: asked.clone(),
+            }),
+            None => Err(LineError::UnknownRole(name.to_owned(), self.plan.roles().join(", "))),
+        }
+    }
+
+    fn name(&self, role: Role) -> &str {
+        &self.plan.roles()[usize::from(role.0)]
+    }
+}
+
+/// Checks a protocol, and makes the tables that it is held to.
+fn plan_of(spec: &ProtocolSpec) -> Result<Arc<Plan>, OpeningError> {
+    spec.check_size()?;
+    let files: Vec<(&str, &str)> = spec.files.iter().map(|file| (&*file.name, &*file.text)).collect();
+    let speakers: Vec<(&str, String)> =
+        spec.roles.iter().map(|(role, speaker)| (&**role, speaker.to_string())).collect();
+    let roles = speakers.iter().map(|(role, speaker)| (*role, &**speaker));
+    Ok(planned(&files, spec.name.as_deref(), roles)?)
+}
+
+/// A log that begins with this state, and where its first record ends.
+fn begun(
+    spec: &ProtocolSpec,
+    said: &VecDeque<(Token, u64)>,
+    monitor: &Monitor,
+) -> Result<(Log, u64), LogError> {
+    let base = Base { spec: spec.clone(), said: said.clone() };
+    let mut record = Vec::new();
+    put_field(&mut record, &serde_json::to_vec(&base).map_err(std::io::Error::from)?);
+    put_field(&mut record, &monitor.snapshot());
+    let mut log = Log::create()?;
+    log.append(&record)?;
+    Ok((log, log_position(record.len())))
+}
+
+fn log_position(first: usize) -> u64 {
+    16 + (first as u64).next_multiple_of(8)
+}
+
+fn remember(said: &mut VecDeque<(Token, u64)>, token: Token, sequence: u64) {
+    if said.len() == REMEMBERED {
+        said.pop_front();
+    }
+    said.push_back((token, sequence));
+}
+
+fn sequence_of(events: &[Event]) -> u64 {
+    let sequence = events.iter().find_map(|event| match &event.what {
+        What::Sent { sequence, .. } => Some(*sequence),
+        What::Opened { .. }
+        | What::Received { .. }
+        | What::EpochAdvanced { .. }
+        | What::Closed { .. }
+        | What::Faulted { .. } => None,
+    });
+    sequence.unwrap_or_default()
+}
+
+fn put_field(record: &mut Vec<u8>, field: &[u8]) {
+    record.extend_from_slice(&(field.len() as u64).to_le_bytes());
+    record.extend_from_slice(field);
+}
+
+/// Takes a record apart.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn field(&mut self) -> Result<&'a [u8], AdoptError> {
+        let (length, rest) = self.0.split_first_chunk::<8>().ok_or(AdoptError::Record)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| AdoptError::Record)?;
+        let (field, rest) = rest.split_at_checked(length).ok_or(AdoptError::Record)?;
+        self.0 = rest;
+        Ok(field)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! What clients say and hear.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sessile_model::protocol::{self, Hear, LONGEST_WORD, Said, Say, Speaker, Take, Told};
+use sessile_model::quantity::Timestamp;
+use sessile_model::state::State;
+use sessile_model::{Problem, ProblemKind};
+use sessile_session::Request as Ask;
+
+use super::log::LogError;
+use super::{Conversation, LineError, Token};
+use crate::client::ClientId;
+use crate::keeper::Keeper;
+
+/// Most clients that wait at once.
+const MOST_WAITING: usize = 256;
+
+/// Who says or hears something, and where the answer goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A client outside.
+    Client {
+        /// The connection.
+        connection: ClientId,
+        /// The channel on it.
+        channel: u16,
+    },
+    /// A program inside, by the number of its connection.
+    Guest(u32),
+}
+
+/// Somebody who waits for a line, or for room for one.
+#[derive(Debug)]
+pub struct PendingLine {
+    caller: Caller,
+    wish: Wish,
+    deadline: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+enum Wish {
+    Say { say: Say, payload: Vec<u8>, token: Token },
+    Hear { hear: Hear, token: Option<Token> },
+}
+
+impl Keeper {
+    /// Says a line, or waits until there is room for it.
+    pub(crate) fn say(&mut self, caller: Caller, say: Say) -> Result<(), Problem> {
+        words(&[&say.role, &say.to, &say.label])?;
+        let payload = STANDARD.decode(&say.payload).map_err(|_| bad("the payload is not base64"))?;
+        let token = token(&say.token)?;
+        let deadline = say.timeout.map(|timeout| self.now.plus(timeout));
+        self.wish(PendingLine { caller, wish: Wish::Say { say, payload, token }, deadline })
+    }
+
+    /// Gives a role the line that it hears next, or waits for it.
+    pub(crate) fn hear(&mut self, caller: Caller, hear: Hear) -> Result<(), Problem> {
+        words(&[&hear.role])?;
+        let token = hear.token.as_deref().map(token).transpose()?;
+        let deadline = hear.timeout.map(|timeout| self.now.plus(timeout));
+        self.wish(PendingLine { caller, wish: Wish::Hear { hear, token }, deadline })
+    }
+
+    fn wish(&mut self, line: PendingLine) -> Result<(), Problem> {
+        self.admit_lines()?;
+        if self.talk.lines.len() >= MOST_WAITING {
+            return Err(Problem::new(ProblemKind::Exhausted, "too many wait for lines already"));
+        }
+        self.talk.lines.push(line);
+        Ok(())
+    }
+
+    /// While it ends, what was said can still be heard.
+    fn admit_lines(&self) -> Result<(), Problem> {
+        match self.session()?.state() {
+            State::Ending => Ok(()),
+            State::Bringup | State::Active | State::Paused | State::Failed | State::Closed => {
+                self.admit(&Ask::Diff).map(drop)
+            }
+        }
+    }
+
+    /// Takes a line that was heard.
+    pub(crate) fn take_line(&mut self, caller: &Caller, take: &Take) -> Result<(), Problem> {
+        self.admit_lines()?;
+        let asked = self.asks(caller, &take.role)?;
+        let taken = self.channels()?.take(&asked, &take.role, &take.from, take.sequence);
+        taken.map_err(|error| refused(&self.heed_loss(error)))?;
+        self.journal_violations();
+        self.renew_channels();
+        Ok(())
+    }
+
+    /// What a role may do next.
+    pub(crate) fn offers(&mut self, caller: &Caller, role: &str) -> Result<Vec<protocol::Offer>, Problem> {
+        self.admit_lines()?;
+        let asked = self.asks(caller, role)?;
+        let offered = self.channels()?.offered(&asked, role);
+        let offer = |offered: super::Offered| protocol::Offer {
+            says: offered.says,
+            peer: offered.peer,
+            label: offered.label,
+            payload: offered.payload,
+            ready: offered.ready,
+        };
+        Ok(offered.map_err(|error| refused(&error))?.into_iter().map(offer).collect())
+    }
+
+    /// Answers those whose line came, or could be said.
+    pub(crate) fn check_lines(&mut self) {
+        self.tend_conversation();
+        self.hear_guests();
+        let lines = std::mem::take(&mut self.talk.lines);
+        for line in lines {
+            let stays = match &line.caller {
+                Caller::Client { connection, .. } => self.clients.contains_key(connection),
+                Caller::Guest(number) => self.talk.doors.has(*number),
+            };
+            if !stays {
+                continue;
+            }
+            match self.carry_out_line(&line) {
+                Some(answer) => self.answer_line(&line.caller, answer),
+                None => self.talk.lines.push(line),
+            }
+        }
+        self.journal_violations();
+        self.renew_channels();
+    }
+
+    /// When to look again if nothing else happens.
+    pub(crate) fn next_line(&self) -> Option<Timestamp> {
+        let heard = self.talk.doors.has_request().then_some(self.now);
+        let Conversation::Held(channels) = &self.talk.conversation else { return heard };
+        let released = channels.released(self.now).filter(|_| !self.talk.lines.is_empty());
+        let waiting = self.talk.lines.iter().filter_map(|line| line.deadline);
+        waiting.chain(channels.expires()).chain(released).chain(heard).min()
+    }
+
+    fn carry_out_line(&mut self, line: &PendingLine) -> Option<Result<Told, Problem>> {
+        let done = match &line.wish {
+            Wish::Say { say, payload, token } => self.say_now(&line.caller, say, payload, *token),
+            Wish::Hear { hear, token } => self.hear_now(&line.caller, hear, *token),
+        };
+        match done {
+            Ok(told) => Some(Ok(told)),
+            Err(Unheard::Waits(problem)) => {
+                line.deadline.is_some_and(|deadline| deadline <= self.now).then_some(Err(problem))
+            }
+            Err(Unheard::Refused(problem)) => Some(Err(problem)),
+        }
+    }
+
+    fn say_now(&mut self, caller: &Caller, say: &Say, payload: &[u8], token: Token) -> Result<Told, Unheard> {
+        let asked = self.asks(caller, &say.role)?;
+        let said = self.channels()?.send(&asked, (&say.role, &say.to), (&say.label, payload), token);
+        let sequence = said.map_err(|error| self.heed_loss(error))?;
+        Ok(Told::Said(Said { sequence }))
+    }
+
+    fn hear_now(&mut self, caller: &Caller, hear: &Hear, token: Option<Token>) -> Result<Told, Unheard> {
+        let (asked, now) = (self.asks(caller, &hear.role)?, self.now);
+        let heard = self.channels()?.look(&asked, (&hear.role, hear.from.as_deref()), token, now);
+        let heard = heard.map_err(|error| self.heed_loss(error))?;
+        Ok(Told::Heard(protocol::Heard {
+            from: heard.from,
+            label: heard.label,
+            payload: STANDARD.encode(heard.payload),
+            sequence: heard.sequence,
+        }))
+    }
+
+    /// Who asks: the app whose socket it is, or outside one of the operators. They are one user, and cannot
+    /// be told apart here.
+    fn asks(&mut self, caller: &Caller, role: &str) -> Result<Speaker, Problem> {
+        if let Caller::Guest(number) = caller {
+            let gone = || Problem::new(ProblemKind::Denied, "the app has hung up");
+            return self.talk.doors.app(*number).map(|app| Speaker::App(app.clone())).ok_or_else(gone);
+        }
+        let speaker = self.channels()?.speaker(role);
+        Ok(match speaker {
+            Some(Speaker::Operator(name)) => Speaker::Operator(name.clone()),
+            Some(Speaker::App(_)) | None => Speaker::Operator(None),
+        })
+    }
+}
+
+/// Why a client has no answer.
+enum Unheard {
+    /// It comes later, if the client waits.
+    Waits(Problem),
+    Refused(Problem),
+}
+
+impl From<Problem> for Unheard {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl From<LineError> for Unheard {
+    fn from(error: LineError) -> Self {
+        match &error {
+            LineError::Full(_) | LineError::Nothing(_) | LineError::Held(_) => {
+                Self::Waits(Problem::new(ProblemKind::Timeout, error.to_string()))
+            }
+            LineError::UnknownRole(..)
+            | LineError::NotYours { .. }
+            | LineError::Violation { .. }
+            | LineError::Ambiguous(_)
+            | LineError::TooLong
+            | LineError::Over(_)
+            | LineError::NotNext
+            | LineError::Log(_)
+            | LineError::Lost(_) => Self::Refused(refused(&error)),
+        }
+    }
+}
+
+fn refused(error: &LineError) -> Problem {
+    let kind = match error {
+        LineError::UnknownRole(..) | LineError::Ambiguous(_) | LineError::TooLong => ProblemKind::BadRequest,
+        LineError::NotYours { .. } => ProblemKind::Denied,
+        LineError::Violation { .. } | LineError::Over(_) | LineError::NotNext => ProblemKind::Conflict,
+        LineError::Full(_) | LineError::Nothing(_) | LineError::Held(_) => ProblemKind::Timeout,
+        LineError::Log(LogError::Full) => ProblemKind::Exhausted,
+        LineError::Log(_) | LineError::Lost(_) => ProblemKind::Failed,
+    };
+    Problem::new(kind, error.to_string())
+}
+
+fn bad(detail: &str) -> Problem {
+    Problem::new(ProblemKind::BadRequest, detail)
+}
+
+/// Names are looked up, and said back where they are wrong.
+fn words(all: &[&str]) -> Result<(), Problem> {
+    match all.iter().any(|word| word.len() > LONGEST_WORD) {
+        true => Err(bad(&format!("a role or a label has at most {LONGEST_WORD} bytes"))),
+        false => Ok(()),
+    }
+}
+
+fn token(text: &str) -> Result<Token, Problem> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pair = |pair: &[u8; 2]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes: Option<Vec<u8>> = pairs.iter().map(pair).collect();
+    let token = bytes.filter(|_| rest.is_empty()).and_then(|bytes| bytes.try_into().ok());
+    token.map(Token).ok_or_else(|| bad("a token is 32 hexadecimal digits"))
+}

@@ -1,0 +1,104 @@
+//! What is told of a conversation: how it stands, what was wrong with a line, and what was expected.
+
+use sessile_model::protocol::{OnViolation, ProtocolRecord, ProtocolStatus, Unheard};
+use sessile_protocol::machine::{Direction, Message, Role};
+use sessile_protocol::monitor::SendError;
+use sessile_protocol::monitor::event::{Offending, Status, Violation};
+
+use super::{Channels, LineError};
+
+/// How much of what was expected is told.
+const MOST_TOLD: usize = 8;
+
+impl Channels {
+    /// How the conversation stands, for the session's record.
+    pub fn record(&self, violations: u64) -> ProtocolRecord {
+        let unheard = self.monitor.lost().iter().map(|lost| Unheard {
+            from: self.name(lost.from).to_owned(),
+            to: self.name(lost.to).to_owned(),
+            label: self.plan.messages()[lost.message.0 as usize].label.to_string(),
+            sequence: lost.sequence,
+        });
+        ProtocolRecord {
+            name: self.plan.name().to_owned(),
+            roles: self.spec.roles.clone(),
+            on_violation: self.spec.on_violation,
+            status: match self.monitor.status() {
+                Status::Active => ProtocolStatus::Active,
+                Status::Draining { .. } => ProtocolStatus::Draining,
+                Status::Closed { .. } => ProtocolStatus::Closed,
+                Status::Cancelled { .. } => ProtocolStatus::Cancelled,
+                Status::Faulted { violation } => {
+                    ProtocolStatus::Faulted { violation: self.noted(violation).to_string() }
+                }
+            },
+            violations,
+            unheard: unheard.collect(),
+        }
+    }
+
+    /// What was refused, or ended the conversation, since this was last asked, and whether the session
+    /// is to end with it.
+    pub fn take_violations(&mut self) -> (Vec<sessile_session::Violation>, bool) {
+        let ends = match (self.monitor.status(), self.spec.on_violation) {
+            (Status::Faulted { .. }, OnViolation::Fault) => true,
+            (Status::Faulted { .. }, OnViolation::Refuse)
+            | (
+                Status::Active | Status::Draining { .. } | Status::Closed { .. } | Status::Cancelled { .. },
+                _,
+            ) => false,
+        };
+        (std::mem::take(&mut self.violations), ends)
+    }
+
+    pub(super) fn noted(&self, violation: &Violation) -> sessile_session::Violation {
+        let label = |message: &Message| self.plan.messages()[message.0 as usize].label.to_string();
+        sessile_session::Violation {
+            role: self.name(violation.role).to_owned(),
+            code: violation.code.name().to_owned(),
+            label: match &violation.offending {
+                Offending::Said { message, .. } | Offending::Arrived { message, .. } => Some(label(message)),
+                Offending::SaidUnknown { label, .. } => Some(label.to_string()),
+                Offending::Listened { .. } | Offending::Silence { .. } => None,
+            },
+        }
+    }
+
+    pub(super) fn unsaid(&self, error: SendError, role: &str, to: Role, label: &str) -> LineError {
+        match error {
+            SendError::Violation(violation) => {
+                self.violated(&violation, format!("say {label} to {}", self.name(to)))
+            }
+            SendError::Full | SendError::Overflow => LineError::Full(self.name(to).to_owned()),
+            SendError::TooLong { .. } => LineError::TooLong,
+            SendError::Ambiguous => LineError::Ambiguous(label.to_owned()),
+            SendError::Ended
+            | SendError::UnknownRole(_)
+            | SendError::UnknownMessage(_)
+            | SendError::Stale { .. }
+            | SendError::Guarded
+            | SendError::NotSigned => LineError::Over(role.to_owned()),
+        }
+    }
+
+    pub(super) fn violated(&self, violation: &Violation, what: String) -> LineError {
+        let label = |message: Message| &self.plan.messages()[message.0 as usize].label;
+        let expected = violation.expected.iter().map(|step| match step.direction {
+            Direction::Send => format!("say {} to {}", label(step.message), self.name(step.peer)),
+            Direction::Receive => format!("hear {} from {}", label(step.message), self.name(step.peer)),
+        });
+        let mut expected: Vec<String> = expected.take(MOST_TOLD).collect();
+        if let more @ 1.. = violation.expected.len().saturating_sub(MOST_TOLD) {
+            expected.push(format!("do one of {more} other things"));
+        }
+        let expected = expected.join(", or ");
+        let expected =
+            if expected.is_empty() { "it is done".to_owned() } else { format!("it may {expected}") };
+        LineError::Violation {
+            code: violation.code.name(),
+            role: self.name(violation.role).to_owned(),
+            what,
+            expected,
+        }
+    }
+}
