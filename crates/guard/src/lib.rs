@@ -5,14 +5,38 @@
 //! | module | subject |
 //! |---|---|
 //! | `marking` | what is known of a span of text: [`Marking`] |
+//! | `finding` | what an inspection finds: [`Finding`] |
+//! | `detect` | secrets, personal data, injected instructions |
+//! | `layer` | a text without disguises, and what is encoded in it |
+//! | `taint` | a session's own values, found again: [`Registry`] |
+//! | `inspect` | the way from [`Raw`] to [`Inspected`] |
 //! | [`flow`] | where what a call is given came from, and what follows from it |
 //! | [`tools`] | what tools are declared to do, and a rule that derives it |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod detect;
+mod finding;
 pub mod flow;
+mod inspect;
+mod layer;
 mod marking;
+mod taint;
 pub mod tools;
 
+pub use finding::{Category, Finding};
+pub use inspect::{Inspected, Inspector, Raw, Report, Span};
 pub use marking::{Confidentiality, Event, Integrity, Lowered, Lowering, Marking, Readers};
+pub use taint::{Refused, Registry, TaintId, Trail};
+
+/// What training and measuring need: `cargo xtask train`, `cargo xtask bench guard`.
+pub mod training {
+    /// The patterns of the rules of secrets.
+    #[must_use]
+    pub fn patterns() -> Vec<&'static str> {
+        crate::detect::secrets::Secrets::patterns().collect()
+    }
+
+    pub use crate::detect::injection::{Model, Sentence, Term, Window, pair, read, spelled, term, windows};
+}

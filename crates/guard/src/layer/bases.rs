@@ -1,0 +1,268 @@
+//! Base 64, 32, 16 and 58, and what is compressed inside of them.
+
+use miniz_oxide::inflate::{decompress_to_vec_with_limit, decompress_to_vec_zlib_with_limit};
+
+use super::{MOST_DECODED, Made};
+
+type Sink<'a> = &'a mut dyn FnMut(Made, &'static str);
+
+/// Decodes the letters at these places every way that yields text.
+pub fn decode(text: &[u8], places: &[usize], sink: Sink<'_>) {
+    if is_uuid(text, places) {
+        return;
+    }
+    let letters: Vec<u8> = places.iter().map(|at| text[*at]).collect();
+    let mut seen = [0u32; 4];
+    for letter in &letters {
+        match letter {
+            b'0'..=b'9' => seen[0] += 1,
+            b'A'..=b'Z' => seen[1] += 1,
+            b'a'..=b'z' => seen[2] += 1,
+            _ => seen[3] += 1,
+        }
+    }
+    // A long word or a path in small letters is nothing encoded.
+    if seen[0] == 0 && seen[1] == 0 && letters.len() < 40 || seen[0] + seen[1] == 0 && seen[3] > 0 {
+        return;
+    }
+    if letters.iter().all(|letter| matches!(letter, b'0' | b'1')) {
+        take(bits(&letters, places, 1, hex_value), "binary", sink);
+        return;
+    }
+    let hex = letters.iter().all(u8::is_ascii_hexdigit);
+    if hex {
+        for skip in 0..2 {
+            if take(bits(&letters[skip..], &places[skip..], 4, hex_value), "hex", sink) {
+                return;
+            }
+        }
+        let (back, back_places) = reversed(&letters, places);
+        // Without any other letter in so many, it is nothing of more letters.
+        if take(bits(&back, &back_places, 4, hex_value), "hex", sink) || letters.len() > 24 {
+            return;
+        }
+    }
+    if seen[3] == 0 && letters.iter().all(|letter| base32_value(letter.to_ascii_uppercase()).is_some()) {
+        let read = (0..8.min(letters.len())).any(|skip| {
+            take(
+                bits(&letters[skip..], &places[skip..], 5, |b| base32_value(b.to_ascii_uppercase())),
+                "base32",
+                sink,
+            )
+        });
+        // Short runs may be of more letters and read so by chance.
+        if read && letters.len() >= 64 {
+            return;
+        }
+    }
+    // Short runs read in more than one way by chance, so that no way ends the search.
+    let mut read = false;
+    for skip in 0..4 {
+        read |= take(bits(&letters[skip..], &places[skip..], 6, base64_value), "base64", sink);
+    }
+    // What is glued before it, such as a path or a name, is not of it.
+    if let Some(cut) = letters.iter().take(letters.len() / 2).rposition(|b| matches!(b, b'/' | b'_' | b'-')) {
+        let (letters, places) = (&letters[cut + 1..], &places[cut + 1..]);
+        if letters.len() >= 12 && !read {
+            read |= take(bits(letters, places, 6, base64_value), "base64", sink);
+        }
+    }
+    if !read || letters.len() < 64 {
+        let (back, back_places) = reversed(&letters, places);
+        for skip in 0..4 {
+            read |= take(bits(&back[skip..], &back_places[skip..], 6, base64_value), "base64", sink);
+        }
+    }
+    if !read && seen[3] == 0 && letters.len() <= 120 && seen[..3].iter().all(|count| *count > 0) {
+        take(base58(&letters, places), "base58", sink);
+    }
+}
+
+fn reversed(letters: &[u8], places: &[usize]) -> (Vec<u8>, Vec<usize>) {
+    (letters.iter().rev().copied().collect(), places.iter().rev().copied().collect())
+}
+
+/// Whether it is a UUID.
+fn is_uuid(text: &[u8], places: &[usize]) -> bool {
+    places.len() == 36
+        && places.iter().enumerate().all(|(at, place)| match at {
+            8 | 13 | 18 | 23 => text[*place] == b'-',
+            _ => text[*place].is_ascii_hexdigit(),
+        })
+}
+
+/// Hands it on if it reads as text, or holds something compressed that does.
+fn take(made: Made, coding: &'static str, sink: Sink<'_>) -> bool {
+    if made.reads() {
+        sink(made, coding);
+        return true;
+    }
+    let packed = match made.bytes.as_slice() {
+        [0x1f, 0x8b, 8, flags, rest @ ..] => {
+            gzip_body(*flags, rest).and_then(|body| decompress_to_vec_with_limit(body, MOST_DECODED / 4).ok())
+        }
+        [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => {
+            decompress_to_vec_zlib_with_limit(&made.bytes, MOST_DECODED / 4).ok()
+        }
+        _ => None,
+    };
+    let Some(bytes) = packed else { return false };
+    // No byte of it comes from fewer than all.
+    let start = made.places.iter().map(|(start, _)| *start).min().unwrap_or(0);
+    let end = made.places.iter().map(|(_, end)| *end).max().unwrap_or(0);
+    let places = vec![(start, end); bytes.len()];
+    let unpacked = Made { bytes, places };
+    let reads = unpacked.reads();
+    if reads {
+        sink(unpacked, "compressed");
+    }
+    reads
+}
+
+/// What follows the head of a gzip member (RFC 1952).
+fn gzip_body(flags: u8, rest: &[u8]) -> Option<&[u8]> {
+    let mut rest = rest.get(6..)?;
+    if flags & 4 != 0 {
+        let length = usize::from(*rest.first()?) | usize::from(*rest.get(1)?) << 8;
+        rest = rest.get(2 + length..)?;
+    }
+    for flag in [8, 16] {
+        if flags & flag != 0 {
+            let end = rest.iter().position(|byte| *byte == 0)?;
+            rest = rest.get(end + 1..)?;
+        }
+    }
+    if flags & 2 != 0 { rest.get(2..) } else { Some(rest) }
+}
+
+/// Joins the bits of each letter to bytes.
+fn bits(letters: &[u8], places: &[usize], width: u32, value: impl Fn(u8) -> Option<u32>) -> Made {
+    let mut made = Made::default();
+    let (mut held, mut count, mut from) = (0u32, 0, 0);
+    for (letter, place) in letters.iter().zip(places) {
+        let Some(value) = value(*letter) else { break };
+        if count == 0 {
+            from = *place;
+        }
+        held = held << width | value;
+        count += width;
+        if count >= 8 {
+            count -= 8;
+            made.push((held >> count) as u8, from.min(*place), from.max(*place) + 1);
+            held &= (1 << count) - 1;
+            from = *place;
+            // The first letters already tell what is no text at all.
+            if made.bytes.len() == 24 && !made.reads() && !matches!(made.bytes[0], 0x1f | 0x78) {
+                return Made::default();
+            }
+        }
+    }
+    made
+}
+
+fn hex_value(byte: u8) -> Option<u32> {
+    char::from(byte).to_digit(16)
+}
+
+fn base32_value(byte: u8) -> Option<u32> {
+    match byte {
+        b'A'..=b'Z' => Some(u32::from(byte - b'A')),
+        b'2'..=b'7' => Some(u32::from(byte - b'2') + 26),
+        _ => None,
+    }
+}
+
+fn base64_value(byte: u8) -> Option<u32> {
+    match byte {
+        b'A'..=b'Z' => Some(u32::from(byte - b'A')),
+        b'a'..=b'z' => Some(u32::from(byte - b'a') + 26),
+        b'0'..=b'9' => Some(u32::from(byte - b'0') + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
+}
+
+/// A number in base 58, as Bitcoin writes it; no byte of it comes from fewer than all letters.
+fn base58(letters: &[u8], places: &[usize]) -> Made {
+    const ALPHABET: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    let mut bytes: Vec<u8> = Vec::new();
+    for letter in letters {
+        let Some(value) = ALPHABET.iter().position(|other| other == letter) else { return Made::default() };
+        let mut carry = value as u32;
+        for byte in &mut bytes {
+            carry += u32::from(*byte) * 58;
+            *byte = carry as u8;
+            carry >>= 8;
+        }
+        while carry > 0 {
+            bytes.push(carry as u8);
+            carry >>= 8;
+        }
+    }
+    let mut made = Made::default();
+    let (from, to) = (places[0], places[places.len() - 1] + 1);
+    bytes.iter().rev().for_each(|byte| made.push(*byte, from, to));
+    made
+}
+
+/// The letters of base 85 as Git, Python and RFC 1924 have them.
+const BASE85: &[u8; 85] =
+    b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~";
+
+/// Words in base 85, of either alphabet.
+pub fn words85(text: &[u8], sink: Sink<'_>) {
+    let mut at = 0;
+    while at < text.len() {
+        let length = text[at..].iter().take(4096).take_while(|b| b.is_ascii_graphic()).count();
+        let (mut from, mut to) = (at, at + length);
+        at = to + 1;
+        if text[from..to].starts_with(b"<~") {
+            from += 2;
+        }
+        if text[from..to].ends_with(b"~>") {
+            to -= 2;
+        }
+        let word = &text[from..to];
+        let signs = word.iter().filter(|b| b.is_ascii_punctuation()).count();
+        // Hardly a tenth of the signs of a word are punctuation, a quarter of base 85 is.
+        if word.len() < 10 || signs * 12 < word.len() || signs * 2 > word.len() {
+            continue;
+        }
+        let ascii = |b: u8| (b'!'..=b'u').contains(&b).then(|| u32::from(b - b'!'));
+        let other = |b: u8| BASE85.iter().position(|letter| *letter == b).map(|place| place as u32);
+        for value in [&ascii as &dyn Fn(u8) -> Option<u32>, &other] {
+            let made = fives(word, from, value);
+            if made.reads() {
+                sink(made, "base85");
+            }
+        }
+    }
+}
+
+/// Groups of five letters as four bytes; a last group of fewer as one byte less.
+fn fives(word: &[u8], from: usize, value: &dyn Fn(u8) -> Option<u32>) -> Made {
+    let mut made = Made::default();
+    for (group, letters) in word.chunks(5).enumerate() {
+        let mut sum: u64 = 0;
+        for place in 0..5 {
+            let digit = match letters.get(place) {
+                Some(letter) => match value(*letter) {
+                    Some(digit) => digit,
+                    None => return Made::default(),
+                },
+                None => 84,
+            };
+            sum = sum * 85 + u64::from(digit);
+        }
+        let Ok(sum) = u32::try_from(sum) else { return Made::default() };
+        let start = from + group * 5;
+        for byte in &sum.to_be_bytes()[..letters.len().saturating_sub(1)] {
+            made.push(*byte, start, start + letters.len());
+        }
+        if made.bytes.len() == 12 && !made.reads() {
+            return Made::default();
+        }
+    }
+    made
+}

@@ -1,0 +1,110 @@
+//! What stands encoded in a text: found by form, decoded, and kept where the result reads as text.
+
+use super::{Layer, MOST_DECODED, MOST_DEPTH, MOST_LAYERS, bases, numbers};
+
+/// Every layer that the text holds: itself first, each followed by what is encoded in it.
+///
+/// At most [`MOST_LAYERS`] of [`MOST_DECODED`] bytes together, [`MOST_DEPTH`] deep.
+pub fn unfold<'a>(first: Layer<'a>) -> Vec<Layer<'a>> {
+    let mut layers: Vec<Layer<'a>> = vec![first];
+    let (mut at, mut decoded) = (0, 0);
+    while at < layers.len() {
+        if layers[at].depth < MOST_DEPTH {
+            let mut more = Vec::new();
+            look(&layers[at], &mut more);
+            for layer in more {
+                decoded += layer.text.len();
+                if layers.len() >= MOST_LAYERS || decoded > MOST_DECODED {
+                    return layers;
+                }
+                // An encoding of what is disguised.
+                let plain = super::normalise(&layer);
+                layers.push(plain.unwrap_or(layer));
+            }
+        }
+        at += 1;
+    }
+    layers
+}
+
+/// Byte classes of the one pass that looks for encoded runs.
+const fn run_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+}
+
+/// Least length of a run that is looked at.
+const LEAST_RUN: usize = 16;
+
+fn look(layer: &Layer<'_>, more: &mut Vec<Layer<'static>>) {
+    let text = layer.text.as_bytes();
+    let mut at = 0;
+    let (mut escapes, mut numbered, mut signs) = (false, false, 0usize);
+    while at < text.len() && more.len() < MOST_LAYERS {
+        let byte = text[at];
+        if run_byte(byte) {
+            let start = at;
+            let mut digits = byte.is_ascii_digit();
+            at += 1;
+            while at < text.len() && run_byte(text[at]) {
+                digits |= text[at].is_ascii_digit();
+                at += 1;
+            }
+            numbered |= digits;
+            if at - start >= LEAST_RUN {
+                at = run(layer, start, at, more);
+            }
+        } else {
+            escapes |= matches!(byte, b'%' | b'\\' | b'&' | b'=');
+            signs += usize::from(matches!(byte, b'.' | b'!' | b'"' | b'<' | b'*'));
+            at += 1;
+        }
+    }
+    if escapes {
+        numbers::escapes(text, &mut |made, coding| more.push(layer.made(&made, coding)));
+    }
+    if numbered {
+        numbers::lists(text, &mut |made, coding| more.push(layer.made(&made, coding)));
+    }
+    bases::words85(text, &mut |made, coding| more.push(layer.made(&made, coding)));
+    if signs > 8 || text.len() < 400 {
+        numbers::morse(text, &mut |made, coding| more.push(layer.made(&made, coding)));
+    }
+}
+
+/// Looks at a run of letters and digits; answers where to go on.
+fn run(layer: &Layer<'_>, start: usize, end: usize, more: &mut Vec<Layer<'static>>) -> usize {
+    let text = layer.text.as_bytes();
+    // Lines of a block follow each other.
+    let mut places: Vec<usize> = (start..end).take(MOST_DECODED / 4).collect();
+    let mut last = end;
+    while places.len() < MOST_DECODED && end - start >= 32 {
+        let escaped = text[last..].starts_with(b"\\n") || text[last..].starts_with(b"\\r");
+        let gap =
+            text[last..].iter().take(6).take_while(|b| matches!(b, b'\n' | b'\r' | b' ' | b'\t')).count();
+        let gap = if escaped { 2 } else { gap };
+        let length = text[last + gap..].iter().take_while(|b| run_byte(**b)).count();
+        if gap == 0 || length < 4 {
+            break;
+        }
+        // A line as long as the ones before, or the shorter last one; no words.
+        let piece = &text[last + gap..last + gap + length];
+        if length > end - start
+            || length < 16 && last + gap + length < text.len() && text[last + gap + length] != b'='
+        {
+            break;
+        }
+        if length < end - start && piece.iter().all(u8::is_ascii_lowercase) {
+            break;
+        }
+        places.extend(last + gap..last + gap + length);
+        last = last + gap + length;
+        if length < end - start {
+            break;
+        }
+    }
+    // Long runs are decoded in part: nothing is gained by more.
+    places.truncate(MOST_DECODED / 4);
+    let before = more.len();
+    bases::decode(text, &places, &mut |made, coding| more.push(layer.made(&made, coding)));
+    if more.len() > before { last } else { end }
+}

@@ -1,0 +1,90 @@
+//! Registered values in disguise are found, and nothing else is.
+
+#[path = "../examples/measure/transformations.rs"]
+mod transformations;
+
+use sessile_guard::{Category, Inspector, Raw, Registry, Trail};
+use transformations::{WAYS, values};
+
+fn inspector(values: &[&str]) -> Inspector {
+    let mut registry = Registry::new([3; 32]);
+    for value in values {
+        registry.add(value).expect("a value that can be told");
+    }
+    Inspector::with_registry(registry)
+}
+
+fn tainted(inspector: &Inspector, messages: &[String]) -> bool {
+    let mut trail = Trail::default();
+    messages.iter().any(|message| {
+        let inspected = inspector.inspect_next(Raw::new(message.clone()), &mut trail);
+        inspected.findings().iter().any(|finding| finding.category == Category::Taint)
+    })
+}
+
+#[test]
+fn nineteen_of_twenty_disguises_are_seen_through() {
+    let (mut missed, mut all) = (Vec::new(), 0);
+    for (name, _, way) in WAYS {
+        for number in 0..3 {
+            for (kind, value) in values(number) {
+                all += 1;
+                if !tainted(&inspector(&[&value]), &way(&value)) {
+                    missed.push(format!("{name}: {kind} {value:?}"));
+                }
+            }
+        }
+    }
+    assert!(WAYS.len() >= 30, "{} ways", WAYS.len());
+    assert!(missed.len() * 20 <= all, "{} of {all} missed: {missed:#?}", missed.len());
+}
+
+#[test]
+fn a_value_in_pieces_is_found_in_the_message_that_ends_it() {
+    let value = "k3Yq-Zt91-pLm4-wXyZ";
+    for count in 2..6 {
+        let inspector = inspector(&[value]);
+        let mut trail = Trail::default();
+        let pieces: Vec<&str> = value
+            .as_bytes()
+            .chunks(value.len().div_ceil(count))
+            .map(|piece| std::str::from_utf8(piece).expect("ASCII"))
+            .collect();
+        let spans: Vec<_> = pieces
+            .iter()
+            .map(|piece| {
+                let inspected = inspector.inspect_next(Raw::new(format!("{piece}.")), &mut trail);
+                inspected
+                    .findings()
+                    .iter()
+                    .any(|finding| finding.category == Category::Taint && finding.confidence > 0.9)
+            })
+            .collect();
+        let (last, before) = spans.split_last().expect("pieces");
+        assert!(*last && before.iter().all(|found| !found), "{count}: {spans:?}");
+    }
+}
+
+#[test]
+fn another_value_s_disguises_are_no_alarm() {
+    let registered: Vec<String> = (100..120).flat_map(values).map(|(_, value)| value).collect();
+    let inspector = inspector(&registered.iter().map(String::as_str).collect::<Vec<_>>());
+    for (name, _, way) in WAYS {
+        for (kind, value) in values(1) {
+            if !registered.contains(&value) {
+                assert!(!tainted(&inspector, &way(&value)), "{name}: {kind} {value:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_finding_in_what_is_encoded_points_at_all_of_the_encoding() {
+    let value = "k3Yq-Zt91-pLm4-wX";
+    let inspector = inspector(&[value]);
+    let encoded = transformations::base64(value.as_bytes(), false);
+    let text = format!("é → {encoded}, and more");
+    let inspected = inspector.inspect(Raw::new(text.clone()));
+    let finding = inspected.findings().iter().find(|f| f.category == Category::Taint).expect("a finding");
+    assert_eq!(&text[finding.span.clone()], encoded.trim_end_matches('='));
+}
