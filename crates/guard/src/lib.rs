@@ -9,6 +9,7 @@
 //! | `detect` | secrets, personal data, injected instructions |
 //! | `layer` | a text without disguises, and what is encoded in it |
 //! | `taint` | a session's own values, found again: [`Registry`] |
+//! | [`destination`] | where a URL really leads |
 //! | `inspect` | the way from [`Raw`] to [`Inspected`] |
 //! | [`flow`] | where what a call is given came from, and what follows from it |
 //! | [`tools`] | what tools are declared to do, and a rule that derives it |
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod destination;
 mod detect;
 mod finding;
 pub mod flow;
