@@ -10,6 +10,7 @@
 //! | `layer` | a text without disguises, and what is encoded in it |
 //! | `taint` | a session's own values, found again: [`Registry`] |
 //! | [`destination`] | where a URL really leads |
+//! | [`risk`] | what a session's findings add up to |
 //! | `inspect` | the way from [`Raw`] to [`Inspected`] |
 //! | [`flow`] | where what a call is given came from, and what follows from it |
 //! | [`tools`] | what tools are declared to do, and a rule that derives it |
@@ -24,6 +25,7 @@ pub mod flow;
 mod inspect;
 mod layer;
 mod marking;
+pub mod risk;
 mod taint;
 pub mod tools;
 
