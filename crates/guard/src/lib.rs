@@ -11,6 +11,7 @@
 //! | `taint` | a session's own values, found again: [`Registry`] |
 //! | [`destination`] | where a URL really leads |
 //! | [`risk`] | what a session's findings add up to |
+//! | `stream` | a text in parts: [`Stream`] |
 //! | `inspect` | the way from [`Raw`] to [`Inspected`] |
 //! | [`flow`] | where what a call is given came from, and what follows from it |
 //! | [`tools`] | what tools are declared to do, and a rule that derives it |
@@ -26,12 +27,14 @@ mod inspect;
 mod layer;
 mod marking;
 pub mod risk;
+mod stream;
 mod taint;
 pub mod tools;
 
 pub use finding::{Category, Finding};
 pub use inspect::{Inspected, Inspector, Raw, Report, Span};
 pub use marking::{Confidentiality, Event, Integrity, Lowered, Lowering, Marking, Readers};
+pub use stream::{LEAST_HELD, MOST_HELD, Stream};
 pub use taint::{Refused, Registry, TaintId, Trail};
 
 /// What training and measuring need: `cargo xtask train`, `cargo xtask bench guard`.
