@@ -19,6 +19,8 @@ mod traffic;
 use anyhow::Result;
 use clap::Subcommand;
 
+pub use guard::train;
+
 /// What can be measured.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Name {
@@ -40,7 +42,13 @@ pub enum Name {
     /// What holding a session to its protocol costs.
     Protocol,
     /// What the guard catches, lets pass and costs.
-    Guard,
+    Guard {
+        /// Groups of rows: traces, secrets, personal, injection, leaks, latency [default: all].
+        groups: Vec<String>,
+        /// Say which texts were missed or taken for what they are not.
+        #[arg(long)]
+        verbose: bool,
+    },
     /// A terminal that is left and returned to, beside screen, tmux, dtach and shpool.
     Terminal {
         /// Rounds of each contender.
@@ -64,7 +72,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Session { rounds, sessions } => session::run(rounds, sessions),
         Name::Route { rounds } => route::run(rounds),
         Name::Protocol => protocol::run(),
-        Name::Guard => guard::run(),
+        Name::Guard { groups, verbose } => guard::run(&groups, verbose),
         Name::Terminal { rounds } => terminal::run(rounds),
         Name::Traffic { end } => traffic::run(end),
     }

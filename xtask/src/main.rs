@@ -54,6 +54,8 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         replay: Option<PathBuf>,
     },
+    /// Trains the guard's model of injected instructions and writes its weights.
+    Train,
     /// Measures side by side with peers and prints a table.
     Bench {
         #[command(subcommand)]
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Fuzz { targets, replay: Some(input), .. } => fuzz::replay(&targets, &input),
         Task::Fuzz { targets, seconds, replay: None } => fuzz::run(&targets, seconds),
+        Task::Train => bench::train(),
         Task::Bench { name } => bench::run(name),
     };
     match done {

@@ -1,5 +1,6 @@
 //! `cargo xtask bench guard`: what the guard catches, lets pass and costs.
 
+mod detection;
 mod traces;
 
 use std::path::PathBuf;
@@ -9,13 +10,20 @@ use anyhow::Result;
 use super::measure::Table;
 use crate::command;
 
-/// Measures and prints the tables.
+pub use detection::train;
+
+/// Measures and prints the tables: those groups of rows, or all.
 ///
 /// # Errors
 /// When something cannot be built or run.
-pub fn run() -> Result<()> {
+pub fn run(groups: &[String], verbose: bool) -> Result<()> {
     let mut table = Table::default();
-    traces::measure(&corpora(), &mut table)?;
+    if groups.is_empty() || groups.iter().any(|group| group == "traces") {
+        traces::measure(&corpora(), &mut table)?;
+    }
+    if groups.is_empty() || groups.iter().any(|group| group != "traces") {
+        detection::measure(groups, verbose, &mut table)?;
+    }
     print!("{}", table.render());
     Ok(())
 }
