@@ -27,6 +27,7 @@ mod exit_codes;
 mod faults;
 mod full;
 mod hostile;
+mod inspecting;
 mod kill_loop;
 mod kill_random;
 mod leaks;
