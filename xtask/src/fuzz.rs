@@ -36,12 +36,13 @@ struct Target {
     max_len: u32,
 }
 
-const TARGETS: [Target; 18] = [
+const TARGETS: [Target; 19] = [
     Target { name: "agent", max_len: 2048 },
     Target { name: "anchor", max_len: 512 },
     Target { name: "checkpoint", max_len: 512 },
     Target { name: "database", max_len: 256 },
     Target { name: "flow", max_len: 1024 },
+    Target { name: "guard", max_len: 2048 },
     Target { name: "http", max_len: 1024 },
     Target { name: "log", max_len: 4096 },
     Target { name: "monitor", max_len: 1024 },
