@@ -56,7 +56,11 @@ fn guard(text: &str) {
     // The rest of a URL does not decide where it leads.
     if let Some(found) = destination(text) {
         assert!(!found.host.is_empty() && found.host.is_ascii(), "{found:?}");
-        let again = if found.host.contains(':') { format!("https://[{}]/", found.host) } else { format!("https://{}/", found.host) };
+        let again = if found.host.contains(':') {
+            format!("https://[{}]/", found.host)
+        } else {
+            format!("https://{}/", found.host)
+        };
         assert_eq!(destination(&again).map(|again| again.host), Some(found.host));
     }
 }
