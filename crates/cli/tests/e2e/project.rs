@@ -38,12 +38,13 @@ for_root_and_user! {
         world.write(".git/config", "[core]\n");
         let script = "mkdir -p .git/hooks; echo x > .git/hooks/post-checkout; echo x > .git/config; echo x > .envrc; \
             mv .git gone; mv .git/hooks .git/h; mv .git/config .git/c; rm -rf .git/config .git/hooks .envrc; \
-            mkdir .git .git/hooks; mv x .envrc; ln -sf x .envrc; echo x > .git/index; true";
+            mkdir .git .git/hooks; mv x .envrc; ln -sf x .envrc; echo ../x > .git/commondir; rm -f .git/commondir; \
+            mv .git/commondir .git/c; echo x > .git/index; true";
         world.sessile(&["run", "--", "sh", "-c", script]);
         let read = |path: &str| fs::read_to_string(world.project().join(path)).unwrap();
         assert_eq!(read(".git/config"), "[core]\n");
         assert_eq!(read(".git/index"), "x\n", "git can be used inside");
-        for path in [".git/hooks", ".envrc", ".vscode", "gone"] {
+        for path in [".git/hooks", ".git/commondir", ".git/c", ".envrc", ".vscode", "gone"] {
             assert!(!world.project().join(path).exists(), "{path} is there");
         }
 
@@ -94,8 +95,9 @@ for_root_and_user! {
         assert_eq!(
             protected,
             &serde_json::json!([
-                ".git", ".bare/hooks", ".bare/config", ".bare/worktrees/tree/commondir",
-                ".bare/modules/sub/hooks", ".bare/modules/sub/config", ".envrc", ".vscode", ".idea"
+                ".git", ".bare/hooks", ".bare/config", ".bare/commondir", ".bare/worktrees/tree/commondir",
+                ".bare/modules/sub/hooks", ".bare/modules/sub/config", ".bare/modules/sub/commondir", ".envrc",
+                ".vscode", ".idea"
             ])
         );
         world.must(&["end", "tree", "--grace", "0s"]);

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::baseline::{Baseline, Kind};
 use super::beneath::{FOLDER, Meta, Parents, link_stays_within, look, meta, open};
 use super::changes::{ChangesError, Delta, Standing, State, at_or_above, changes};
-use super::protected::{is_in_a_repository, is_protected, names_a_repository};
+use super::refusals::Refusals;
 use super::stage::{Owner, Stage, StageError, same_target};
 use super::tree::{LeftOut, Omissions, list, shown};
 
@@ -122,10 +122,11 @@ pub fn apply(
     if request.seen.as_ref().is_some_and(|seen| *seen != deltas.seen()) {
         return Err(ApplyError::ChangedSinceShown);
     }
-    let chosen = choose(&deltas.list, &request.paths, allow_hooks)?;
+    let refusals = Refusals::of(original, copy, &deltas.list, allow_hooks);
+    let chosen = choose(&deltas.list, &request.paths, &refusals)?;
     let conflicts: Vec<String> = chosen
         .iter()
-        .filter(|delta| delta.standing.is_conflict() && refusal(delta, allow_hooks).is_none())
+        .filter(|delta| delta.standing.is_conflict() && refusals.why(delta).is_none())
         .map(|delta| shown(&delta.path))
         .collect();
     if !conflicts.is_empty() && !request.force {
@@ -133,7 +134,7 @@ pub fn apply(
     }
     let mut plan =
         Plan { original, copies: Parents::new(copy), left: Omissions::default(), acts: Acts::default() };
-    plan.decide(&chosen, allow_hooks)?;
+    plan.decide(&chosen, &refusals)?;
     let done = plan.carry_out()?;
     for delta in &chosen {
         if done.contains(&delta.path) || matches!(delta.standing, Standing::Done(_)) {
@@ -153,13 +154,14 @@ pub(super) fn left_out(
     let mut plan =
         Plan { original, copies: Parents::new(copy), left: Omissions::default(), acts: Acts::default() };
     // What moves while it is looked at is found when it is applied.
-    let _ = plan.decide(&deltas.iter().collect::<Vec<_>>(), allow_hooks);
+    let refusals = Refusals::of(original, copy, deltas, allow_hooks);
+    let _ = plan.decide(&deltas.iter().collect::<Vec<_>>(), &refusals);
     // What changed outside is a conflict, and listed as one.
     plan.left.0.into_iter().filter(|(_, why)| *why != LeftOut::ChangedOutside).collect()
 }
 
 /// The changes at or below the chosen paths, and the folders that they need.
-fn choose<'d>(all: &'d [Delta], paths: &[String], allow_hooks: bool) -> Result<Vec<&'d Delta>, ApplyError> {
+fn choose<'d>(all: &'d [Delta], paths: &[String], refusals: &Refusals) -> Result<Vec<&'d Delta>, ApplyError> {
     if paths.is_empty() {
         return Ok(all.iter().collect());
     }
@@ -170,7 +172,7 @@ fn choose<'d>(all: &'d [Delta], paths: &[String], allow_hooks: bool) -> Result<V
     let needed: HashSet<&[u8]> = wanted.iter().flat_map(|path| at_or_above(path).skip(1)).collect();
     let mut chosen = Vec::new();
     for delta in all {
-        let allowed = refusal(delta, allow_hooks) != Some(LeftOut::Protected);
+        let allowed = refusals.why(delta) != Some(LeftOut::Protected);
         let mut is_wanted = false;
         for path in at_or_above(&delta.path) {
             if let Some(any) = found.get_mut(path) {
@@ -189,17 +191,6 @@ fn choose<'d>(all: &'d [Delta], paths: &[String], allow_hooks: bool) -> Result<V
     let refused = wanted.iter().filter(|path| found.get(*path) == Some(&Some(false)));
     let refused: Vec<String> = refused.map(|path| shown(path)).collect();
     if refused.is_empty() { Ok(chosen) } else { Err(ApplyError::Protected { paths: refused }) }
-}
-
-/// Why a change is never applied, whatever the original is.
-fn refusal(delta: &Delta, allow_hooks: bool) -> Option<LeftOut> {
-    if std::str::from_utf8(&delta.path).is_err() {
-        return Some(LeftOut::NotText);
-    }
-    let kind = delta.new.map(|new| new.meta.kind);
-    let sends_git_elsewhere = names_a_repository(&delta.path) && kind == Some(Kind::File)
-        || is_in_a_repository(&delta.path) && kind == Some(Kind::Link);
-    (!allow_hooks && (sends_git_elsewhere || is_protected(&delta.path))).then_some(LeftOut::Protected)
 }
 
 /// What is going to be done, in the order in which it is done.
@@ -227,10 +218,10 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn decide(&mut self, chosen: &[&Delta], allow_hooks: bool) -> Result<(), ApplyError> {
+    fn decide(&mut self, chosen: &[&Delta], refusals: &Refusals) -> Result<(), ApplyError> {
         let mut replaced_folders = Vec::new();
         for delta in chosen {
-            if let Some(why) = refusal(delta, allow_hooks) {
+            if let Some(why) = refusals.why(delta) {
                 self.left.add(&delta.path, why);
                 continue;
             }

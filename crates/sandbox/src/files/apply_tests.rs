@@ -225,6 +225,48 @@ fn what_could_run_commands_or_lead_out_is_left_out() {
     assert_eq!((applied.files, applied.skipped.len()), (1, 0));
 }
 
+/// Git obeys the configuration of a folder that looks like a repository, whatever its name.
+#[test]
+fn no_bare_repository_is_made_and_none_is_changed() {
+    let (from, to) = pair();
+    for name in [".git/HEAD", "mirror/HEAD", "mirror/config", "mirror/objects/x", "mirror/refs/x", "config"] {
+        write(from.path(), name, "old");
+    }
+    let baseline = copied(from.path(), to.path());
+    std::fs::remove_file(to.path().join(".git/HEAD")).unwrap();
+    for name in
+        ["HEAD", "config", "objects/x", "refs/x", "sub/HEAD", "sub/config", "sub/objects/x", "sub/refs/x"]
+    {
+        write(to.path(), name, "evil");
+    }
+    for name in ["mirror/config", "mirror/hooks/post-update", "mirror/HEAD", "other/HEAD", "other/config"] {
+        write(to.path(), name, "new");
+    }
+    let applied = run(from.path(), to.path(), &baseline, &request(&[], false)).unwrap();
+    let mut left: Vec<_> = applied.skipped.iter().filter_map(|line| line.split(' ').next()).collect();
+    left.sort_unstable();
+    let wanted = [
+        "HEAD",
+        "config",
+        "mirror/config",
+        "mirror/hooks",
+        "mirror/hooks/post-update",
+        "sub/HEAD",
+        "sub/config",
+    ];
+    assert_eq!(left, wanted, "{applied:?}");
+    let there = |name: &str| from.path().join(name).exists();
+    assert!(
+        !there("HEAD")
+            && !there("sub/HEAD")
+            && there("refs/x")
+            && there("other/HEAD")
+            && there("other/config")
+    );
+    assert_eq!(std::fs::read_to_string(from.path().join("mirror/config")).unwrap(), "old");
+    assert_eq!(std::fs::read_to_string(from.path().join("mirror/HEAD")).unwrap(), "new");
+}
+
 #[test]
 fn modes_are_kept_and_never_dangerous() {
     let (from, to) = pair();

@@ -23,6 +23,7 @@ mod diff;
 mod export;
 pub mod places;
 mod protected;
+mod refusals;
 mod repositories;
 mod stage;
 mod tree;

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid, fchown, flock, fstat, mkdirat, openat,
-    readlinkat, statat, unlinkat,
+    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid, fchown, flock, fstat, linkat, mkdirat,
+    openat, readlinkat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -188,10 +188,10 @@ fn wanted(folder: &OwnedFd, project: &Path) -> Result<Vec<Place>, Errno> {
             }
             Ok::<(), Errno>(())
         };
-        // Those that git would obey; a missing one of the others cannot be stood in for, since git
-        // refuses an empty one.
+        // Those that git would obey; a missing `gitdir` cannot be stood in for, since git refuses an
+        // empty one.
         add_if("config.worktree", repositories::has_worktree_configuration(folder, at))?;
-        add_if("commondir", false)?;
+        add_if("commondir", !repository.is_linked)?;
         if repository.is_linked {
             add_if("gitdir", false)?;
         }
@@ -238,18 +238,51 @@ fn hold_one(folder: &OwnedFd, place: &Place, ours: bool) -> Result<Option<OwnedF
     Ok(None)
 }
 
+/// What stands in a file that was missing. To git a repository without `commondir` is its own
+/// (gitrepository-layout(5)), which one that says so does not change.
+fn stand_in(name: &str) -> &'static [u8] {
+    if name == "commondir" { b".\n" } else { b"" }
+}
+
 fn make(parent: &OwnedFd, name: &str, is_folder: bool) -> Result<bool, Errno> {
-    let made = if is_folder {
-        mkdirat(parent, name, Mode::from_raw_mode(0o755))
-    } else {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
-    };
+    let made =
+        if is_folder { mkdirat(parent, name, Mode::from_raw_mode(0o755)) } else { make_file(parent, name) };
     match made {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Makes a file with what stands in it, whole or not at all: git refuses half of one.
+fn make_file(parent: &OwnedFd, name: &str) -> Result<(), Errno> {
+    let content = stand_in(name);
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    if content.is_empty() {
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        return openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop);
+    }
+    let mode = Mode::from_raw_mode(0o644);
+    let file = match openat(parent, ".", flags | OFlags::TMPFILE, mode) {
+        // Not every file system can; git may then come upon an empty one for an instant.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+            let file = openat(parent, name, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
+            return rustix::io::write(&file, content).map(drop);
+        }
+        opened => opened?,
+    };
+    if rustix::io::write(&file, content)? != content.len() {
+        return Err(Errno::NOSPC);
+    }
+    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    linkat(CWD, link, parent, name, AtFlags::SYMLINK_FOLLOW)
+}
+
+/// Whether a file holds no more than what [`make_file`] put there.
+fn is_stand_in(file: &OwnedFd, name: &str) -> Result<bool, Errno> {
+    let mut start = [0; 8];
+    let count = rustix::io::pread(file, &mut start, 0)?;
+    Ok(start.get(..count) == Some(stand_in(name)))
 }
 
 fn remove(folder: &OwnedFd, place: &Place) -> Result<(), Errno> {
@@ -261,7 +294,7 @@ fn remove(folder: &OwnedFd, place: &Place) -> Result<(), Errno> {
         // Not empty: someone outside put it to use.
         return unlinkat(&parent, name, AtFlags::REMOVEDIR);
     }
-    if fstat(&lock)?.st_size > 0 || !is_at(&parent, name, &lock) {
+    if !is_stand_in(&lock, name)? || !is_at(&parent, name, &lock) {
         return Err(Errno::NOTEMPTY);
     }
     unlinkat(&parent, name, AtFlags::empty())
@@ -362,17 +395,49 @@ mod tests {
         let of_git = [
             ".git/hooks",
             ".git/config",
+            ".git/commondir",
             ".git/modules/sub/hooks",
             ".git/modules/sub/config",
             ".git/modules/sub/config.worktree",
+            ".git/modules/sub/commondir",
         ];
-        assert_eq!(places.protected[..5], of_git);
+        assert_eq!(places.protected[..7], of_git);
+        // To another session, and to the next one after a death, it is the same repository.
+        let again = scene.hold("two");
+        assert_eq!(again.protected, places.protected);
+        drop(again);
+        release(&scene.note("two"));
         assert!(of_git.iter().all(|path| scene.path(path).exists()));
         std::fs::write(scene.path(".git/config"), "[core]\n").unwrap();
         drop(places);
         release(&scene.note("one"));
         let left: Vec<bool> = of_git.iter().map(|path| scene.path(path).exists()).collect();
-        assert_eq!(left, [false, true, false, true, false]);
+        assert_eq!(left, [false, true, false, false, true, false, false]);
+    }
+
+    #[test]
+    fn git_works_beside_what_stands_in() {
+        let scene = Scene::new();
+        let git = |arguments: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            let named = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"];
+            git.args(named).args(arguments).current_dir(scene.path("")).env_remove("GIT_DIR");
+            let done = git.output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            String::from_utf8(done.stdout).unwrap()
+        };
+        git(&["init", "-q"]);
+        let places = scene.hold("one");
+        std::fs::write(scene.path("file"), "1\n").unwrap();
+        git(&["add", "file"]);
+        git(&["commit", "-qm", "one"]);
+        git(&["checkout", "-qb", "other"]);
+        assert_eq!(git(&["status", "--short"]), "");
+        assert!(git(&["rev-parse", "--git-common-dir"]).trim().ends_with("p/.git"));
+        drop(places);
+        release(&scene.note("one"));
+        assert!(!scene.path(".git/commondir").exists());
+        assert_eq!(git(&["log", "--format=%s"]), "one\n");
     }
 
     #[test]

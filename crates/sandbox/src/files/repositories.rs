@@ -77,7 +77,8 @@ pub(super) fn find(project: &OwnedFd, whole: &[&Path]) -> Result<Vec<Repository>
             continue;
         }
         let common = pointer(project, &format!("{at}/commondir"), "").and_then(|to| within(whole, at, &to));
-        if let Some(common) = common {
+        // One that names itself is what stands in for a missing one.
+        if let Some(common) = common.filter(|common| common != at) {
             found.iter_mut().filter(|one| one.path == *at).for_each(|one| one.is_linked = true);
             add(&mut found, common, false)?;
         }
