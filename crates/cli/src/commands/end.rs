@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use sessile_model::api;
+use sessile_model::problem::ProblemKind;
 use sessile_model::quantity::Millis;
 use sessile_model::receipt::{Receipt, SignedReceipt};
-use sessile_model::state::State;
+use sessile_model::state::{Outcome as SessionOutcome, State};
 use sessile_model::{SessionId, SessionRecord};
 
 use super::parting::failed_steps;
+use super::text::outcome_sentence;
 use crate::client::Daemon;
 use crate::failure::{Failure, Outcome, Status};
 use crate::output::{print_json, say};
@@ -21,7 +23,7 @@ use crate::selector::SessionSelector;
   sessile end amber birch --grace 30s
   sessile end --all
 
-Returns when the wipe is complete. With --json: an array of signed receipts.")]
+Returns when the wipe is complete: 75 for a session that failed before or meanwhile. With --json: an array of signed receipts.")]
 pub struct Args {
     /// The sessions
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -48,8 +50,11 @@ impl Args {
             let name = record.name.as_ref().map_or_else(|| record.id.short(), ToString::to_string);
             match answer {
                 Ok(signed) => {
-                    if !json {
-                        say(&sentence(&name, record.id, &signed));
+                    let ended = Ended::read(name.clone(), record.id, &signed);
+                    if let Some(failure) = ended.failure() {
+                        problems.push((name, failure));
+                    } else if !json {
+                        say(&ended.sentence());
                     }
                     receipts.push(signed);
                 }
@@ -83,17 +88,49 @@ impl Args {
     }
 }
 
-/// One line about an end, with what the wipe could not do.
-fn sentence(name: &str, id: SessionId, signed: &SignedReceipt) -> String {
-    let receipt: Option<Receipt> = signed.payload_bytes().ok().and_then(|b| serde_json::from_slice(&b).ok());
-    let failed = receipt.as_ref().map(failed_steps).unwrap_or_default();
-    match failed.is_empty() {
-        true => format!("{name} ended, wiped; receipt: sessile receipt {}", id.short()),
-        false => format!(
-            "warning: {name} ended, but its wipe failed in part: {}; see: sessile receipt {}",
-            failed.join("; "),
-            id.short()
-        ),
+/// A session that has ended, as its receipt tells.
+struct Ended {
+    name: String,
+    id: SessionId,
+    receipt: Option<Receipt>,
+}
+
+impl Ended {
+    fn read(name: String, id: SessionId, signed: &SignedReceipt) -> Self {
+        let receipt = signed.payload_bytes().ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { name, id, receipt }
+    }
+
+    fn failed_steps(&self) -> Vec<String> {
+        self.receipt.as_ref().map(failed_steps).unwrap_or_default()
+    }
+
+    /// That the session failed before or while it was ended.
+    fn failure(&self) -> Option<Failure> {
+        let receipt = self.receipt.as_ref()?;
+        if !matches!(receipt.outcome, SessionOutcome::Failed { .. }) {
+            return None;
+        }
+        let how = outcome_sentence(&receipt.outcome, receipt.outcome_detail.as_deref());
+        let failed = self.failed_steps();
+        let wiped = match failed.is_empty() {
+            true => "it is wiped".to_owned(),
+            false => format!("its wipe failed in part: {}", failed.join("; ")),
+        };
+        let text = format!("the session {} {how}; {wiped}", self.name);
+        Some(Failure::new(ProblemKind::Failed, text).hint(format!("sessile receipt {}", self.id.short())))
+    }
+
+    /// One line about an end, with what the wipe could not do.
+    fn sentence(&self) -> String {
+        let (name, short, failed) = (&self.name, self.id.short(), self.failed_steps());
+        match failed.is_empty() {
+            true => format!("{name} ended, wiped; receipt: sessile receipt {short}"),
+            false => format!(
+                "warning: {name} ended, but its wipe failed in part: {}; see: sessile receipt {short}",
+                failed.join("; "),
+            ),
+        }
     }
 }
 
@@ -110,7 +147,7 @@ fn conclude(problems: Vec<(String, Failure)>) -> Outcome {
         }
     }
     match last {
-        Some(kind) => Err(Failure::new(kind, format!("{count} sessions could not be ended"))),
+        Some(kind) => Err(Failure::new(kind, format!("{count} sessions could not be ended, or failed"))),
         None => Ok(Status::OK),
     }
 }
@@ -118,7 +155,6 @@ fn conclude(problems: Vec<(String, Failure)>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sessile_model::problem::ProblemKind;
 
     #[test]
     fn several_problems_become_one_status() {
@@ -128,6 +164,9 @@ mod tests {
         else {
             panic!()
         };
-        assert_eq!((p.kind, p.detail.as_str()), (ProblemKind::Conflict, "2 sessions could not be ended"));
+        assert_eq!(
+            (p.kind, p.detail.as_str()),
+            (ProblemKind::Conflict, "2 sessions could not be ended, or failed")
+        );
     }
 }

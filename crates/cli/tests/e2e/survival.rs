@@ -141,6 +141,17 @@ for_root_and_user! {
     }
 }
 
+for_root_and_user! {
+    fn an_end_says_that_the_session_failed(world) {
+        let (id, _) = counting(world);
+        kill(part(world, "anchor", &id).unwrap());
+        has_failed(world, &id);
+        let ended = world.sessile(&["end", &id]);
+        ended.refused_with(75, &["failed: anchor"]);
+        assert!(!format!("{}{}", ended.text(), ended.err).contains("ended, wiped"));
+    }
+}
+
 /// Waits until the record is closed as failed, with a receipt that says so.
 #[track_caller]
 fn has_failed(world: &World, id: &str) {
