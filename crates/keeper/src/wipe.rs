@@ -57,6 +57,8 @@ impl Keeper {
         let began = Instant::now();
         let evidence = if proceed { self.wipe_step(step) } else { WipeEvidence::NothingToDo };
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        // A step takes its time, and the next one begins when this one is done.
+        self.now = self.clock.now();
         self.advance(Event::WipeStepDone { step, attempt, evidence, took_us });
     }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use sessile_model::Timestamp;
 
 use crate::support::processes::{self, Process};
 use crate::support::{World, skip};
@@ -37,6 +38,11 @@ for_root_and_user! {
             assert!(steps.iter().any(|line| line["step"] == step), "no {step} in {receipt}");
         }
         assert!(steps.iter().all(|line| line["evidence"]["kind"] != "failed"), "{receipt}");
+        let at = |which: &str| serde_json::from_value::<Timestamp>(receipt[which].clone()).unwrap();
+        let whole = at("ended_at").since(at("wipe_started_at"));
+        let took: u64 = steps.iter().map(|line| line["took_us"].as_u64().unwrap()).sum();
+        // Times are told in whole milliseconds.
+        assert!(whole.0 + 2 >= took / 1000, "{whole:?} for steps of {took} us");
         assert_eq!(receipt["outside"][0]["kind"], "project");
         assert!(!receipt.to_string().contains(&*world.folder().to_string_lossy()), "a path is in the receipt");
 
