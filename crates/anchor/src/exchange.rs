@@ -122,6 +122,23 @@ fn answer(
     }
 }
 
+/// Takes what has come unasked: late answers to requests that were given up on, with what they
+/// carry. Returns how many there were.
+pub(crate) fn take_late(socket: BorrowedFd<'_>) -> Result<usize, ExchangeError> {
+    let mut packet = [0; 4 * REPLY_LEN];
+    let mut count = 0;
+    loop {
+        match fds::recv_with_fds(socket, &mut packet, fds::NO_WAIT) {
+            Ok((0, _)) => return Err(ExchangeError::Gone),
+            Ok((len, _)) if Reply::decode(&packet[..len]).is_some() => count += 1,
+            Ok(_) => return Err(ExchangeError::Garbled),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(count),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(ExchangeError::Garbled),
+            Err(error) => return Err(socket_error(error)),
+        }
+    }
+}
+
 fn wait(socket: BorrowedFd<'_>, events: i16, until: Instant) -> Result<(), ExchangeError> {
     loop {
         let left = until.saturating_duration_since(Instant::now());

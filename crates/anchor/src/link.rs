@@ -70,7 +70,8 @@ pub struct Link {
 }
 
 impl AsFd for Link {
-    /// For `poll`: hangs up when the anchor dies, and never becomes readable by itself.
+    /// For `poll`: hangs up when the anchor dies, and becomes readable otherwise only by answers
+    /// that come too late, which [`Link::take_late`] takes.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -198,6 +199,15 @@ impl Link {
     /// [`LinkError`].
     pub fn quit(&self) -> Result<(), LinkError> {
         self.ask(self.request(Operation::Quit), &[]).map(drop)
+    }
+
+    /// Takes answers that came after their question was given up on. Returns how many: what they
+    /// answer was carried out, or refused, all the same.
+    ///
+    /// # Errors
+    /// [`LinkError`]; `Gone` when the anchor has closed the link.
+    pub fn take_late(&self) -> Result<usize, LinkError> {
+        exchange::take_late(self.socket.as_fd()).map_err(LinkError::from)
     }
 
     fn request(&self, operation: Operation) -> Request {

@@ -1,6 +1,6 @@
 //! Taking over a session from a predecessor that died: everything is with the anchor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
@@ -37,6 +37,9 @@ use crate::saved_screen::{self, SavedScreen};
 use crate::screen::ScreenModel;
 use crate::task::{Output, Streams, Task};
 use crate::unopened::Unopened;
+
+/// How long an anchor that was killed may take to be gone.
+const ANCHOR_END: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// The checkpoint's document.
 #[derive(Debug, Serialize, Deserialize)]
@@ -345,6 +348,8 @@ impl Keeper {
         if std::mem::replace(&mut self.anchor_is_dead, true) {
             return;
         }
+        // One that only seemed to be dead is from here on.
+        self.end_anchor();
         for app in self.apps.values_mut() {
             app.gone = true;
         }
@@ -355,10 +360,37 @@ impl Keeper {
         self.advance(Event::AnchorDied);
     }
 
-    /// The link closed or said something unasked: only its end means anything, and the pidfd
-    /// tells that too.
+    /// The link closed, or an answer came that nobody waits for any more: an anchor that was
+    /// stopped for a while carries out what it was asked all the same.
     pub(crate) fn hear_anchor(&mut self) {
-        self.anchor_died();
+        match self.seat.link.take_late() {
+            Ok(0) => {}
+            Ok(_) => self.release_unowned(),
+            Err(_) => self.anchor_died(),
+        }
+    }
+
+    /// Lets go of streams in the anchor's store that belong to no command.
+    fn release_unowned(&mut self) {
+        let Ok(held) = self.seat.link.list() else { return };
+        let facts = self.facts.iter().flat_map(|facts| &facts.tasks);
+        let mut owned: BTreeSet<u32> = facts.flat_map(|task| task.streams.numbers()).collect();
+        for task in self.tasks.values() {
+            owned.extend([Some(task.output()), task.error_output()].into_iter().flatten().map(|o| o.io));
+        }
+        for (name, _) in held {
+            let number = name.strip_prefix("io/").and_then(|rest| rest.split('/').next()?.parse().ok());
+            if let Some(number) = number.filter(|number| !owned.contains(number)) {
+                let _ = self.seat.link.unpump(number);
+                let _ = self.seat.link.remove(&name);
+            }
+        }
+    }
+
+    /// Kills the anchor if it lives, and waits a moment for its end. Returns whether it has ended.
+    pub(crate) fn end_anchor(&self) -> bool {
+        let _ = processes::kill(&self.seat.anchor);
+        ends_within(&self.seat.anchor, ANCHOR_END)
     }
 
     /// Takes the pumps' knocks; the rings themselves say what is new.
@@ -458,8 +490,13 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
 
 /// Whether the process of a pidfd has ended.
 pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
+    ends_within(pidfd, Timespec::default())
+}
+
+/// Whether the process of a pidfd ends within this time.
+fn ends_within(pidfd: &OwnedFd, time: Timespec) -> bool {
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1))
+    matches!(poll(&mut fds, Some(&time)), Ok(1))
 }
 
 /// The process that a pidfd refers to, while it lives.

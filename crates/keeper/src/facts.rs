@@ -123,3 +123,14 @@ pub enum StreamFacts {
         err: u32,
     },
 }
+
+impl StreamFacts {
+    /// All its numbers.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + use<> {
+        let (first, second) = match *self {
+            Self::Terminal { io, .. } => (io, None),
+            Self::Pipes { out, err } => (out, Some(err)),
+        };
+        [Some(first), second].into_iter().flatten()
+    }
+}

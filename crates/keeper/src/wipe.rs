@@ -444,8 +444,12 @@ impl Keeper {
         if Cgroup::reopen(self.seat.id).is_some() {
             left.push("a control group");
         }
-        if !self.anchor_is_dead && self.seat.link.list().is_ok_and(|held| !held.is_empty()) {
-            left.push("a descriptor in the anchor");
+        match self.seat.link.list() {
+            Ok(held) if held.is_empty() => {}
+            Ok(_) if !self.anchor_is_dead => left.push("a descriptor in the anchor"),
+            // One that does not say what it holds is ended, with what it holds.
+            Ok(_) | Err(_) if self.end_anchor() => {}
+            Ok(_) | Err(_) => left.push("an anchor that does not end"),
         }
         if left.is_empty() {
             let places = ["runtime folder", "mounts", "control groups", "keeper", "anchor"];
@@ -530,8 +534,8 @@ impl Keeper {
         if self.facts.is_some() {
             self.proceed("finish", "leave");
         }
-        if !self.anchor_is_dead {
-            let _ = self.seat.link.quit();
+        if !self.anchor_is_dead && self.seat.link.quit().is_err() {
+            self.end_anchor();
         }
         // What it knew of the session is overwritten as it is freed.
         drop(self);

@@ -1,7 +1,9 @@
 //! What dies, and what goes on.
 
+use rustix::process::Signal;
+
 use crate::support::World;
-use crate::support::processes::{self, Process, kill, part};
+use crate::support::processes::{self, Process, is_stopped, kill, part};
 
 /// A session whose app writes numbers until it dies.
 fn counting(world: &World) -> (String, Process) {
@@ -142,6 +144,25 @@ for_root_and_user! {
 }
 
 for_root_and_user! {
+    /// Its answer comes when nobody waits for it any more.
+    fn an_anchor_that_was_stopped_for_a_while_loses_nothing(world) {
+        let (id, app) = counting(world);
+        let anchor = Process::of(part(world, "anchor", &id).unwrap()).unwrap();
+        let keeper = part(world, "keeper", &id);
+        processes::signal(anchor.pid, Signal::STOP);
+        processes::eventually("the anchor is stopped", || is_stopped(anchor).then_some(()));
+        world.sessile(&["exec", "counter", "--", "true"]).refused_with(75, &["anchor", "does not answer"]);
+        processes::signal(anchor.pid, Signal::CONT);
+        world.sessile(&["exec", "counter", "--", "sh", "-c", "echo back; exit 3"]).ended_with(3);
+        goes_on(world, app);
+        assert_eq!((part(world, "anchor", &id), part(world, "keeper", &id)), (Some(anchor.pid), keeper));
+        world.must(&["end", "counter", "--grace", "0s"]);
+        // Nor is anything left of the command that was not started.
+        let receipt = world.must(&["receipt", &id, "--verify"]);
+        assert!(!receipt.contains("FAILED"), "{receipt}");
+        assert!(!anchor.runs());
+    }
+
     fn an_end_says_that_the_session_failed(world) {
         let (id, _) = counting(world);
         kill(part(world, "anchor", &id).unwrap());
