@@ -3,7 +3,9 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -12,8 +14,9 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sessile_model::api::LOSSES;
+use sessile_model::api::{DaemonStatus, LOSSES};
 use sessile_model::problem::{Problem, ProblemKind};
+use tokio::time::timeout;
 
 use crate::failure::{Failure, plain};
 use crate::output::{printable, say};
@@ -120,6 +123,8 @@ impl Daemon {
         tokio::net::UnixStream::from_std(stream)
     }
 
+    /// As [`Self::exchange`], given up on when the daemon answers nothing else either: an answer may
+    /// be long in coming by design.
     async fn send_once<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -127,6 +132,37 @@ impl Daemon {
         body: Bytes,
     ) -> Result<T, Sent> {
         let stream = self.connect().await.map_err(|e| gone(&plain(&e)))?;
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        let mut answer = pin!(self.exchange(stream, method, path, body));
+        tokio::select! {
+            answer = &mut answer => answer,
+            () = self.falls_silent() => Err(Sent::Refused(silent(pid))),
+        }
+    }
+
+    /// Returns when the daemon does not answer a question that takes it no time.
+    async fn falls_silent(&self) {
+        loop {
+            tokio::time::sleep(UNANSWERED).await;
+            let asked = async {
+                let stream =
+                    tokio::net::UnixStream::connect(&self.socket).await.map_err(|e| gone(&plain(&e)))?;
+                self.exchange::<DaemonStatus>(stream, Method::GET, "/v1/daemon", Bytes::new()).await
+            };
+            // One that refuses is not silent: the request itself hears of it.
+            if timeout(UNANSWERED, asked).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        stream: tokio::net::UnixStream,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, Sent> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| gone(&e.to_string()))?;
@@ -167,7 +203,7 @@ fn tell_losses(headers: &HeaderMap) {
 }
 
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     runtime.map_err(|e| Failure::system("wait for the daemon", &e))?.block_on(future)
 }
 
@@ -202,6 +238,21 @@ fn refusal(status: u16, body: &[u8]) -> Failure {
             Failure::new(ProblemKind::Internal, format!("the daemon answered {status}: {text}"))
         }
     }
+}
+
+/// How long a daemon may leave a request without an answer before it is asked whether it lives, and
+/// then that.
+const UNANSWERED: Duration = Duration::from_secs(15);
+
+fn silent(pid: Option<i32>) -> Failure {
+    let seconds = 2 * UNANSWERED.as_secs();
+    let (who, pid) = match pid {
+        Some(pid) => (format!("the daemon (process {pid})"), pid.to_string()),
+        None => ("the daemon".to_owned(), "its process id".to_owned()),
+    };
+    Failure::new(ProblemKind::Timeout, format!("{who} has not answered for {seconds} s")).hint(format!(
+        "if it is stopped, `kill -CONT {pid}` lets it go on; `kill -9 {pid}` ends it, sessions go on, and the next command starts another"
+    ))
 }
 
 /// How often a request is repeated whose daemon died.

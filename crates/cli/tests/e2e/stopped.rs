@@ -1,4 +1,4 @@
-//! A keeper that is stopped: it answers nobody, and nobody waits for it for ever.
+//! A keeper or daemon that is stopped: it answers nobody, and nobody waits for it for ever.
 
 use rustix::process::Signal;
 
@@ -26,6 +26,23 @@ for_root_and_user! {
         // Nothing came of it: the same keeper goes on.
         world.sessile(&["wait", "stuck", "--timeout", "1s"]).ended_with(124);
         assert_eq!(part(world, "keeper", &id), Some(keeper.pid));
+    }
+
+    fn a_daemon_that_is_stopped_is_named(world) {
+        world.open("quiet", &["sleep", "1000"]);
+        let daemon = processes::daemon_of(world).unwrap();
+        // A wait that takes long by design is none of this, however long before it began.
+        let wait = world.start(&["wait", "quiet", "--timeout", "20s"], std::process::Stdio::null());
+        let waited = wait.finish();
+        waited.ended_with(124);
+        assert!(!waited.err.contains("has not answered"), "{}", waited.err);
+        processes::signal(daemon.pid, Signal::STOP);
+        processes::eventually("the daemon is stopped", || is_stopped(daemon).then_some(()));
+        let named = format!("process {}", daemon.pid);
+        let advice = format!("kill -CONT {}", daemon.pid);
+        world.sessile(&["ls"]).refused_with(124, &[&named, &advice]);
+        processes::signal(daemon.pid, Signal::CONT);
+        assert_eq!(world.json(&["ls", "--json"])[0]["name"], "quiet");
     }
 
     fn an_end_replaces_it(world) {
