@@ -264,7 +264,7 @@ impl World {
     pub fn lose_runtime(&self) {
         let path = self.runtime();
         // Who lives may put something there meanwhile.
-        processes::eventually("it is removed", || fs::remove_dir_all(&path).ok());
+        super::processes::eventually("it is removed", || fs::remove_dir_all(&path).ok());
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         self.give_to_caller(&path);
