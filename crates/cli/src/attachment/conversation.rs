@@ -93,13 +93,17 @@ impl<'a> Conversation<'a> {
             exit: None,
         };
         conversation.join(true)?;
-        conversation.link.flush();
+        if !matches!(mode, Mode::Terminal { .. }) {
+            conversation.link.flush();
+        }
         Ok(conversation)
     }
 
-    /// Has output show on this terminal.
+    /// Has output show on this terminal, and only now asks for it: a key that leaves would be taken for
+    /// a signal before.
     pub fn show_on(&mut self, terminal: RawMode) {
         self.terminal = Some(terminal);
+        self.link.flush();
     }
 
     /// Asks to be attached, at first or again.

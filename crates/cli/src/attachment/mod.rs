@@ -136,7 +136,6 @@ pub fn attach(target: &Target, mode: &Mode, until: Until) -> Result<Parting, Fai
         Mode::Follow { .. } => &[],
     };
     let signals = Signals::catch(caught).map_err(|e| Failure::system("catch signals", &e))?;
-    // First, so that the keeper is at work while the terminal is prepared.
     let mut conversation = Conversation::begin(target, mode, until)?;
     if matches!(mode, Mode::Terminal { .. }) {
         let raw = terminal::RawMode::enter().map_err(|e| Failure::system("use the terminal", &e))?;

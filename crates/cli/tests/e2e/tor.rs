@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::tor_network::{self, HOST, Way, ways};
-use crate::support::{World, processes, skip};
+use crate::support::{Running, World, processes, skip};
 
 /// A server on the host's loopback, which greets whoever comes and keeps the connections.
 struct Server {
@@ -313,7 +313,10 @@ for_root_and_user! {
             &|opener| processes::signal(opener, Signal::INT),
         ];
         for call_off in call_off {
-            let opening = world.start(&arguments, Stdio::null());
+            // Whatever started the tests may ignore that signal.
+            let mut opening = world.command_behind(&["env", "--default-signal=INT"], &arguments);
+            opening.stdin(Stdio::null());
+            let opening = Running::start(opening);
             let pid = processes::eventually("tor is started", || {
                 let listed = world.json(&["ls", "--json"]);
                 let id = listed.as_array().unwrap().first()?["id"].as_str().unwrap().to_owned();
