@@ -6,19 +6,12 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::support::TALK;
 use crate::support::processes::{self, daemon_of, kill, part};
 use crate::support::{Running, World, skip};
 
-const TALK: &str = "module talk;
-type <rust> \"String\" from \"std\" as Text;
-global protocol Talk(role User, role Agent) {
-    rec Round {
-        ask(Text) from User to Agent;
-        choice at Agent { answer(Text) from Agent to User; continue Round; }
-        or { bye() from Agent to User; }
-    }
-}
-global protocol Patient(role User, role Agent) {
+/// Protocols whose lines have to be said in time.
+const TIMED: &str = "global protocol Patient(role User, role Agent) {
     choice at User { ask() from User to Agent within 1s; } or late { bye() from User to Agent; }
 }
 global protocol Impatient(role User, role Agent) { ask() from User to Agent within 1s; }
@@ -235,10 +228,12 @@ for_root_and_user! {
                 while let (Ok(()), Ok(())) = (tells.recv(), tells.recv()) {
                     let keeper = processes::eventually("a keeper runs", || part(world, "keeper", id));
                     processes::kill_quietly(keeper);
-                    // One that has begun to serve: a command whose daemon dies as it starts says so and ends.
+                    // The one that serves: a command whose daemon dies as it starts says so and ends.
                     world.must(&["ls"]);
-                    if let Some(daemon) = daemon_of(world) {
-                        processes::kill_quietly(daemon.pid);
+                    let told = world.sessile(&["daemon", "status", "--json"]);
+                    let status: Value = serde_json::from_slice(&told.out).unwrap_or_default();
+                    if let Some(daemon) = status["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) {
+                        processes::kill_quietly(daemon);
                     }
                 }
             });
@@ -272,7 +267,7 @@ for_root_and_user! {
     }
 
     fn what_is_not_safe_or_not_spoken_for_opens_nothing(world) {
-        let good = protocol(world, TALK);
+        let good = protocol(world, &format!("{TALK}{TIMED}"));
         let bad = world.write("bad.scr", UNSAFE).to_str().unwrap().to_owned();
         let talk = format!("{good}#Talk");
         let run = |arguments: &[&str]| world.sessile(&[&["run", "--protocol"], arguments, &["--", "true"]].concat());
@@ -319,7 +314,7 @@ for_root_and_user! {
 
     /// Time stands still while the session is paused.
     fn a_deadline_waits_for_a_session_that_is_paused(world) {
-        let file = protocol(world, TALK);
+        let file = protocol(world, &format!("{TALK}{TIMED}"));
         opened(world, "patient", &format!("{file}#Patient"), &[]);
         let offered = || world.must(&["offered", "patient", "--as", "User"]);
         world.must(&["pause", "patient"]);

@@ -2,19 +2,9 @@
 
 use std::process::Stdio;
 
+use crate::support::TALK;
 use crate::support::World;
 use crate::support::processes::{self, kill, part};
-
-const TALK: &str = "module talk;
-type <rust> \"String\" from \"std\" as Text;
-global protocol Talk(role User, role Agent) {
-    rec Round {
-        ask(Text) from User to Agent;
-        choice at Agent { answer(Text) from Agent to User; continue Round; }
-        or { bye() from Agent to User; }
-    }
-}
-";
 
 /// Answers until it is told to stop.
 const AGENT: &str = "set -e

@@ -1,9 +1,6 @@
 //! Protocol files: checked, and shown.
 
 use std::fs;
-use std::path::PathBuf;
-
-use crate::support::World;
 
 const TALK: &str = "module talk;
 import common.Words as Words;
@@ -26,25 +23,17 @@ global protocol Wrong(role A, role B, role C) {
 }
 ";
 
-/// A file below a folder of its own.
-fn file(world: &World, name: &str, text: &str) -> String {
-    let path: PathBuf = world.folder().join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
 for_root_and_user! {
     fn protocols_are_checked_with_what_they_import(world) {
-        let talk = file(world, "talk.scr", TALK);
+        let talk = world.file_beside("talk.scr", TALK);
         let check = ["protocol", "check", &talk];
         world.sessile(&check).refused_with(64, &["error[P011]", "talk.scr:2:8", "1 error"]);
-        let words = file(world, "elsewhere/common/Words.scr", WORDS);
+        let words = world.file_beside("elsewhere/common/Words.scr", WORDS);
         let elsewhere = world.folder().join("elsewhere");
         let elsewhere = elsewhere.to_str().unwrap();
         let with = ["protocol", "check", "--import-path", elsewhere, &talk];
         assert_eq!(world.must(&with), format!("{talk}  talk.Talk  accepted\n"));
-        file(world, "common/Words.scr", WORDS);
+        world.file_beside("common/Words.scr", WORDS);
         world.must(&check);
         fs::remove_file(&words).unwrap();
         world.must(&with);
@@ -54,7 +43,7 @@ for_root_and_user! {
     }
 
     fn what_is_wrong_is_said_with_the_place_and_a_run(world) {
-        let (wrong, small) = (file(world, "wrong.scr", WRONG), file(world, "small.scr",
+        let (wrong, small) = (world.file_beside("wrong.scr", WRONG), world.file_beside("small.scr",
             "module small; global protocol Small(role A, role B) { m() from A to B; }"));
         let finished = world.sessile(&["protocol", "check", &small, &wrong]);
         finished.refused_with(64, &["error[P052]", "wrong.scr:3:36", "1. A sends 2() to B", "1 error"]);
@@ -77,8 +66,8 @@ for_root_and_user! {
     }
 
     fn a_protocol_is_shown_by_roles_and_as_a_diagram(world) {
-        let talk = file(world, "talk.scr", TALK);
-        file(world, "common/Words.scr", WORDS);
+        let talk = world.file_beside("talk.scr", TALK);
+        world.file_beside("common/Words.scr", WORDS);
         let table = world.must(&["protocol", "project", &talk, "User"]);
         assert!(table.contains("sends ask(common.Words.Text) to Agent"), "{table}");
         let dot = world.must(&["protocol", "project", &talk, "User", "--dot"]);

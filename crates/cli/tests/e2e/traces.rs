@@ -1,11 +1,8 @@
 //! `guard trace`, `guard tools` and `guard policy`: what is decided about the calls of an agent's trace.
 
 use std::fs;
-use std::path::PathBuf;
 
 use serde_json::Value;
-
-use crate::support::World;
 
 const DESCRIPTIONS: &str = r#"{"bank": [
   {"name": "read_bill", "description": "Reads a bill.", "inputSchema": {"properties": {"path": {"type": "string"}}}},
@@ -26,23 +23,16 @@ const TRACE: &str = r#"[
    "results": ["Pay to US133000000121212121212"]}
 ]"#;
 
-fn file(world: &World, name: &str, text: &str) -> String {
-    let path: PathBuf = world.folder().join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
 for_root_and_user! {
     fn a_trace_is_judged_by_where_arguments_came_from(world) {
-        let descriptions = file(world, "descriptions.json", DESCRIPTIONS);
+        let descriptions = world.file_beside("descriptions.json", DESCRIPTIONS);
         let declared = world.must(&["guard", "tools", &descriptions, "--suite", "bank"]);
         for line in ["# Trusted fields: 3.", "[tools.send_money] # reaches others (send)", "sinks = [\"recipient\"]",
                      "# Not declared, so destructive and open-world: frobnicate"] {
             assert!(declared.contains(line), "{line}\n{declared}");
         }
         assert!(!declared.contains("get_page") && world.must(&["guard", "tools", &descriptions]).contains("get_page"));
-        let (tools, trace) = (file(world, "tools.toml", &declared), file(world, "trace.json", TRACE));
+        let (tools, trace) = (world.file_beside("tools.toml", &declared), world.file_beside("trace.json", TRACE));
         let text = world.must(&["guard", "trace", &trace, "--tools", &tools]);
         assert!(text.ends_with("2 of 3 without a question; 2 questions, 0 rejected\n"), "{text}");
         assert!(text.contains("recipient is \"US133000000121212121212\", which came from result 1, of read_bill"), "{text}");
@@ -67,24 +57,24 @@ for_root_and_user! {
     }
 
     fn policies_about_calls_are_files_and_what_is_wrong_is_said(world) {
-        let trace = file(world, "trace.json", TRACE);
-        file(world, "work/a.cedar", &world.must(&["guard", "policy"]));
+        let trace = world.file_beside("trace.json", TRACE);
+        world.file_beside("work/a.cedar", &world.must(&["guard", "policy"]));
         let folder = world.folder().join("work");
         let folder = folder.to_str().unwrap();
         let with = ["guard", "trace", &trace, "--policy", folder];
         assert_eq!(world.must(&with), world.must(&["guard", "trace", &trace]));
-        file(world, "work/b.cedar", "@id(\"none\") forbid (principal, action == Action::\"call\", resource == Tool::\"send_money\");");
+        world.file_beside("work/b.cedar", "@id(\"none\") forbid (principal, action == Action::\"call\", resource == Tool::\"send_money\");");
         let text = world.must(&with);
         assert!(text.contains("send_money: Reject, ") && text.contains("(none)"), "{text}");
-        file(world, "work/b.cedar", "@effect(\"Ask\") permit (principal, action, resource);");
+        world.file_beside("work/b.cedar", "@effect(\"Ask\") permit (principal, action, resource);");
         world.sessile(&with).refused_with(64, &["b.cedar", "@effect(\"Ask\") is not known", "RequireConfirmation"]);
         fs::create_dir(world.folder().join("empty")).unwrap();
         let empty = world.folder().join("empty");
         world.sessile(&["guard", "trace", &trace, "--policy", empty.to_str().unwrap()]).refused_with(64, &["no .cedar file"]);
         world.sessile(&["guard", "trace", "/nonexistent.json"]).refused_with(66, &["/nonexistent.json"]);
-        let bad = file(world, "bad.toml", "[tools.a]\nsink = []\n");
+        let bad = world.file_beside("bad.toml", "[tools.a]\nsink = []\n");
         world.sessile(&["guard", "trace", &trace, "--tools", &bad]).refused_with(64, &["bad.toml", "sink"]);
-        let bad = file(world, "bad.json", "[{\"description\": \"x\"}]");
+        let bad = world.file_beside("bad.json", "[{\"description\": \"x\"}]");
         world.sessile(&["guard", "tools", &bad]).refused_with(64, &["tool 1 has no name"]);
         assert!(world.must(&["guard", "policy", "--schema"]).contains("action call"));
     }

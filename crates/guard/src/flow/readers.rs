@@ -1,24 +1,25 @@
 //! Whether a destination is among those who may read a text.
 
 use crate::Readers;
+use crate::destination::destination;
 
 impl Readers {
     /// Whether what goes to this destination reaches only those who may read it. A reader is a
     /// destination as it is written, a host (which stands for what is below it too), or `@` and a host
     /// for every address there.
     #[must_use]
-    pub fn admit(&self, destination: &str) -> bool {
+    pub fn admit(&self, whither: &str) -> bool {
         let Self::Only(readers) = self else { return true };
-        let destination = destination.trim().to_lowercase();
-        let host = host(&destination);
+        let whither = whither.trim().to_lowercase();
+        let host = host(&whither);
         readers.iter().any(|reader| {
             let reader = reader.to_lowercase();
-            if reader == destination {
+            if reader == whither {
                 return true;
             }
             match reader.strip_prefix('@') {
-                Some(domain) => address(&destination).is_some_and(|at| at == domain),
-                None => host.is_some_and(|host| is_below(host, &reader)),
+                Some(domain) => address(&whither).is_some_and(|at| at == domain),
+                None => host.as_deref().is_some_and(|host| is_below(host, &reader)),
             }
         })
     }
@@ -29,28 +30,20 @@ fn is_below(host: &str, above: &str) -> bool {
 }
 
 /// The host of a mail address.
-fn address(destination: &str) -> Option<&str> {
-    let (user, host) = destination.split_once('@')?;
+fn address(text: &str) -> Option<&str> {
+    let (user, host) = text.split_once('@')?;
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '+');
     (!user.is_empty() && user.chars().all(is_plain) && host.chars().all(is_plain)).then_some(host)
 }
 
-/// The host of a URL, or of one without its scheme; none where there may be two opinions of which it is.
-fn host(destination: &str) -> Option<&str> {
-    let rest = match destination.split_once("://") {
-        Some(("http" | "https", rest)) => rest,
-        Some(_) => return None,
-        None => destination,
+/// The host of a URL, or of one without its scheme; none where anything in it misleads.
+fn host(text: &str) -> Option<String> {
+    let found = match text.split_once("://") {
+        Some(("http" | "https", _)) => destination(text),
+        Some(_) => None,
+        None => destination(&format!("https://{text}")),
     };
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        Some(_) => return None,
-        None => authority,
-    };
-    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-    // A name beyond ASCII, an address in brackets, a user before the host or a backslash.
-    (!host.is_empty() && host.chars().all(is_host)).then_some(host.trim_end_matches('.'))
+    found.filter(|found| found.tricks.is_empty()).map(|found| found.host)
 }
 
 #[cfg(test)]

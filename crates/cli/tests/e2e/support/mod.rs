@@ -16,6 +16,18 @@ pub use running::{Finished, Running, TIME_LIMIT};
 pub use terminal::Terminal;
 pub use world::{World, as_root, as_user, skip};
 
+/// Questions and answers until one says goodbye.
+pub const TALK: &str = "module talk;
+type <rust> \"String\" from \"std\" as Text;
+global protocol Talk(role User, role Agent) {
+    rec Round {
+        ask(Text) from User to Agent;
+        choice at Agent { answer(Text) from Agent to User; continue Round; }
+        or { bye() from Agent to User; }
+    }
+}
+";
+
 /// Makes two tests of one function: as root and as an unprivileged user.
 macro_rules! for_root_and_user {
     ($($(#[$attribute:meta])* fn $name:ident($world:ident) $body:block)+) => {$(

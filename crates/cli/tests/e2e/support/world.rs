@@ -253,6 +253,14 @@ impl World {
         running.finish()
     }
 
+    /// Writes a file beside the project, where no session sees it, and returns its path.
+    pub fn file_beside(&self, name: &str, text: &str) -> String {
+        let path = self.folder().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
     /// Runs a command that was put together by hand to its end, without input.
     pub fn run(&self, mut command: Command) -> Finished {
         command.stdin(Stdio::null());
