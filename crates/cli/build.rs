@@ -33,6 +33,9 @@ fn main() {
 
 fn build() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
+    // Linked at a fixed address, as the images are: what a position-independent program relocates is
+    // private to each of its processes, and costs every command's start.
+    println!("cargo::rustc-link-arg-bins=-no-pie");
     for image in &IMAGES {
         println!("cargo::rerun-if-env-changed={}", image.variable);
     }
