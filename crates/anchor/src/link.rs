@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -12,6 +12,8 @@ use crate::protocol::{Code, Name, Operation, Reply, Request};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take from an anchor that left the last question unanswered.
+const DOUBT: Duration = Duration::from_millis(100);
 
 /// Why an operation on the link came to nothing.
 #[derive(Debug, Error)]
@@ -62,11 +64,13 @@ pub enum Order<'a> {
     },
 }
 
-/// The link. Operations are synchronous; each waits at most 5 s for its answer.
+/// The link. Operations are synchronous; each waits at most 5 s for its answer, and a moment only
+/// while the anchor owes an answer.
 #[derive(Debug)]
 pub struct Link {
     socket: OwnedFd,
     sequence: AtomicU32,
+    silent: AtomicBool,
 }
 
 impl AsFd for Link {
@@ -80,7 +84,7 @@ impl AsFd for Link {
 impl Link {
     /// Uses the inherited descriptor.
     pub fn from_fd(socket: OwnedFd) -> Self {
-        Self { socket, sequence: AtomicU32::new(1) }
+        Self { socket, sequence: AtomicU32::new(1), silent: AtomicBool::new(false) }
     }
 
     /// The version of the protocol that this anchor speaks.
@@ -136,7 +140,7 @@ impl Link {
     pub fn carry_out(&self, orders: &[Order<'_>]) -> Result<(), LinkError> {
         let requests: Vec<_> =
             orders.iter().map(|order| self.request_of(order)).collect::<Result<_, LinkError>>()?;
-        exchange::ask_all(self.socket.as_fd(), &requests, PATIENCE).map_err(LinkError::from)
+        self.heard(exchange::ask_all(self.socket.as_fd(), &requests, self.patience()))
     }
 
     fn request_of<'a>(&self, order: &Order<'a>) -> Result<(Request, Option<BorrowedFd<'a>>), LinkError> {
@@ -207,7 +211,11 @@ impl Link {
     /// # Errors
     /// [`LinkError`]; `Gone` when the anchor has closed the link.
     pub fn take_late(&self) -> Result<usize, LinkError> {
-        exchange::take_late(self.socket.as_fd()).map_err(LinkError::from)
+        let late = exchange::take_late(self.socket.as_fd())?;
+        if late > 0 {
+            self.silent.store(false, Ordering::Relaxed);
+        }
+        Ok(late)
     }
 
     fn request(&self, operation: Operation) -> Request {
@@ -215,7 +223,16 @@ impl Link {
     }
 
     fn ask(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Result<(Reply, Option<OwnedFd>), LinkError> {
-        exchange::ask(self.socket.as_fd(), &request, fds, PATIENCE).map_err(LinkError::from)
+        self.heard(exchange::ask(self.socket.as_fd(), &request, fds, self.patience()))
+    }
+
+    fn patience(&self) -> Duration {
+        if self.silent.load(Ordering::Relaxed) { DOUBT } else { PATIENCE }
+    }
+
+    fn heard<T>(&self, answer: Result<T, ExchangeError>) -> Result<T, LinkError> {
+        self.silent.store(matches!(answer, Err(ExchangeError::Silent)), Ordering::Relaxed);
+        answer.map_err(LinkError::from)
     }
 }
 
@@ -233,5 +250,22 @@ impl From<ExchangeError> for LinkError {
             ExchangeError::Garbled => Self::Garbled,
             ExchangeError::Socket(error) => Self::Socket(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An anchor that hangs holds up the first question for long, not each of those behind it.
+    #[test]
+    fn who_owes_an_answer_is_waited_for_a_moment() {
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a socket");
+        let link = Link::from_fd(ours.into());
+        assert_eq!(link.patience(), PATIENCE);
+        assert!(matches!(link.heard::<()>(Err(ExchangeError::Silent)), Err(LinkError::Silent)));
+        assert_eq!(link.patience(), DOUBT);
+        assert!(link.heard::<()>(Err(ExchangeError::Refused(Code::NotFound))).is_err());
+        assert_eq!(link.patience(), PATIENCE);
     }
 }

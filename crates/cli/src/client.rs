@@ -136,7 +136,7 @@ impl Daemon {
         let mut answer = pin!(self.exchange(stream, method, path, body));
         tokio::select! {
             answer = &mut answer => answer,
-            () = self.falls_silent() => Err(Sent::Refused(silent(pid))),
+            () = self.falls_silent() => Err(Sent::Refused(silent(pid, 2 * UNANSWERED))),
         }
     }
 
@@ -244,8 +244,9 @@ fn refusal(status: u16, body: &[u8]) -> Failure {
 /// then that.
 const UNANSWERED: Duration = Duration::from_secs(15);
 
-fn silent(pid: Option<i32>) -> Failure {
-    let seconds = 2 * UNANSWERED.as_secs();
+/// What is said of a daemon that has not answered for so long.
+pub fn silent(pid: Option<i32>, waited: Duration) -> Failure {
+    let seconds = waited.as_secs();
     let (who, pid) = match pid {
         Some(pid) => (format!("the daemon (process {pid})"), pid.to_string()),
         None => ("the daemon".to_owned(), "its process id".to_owned()),

@@ -288,7 +288,7 @@ pub fn load(path: &Path) -> Result<Config, Failure> {
     parse(&text).map_err(|e| {
         let place = e.line.map(|l| format!(":{l}")).unwrap_or_default();
         Failure::new(ProblemKind::BadRequest, format!("{}{place}: {}", path.display(), e.message))
-            .hint("`sessile config check` shows what is read from it")
+            .hint("`sessile config --help` shows what can be in it")
     })
 }
 

@@ -6,17 +6,23 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use sessile_daemon::paths::{Folders, PathError};
 use sessile_model::problem::ProblemKind;
 
+use crate::client::silent;
 use crate::failure::{Failure, kind_of, plain};
 
 /// The line with which a started daemon says that it listens.
 pub const READY: &str = "ready\n";
 /// What to do about a full disk.
 pub const NO_ROOM: &str = "the disk is full: free some space in the state folder (SESSILE_STATE_DIR)";
+/// How long a daemon may let nobody in.
+const UNHEARD: Duration = Duration::from_secs(15);
 /// Variables that a daemon needs; no other of the caller's comes along, least of all secrets.
 const KEPT_ENV: [&str; 11] = [
     "HOME",
@@ -38,6 +44,15 @@ const KEPT_ENV: [&str; 11] = [
 /// When the environment names none that can be used.
 pub fn folders() -> Result<Folders, Failure> {
     Folders::of_process().map_err(|e| unusable(&e))
+}
+
+/// The folder that the command was started in.
+///
+/// # Errors
+/// When it was removed meanwhile.
+pub fn current_folder() -> Result<PathBuf, Failure> {
+    std::env::current_dir()
+        .map_err(|e| Failure::system("use the current folder", &e).hint("change to a folder that exists: cd"))
 }
 
 /// The caller's home, where the environment names one.
@@ -65,12 +80,17 @@ fn unusable(error: &PathError) -> Failure {
         PathError::Io { source, .. } => kind_of(source),
     };
     let failure = Failure::new(kind, format!("{error}{cause}"));
-    if matches!(error, PathError::TooLong { .. }) {
-        failure.hint("set SESSILE_RUNTIME_DIR to a folder with a shorter path")
-    } else if kind == ProblemKind::Exhausted {
-        failure.hint(NO_ROOM)
-    } else {
-        failure
+    match error {
+        PathError::TooLong { .. } => failure.hint("set SESSILE_RUNTIME_DIR to a folder with a shorter path"),
+        PathError::Io { path, .. } if kind == ProblemKind::Exhausted => {
+            failure.hint(format!("free some space where {} is", path.display()))
+        }
+        PathError::Io { .. }
+        | PathError::NoHome { .. }
+        | PathError::Relative { .. }
+        | PathError::NotAFolder { .. }
+        | PathError::Foreign { .. }
+        | PathError::Open { .. } => failure,
     }
 }
 
@@ -148,15 +168,27 @@ fn start_lock(folders: &Folders) -> io::Result<impl Sized> {
 
 /// Connects to a daemon of the caller's own; `None` when none listens.
 fn connect(socket: &Path) -> Result<Option<Reached>, Failure> {
-    match UnixStream::connect(socket) {
+    match dial(socket) {
         Ok(stream) => match check_owner(&stream) {
             Ok(()) => Ok(Some(Reached { socket: socket.to_owned(), stream })),
             Err(e) => Err(Failure::new(ProblemKind::Denied, format!("{}: {}", socket.display(), plain(&e)))),
         },
         // Nothing there, or the socket of a daemon that is gone.
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(silent(None, UNHEARD)),
         Err(e) => Err(Failure::system(format!("connect to {}", socket.display()), &e)),
     }
+}
+
+/// Connects; `WouldBlock` when so many wait already that nobody is let in.
+fn dial(socket: &Path) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(socket)?;
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // It bounds how long a connection waits to be let in, see unix(7).
+    set_socket_timeout(&stream, Timeout::Send, Some(UNHEARD))?;
+    rustix::net::connect(&stream, &address)?;
+    set_socket_timeout(&stream, Timeout::Send, None)?;
+    Ok(stream.into())
 }
 
 /// Checks that the process at the other end is the caller's own or root's.

@@ -27,8 +27,10 @@ pub struct Folders {
 #[derive(Debug, Error)]
 pub enum PathError {
     /// No variable says where.
-    #[error("there is no home folder to keep state in; set HOME or {variable}")]
+    #[error("there is no home folder to find {what} in; set HOME or {variable}")]
     NoHome {
+        /// What would lie in it.
+        what: &'static str,
         /// The variable that would name it.
         variable: &'static str,
     },
@@ -194,7 +196,7 @@ pub fn state_dir(env: impl Fn(&str) -> Option<OsString>, uid: u32) -> Result<Pat
     base(&env, "XDG_STATE_HOME")
         .or_else(|| Some(base(&env, "HOME")?.join(".local/state")))
         .map(|base| base.join("sessile"))
-        .ok_or(PathError::NoHome { variable: "SESSILE_STATE_DIR" })
+        .ok_or(PathError::NoHome { what: "the state folder", variable: "SESSILE_STATE_DIR" })
 }
 
 /// The configuration file: `$SESSILE_CONFIG`, else `$XDG_CONFIG_HOME/sessile/config.toml`, or
@@ -209,7 +211,7 @@ pub fn config_file(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Pa
     base(&env, "XDG_CONFIG_HOME")
         .or_else(|| Some(base(&env, "HOME")?.join(".config")))
         .map(|base| base.join("sessile/config.toml"))
-        .ok_or(PathError::NoHome { variable: "SESSILE_CONFIG" })
+        .ok_or(PathError::NoHome { what: "config.toml", variable: "SESSILE_CONFIG" })
 }
 
 /// Makes a folder when absent (mode 0700) and checks that it is one, ours, and closed to others.

@@ -456,6 +456,11 @@ fn broken(why: String) -> PropertyStatus {
 
 fn launch_problem(error: LaunchError) -> Problem {
     let text = causes(&error);
+    // What a launch writes, it writes into the session's storage.
+    if sessile_journal::file::is_disk_full(&error) {
+        return Problem::new(ProblemKind::Exhausted, format!("the session's storage is full: {text}"))
+            .hint("remove something inside, or open a session with a larger --storage");
+    }
     match error {
         LaunchError::ForbiddenTarget { .. } => {
             Problem::new(ProblemKind::BadRequest, text).hint("choose another path inside: SRC:DST")

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
 use sessile_model::api;
 use sessile_model::record::Grant;
 use sessile_model::spec::{Access, Limits, Spec};
@@ -230,7 +231,14 @@ impl Keeper {
         })?;
         let missing = || Problem::new(ProblemKind::Conflict, "the project's copy is gone");
         let storage = &self.space.as_ref().ok_or_else(missing)?.storage;
-        let original = openat(CWD, &path, FOLDER, Mode::empty()).map_err(|e| failed("the project", &e))?;
+        let original = openat(CWD, &path, FOLDER, Mode::empty()).map_err(|e| match e {
+            Errno::NOENT | Errno::NOTDIR => {
+                let gone = format!("the project's folder {} is not there any more", path.display());
+                Problem::new(ProblemKind::NotFound, gone)
+                    .hint("move it back, or take files out of the copy with `sessile export`")
+            }
+            e => failed("the project", &e),
+        })?;
         let copy = openat(storage, COPY, FOLDER | OFlags::NOFOLLOW, Mode::empty())
             .map_err(|e| failed("the project's copy", &e))?;
         Ok((original, copy, self.baseline()?))

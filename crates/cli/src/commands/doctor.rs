@@ -19,7 +19,7 @@ pub struct Args {}
 impl Args {
     /// Looks, and prints what was found.
     pub fn run(self, json: bool) -> Outcome {
-        let folder = std::env::current_dir().map_err(|e| Failure::system("use the current folder", &e))?;
+        let folder = startup::current_folder()?;
         let folders = startup::folders().map(|f| Folders { runtime: f.runtime, state: f.state });
         let folders = folders.map_err(|failure| match failure {
             Failure::Problem(problem) => problem.detail,

@@ -114,7 +114,7 @@ impl Ended {
         let how = outcome_sentence(&receipt.outcome, receipt.outcome_detail.as_deref());
         let failed = self.failed_steps();
         let wiped = match failed.is_empty() {
-            true => "it is wiped".to_owned(),
+            true => "its receipt tells what was erased".to_owned(),
             false => format!("its wipe failed in part: {}", failed.join("; ")),
         };
         let text = format!("the session {} {how}; {wiped}", self.name);

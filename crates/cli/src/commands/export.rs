@@ -6,10 +6,11 @@ use sessile_model::api;
 use sessile_model::ids::AppName;
 
 use crate::client::Daemon;
-use crate::failure::{Failure, Outcome, Status};
+use crate::failure::{Outcome, Status};
 use crate::output::{counted, print_json, printable, say};
 use crate::project::utf8;
 use crate::selector::SessionSelector;
+use crate::startup;
 
 /// Copy a file, a folder or a recording out of a session
 #[derive(Debug, clap::Args)]
@@ -49,7 +50,7 @@ impl Args {
             Some(destination) => (utf8(&self.first)?, destination),
             None => (String::new(), self.first),
         };
-        let here = std::env::current_dir().map_err(|e| Failure::system("use the current folder", &e))?;
+        let here = startup::current_folder()?;
         let mut destination = here.join(destination);
         let recording = format!("{}.cast", self.app.as_ref().unwrap_or(&AppName::main()));
         let own_name = if self.recording { Path::new(&recording) } else { Path::new(&path) }.file_name();

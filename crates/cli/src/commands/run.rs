@@ -144,7 +144,7 @@ fn opened(record: &SessionRecord, json: bool) -> Outcome {
 
 /// Where the caller is.
 fn here(config: PathBuf) -> Result<Place, Failure> {
-    let folder = std::env::current_dir().map_err(|e| Failure::system("use the current folder", &e))?;
+    let folder = startup::current_folder()?;
     let folders = startup::folders()?;
     let surroundings = Surroundings::of_caller(vec![folders.runtime, folders.state, config]);
     let home = startup::home().or_else(|| surroundings.homes.first().cloned());

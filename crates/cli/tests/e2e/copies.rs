@@ -101,6 +101,19 @@ for_root_and_user! {
         assert_eq!(listed(world, "copy"), ["caf\\xE9"]);
     }
 
+    fn a_project_that_was_moved_is_named(world) {
+        world.write("inner/kept", "1\n");
+        let inner = world.project().join("inner");
+        world.must(&["run", "--detach", "--name", "copy", "--project", "inner:copy"]);
+        inside(world, "copy", "echo 2 > kept");
+        fs::rename(&inner, world.project().join("away")).unwrap();
+        for command in [&["diff", "copy"][..], &["apply", "copy", "--yes"]] {
+            world.sessile(command).refused_with(66, &[inner.to_str().unwrap(), "sessile export"]);
+        }
+        fs::rename(world.project().join("away"), &inner).unwrap();
+        assert_eq!(listed(world, "copy"), ["kept"]);
+    }
+
     fn a_path_that_cannot_be_applied_is_said(world) {
         world.write("kept", "1\n");
         open_copy(world, "copy");

@@ -201,6 +201,16 @@ for_root_and_user! {
         assert_eq!(world.show("noise")["state"], "active");
     }
 
+    fn a_full_storage_is_named(world) {
+        world.must(&["run", "--detach", "--name", "small", "--storage", "8M", "--no-project"]);
+        // All of it is used up, to the last page.
+        world.sessile(&["exec", "small", "--", "sh", "-c", "cat /dev/zero > /tmp/x"]).ended_with(1);
+        let other = world.sessile(&["exec", "small", "--app", "other", "--", "true"]);
+        other.refused_with(71, &["the session's storage is full", "--storage"]);
+        world.must(&["exec", "small", "--", "rm", "/tmp/x"]);
+        world.must(&["exec", "small", "--app", "other", "--", "true"]);
+    }
+
     fn a_fork_bomb_is_contained(world) {
         let script = "for i in $(seq 200); do sleep 30 & done 2>/dev/null; echo survived";
         let finished = world.sessile(&["run", "--pids", "40", "--", "sh", "-c", script]);

@@ -45,6 +45,27 @@ for_root_and_user! {
         assert_eq!(world.json(&["ls", "--json"])[0]["name"], "quiet");
     }
 
+    fn a_daemon_that_lets_nobody_in_is_named(world) {
+        use std::os::fd::OwnedFd;
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+        world.open("quiet", &["sleep", "1000"]);
+        let daemon = processes::daemon_of(world).unwrap();
+        processes::signal(daemon.pid, Signal::STOP);
+        processes::eventually("the daemon is stopped", || is_stopped(daemon).then_some(()));
+        let address = SocketAddrUnix::new(world.runtime().join("daemon.sock")).unwrap();
+        let knock = || -> rustix::io::Result<OwnedFd> {
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
+            connect(&socket, &address)?;
+            Ok(socket)
+        };
+        let waiting: Vec<OwnedFd> = std::iter::from_fn(|| knock().ok()).collect();
+        world.sessile(&["ls"]).refused_with(124, &["the daemon has not answered", "kill -CONT"]);
+        processes::signal(daemon.pid, Signal::CONT);
+        drop(waiting);
+        assert_eq!(world.json(&["ls", "--json"])[0]["name"], "quiet");
+    }
+
     fn an_end_replaces_it(world) {
         let daemon = world.daemon_with(ORDERS);
         let id = world.open("stuck", &["sleep", "1000"]);
