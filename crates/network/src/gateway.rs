@@ -24,7 +24,7 @@ use crate::link::Link;
 use crate::names::Names;
 use crate::policy::Policy;
 use crate::questions::Questions;
-use crate::relay::Pipes;
+use crate::relay::Buffers;
 use crate::route::Route;
 
 /// Reports that wait for the keeper at most; further ones are dropped.
@@ -48,7 +48,7 @@ pub struct Shared {
     /// The way out.
     pub route: Route,
     /// What connections borrow to move bytes.
-    pub pipes: Pipes,
+    pub buffers: Buffers,
     reports: mpsc::Sender<Report>,
     told: RefCell<HashSet<(AppName, String, u16, String)>>,
     dials: RefCell<HashMap<u32, oneshot::Sender<Option<OwnedFd>>>>,
@@ -65,7 +65,7 @@ impl Shared {
             interception: RefCell::default(),
             questions: RefCell::default(),
             route,
-            pipes: Pipes::default(),
+            buffers: Buffers::default(),
             reports,
             told: RefCell::default(),
             dials: RefCell::default(),

@@ -1,53 +1,45 @@
-//! Passing bytes between two sockets, both ways, without looking at them: they stay in the kernel,
-//! which moves them through a pipe (splice(2)).
+//! Passing bytes between two sockets, both ways, without looking at them.
+//!
+//! Through a buffer, not a pipe (splice(2)): a pipe takes what is sent in pages, which costs both ends
+//! more than copying a few large pieces costs here. `cargo xtask bench route` measures it.
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::Instant;
-
-use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use tokio::io::Interest;
 
 use crate::flows::Way;
 use crate::gateway::Shared;
 use crate::stream::Stream;
 
-/// Bytes of a pipe when it is made, as the system has it.
+/// Bytes of a connection's first buffer.
 const SMALL: usize = 64 << 10;
-/// Bytes of a pipe whose connection has shown that it moves much.
-const LARGE: usize = 1 << 20;
+/// Bytes of the buffer of a connection that has shown that it moves much.
+const LARGE: usize = 512 << 10;
 /// Bytes after which a connection moves much.
 const MUCH: u64 = 1 << 20;
-/// Pipes that nobody uses, kept for the next.
-const SPARE: usize = 16;
+/// Bytes after which other connections have their turn.
+const TURN: u64 = 4 << 20;
+/// Buffers of each size that nobody uses, kept for the next.
+const SPARE: usize = 2;
 
-/// A pipe, empty except while bytes pass through it.
-#[derive(Debug)]
-struct Pipe {
-    read_end: OwnedFd,
-    write_end: OwnedFd,
-    size: usize,
+/// Buffers. A connection has one only while something moves: most wait most of the time.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    small: RefCell<Vec<Box<[u8]>>>,
+    large: RefCell<Vec<Box<[u8]>>>,
 }
 
-/// Empty pipes. A connection has one only while something moves: most wait most of the time.
-#[derive(Debug, Default)]
-pub struct Pipes(RefCell<Vec<Pipe>>);
-
-impl Pipes {
-    fn take(&self) -> io::Result<Pipe> {
-        if let Some(pipe) = self.0.borrow_mut().pop() {
-            return Ok(pipe);
-        }
-        let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        Ok(Pipe { read_end, write_end, size: SMALL })
+impl Buffers {
+    fn take(&self, moved: u64) -> Box<[u8]> {
+        let (spare, size) = if moved < MUCH { (&self.small, SMALL) } else { (&self.large, LARGE) };
+        spare.borrow_mut().pop().unwrap_or_else(|| vec![0; size].into_boxed_slice())
     }
 
-    fn give_back(&self, pipe: Pipe) {
-        let mut spare = self.0.borrow_mut();
+    fn give_back(&self, buffer: Box<[u8]>) {
+        let spare = if buffer.len() == SMALL { &self.small } else { &self.large };
+        let mut spare = spare.borrow_mut();
         if spare.len() < SPARE {
-            spare.push(pipe);
+            spare.push(buffer);
         }
     }
 }
@@ -55,7 +47,7 @@ impl Pipes {
 /// Passes bytes on until both ways are at their end. Each end is passed on by itself.
 ///
 /// # Errors
-/// When a socket fails, a cap is reached, or the system is out of pipes.
+/// When a socket fails or a cap is reached.
 pub async fn both_ways(shared: &Shared, flow: u64, app: &Stream, world: &Stream) -> io::Result<()> {
     let out = one_way(shared, flow, Way::Out, app, world);
     let back = one_way(shared, flow, Way::In, world, app);
@@ -67,49 +59,64 @@ async fn one_way(shared: &Shared, flow: u64, way: Way, from: &Stream, to: &Strea
     let mut moved = 0u64;
     loop {
         from.readable().await?;
-        let mut pipe = shared.pipes.take()?;
-        loop {
-            let most = shared.flows.borrow().chunk().unwrap_or(pipe.size);
-            let count = match from.try_io(Interest::READABLE, || take(from, &pipe.write_end, most)) {
-                Ok(0) => {
-                    shared.pipes.give_back(pipe);
-                    return shut(to);
-                }
-                Ok(count) => count,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e),
-            };
-            // A pipe that is not emptied goes with its connection.
-            let mut left = count;
-            while left > 0 {
-                left -= to.async_io(Interest::WRITABLE, || take(&pipe.read_end, to, left)).await?;
-            }
-            moved += count as u64;
-            let now = Instant::now();
-            let (counted, delay) = {
-                let mut flows = shared.flows.borrow_mut();
-                (flows.count(flow, way, count as u64, now), flows.delay(count as u64, now))
-            };
-            counted.map_err(io::Error::other)?;
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
-            if pipe.size == SMALL && moved >= MUCH {
-                // A refusal (pipe(7), pipe-user-pages-soft) leaves it as it is.
-                let _ = fcntl_setpipe_size(&pipe.write_end, LARGE);
-                pipe.size = LARGE;
-            }
+        let mut buffer = shared.buffers.take(moved);
+        let passed = burst(shared, flow, way, (from, to), &mut buffer, &mut moved).await;
+        shared.buffers.give_back(buffer);
+        if passed? == Passed::All {
+            return shut(to);
         }
-        shared.pipes.give_back(pipe);
     }
 }
 
-fn take(from: impl std::os::fd::AsFd, to: impl std::os::fd::AsFd, most: usize) -> io::Result<usize> {
-    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+/// What is left to pass on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passed {
+    /// Nothing, and nothing more will come.
+    All,
+    /// Nothing for now; or more than this buffer is made for.
+    Some,
+}
+
+/// Passes on what is there.
+async fn burst(
+    shared: &Shared,
+    flow: u64,
+    way: Way,
+    (from, to): (&Stream, &Stream),
+    buffer: &mut [u8],
+    moved: &mut u64,
+) -> io::Result<Passed> {
     loop {
-        match splice(&from, None, &to, None, most, flags) {
-            Err(Errno::INTR) => {}
-            other => return other.map_err(io::Error::from),
+        let most = shared.flows.borrow().chunk().unwrap_or(buffer.len()).min(buffer.len());
+        let count = match from.try_read(&mut buffer[..most]) {
+            Ok(0) => return Ok(Passed::All),
+            Ok(count) => count,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Passed::Some),
+            Err(e) => return Err(e),
+        };
+        let mut rest = &buffer[..count];
+        while !rest.is_empty() {
+            match to.try_write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
+                Err(e) => return Err(e),
+            }
+        }
+        *moved += count as u64;
+        let now = Instant::now();
+        let (counted, delay) = {
+            let mut flows = shared.flows.borrow_mut();
+            (flows.count(flow, way, count as u64, now), flows.delay(count as u64, now))
+        };
+        counted.map_err(io::Error::other)?;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        if *moved / TURN != (*moved - count as u64) / TURN {
+            tokio::task::yield_now().await;
+        }
+        if *moved >= MUCH && buffer.len() == SMALL {
+            return Ok(Passed::Some);
         }
     }
 }
@@ -128,15 +135,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pipes_are_used_again_and_few_are_kept() {
-        let pipes = Pipes::default();
-        let taken: Vec<_> = (0..SPARE + 4).map(|_| pipes.take().unwrap()).collect();
-        taken.into_iter().for_each(|pipe| pipes.give_back(pipe));
-        assert_eq!(pipes.0.borrow().len(), SPARE);
-        let mut pipe = pipes.take().unwrap();
-        assert_eq!(pipes.0.borrow().len(), SPARE - 1);
-        pipe.size = LARGE;
-        pipes.give_back(pipe);
-        assert_eq!(pipes.take().unwrap().size, LARGE);
+    fn buffers_are_used_again_and_few_are_kept() {
+        let buffers = Buffers::default();
+        let taken: Vec<_> = (0..SPARE + 4).map(|_| buffers.take(0)).collect();
+        taken.into_iter().for_each(|buffer| buffers.give_back(buffer));
+        assert_eq!(buffers.small.borrow().len(), SPARE);
+        assert_eq!(buffers.take(MUCH).len(), LARGE);
+        assert_eq!(buffers.take(MUCH - 1).len(), SMALL);
+        assert_eq!(buffers.small.borrow().len(), SPARE - 1);
     }
 }

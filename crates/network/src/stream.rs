@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connection.
@@ -83,32 +83,6 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
-        }
-    }
-
-    /// Tries something once; should it block, the next wait is for a change.
-    ///
-    /// # Errors
-    /// What it says.
-    pub fn try_io<R>(&self, interest: Interest, attempt: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        match self {
-            Self::Tcp(stream) => stream.try_io(interest, attempt),
-            Self::Unix(stream) => stream.try_io(interest, attempt),
-        }
-    }
-
-    /// Tries something until it no longer would block.
-    ///
-    /// # Errors
-    /// What it says.
-    pub async fn async_io<R>(
-        &self,
-        interest: Interest,
-        attempt: impl FnMut() -> io::Result<R>,
-    ) -> io::Result<R> {
-        match self {
-            Self::Tcp(stream) => stream.async_io(interest, attempt).await,
-            Self::Unix(stream) => stream.async_io(interest, attempt).await,
         }
     }
 
