@@ -28,8 +28,10 @@ pub enum End {
     Up(Far),
     /// Receives for some time; prints bytes a second.
     Down(Far),
-    /// Connects and has a byte sent back, as often as that; prints the median in nanoseconds.
+    /// Connects as often as that; prints the median until the far end has the connection, in nanoseconds.
     Connect(Far),
+    /// Connects and has a byte sent back, as often as that; prints the median in nanoseconds.
+    Back(Far),
     /// Holds as many connections over which a byte went each way, until its input ends.
     Hold(Far),
     /// Asks for something again and again; prints requests a second.
@@ -83,7 +85,12 @@ pub fn run(end: End) -> Result<()> {
         End::Down(far) => println!("{}", down(far.find()?, far.time())?),
         End::Connect(far) => {
             let to = far.find()?;
-            let times: Result<Vec<_>> = (0..far.amount).map(|_| back(to).map(|(took, _)| took)).collect();
+            let times: Result<Vec<_>> = (0..far.amount).map(|_| back(to).map(|b| b.reached)).collect();
+            println!("{}", median(times?).as_nanos());
+        }
+        End::Back(far) => {
+            let to = far.find()?;
+            let times: Result<Vec<_>> = (0..far.amount).map(|_| back(to).map(|b| b.answered)).collect();
             println!("{}", median(times?).as_nanos());
         }
         End::Ask(asked) => println!("{}", requests::ask(&asked)?),
@@ -108,14 +115,21 @@ pub fn serve(address: &str) -> Result<u16> {
     let port = listener.local_addr()?.port();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            let accepted = clock();
             // Whoever leaves early is measured by nobody.
-            std::thread::spawn(move || serve_one(stream).ok());
+            std::thread::spawn(move || serve_one(stream, accepted).ok());
         }
     });
     Ok(port)
 }
 
-fn serve_one(mut stream: TcpStream) -> Result<()> {
+/// Nanoseconds by the clock that all processes of this machine share.
+fn clock() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+fn serve_one(mut stream: TcpStream, accepted: u64) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut first = [0];
     stream.read_exact(&mut first)?;
@@ -136,7 +150,7 @@ fn serve_one(mut stream: TcpStream) -> Result<()> {
             while stream.write_all(&bytes).is_ok() {}
         }
         _ => {
-            stream.write_all(&first)?;
+            stream.write_all(&accepted.to_be_bytes())?;
             let _ = stream.read(&mut first)?;
         }
     }
@@ -170,14 +184,25 @@ fn down(to: SocketAddr, time: Duration) -> Result<u64> {
     Ok(rate(sum, start.elapsed()))
 }
 
-/// A connection over which a byte went each way, and how long that took.
-fn back(to: SocketAddr) -> Result<(Duration, TcpStream)> {
-    let start = Instant::now();
+/// A connection over which something went each way.
+struct Back {
+    /// Until the far end had accepted it.
+    reached: Duration,
+    /// Until its answer was here.
+    answered: Duration,
+    _stream: TcpStream,
+}
+
+fn back(to: SocketAddr) -> Result<Back> {
+    let start = clock();
     let mut stream = TcpStream::connect(to)?;
     stream.set_nodelay(true)?;
     stream.write_all(&[BACK])?;
-    stream.read_exact(&mut [0])?;
-    Ok((start.elapsed(), stream))
+    let mut accepted = [0; 8];
+    stream.read_exact(&mut accepted)?;
+    let answered = Duration::from_nanos(clock() - start);
+    let reached = Duration::from_nanos(u64::from_be_bytes(accepted).saturating_sub(start));
+    Ok(Back { reached, answered, _stream: stream })
 }
 
 fn rate(bytes: u64, time: Duration) -> u64 {
@@ -193,6 +218,7 @@ mod tests {
         let to = SocketAddr::from(([127, 0, 0, 1], serve("127.0.0.1").unwrap()));
         assert!(up(to, Duration::from_millis(5)).unwrap() > 0);
         assert!(down(to, Duration::from_millis(5)).unwrap() > 0);
-        back(to).unwrap();
+        let back = back(to).unwrap();
+        assert!(back.reached > Duration::ZERO && back.reached < back.answered);
     }
 }
