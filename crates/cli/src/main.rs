@@ -97,7 +97,7 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 /// The parser's text as a problem: its first paragraph, and the rest, usage and tips, as the hint.
 fn misuse(text: &str) -> Problem {
-    let text = &without_userinfo(text.trim().trim_start_matches("error: "));
+    let text = &without_credential(&without_userinfo(text.trim().trim_start_matches("error: ")));
     let (detail, rest) = text.split_once("\n\n").unwrap_or((text, ""));
     let detail = detail.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let hints = rest.lines().map(|l| l.trim().trim_start_matches("tip: "));
@@ -119,6 +119,15 @@ fn without_userinfo(text: &str) -> String {
     let mut parts = text.split("://");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + "://" + &hidden(part))
+}
+
+/// A mistyped credential is not shown again: it may hold what belongs into a variable or a file.
+fn without_credential(text: &str) -> String {
+    let hidden = text.split_once("invalid value '").and_then(|(before, rest)| {
+        let (_, behind) = rest.split_once("' for '--credential ")?;
+        Some(format!("{before}invalid value for '--credential {behind}"))
+    });
+    hidden.unwrap_or_else(|| text.to_owned())
 }
 
 /// Writes to standard error; that nobody listens changes nothing.
@@ -144,6 +153,13 @@ mod tests {
             .unwrap_err();
         let shown = render(&misuse(&error.render().to_string()), false);
         assert!(shown.contains("'socks5://@127.0.0.1:9'") && !shown.contains("s3cret"), "{shown}");
+        let mistyped = ["sessile", "run", "--credential", "a.example=Authorization:Bearer s3cret"];
+        let error = Program::try_parse_from(mistyped).unwrap_err();
+        let shown = render(&misuse(&error.render().to_string()), false);
+        assert!(
+            shown.contains("invalid value for '--credential <HOST") && !shown.contains("s3cret"),
+            "{shown}"
+        );
         let error = Program::try_parse_from(["sessile", "exec", "amber"]).unwrap_err();
         insta::assert_snapshot!(render(&misuse(&error.render().to_string()), false), @r"
         sessile: error: the following required arguments were not provided: <CMD>...
