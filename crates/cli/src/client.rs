@@ -271,7 +271,8 @@ enum Sent {
 fn is_repeatable(method: &Method, path: &str) -> bool {
     let last = path.split('?').next().and_then(|p| p.rsplit('/').next());
     *method == Method::GET
-        || matches!(last, Some("say" | "hear" | "take" | "wait" | "end" | "attachments" | "pause" | "resume"))
+        || matches!(last, Some("say" | "hear" | "take" | "stand" | "close" | "wait" | "end"))
+        || matches!(last, Some("attachments" | "pause" | "resume"))
 }
 
 fn gone(why: &str) -> Sent {

@@ -17,7 +17,7 @@ use crate::environment::EnvArgument;
 use crate::failure::Failure;
 use crate::hosts::HostArgument;
 use crate::project::{ProjectArgument, utf8};
-use crate::protocols::asked::{RoleArgument, ViolationArgument};
+use crate::protocols::asked::{CloserArgument, RoleArgument, ViolationArgument};
 use crate::tools;
 
 /// What a session is to be, as `run` takes it.
@@ -115,6 +115,12 @@ pub struct SessionOptions {
     /// What becomes of a line that the protocol does not allow [default: refuse]
     #[arg(long, value_name = "WHAT", requires = "protocol", value_enum, help_heading = "What is said")]
     pub on_violation: Option<ViolationArgument>,
+    /// Do not have lines signed: whoever has the socket that they come by is taken for their sender
+    #[arg(long, requires = "protocol", help_heading = "What is said")]
+    pub unsigned: bool,
+    /// A role that may close the conversation once what was said is heard, or with =abort at once
+    #[arg(long, value_name = "ROLE[=abort]", requires = "protocol", help_heading = "What is said")]
+    pub closer: Vec<CloserArgument>,
     /// A shell command that tells you of each question, run outside the session; what is asked is in
     /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT (of a signature _KEY and _PURPOSE), and as JSON
     /// on its input

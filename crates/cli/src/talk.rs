@@ -1,6 +1,9 @@
 //! A session's conversation, from outside through the daemon, or from inside by the socket that
 //! `SESSILE_SOCKET` names.
 
+mod keys;
+mod signing;
+
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -9,7 +12,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sessile_model::problem::ProblemKind;
-use sessile_model::protocol::{Asked, Hear, Heard, Offer, Said, Say, Take, Told};
+use sessile_model::protocol::{
+    Asked, CloseTalk, Delegate, Delegated, Hear, Heard, Offer, ProtocolRecord, Said, Say, Stand, Standing,
+    Take, Told,
+};
 
 use crate::client::Daemon;
 use crate::failure::Failure;
@@ -79,16 +85,52 @@ impl Talk {
         }
     }
 
-    /// Says a line.
+    /// Says a line as it is.
+    fn say_once(&self, say: &Say) -> Result<Said, Failure> {
+        match self {
+            Self::Outside(daemon, session) => daemon.post(&session.path("/say"), say),
+            Self::Inside(socket) => {
+                let told = ask(socket, &Asked::Say(say.clone()))?;
+                if let Told::Said(said) = told { Ok(said) } else { Err(mismatch(told)) }
+            }
+        }
+    }
+
+    /// What is to be signed with a line.
+    fn stand(&self, stand: &Stand) -> Result<Standing, Failure> {
+        match self {
+            Self::Outside(daemon, session) => daemon.post(&session.path("/stand"), stand),
+            Self::Inside(socket) => {
+                let told = ask(socket, &Asked::Stand(stand.clone()))?;
+                if let Told::Stands(standing) = told { Ok(standing) } else { Err(mismatch(told)) }
+            }
+        }
+    }
+
+    /// Closes the conversation.
     ///
     /// # Errors
     /// When it is refused.
-    pub fn say(&self, say: Say) -> Result<Said, Failure> {
+    pub fn close(&self, close: CloseTalk) -> Result<ProtocolRecord, Failure> {
         match self {
-            Self::Outside(daemon, session) => daemon.post(&session.path("/say"), &say),
+            Self::Outside(daemon, session) => daemon.post(&session.path("/close"), &close),
             Self::Inside(socket) => {
-                let told = ask(socket, &Asked::Say(say))?;
-                if let Told::Said(said) = told { Ok(said) } else { Err(mismatch(told)) }
+                let told = ask(socket, &Asked::Close(close))?;
+                if let Told::Closed(record) = told { Ok(record) } else { Err(mismatch(told)) }
+            }
+        }
+    }
+
+    /// Has another speak for a role.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn delegate(&self, wanted: Delegate) -> Result<Delegated, Failure> {
+        match self {
+            Self::Outside(daemon, session) => daemon.post(&session.path("/delegate"), &wanted),
+            Self::Inside(socket) => {
+                let told = ask(socket, &Asked::Delegate(wanted))?;
+                if let Told::Delegated(given) = told { Ok(given) } else { Err(mismatch(told)) }
             }
         }
     }
@@ -181,7 +223,13 @@ fn is_away(error: &io::Error) -> bool {
 fn mismatch(told: Told) -> Failure {
     match told {
         Told::Problem(problem) => problem.into(),
-        Told::Said(_) | Told::Heard(_) | Told::Taken | Told::Offers(_) => {
+        Told::Said(_)
+        | Told::Heard(_)
+        | Told::Taken
+        | Told::Offers(_)
+        | Told::Stands(_)
+        | Told::Closed(_)
+        | Told::Delegated(_) => {
             Failure::new(ProblemKind::Internal, "the session's keeper answered something else")
         }
     }

@@ -322,6 +322,9 @@ async fn introduce(daemon: &Daemon, id: SessionId, bell: &mut Bell) -> Result<In
                 | Reply::Said(_)
                 | Reply::Heard(_)
                 | Reply::Offers(_)
+                | Reply::Stands(_)
+                | Reply::TalkClosed(_)
+                | Reply::Delegated(_)
                 | Reply::Published(_)
                 | Reply::Applied(_) => return Ok(Introduced::Unopened),
             },

@@ -200,7 +200,10 @@ fn nature(request: &Request) -> Nature {
         Request::Answer { .. } | Request::Publish(_) | Request::KeepCookies(_) => (true, false),
         Request::NewIdentity | Request::Record(_) => (true, false),
         Request::Diff | Request::Recorded { .. } => (false, true),
-        Request::Offered { .. } | Request::Take(_) => (true, true),
+        Request::Offered { .. } | Request::Take(_) | Request::Stand(_) => (true, true),
+        // What is closed stays closed; what was handed over would be refused the second time.
+        Request::CloseTalk(_) => (true, true),
+        Request::Delegate(_) => (true, false),
         // With its token a line is said once, however often it is asked for.
         Request::Say(_) | Request::Hear(_) => (false, true),
         Request::Pause | Request::Resume | Request::Resize(_) => (true, true),

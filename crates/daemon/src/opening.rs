@@ -236,6 +236,9 @@ async fn hand_over(
         | Reply::Said(_)
         | Reply::Heard(_)
         | Reply::Offers(_)
+        | Reply::Stands(_)
+        | Reply::TalkClosed(_)
+        | Reply::Delegated(_)
         | Reply::Published(_)
         | Reply::Applied(_) => {
             Err(Problem::new(ProblemKind::Failed, "the session ended while it was opened"))

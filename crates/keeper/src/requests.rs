@@ -203,6 +203,15 @@ impl Keeper {
                 self.take_line(&Caller::Client { connection: id, channel }, &take)?;
                 Ok(Reply::Done.into())
             }
+            Request::Stand(stand) => self
+                .standing(&Caller::Client { connection: id, channel }, &stand)
+                .map(|it| Reply::Stands(it).into()),
+            Request::CloseTalk(close) => self
+                .close_talk(&Caller::Client { connection: id, channel }, &close)
+                .map(|record| Reply::TalkClosed(record).into()),
+            Request::Delegate(wanted) => self
+                .delegate(&Caller::Client { connection: id, channel }, &wanted)
+                .map(|given| Reply::Delegated(given).into()),
             Request::Offered { role } => self
                 .offers(&Caller::Client { connection: id, channel }, &role)
                 .map(|offers| Reply::Offers(offers).into()),

@@ -7,6 +7,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`ids`] | newtypes for every identifier |
+//! | [`hex`] | bytes as hexadecimal digits |
 //! | [`quantity`] | byte sizes, durations, timestamps |
 //! | [`network`] | routes, hosts and rules |
 //! | [`credential`] | secrets that a gateway sets on requests |
@@ -28,6 +29,7 @@
 pub mod api;
 pub mod credential;
 pub mod gateway;
+pub mod hex;
 pub mod ids;
 pub mod network;
 pub mod problem;

@@ -1,11 +1,17 @@
 //! What a session's protocol is, and who speaks for its roles.
 
+mod ending;
+mod signing;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use ending::{CloseTalk, Closing, Delegate, Delegated};
+pub use signing::{LineSeal, Signing, Stand, Standing};
 
 use crate::ids::AppName;
 use crate::problem::Problem;
@@ -40,6 +46,12 @@ pub struct ProtocolSpec {
     /// What is made of what the protocol does not offer.
     #[serde(default)]
     pub on_violation: OnViolation,
+    /// Whether lines are signed.
+    #[serde(default)]
+    pub signing: Signing,
+    /// Which roles may close the conversation, and how at most. An operator always may.
+    #[serde(default)]
+    pub closers: BTreeMap<String, Closing>,
 }
 
 /// A protocol whose files are too many or too long.
@@ -53,7 +65,7 @@ impl ProtocolSpec {
     /// # Errors
     /// When it is too much.
     pub fn check_size(&self) -> Result<(), TooLarge> {
-        let words = self.roles.keys().chain(&self.name).map(String::len);
+        let words = self.roles.keys().chain(self.closers.keys()).chain(&self.name).map(String::len);
         let bytes: usize = self.files.iter().map(|file| file.text.len() + file.name.len()).chain(words).sum();
         match self.files.len() > MAX_PROTOCOL_FILES || bytes > MAX_PROTOCOL_BYTES {
             true => Err(TooLarge),
@@ -96,6 +108,15 @@ pub struct ProtocolRecord {
     pub roles: BTreeMap<String, Speaker>,
     /// What is made of what the protocol does not offer.
     pub on_violation: OnViolation,
+    /// Whether lines are signed.
+    #[serde(default)]
+    pub signing: Signing,
+    /// Which roles may close it, and how at most.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub closers: BTreeMap<String, Closing>,
+    /// The epoch that lines are signed for: with a role that is handed over, and with the end, another begins.
+    #[serde(default)]
+    pub epoch: u64,
     /// Whether the conversation goes on.
     pub status: ProtocolStatus,
     /// How much was refused because the protocol did not offer it.
@@ -116,7 +137,7 @@ pub enum ProtocolStatus {
     Draining,
     /// It is over as the protocol has it, or after everything was heard.
     Closed,
-    /// The session's end cut it off.
+    /// It was cut off, by the session's end or by who may.
     Cancelled,
     /// It was violated, and that ended it; or a deadline passed.
     Faulted {
@@ -174,6 +195,9 @@ pub struct Say {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub timeout: Option<Millis>,
+    /// What shows who says it, where lines are signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<LineSeal>,
 }
 
 /// A line was said.
@@ -262,6 +286,12 @@ pub enum Asked {
         /// The role.
         role: String,
     },
+    /// What is to be signed with a line.
+    Stand(Stand),
+    /// To close the conversation.
+    Close(CloseTalk),
+    /// To have another speak for its role.
+    Delegate(Delegate),
 }
 
 /// The answer to it: a line of JSON as well.
@@ -276,6 +306,12 @@ pub enum Told {
     Taken,
     /// What the role may do next.
     Offers(Vec<Offer>),
+    /// What is to be signed.
+    Stands(Standing),
+    /// How the conversation stands, now that it is closed.
+    Closed(ProtocolRecord),
+    /// The role was handed over.
+    Delegated(Delegated),
     /// It was refused or failed.
     Problem(Problem),
 }

@@ -317,6 +317,12 @@ pub enum Request {
         /// The role.
         role: String,
     },
+    /// What is to be signed with a role's next line.
+    Stand(protocol::Stand),
+    /// Closes the session's conversation.
+    CloseTalk(protocol::CloseTalk),
+    /// Has another speak for a role.
+    Delegate(protocol::Delegate),
     /// Publishes an app's port on the host's loopback.
     Publish(api::Publish),
     /// Takes on a new identity on the route.
@@ -415,6 +421,12 @@ pub enum Reply {
     Heard(protocol::Heard),
     /// What a role may do next.
     Offers(Vec<protocol::Offer>),
+    /// What is to be signed with a role's next line.
+    Stands(protocol::Standing),
+    /// How the conversation stands, now that it is closed.
+    TalkClosed(protocol::ProtocolRecord),
+    /// A role was handed over.
+    Delegated(protocol::Delegated),
     /// Where a port is published.
     Published(api::Published),
     /// It was refused or failed.

@@ -1,11 +1,13 @@
 //! What the monitor costs: `cargo xtask bench protocol` runs it.
 //!
-//! Prints a line for each row: its name, the nanoseconds of one, how many allocations one makes.
+//! Prints a line for each row: its name, the nanoseconds of one, how many allocations one makes. With a folder
+//! of the reference tool's files as argument it checks these too.
 
 #![allow(clippy::disallowed_methods, reason = "measuring takes a clock")]
 #![allow(clippy::unwrap_used, reason = "what cannot go on ends there")]
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +22,7 @@ use sessile_protocol::monitor::setup::{
 };
 use sessile_protocol::monitor::{Line, Monitor};
 use sessile_protocol::plan::{Place, Plan, Verdict};
+use sessile_protocol::{Discipline, Limits, Source, check_all};
 
 const EVENTS: usize = 100_000_000;
 const SEALED: usize = 5_000;
@@ -144,6 +147,23 @@ fn pairs(monitor: &mut Monitor, count: usize) {
     }
 }
 
+/// Judges every file as the reference tool does; their number.
+fn corpus(folder: &Path) -> usize {
+    let labels = std::fs::read_to_string(folder.join("labels.tsv")).unwrap();
+    let names = labels.lines().skip(1).filter_map(|line| line.split('\t').nth(1));
+    let mut files = 0;
+    for name in names {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        let mut loader = |module: &str| {
+            std::fs::read_to_string(folder.join(format!("{}.scr", module.replace('.', "/")))).ok()
+        };
+        let source = Source { name, text: &text };
+        let _ = black_box(check_all(&source, &mut loader, Discipline::Scribble, Limits::default()));
+        files += 1;
+    }
+    files
+}
+
 fn main() {
     let plan = Arc::new(Plan::compile(&protocol(), Verdict::Proved).unwrap());
 
@@ -202,4 +222,10 @@ fn main() {
         .collect();
     times.sort_by(|one, other| one.0.total_cmp(&other.0));
     row("opening from a compiled plan", times[ROUNDS / 2]);
+
+    if let Some(folder) = std::env::args_os().nth(1) {
+        let mut files = 0;
+        let all = measure(1, || files = corpus(Path::new(&folder)));
+        row(&format!("checking all {files} files of the corpus"), all);
+    }
 }

@@ -25,12 +25,13 @@
 //! |---|---|
 //! | [`setup`] | what a session is opened with, and whether it may be |
 //! | [`event`] | what happened, what a session is, violations |
-//! | [`seal`], [`endpoint`] | how messages are signed and verified |
+//! | [`seal`], [`endpoint`], `keys` | how messages are signed and verified, and whose keys are whose |
 
 mod ending;
 pub mod endpoint;
 pub mod event;
 mod hearing;
+mod keys;
 mod offer;
 mod record;
 mod replay;
@@ -45,6 +46,7 @@ use std::time::Duration;
 
 pub use ending::{CloseError, DelegateError};
 pub use hearing::{Delivery, Received, RecvError};
+pub use keys::IntroduceError;
 pub use offer::Offer;
 pub use record::Malformed;
 pub use replay::{ReplayError, replay};
@@ -58,6 +60,10 @@ use setup::{Buffer, OpenError, Participant, SessionId, Setup};
 use crate::codec::Digest;
 use crate::machine::{Direction, Message, Role};
 use crate::plan::{EdgeId, Kind, Place, Plan};
+
+/// Of how many messages in each direction it is known what was signed, so that one that was overtaken is
+/// told from one that is repeated.
+const REMEMBERED: usize = 64;
 
 /// A session of a protocol.
 #[derive(Debug)]
@@ -92,6 +98,8 @@ struct Seat {
     entered: Duration,
     participant: Participant,
     key: Option<PublicKey>,
+    /// Keys that were taken from those who spoke for it before.
+    withdrawn: Vec<(Participant, PublicKey)>,
 }
 
 /// One direction between two roles.
@@ -102,8 +110,8 @@ struct Way {
     capacity: u32,
     /// The next message's sequence.
     sequence: u64,
-    /// The last message's link, where messages are signed. `None` before the first.
-    link: Option<Digest>,
+    /// Where messages are signed: the links of the last ones, [`REMEMBERED`] at most.
+    links: VecDeque<Digest>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +142,7 @@ impl Monitor {
             entered: Duration::ZERO,
             participant: binding.participant.clone(),
             key: binding.key.clone(),
+            withdrawn: Vec::new(),
         };
         let way = |channel: &setup::Channel| Way {
             queue: VecDeque::new(),
@@ -142,7 +151,7 @@ impl Monitor {
                 Buffer::Latest => 1,
             },
             sequence: 0,
-            link: None,
+            links: VecDeque::new(),
         };
         let seats: Box<[Seat]> = setup.bindings.iter().map(seat).collect();
         let mut monitor = Self {
@@ -241,8 +250,8 @@ impl Monitor {
 
     fn position_of(&self, edge: EdgeId) -> Position {
         let (way, pair) = (&self.ways[edge.0 as usize], self.plan.edges()[edge.0 as usize]);
-        match way.link {
-            Some(link) => Position { sequence: way.sequence, link },
+        match way.links.back() {
+            Some(link) => Position { sequence: way.sequence, link: *link },
             None => {
                 let [from, to] = [pair.from, pair.to].map(|role| &*self.plan.roles()[usize::from(role.0)]);
                 let first = Position::first(self.setup.session, self.plan.hash(), from, to);

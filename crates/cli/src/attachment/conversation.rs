@@ -423,6 +423,9 @@ impl<'a> Conversation<'a> {
             | Reply::Said(_)
             | Reply::Heard(_)
             | Reply::Offers(_)
+            | Reply::Stands(_)
+            | Reply::TalkClosed(_)
+            | Reply::Delegated(_)
             | Reply::Published(_)
             | Reply::Applied(_) => Ok(None),
         }

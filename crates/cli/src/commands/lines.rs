@@ -19,7 +19,8 @@ use crate::talk::{Place, Talk};
   sessile send . --as Agent User part 'Not much.'        # from a script inside
 
 Once this command has ended with 0, the line is delivered once, whatever dies. What the protocol does
-not allow now is refused (73); so is a role that somebody else speaks for (77).")]
+not allow now is refused (73); so is a role that somebody else speaks for (77). It is signed by a key that
+is made with the first line: an operator's in the state folder, an app's in its own sandbox.")]
 pub struct SendArgs {
     /// The session; inside one, . for that
     session: Place,
@@ -92,11 +93,12 @@ impl SendArgs {
             role: self.role,
             to: self.to,
             label: self.label,
-            payload: STANDARD.encode(payload),
+            payload: STANDARD.encode(&payload),
             token: token()?,
             timeout: self.timeout,
+            seal: None,
         };
-        let said = Talk::reach(self.session)?.say(line)?;
+        let said = Talk::reach(self.session)?.say(line, &payload)?;
         if json {
             print_json(&said)?;
         }

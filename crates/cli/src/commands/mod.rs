@@ -3,6 +3,7 @@
 mod answer;
 mod apply;
 mod attach;
+mod closing;
 mod completions;
 mod config_check;
 mod cookies;
@@ -93,6 +94,8 @@ enum Command {
     Send(lines::SendArgs),
     Recv(lines::RecvArgs),
     Offered(lines::OfferedArgs),
+    Close(closing::CloseArgs),
+    Delegate(closing::DelegateArgs),
     Guard(guard::Args),
     Questions(questions::Args),
     Answer(answer::Args),
@@ -141,6 +144,8 @@ impl Program {
             Command::Send(args) => args.run(json),
             Command::Recv(args) => args.run(json),
             Command::Offered(args) => args.run(json),
+            Command::Close(args) => args.run(json),
+            Command::Delegate(args) => args.run(json),
             Command::Guard(args) => args.run(json),
             Command::Questions(args) => args.run(json),
             Command::Answer(args) => args.run(json),

@@ -2,7 +2,7 @@
 
 use sessile_model::SessionRecord;
 use sessile_model::property::Property;
-use sessile_model::protocol::{OnViolation, ProtocolRecord, ProtocolStatus, Unheard};
+use sessile_model::protocol::{OnViolation, ProtocolRecord, ProtocolStatus, Signing, Unheard};
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::record::{AppRecord, ClientRecord, Grant, RecordingState, Role};
 use sessile_model::spec::Access;
@@ -252,6 +252,10 @@ fn protocol_line(protocol: &ProtocolRecord) -> String {
         ProtocolStatus::Faulted { violation } => format!("faulted: {}", printable(violation)),
         ProtocolStatus::Lost { why } => format!("lost: {}", printable(why)),
     };
+    let signing = match protocol.signing {
+        Signing::Signed => "",
+        Signing::Unsigned => "; lines are not signed",
+    };
     let policy = match protocol.on_violation {
         OnViolation::Refuse => "",
         OnViolation::Fault => "; a violation ends the session",
@@ -260,7 +264,7 @@ fn protocol_line(protocol: &ProtocolRecord) -> String {
         0 => String::new(),
         count => format!("; {}", counted(count, "violation", "violations")),
     };
-    format!("{} ({status}{violations}{policy})", printable(&protocol.name))
+    format!("{} ({status}{violations}{policy}{signing})", printable(&protocol.name))
 }
 
 /// A grant in one line.
@@ -395,6 +399,9 @@ pub mod tests {
                     .map(|(role, speaker)| (role.to_owned(), speaker.parse().unwrap()))
                     .into(),
                 on_violation: OnViolation::Fault,
+                signing: Signing::Unsigned,
+                closers: [("Agent".to_owned(), sessile_model::protocol::Closing::Abort)].into(),
+                epoch: 2,
                 status: ProtocolStatus::Cancelled,
                 violations: 1,
                 unheard: vec![Unheard {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use sessile_model::problem::ProblemKind;
-use sessile_model::protocol::{OnViolation, ProtocolFile, ProtocolSpec, Speaker};
+use sessile_model::protocol::{Closing, OnViolation, ProtocolFile, ProtocolSpec, Signing, Speaker};
 use sessile_protocol::{Discipline, Limits, check};
 
 use super::{File, refused};
@@ -22,6 +22,24 @@ impl FromStr for RoleArgument {
     fn from_str(text: &str) -> Result<Self, String> {
         let (role, speaker) = text.split_once('=').ok_or("it is ROLE=SPEAKER, such as user=operator")?;
         Ok(Self(role.to_owned(), speaker.parse().map_err(|e| format!("{e}"))?))
+    }
+}
+
+/// Who may close the conversation: `ROLE`, `ROLE=drain` or `ROLE=abort`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloserArgument(String, Closing);
+
+impl FromStr for CloserArgument {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            None | Some((_, "drain")) => {
+                Ok(Self(text.split('=').next().unwrap_or_default().to_owned(), Closing::Drain))
+            }
+            Some((role, "abort")) => Ok(Self(role.to_owned(), Closing::Abort)),
+            Some(_) => Err("it is ROLE, ROLE=drain or ROLE=abort"),
+        }
     }
 }
 
@@ -64,5 +82,17 @@ pub fn asked(options: &SessionOptions, folder: &Path) -> Result<Option<ProtocolS
         Some(ViolationArgument::Fault) => OnViolation::Fault,
         Some(ViolationArgument::Refuse) | None => OnViolation::Refuse,
     };
-    Ok(Some(ProtocolSpec { files, name: name.map(str::to_owned), roles, on_violation }))
+    let mut closers = BTreeMap::new();
+    for CloserArgument(role, how) in &options.closer {
+        if !roles.contains_key(role) {
+            let detail = format!("--closer names {role}, and --role does not");
+            return Err(Failure::new(ProblemKind::BadRequest, detail));
+        }
+        if closers.insert(role.clone(), *how).is_some() {
+            return Err(Failure::new(ProblemKind::BadRequest, format!("--closer names {role} twice")));
+        }
+    }
+    let signing = if options.unsigned { Signing::Unsigned } else { Signing::Signed };
+    let name = name.map(str::to_owned);
+    Ok(Some(ProtocolSpec { files, name, roles, on_violation, signing, closers }))
 }

@@ -25,28 +25,28 @@ global protocol Bad(role User, role Agent, role C) {
 }
 ";
 
-fn protocol(world: &World, text: &str) -> String {
+pub fn protocol(world: &World, text: &str) -> String {
     world.write("talk.scr", text).to_str().unwrap().to_owned()
 }
 
-const OPERATORS: [&str; 4] = ["--role", "User=operator", "--role", "Agent=operator:bob"];
+pub const OPERATORS: [&str; 4] = ["--role", "User=operator", "--role", "Agent=operator:bob"];
 
 /// A session with this protocol, whose roles two operators speak for; its id.
-fn opened(world: &World, name: &str, protocol: &str, more: &[&str]) -> String {
+pub fn opened(world: &World, name: &str, protocol: &str, more: &[&str]) -> String {
     let run = ["run", "--detach", "--name", name, "--protocol", protocol];
     world.must(&[&run[..], &OPERATORS, more, &["--", "sleep", "infinity"]].concat());
     world.show(name)["id"].as_str().unwrap().to_owned()
 }
 
-fn send<'a>(session: &'a str, role: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+pub fn send<'a>(session: &'a str, role: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
     [&["send", session, "--as", role], rest].concat()
 }
 
-fn recv<'a>(session: &'a str, role: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+pub fn recv<'a>(session: &'a str, role: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["recv", session, "--as", role], more].concat()
 }
 
-fn status(world: &World, session: &str) -> Value {
+pub fn status(world: &World, session: &str) -> Value {
     world.show(session)["protocol"].clone()
 }
 
@@ -69,7 +69,7 @@ fn subsets(last: usize) -> String {
 }
 
 /// Asks the daemon as a program of the caller's would; the status and the answer.
-fn rest(world: &World, what: &str, body: &Value) -> (u16, Value) {
+pub fn rest(world: &World, what: &str, body: &Value) -> (u16, Value) {
     let script = "import http.client, json, socket, sys
 class Here(http.client.HTTPConnection):
     def connect(self):
@@ -94,11 +94,11 @@ print(answer.status, answer.read().decode())";
 for_root_and_user! {
     fn two_operators_speak_as_the_protocol_has_it(world) {
         let file = protocol(world, TALK);
-        opened(world, "talk", &format!("{file}#Talk"), &[]);
+        opened(world, "talk", &format!("{file}#Talk"), &["--unsigned"]);
         let shown = status(world, "talk");
         assert_eq!((&shown["name"], &shown["status"]["kind"]), (&"Talk".into(), &"active".into()), "{shown}");
         assert_eq!(shown["roles"], serde_json::json!({"User": "operator", "Agent": "operator:bob"}));
-        assert!(world.must(&["show", "talk"]).contains("Talk (active)"));
+        assert!(world.must(&["show", "talk"]).contains("Talk (active; lines are not signed)"));
 
         // One who listens before anything is said waits for it.
         let mut waiting = world.start(&recv("talk", "Agent", &["--json"]), Stdio::null());

@@ -33,6 +33,7 @@ mod kill_random;
 mod leaks;
 mod lines;
 mod lines_inside;
+mod lines_signed;
 mod network;
 mod oracle;
 mod policies;

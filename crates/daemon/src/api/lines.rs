@@ -4,7 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use sessile_model::Problem;
-use sessile_model::protocol::{Hear, Heard, Offer, Said, Say, Take};
+use sessile_model::protocol::{
+    CloseTalk, Delegate, Delegated, Hear, Heard, Offer, ProtocolRecord, Said, Say, Stand, Standing, Take,
+};
 use sessile_model::wire::{Reply, Request};
 
 use super::body::{Body, Word};
@@ -57,4 +59,40 @@ pub async fn offered(
     axum::extract::Path((word, role)): axum::extract::Path<(String, String)>,
 ) -> Result<Json<Vec<Offer>>, Refused> {
     only!(passed_on(&daemon, &word, Request::Offered { role }).await?, Reply::Offers)
+}
+
+/// What is to be signed with a role's next line. Where another line is said first, it is to be asked again.
+#[utoipa::path(post, path = "/v1/sessions/{s}/stand", tag = "protocol", operation_id = "stand", request_body = Stand,
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 200, body = Standing), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn stand(
+    State(daemon): Shared,
+    Word(word): Word,
+    Body(stand): Body<Stand>,
+) -> Result<Json<Standing>, Refused> {
+    only!(passed_on(&daemon, &word, Request::Stand(stand)).await?, Reply::Stands)
+}
+
+/// Closes the conversation: nothing more is said, and what was said is heard first unless it is aborted.
+#[utoipa::path(post, path = "/v1/sessions/{s}/close", tag = "protocol", operation_id = "close_conversation", request_body = CloseTalk,
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 200, body = ProtocolRecord), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn close(
+    State(daemon): Shared,
+    Word(word): Word,
+    Body(close): Body<CloseTalk>,
+) -> Result<Json<ProtocolRecord>, Refused> {
+    only!(passed_on(&daemon, &word, Request::CloseTalk(close)).await?, Reply::TalkClosed)
+}
+
+/// Has another speak for a role, and withdraws the key that it was known by.
+#[utoipa::path(post, path = "/v1/sessions/{s}/delegate", tag = "protocol", operation_id = "delegate", request_body = Delegate,
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 200, body = Delegated), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn delegate(
+    State(daemon): Shared,
+    Word(word): Word,
+    Body(delegate): Body<Delegate>,
+) -> Result<Json<Delegated>, Refused> {
+    only!(passed_on(&daemon, &word, Request::Delegate(delegate)).await?, Reply::Delegated)
 }

@@ -93,6 +93,9 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/say", post(lines::say))
         .route("/hear", post(lines::hear))
         .route("/take", post(lines::take))
+        .route("/stand", post(lines::stand))
+        .route("/close", post(lines::close))
+        .route("/delegate", post(lines::delegate))
         .route("/roles/{role}", get(lines::offered))
         .route("/identity", post(network::new_identity))
         .route("/attach", get(attach::attach));
@@ -189,6 +192,9 @@ async fn no_such_method() -> Refused {
         lines::hear,
         lines::take,
         lines::offered,
+        lines::stand,
+        lines::close,
+        lines::delegate,
         attach::attach,
     ),
     components(schemas(Problem, sessile_model::receipt::Receipt))
@@ -222,7 +228,7 @@ mod tests {
         let description: serde_json::Value = serde_json::from_str(&openapi()).unwrap();
         let operations: usize =
             description["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
-        assert_eq!(operations, 36);
+        assert_eq!(operations, 39);
         assert!(description["components"]["schemas"]["SessionRecord"].is_object());
     }
 

@@ -113,6 +113,9 @@ impl Keeper {
                     name: spec.name.clone().unwrap_or_default(),
                     roles: spec.roles.clone(),
                     on_violation: spec.on_violation,
+                    signing: spec.signing,
+                    closers: spec.closers.clone(),
+                    epoch: 0,
                     status: ProtocolStatus::Lost { why: why.clone() },
                     violations: facts.talk.violations,
                     unheard: Vec::new(),
@@ -226,6 +229,7 @@ fn unopened(error: OpeningError) -> Problem {
         OpeningError::TooLarge(_)
         | OpeningError::Plan(_)
         | OpeningError::TooManyWays(_)
+        | OpeningError::Closer(_)
         | OpeningError::Open(_) => ProblemKind::BadRequest,
     };
     Problem::new(kind, error.to_string())

@@ -224,6 +224,15 @@ impl Keeper {
                 Ok(Asked::Offered { role }) => {
                     self.offers(&caller, &role).map(|offers| Some(Told::Offers(offers)))
                 }
+                Ok(Asked::Stand(stand)) => {
+                    self.standing(&caller, &stand).map(|stands| Some(Told::Stands(stands)))
+                }
+                Ok(Asked::Close(close)) => {
+                    self.close_talk(&caller, &close).map(|record| Some(Told::Closed(record)))
+                }
+                Ok(Asked::Delegate(wanted)) => {
+                    self.delegate(&caller, &wanted).map(|given| Some(Told::Delegated(given)))
+                }
                 Err(error) => {
                     let detail = format!("the request does not parse: {error}");
                     Err(Problem::new(ProblemKind::BadRequest, detail))
@@ -248,6 +257,9 @@ impl Keeper {
                     Told::Heard(heard) => Reply::Heard(heard),
                     Told::Taken => Reply::Done,
                     Told::Offers(offers) => Reply::Offers(offers),
+                    Told::Stands(standing) => Reply::Stands(standing),
+                    Told::Closed(record) => Reply::TalkClosed(record),
+                    Told::Delegated(given) => Reply::Delegated(given),
                     Told::Problem(problem) => Reply::Problem(problem),
                 };
                 self.reply(connection, channel, &reply);

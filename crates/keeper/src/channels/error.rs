@@ -24,6 +24,9 @@ pub enum OpeningError {
     /// The monitor does not open it.
     #[error("the protocol cannot be opened: {0}")]
     Open(#[from] OpenError),
+    /// A role that does not exist may close it.
+    #[error("the protocol has no role {0} that could close it")]
+    Closer(String),
     /// It cannot be logged.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -81,6 +84,38 @@ pub enum LineError {
         /// What it may do instead.
         expected: String,
     },
+    /// Lines are not signed here.
+    #[error("lines of this session are not signed")]
+    NotSigned,
+    /// Since it was signed, another line was said, or the role handed over.
+    #[error(
+        "something was said as {0}, or a role handed over, since this was signed: it is to be signed again"
+    )]
+    Overtaken(String),
+    /// The role is known by another key.
+    #[error("{0} is known by another key than this line is signed by")]
+    OtherKey(String),
+    /// The key is another role's.
+    #[error("the key that this line is signed by is another role's, and not {0}'s")]
+    AnothersKey(String),
+    /// The key was the role's once.
+    #[error("the key that this line is signed by was withdrawn from {0}")]
+    Withdrawn(String),
+    /// An app closes what only an operator closes.
+    #[error("{0} closes the conversation as its role, or not at all")]
+    NoOperator(Speaker),
+    /// The role may not close it, or not in this way.
+    #[error("{0} may not close the conversation, or not in this way")]
+    NotCloser(String),
+    /// Who is given the role speaks for it already, and no key could be withdrawn.
+    #[error("{1} speaks for {0} already, and is not known by a key that could be withdrawn")]
+    SameSpeaker(String, Speaker),
+    /// Who is given the role has another.
+    #[error("{0} speaks for another role already")]
+    HasRole(Speaker),
+    /// The role was handed over too often.
+    #[error("{0} was handed over so often that it stays where it is")]
+    TooOften(String),
     /// There is no room for it yet.
     #[error("so much waits for {0} already that there is no room for more")]
     Full(String),

@@ -12,20 +12,22 @@ mod conversation;
 pub mod door;
 mod error;
 pub(crate) mod log;
+mod office;
 mod requests;
+mod seals;
 mod told;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem::{Discriminant, discriminant};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sessile_model::protocol::{LONGEST_PAYLOAD, OnViolation, ProtocolSpec, Speaker};
+use sessile_model::protocol::{LONGEST_PAYLOAD, OnViolation, ProtocolSpec, Signing, Speaker};
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_protocol::held::planned;
 use sessile_protocol::machine::{Direction, Role};
-use sessile_protocol::monitor::event::{By, Close, Event, Payload, Status, Violation, What};
+use sessile_protocol::monitor::event::{By, Close, Event, Status, Violation, What};
 use sessile_protocol::monitor::setup::{
     Authentication, Binding, Buffer, Channel, Handler, Participant, SessionId, Setup, WhenFull,
 };
@@ -36,6 +38,7 @@ pub use conversation::{Conversation, Talk, TalkFacts};
 pub use error::{AdoptError, LineError, OpeningError};
 use log::{Log, LogError};
 pub use requests::{Caller, PendingLine};
+pub use seals::Sealed;
 
 /// The name under which the anchor keeps the log.
 pub const NAME: &str = "channels";
@@ -62,6 +65,8 @@ pub struct Channels {
     spec: ProtocolSpec,
     plan: Arc<Plan>,
     monitor: Monitor,
+    /// Who speaks for each role now.
+    speakers: BTreeMap<String, Speaker>,
     /// Lines that were said: the last ones.
     said: VecDeque<(Token, u64)>,
     /// When it was last told the time.
@@ -130,17 +135,21 @@ impl Channels {
         }
         let capacity = (MOST_WAITING / (ways as u32).max(1)).clamp(1, CAPACITY);
         let buffer = Buffer::Fifo { capacity, when_full: WhenFull::Block };
+        let on_violation = match spec.on_violation {
+            OnViolation::Refuse => sessile_protocol::monitor::setup::OnViolation::Refuse,
+            OnViolation::Fault => sessile_protocol::monitor::setup::OnViolation::Fault,
+        };
         let setup = Setup {
             session: SessionId(session),
             bindings,
             channels: Channel::each(&plan, Handler::Queue, buffer),
-            closers: Vec::new(),
-            on_violation: match spec.on_violation {
-                OnViolation::Refuse => sessile_protocol::monitor::setup::OnViolation::Refuse,
-                OnViolation::Fault => sessile_protocol::monitor::setup::OnViolation::Fault,
+            closers: office::closers(&spec, &plan)?,
+            on_violation,
+            authentication: match spec.signing {
+                Signing::Signed => Authentication::Signed { on_forgery: on_violation },
+                // Who hands a line over is known by the socket that it comes by.
+                Signing::Unsigned => Authentication::Unsigned,
             },
-            // Who hands a line over is known by the socket that it comes by.
-            authentication: Authentication::Unsigned,
             longest_payload: LONGEST_PAYLOAD as u32,
         };
         let mut monitor = Monitor::open(&plan, setup)?;
@@ -159,7 +168,8 @@ impl Channels {
     ) -> Self {
         let (told, held, violations) = (None, Vec::new(), Vec::new());
         let shown = discriminant(monitor.status());
-        Self { spec, plan, monitor, said, told, log, base, held, violations, shown }
+        let speakers = office::speakers(&plan, &monitor);
+        Self { spec, plan, monitor, speakers, said, told, log, base, held, violations, shown }
     }
 
     /// Takes over what a predecessor kept.
@@ -209,16 +219,23 @@ impl Channels {
         asked: &Speaker,
         (role, to): (&str, &str),
         (label, payload): (&str, &[u8]),
-        token: Token,
+        (token, sealed): (Token, Option<&Sealed>),
     ) -> Result<u64, LineError> {
         let (from, to) = (self.spoken(asked, role)?, self.role(to)?);
         if let Some((_, sequence)) = self.said.iter().find(|(known, _)| *known == token) {
             return Ok(*sequence);
         }
-        let sent = self.monitor.message_called(from, to, label).and_then(|message| {
-            let payload = Payload::new(payload);
-            self.monitor.send(Line { from, to, message, payload, seal: None })
-        });
+        let sent = match self.monitor.message_called(from, to, label) {
+            Ok(message) => {
+                let (payload, seal) = seals::sealed_payload(payload, sealed);
+                let line = Line { from, to, message, payload, seal };
+                match self.introduced(&line, sealed)? {
+                    Some(error) => Err(error),
+                    None => self.monitor.send(line),
+                }
+            }
+            Err(error) => Err(error),
+        };
         if let Err(SendError::Violation(violation)) = &sent {
             self.refuse(violation);
         }
@@ -341,7 +358,7 @@ impl Channels {
 
     /// Who speaks for a role.
     pub fn speaker(&self, role: &str) -> Option<&Speaker> {
-        self.spec.roles.get(role)
+        self.speakers.get(role)
     }
 
     /// Ends the conversation with its session: nothing more is said, and what was said can be heard until
@@ -437,7 +454,7 @@ impl Channels {
     /// The role, if this is who speaks for it.
     fn spoken(&self, asked: &Speaker, name: &str) -> Result<Role, LineError> {
         let role = self.role(name)?;
-        match self.spec.roles.get(name) {
+        match self.speakers.get(name) {
             Some(speaker) if speaker == asked => Ok(role),
             Some(speaker) => Err(LineError::NotYours {
                 role: name.to_owned(),
@@ -494,6 +511,7 @@ fn sequence_of(events: &[Event]) -> u64 {
         What::Sent { sequence, .. } => Some(*sequence),
         What::Opened { .. }
         | What::Received { .. }
+        | What::Introduced { .. }
         | What::EpochAdvanced { .. }
         | What::Closed { .. }
         | What::Faulted { .. } => None,

@@ -2,14 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sessile_model::protocol::{self, Hear, LONGEST_WORD, Said, Say, Speaker, Take, Told};
+use sessile_model::protocol::{self, Hear, LONGEST_WORD, Said, Say, Speaker, Stand, Standing, Take, Told};
 use sessile_model::quantity::Timestamp;
 use sessile_model::state::State;
 use sessile_model::{Problem, ProblemKind};
 use sessile_session::Request as Ask;
 
 use super::log::LogError;
-use super::{Conversation, LineError, Token};
+use super::{Conversation, LineError, Sealed, Token};
 use crate::client::ClientId;
 use crate::keeper::Keeper;
 
@@ -40,7 +40,7 @@ pub struct PendingLine {
 
 #[derive(Debug)]
 enum Wish {
-    Say { say: Say, payload: Vec<u8>, token: Token },
+    Say { say: Say, payload: Vec<u8>, token: Token, sealed: Option<Sealed> },
     Hear { hear: Hear, token: Option<Token> },
 }
 
@@ -50,8 +50,9 @@ impl Keeper {
         words(&[&say.role, &say.to, &say.label])?;
         let payload = STANDARD.decode(&say.payload).map_err(|_| bad("the payload is not base64"))?;
         let token = token(&say.token)?;
+        let sealed = say.seal.as_ref().map(Sealed::try_from).transpose().map_err(|e| bad(&e.to_string()))?;
         let deadline = say.timeout.map(|timeout| self.now.plus(timeout));
-        self.wish(PendingLine { caller, wish: Wish::Say { say, payload, token }, deadline })
+        self.wish(PendingLine { caller, wish: Wish::Say { say, payload, token, sealed }, deadline })
     }
 
     /// Gives a role the line that it hears next, or waits for it.
@@ -140,7 +141,9 @@ impl Keeper {
 
     fn carry_out_line(&mut self, line: &PendingLine) -> Option<Result<Told, Problem>> {
         let done = match &line.wish {
-            Wish::Say { say, payload, token } => self.say_now(&line.caller, say, payload, *token),
+            Wish::Say { say, payload, token, sealed } => {
+                self.say_now(&line.caller, say, payload, (*token, sealed.as_ref()))
+            }
             Wish::Hear { hear, token } => self.hear_now(&line.caller, hear, *token),
         };
         match done {
@@ -152,9 +155,15 @@ impl Keeper {
         }
     }
 
-    fn say_now(&mut self, caller: &Caller, say: &Say, payload: &[u8], token: Token) -> Result<Told, Unheard> {
+    fn say_now(
+        &mut self,
+        caller: &Caller,
+        say: &Say,
+        payload: &[u8],
+        by: (Token, Option<&Sealed>),
+    ) -> Result<Told, Unheard> {
         let asked = self.asks(caller, &say.role)?;
-        let said = self.channels()?.send(&asked, (&say.role, &say.to), (&say.label, payload), token);
+        let said = self.channels()?.send(&asked, (&say.role, &say.to), (&say.label, payload), by);
         let sequence = said.map_err(|error| self.heed_loss(error))?;
         Ok(Told::Said(Said { sequence }))
     }
@@ -169,6 +178,19 @@ impl Keeper {
             payload: STANDARD.encode(heard.payload),
             sequence: heard.sequence,
         }))
+    }
+
+    /// What is to be signed with a line.
+    pub(crate) fn standing(&mut self, caller: &Caller, stand: &Stand) -> Result<Standing, Problem> {
+        words(&[&stand.role, &stand.to, &stand.label])?;
+        let asked = self.asks_for_lines(caller, Some(&stand.role))?;
+        self.channels()?.standing(&asked, stand).map_err(|error| refused(&error))
+    }
+
+    /// Who asks, where lines are said and heard.
+    pub(super) fn asks_for_lines(&mut self, caller: &Caller, role: Option<&str>) -> Result<Speaker, Problem> {
+        self.admit_lines()?;
+        self.asks(caller, role.unwrap_or_default())
     }
 
     /// Who asks: the app whose socket it is, or outside one of the operators. They are one user, and cannot
@@ -210,6 +232,16 @@ impl From<LineError> for Unheard {
             | LineError::Violation { .. }
             | LineError::Ambiguous(_)
             | LineError::TooLong
+            | LineError::NotSigned
+            | LineError::Overtaken(_)
+            | LineError::OtherKey(_)
+            | LineError::AnothersKey(_)
+            | LineError::Withdrawn(_)
+            | LineError::NoOperator(_)
+            | LineError::NotCloser(_)
+            | LineError::SameSpeaker(..)
+            | LineError::HasRole(_)
+            | LineError::TooOften(_)
             | LineError::Over(_)
             | LineError::NotNext
             | LineError::Log(_)
@@ -218,16 +250,57 @@ impl From<LineError> for Unheard {
     }
 }
 
-fn refused(error: &LineError) -> Problem {
+pub(super) fn refused(error: &LineError) -> Problem {
     let kind = match error {
-        LineError::UnknownRole(..) | LineError::Ambiguous(_) | LineError::TooLong => ProblemKind::BadRequest,
-        LineError::NotYours { .. } => ProblemKind::Denied,
-        LineError::Violation { .. } | LineError::Over(_) | LineError::NotNext => ProblemKind::Conflict,
+        LineError::UnknownRole(..) | LineError::Ambiguous(_) | LineError::TooLong | LineError::NotSigned => {
+            ProblemKind::BadRequest
+        }
+        LineError::NotYours { .. }
+        | LineError::OtherKey(_)
+        | LineError::AnothersKey(_)
+        | LineError::Withdrawn(_)
+        | LineError::NoOperator(_)
+        | LineError::NotCloser(_) => ProblemKind::Denied,
+        LineError::Violation { .. }
+        | LineError::Overtaken(_)
+        | LineError::SameSpeaker(..)
+        | LineError::HasRole(_)
+        | LineError::TooOften(_)
+        | LineError::Over(_)
+        | LineError::NotNext => ProblemKind::Conflict,
         LineError::Full(_) | LineError::Nothing(_) | LineError::Held(_) => ProblemKind::Timeout,
         LineError::Log(LogError::Full) => ProblemKind::Exhausted,
         LineError::Log(_) | LineError::Lost(_) => ProblemKind::Failed,
     };
-    Problem::new(kind, error.to_string())
+    let problem = Problem::new(kind, error.to_string());
+    match error {
+        LineError::OtherKey(role) => problem.hint(format!(
+            "where its key is lost, `sessile delegate SESSION {role} SPEAKER` withdraws it; the next one is then known"
+        )),
+        LineError::Withdrawn(role) => {
+            problem.hint(format!("remove the file of that key; another is made with the next line of {role}"))
+        }
+        LineError::NotCloser(_) => problem.hint("`sessile run --closer ROLE[=abort]` names those who may"),
+        LineError::UnknownRole(..)
+        | LineError::NotYours { .. }
+        | LineError::Violation { .. }
+        | LineError::NotSigned
+        | LineError::Overtaken(_)
+        | LineError::AnothersKey(_)
+        | LineError::NoOperator(_)
+        | LineError::SameSpeaker(..)
+        | LineError::HasRole(_)
+        | LineError::TooOften(_)
+        | LineError::Full(_)
+        | LineError::Ambiguous(_)
+        | LineError::TooLong
+        | LineError::Held(_)
+        | LineError::Nothing(_)
+        | LineError::Over(_)
+        | LineError::NotNext
+        | LineError::Log(_)
+        | LineError::Lost(_) => problem,
+    }
 }
 
 fn bad(detail: &str) -> Problem {
@@ -243,10 +316,5 @@ fn words(all: &[&str]) -> Result<(), Problem> {
 }
 
 fn token(text: &str) -> Result<Token, Problem> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let pair = |pair: &[u8; 2]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let bytes: Option<Vec<u8>> = pairs.iter().map(pair).collect();
-    let token = bytes.filter(|_| rest.is_empty()).and_then(|bytes| bytes.try_into().ok());
-    token.map(Token).ok_or_else(|| bad("a token is 32 hexadecimal digits"))
+    sessile_model::hex::bytes(text).map(Token).ok_or_else(|| bad("a token is 32 hexadecimal digits"))
 }

@@ -1,5 +1,7 @@
 //! What happens to channels when keepers die, and who may say what.
 
+mod signed;
+
 use std::collections::BTreeMap;
 
 use sessile_model::protocol::{MAX_PROTOCOL_BYTES, ProtocolFile, ProtocolStatus};
@@ -28,7 +30,9 @@ fn agent() -> Speaker {
 fn spec(text: &str) -> ProtocolSpec {
     let roles = BTreeMap::from([("User".to_owned(), user()), ("Agent".to_owned(), agent())]);
     let files = vec![ProtocolFile { name: "talk.scr".into(), text: text.into() }];
-    ProtocolSpec { files, name: None, roles, on_violation: OnViolation::Refuse }
+    let (name, on_violation, signing, closers) =
+        (None, OnViolation::Refuse, Signing::Unsigned, BTreeMap::new());
+    ProtocolSpec { files, name, roles, on_violation, signing, closers }
 }
 
 fn talk() -> Channels {
@@ -51,7 +55,7 @@ fn look(channels: &mut Channels, by: &Speaker, role: &str, from: Option<&str>) -
 }
 
 fn ask(channels: &mut Channels, token: u8) -> Result<u64, LineError> {
-    channels.send(&user(), ("User", "Agent"), ("ask", b"why?"), Token([token; 16]))
+    channels.send(&user(), ("User", "Agent"), ("ask", b"why?"), (Token([token; 16]), None))
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn what_was_acknowledged_is_delivered_once_whatever_dies() {
     assert!(matches!(look(&mut channels, &agent(), "Agent", None), Err(LineError::Violation { .. })));
     // Said and forgotten are different things: the token is still known.
     assert_eq!(ask(&mut channels, 1).unwrap(), 0);
-    channels.send(&agent(), ("Agent", "User"), ("bye", b""), Token([2; 16])).unwrap();
+    channels.send(&agent(), ("Agent", "User"), ("bye", b""), (Token([2; 16]), None)).unwrap();
     let heard = look(&mut channels, &user(), "User", None).unwrap();
     channels.take(&user(), "User", "Agent", heard.sequence).unwrap();
     channels = succeeded(channels);
@@ -89,7 +93,7 @@ fn a_role_is_spoken_for_by_one_speaker() {
     let mut channels = talk();
     let other: Speaker = "app:other".parse().unwrap();
     for speaker in [&agent(), &other] {
-        let said = channels.send(speaker, ("User", "Agent"), ("ask", b""), Token([1; 16]));
+        let said = channels.send(speaker, ("User", "Agent"), ("ask", b""), (Token([1; 16]), None));
         let error = said.unwrap_err().to_string();
         assert_eq!(error, format!("operator speaks for User, and not {speaker}"));
     }
@@ -102,18 +106,21 @@ fn a_role_is_spoken_for_by_one_speaker() {
 #[test]
 fn what_the_protocol_does_not_offer_is_refused_and_changes_nothing() {
     let mut channels = talk();
-    let error = channels.send(&agent(), ("Agent", "User"), ("answer", b""), Token([1; 16])).unwrap_err();
+    let error =
+        channels.send(&agent(), ("Agent", "User"), ("answer", b""), (Token([1; 16]), None)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "Agent may not say answer to User now (not-offered): it may hear ask from User"
     );
-    let error = channels.send(&user(), ("User", "Agent"), ("shout", b""), Token([1; 16])).unwrap_err();
+    let error =
+        channels.send(&user(), ("User", "Agent"), ("shout", b""), (Token([1; 16]), None)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "User may not say shout to Agent now (unknown-message): it may say ask to Agent"
     );
     let long = vec![0; LONGEST_PAYLOAD + 1];
-    let error = channels.send(&user(), ("User", "Agent"), ("ask", &long), Token([1; 16])).unwrap_err();
+    let error =
+        channels.send(&user(), ("User", "Agent"), ("ask", &long), (Token([1; 16]), None)).unwrap_err();
     assert!(matches!(error, LineError::TooLong), "{error}");
     assert!(channels.is_active() && !channels.has_changed());
     let violation = |role: &str, code: &str, label: &str| sessile_session::Violation {
@@ -136,7 +143,7 @@ fn a_violation_ends_it_where_that_was_asked_for() {
     let mut fault = talk().spec;
     fault.on_violation = OnViolation::Fault;
     let mut channels = Channels::open(fault, [7; 16]).unwrap();
-    channels.send(&agent(), ("Agent", "User"), ("answer", b""), Token([1; 16])).unwrap_err();
+    channels.send(&agent(), ("Agent", "User"), ("answer", b""), (Token([1; 16]), None)).unwrap_err();
     let violation = sessile_session::Violation {
         role: "Agent".into(),
         code: "not-offered".into(),
@@ -157,7 +164,7 @@ fn a_long_conversation_has_a_short_log() {
     let mut renewed = 0;
     for round in 0..100u8 {
         let token = |part: u8| Token([round, part, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        channels.send(&user(), ("User", "Agent"), ("ask", &payload), token(0)).unwrap();
+        channels.send(&user(), ("User", "Agent"), ("ask", &payload), (token(0), None)).unwrap();
         if channels.is_worth_renewing() {
             renewed += 1;
             let mut kept = None;
@@ -173,7 +180,7 @@ fn a_long_conversation_has_a_short_log() {
         let heard = look(&mut channels, &agent(), "Agent", None).unwrap();
         assert_eq!((heard.sequence, heard.payload.len()), (u64::from(round), payload.len()));
         channels.take(&agent(), "Agent", "User", heard.sequence).unwrap();
-        channels.send(&agent(), ("Agent", "User"), ("answer", b""), token(1)).unwrap();
+        channels.send(&agent(), ("Agent", "User"), ("answer", b""), (token(1), None)).unwrap();
         let heard = look(&mut channels, &user(), "User", None).unwrap();
         channels.take(&user(), "User", "Agent", heard.sequence).unwrap();
     }

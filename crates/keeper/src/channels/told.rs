@@ -21,8 +21,11 @@ impl Channels {
         });
         ProtocolRecord {
             name: self.plan.name().to_owned(),
-            roles: self.spec.roles.clone(),
+            roles: self.speakers.clone(),
             on_violation: self.spec.on_violation,
+            signing: self.signing(),
+            closers: self.spec.closers.clone(),
+            epoch: self.monitor.epoch(),
             status: match self.monitor.status() {
                 Status::Active => ProtocolStatus::Active,
                 Status::Draining { .. } => ProtocolStatus::Draining,
@@ -72,12 +75,12 @@ impl Channels {
             SendError::Full | SendError::Overflow => LineError::Full(self.name(to).to_owned()),
             SendError::TooLong { .. } => LineError::TooLong,
             SendError::Ambiguous => LineError::Ambiguous(label.to_owned()),
+            SendError::Stale { .. } | SendError::Overtaken => LineError::Overtaken(role.to_owned()),
+            SendError::NotSigned => LineError::NotSigned,
             SendError::Ended
             | SendError::UnknownRole(_)
             | SendError::UnknownMessage(_)
-            | SendError::Stale { .. }
-            | SendError::Guarded
-            | SendError::NotSigned => LineError::Over(role.to_owned()),
+            | SendError::Guarded => LineError::Over(role.to_owned()),
         }
     }
 

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::Monitor;
 use super::event::{By, Cause, Close, Code, Delegation, Offending, Status, Violation};
+use super::keys::MOST_WITHDRAWN;
 use super::seal::PublicKey;
 use super::setup::{LONGEST_NAME, Participant};
 use crate::machine::Role;
@@ -34,15 +35,18 @@ pub enum DelegateError {
     /// A role delegates itself, and none other.
     #[error("a role gives itself away, and no other")]
     NotAllowed,
-    /// The participant has a role, this or another.
+    /// The participant has another role; or this one, and no key that could be withdrawn.
     #[error("the participant speaks for a role already")]
     HasRole,
     /// The name is empty or too long.
     #[error("a participant's name has 1 to {LONGEST_NAME} bytes")]
     Name,
-    /// There must be a key where messages are signed, and no other's; and else none.
-    #[error("a key of one's own is given where messages are signed, and none otherwise")]
+    /// The key is another's, or messages are not signed.
+    #[error("a key of one's own may be given where messages are signed, and none otherwise")]
     Key,
+    /// The role was given away too often.
+    #[error("the role was given away {MOST_WITHDRAWN} times, and stays where it is")]
+    TooOften,
 }
 
 impl Monitor {
@@ -105,7 +109,9 @@ impl Monitor {
         Ok(())
     }
 
-    /// Has another participant speak for a role, and says so in a receipt.
+    /// Has another participant speak for a role, and says so in a receipt. The key of the one before is
+    /// withdrawn; where the new one is not given, it is [introduced](Self::introduce) with the first message.
+    /// Given to who speaks for it already, the role keeps its participant and loses its key.
     ///
     /// # Errors
     /// When the session is over, the role is not theirs to give, or the participant cannot have it.
@@ -132,12 +138,18 @@ impl Monitor {
         if !(1..=LONGEST_NAME).contains(&to.name().len()) {
             return Err(DelegateError::Name);
         }
-        if self.role_of(&to).is_some() {
-            return Err(DelegateError::HasRole);
+        match self.role_of(&to) {
+            Some(other) if other != role || seat.key.is_none() || seat.key == key => {
+                return Err(DelegateError::HasRole);
+            }
+            Some(_) | None => {}
         }
         let is_taken = key.is_some() && self.seats.iter().any(|seat| seat.key == key);
-        if is_taken || key.is_some() != self.setup.is_signed() {
+        if is_taken || key.is_some() && !self.setup.is_signed() {
             return Err(DelegateError::Key);
+        }
+        if seat.withdrawn.len() >= MOST_WITHDRAWN {
+            return Err(DelegateError::TooOften);
         }
         let delegation = Delegation {
             session: self.setup.session,
@@ -149,8 +161,7 @@ impl Monitor {
             epoch: self.epoch + 1,
             state: self.hash(),
         };
-        let seat = &mut self.seats[index];
-        (seat.participant, seat.key) = (to, key);
+        self.seats[index].pass_on(to, key);
         self.advance_epoch(Cause::Delegated(Box::new(delegation.clone())));
         Ok(delegation)
     }

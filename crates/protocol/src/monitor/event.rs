@@ -81,6 +81,13 @@ pub enum What {
         /// The how-manieth from that role to that other.
         sequence: u64,
     },
+    /// A role is known by a key from now on: by this one, until the role is delegated.
+    Introduced {
+        /// The role.
+        role: Role,
+        /// Its key.
+        key: PublicKey,
+    },
     /// What was signed before is no longer taken.
     EpochAdvanced {
         /// The new epoch.
@@ -158,7 +165,7 @@ pub struct Delegation {
     pub from: Participant,
     /// Who speaks for it from now on.
     pub to: Participant,
-    /// The new key, where messages are signed.
+    /// The new key, where messages are signed and it is known already.
     pub key: Option<PublicKey>,
     /// The epoch that begins with it.
     pub epoch: u64,

@@ -80,6 +80,11 @@ fn put_what(out: &mut impl Sink, what: &What) {
             put_violation(out, violation);
             put_list(out, lost, put_lost);
         }
+        What::Introduced { role, key } => {
+            out.u8(6);
+            out.u16(role.0);
+            out.put(&key.to_bytes());
+        }
     }
 }
 
@@ -100,6 +105,7 @@ fn what(from: &mut Reader) -> Result<What, Malformed> {
         3 => What::EpochAdvanced { epoch: from.u64()?, cause: cause(from)? },
         4 => What::Closed { lost: from.list(lost)?.into() },
         5 => What::Faulted { violation: Box::new(violation(from)?), lost: from.list(lost)?.into() },
+        6 => What::Introduced { role: Role(from.u16()?), key: some_key(from)? },
         _ => return Err(Malformed::Value("what happened")),
     })
 }
@@ -201,7 +207,11 @@ pub(super) fn key(from: &mut Reader) -> Result<Option<PublicKey>, Malformed> {
     if !from.bool()? {
         return Ok(None);
     }
-    PublicKey::from_bytes(&from.array()?).map(Some).map_err(|_| Malformed::Value("a key"))
+    some_key(from).map(Some)
+}
+
+pub(super) fn some_key(from: &mut Reader) -> Result<PublicKey, Malformed> {
+    PublicKey::from_bytes(&from.array()?).map_err(|_| Malformed::Value("a key"))
 }
 
 pub(super) fn put_violation(out: &mut impl Sink, violation: &Violation) {

@@ -100,6 +100,7 @@ impl Monitor {
                 }
                 Status::Closed { .. } | Status::Cancelled { .. } | Status::Faulted { .. } => None,
             },
+            What::Introduced { role, key } => self.acquaint(*role, key.clone()).ok(),
             What::Opened { .. } | What::Closed { .. } => None,
         }
     }

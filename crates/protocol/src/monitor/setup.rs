@@ -47,7 +47,8 @@ pub struct Binding {
     pub role: Role,
     /// Who speaks for it.
     pub participant: Participant,
-    /// The key that their messages are verified with, where messages are signed.
+    /// The key that their messages are verified with, where messages are signed and it is known already;
+    /// else it is [introduced](super::Monitor::introduce) with the first of them.
     pub key: Option<PublicKey>,
 }
 
@@ -131,7 +132,7 @@ pub enum OnViolation {
 pub enum Authentication {
     /// They are not: whoever hands them over vouches for them.
     Unsigned,
-    /// Each is, by the key of its sender.
+    /// Each is, by the key of its sender. One whose key is not known yet says nothing before it is.
     Signed {
         /// What is made of a message whose seal does not fit.
         on_forgery: OnViolation,
@@ -183,8 +184,8 @@ pub enum OpenError {
     /// A name is empty or too long.
     #[error("a participant's name has 1 to {LONGEST_NAME} bytes")]
     Name,
-    /// Messages are signed, and a participant has no key; or they are not, and one has.
-    #[error("{0} has a key and messages are not signed, or none and they are")]
+    /// Messages are not signed, and a participant has a key.
+    #[error("{0} has a key and messages are not signed")]
     Key(Participant),
     /// Two participants have the same key.
     #[error("{0} has another participant's key")]
@@ -258,14 +259,14 @@ impl Setup {
             if !(1..=LONGEST_NAME).contains(&participant.name().len()) {
                 return Err(OpenError::Name);
             }
-            if binding.key.is_some() != signed {
+            if binding.key.is_some() && !signed {
                 return Err(OpenError::Key(participant.clone()));
             }
             for other in &self.bindings[..index] {
                 if other.participant == *participant {
                     return Err(OpenError::TwoRoles(participant.clone()));
                 }
-                if signed && other.key == binding.key {
+                if binding.key.is_some() && other.key == binding.key {
                     return Err(OpenError::KeyTwice(participant.clone()));
                 }
             }

@@ -10,16 +10,17 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::event::{Payload, Status};
+use super::keys::MOST_WITHDRAWN;
 use super::record::{
-    by, key, lost, put_by, put_key, put_list, put_lost, put_setup, put_violation, setup, violation,
+    by, key, lost, put_by, put_key, put_list, put_lost, put_setup, put_violation, setup, some_key, violation,
 };
 use super::setup::{Buffer, LONGEST_NAME, OpenError, Participant, Setup, WhenFull};
-use super::{Monitor, Queued, Way};
+use super::{Monitor, Queued, REMEMBERED, Way};
 use crate::codec::{Digest, Malformed, Reader, Sink};
 use crate::machine::{Message, Role};
 use crate::plan::{EdgeId, Place, Plan};
 
-const MAGIC: &[u8; 18] = b"sessile snapshot 1";
+const MAGIC: &[u8; 18] = b"sessile snapshot 2";
 
 /// Why bytes are no snapshot of a session of this plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -88,12 +89,16 @@ impl Monitor {
             out.duration(seat.entered);
             out.text(seat.participant.name());
             put_key(out, seat.key.as_ref());
+            put_list(out, &seat.withdrawn, |out, (participant, key)| {
+                out.text(participant.name());
+                out.put(&key.to_bytes());
+            });
         }
         for way in &self.ways {
             out.u32(way.capacity);
             out.u64(way.sequence);
-            out.bool(way.link.is_some());
-            way.link.iter().for_each(|link| out.put(&link.0));
+            out.count(way.links.len());
+            way.links.iter().for_each(|link| out.put(&link.0));
             out.count(way.queue.len());
             for queued in &way.queue {
                 out.u32(queued.message.0);
@@ -178,6 +183,7 @@ fn seat(monitor: &mut Monitor, role: Role, from: &mut Reader) -> Result<(), Rest
     let seat = &mut monitor.seats[usize::from(role.0)];
     (seat.place, seat.entered) = (place, from.duration()?);
     (seat.participant, seat.key) = (Participant::new(from.text()?), key(from)?);
+    seat.withdrawn = from.list(|from| Ok((Participant::new(from.text()?), some_key(from)?)))?;
     if seat.entered > monitor.now {
         return Err(RestoreError::Impossible("a role came where it is in the future"));
     }
@@ -194,7 +200,9 @@ fn admit_seats(monitor: &Monitor) -> Result<(), RestoreError> {
         let length = seat.participant.name().len();
         if !is_alone
             || !(1..=LONGEST_NAME).contains(&length)
-            || seat.key.is_some() != monitor.setup.is_signed()
+            || (seat.key.is_some() || !seat.withdrawn.is_empty()) && !monitor.setup.is_signed()
+            || seat.withdrawn.len() > MOST_WITHDRAWN
+            || seat.withdrawn.iter().any(|(_, withdrawn)| seat.key.as_ref() == Some(withdrawn))
         {
             return Err(RestoreError::Impossible("who speaks for a role"));
         }
@@ -213,7 +221,7 @@ fn way(setup: &Setup, plan: &Plan, edge: EdgeId, from: &mut Reader) -> Result<Wa
             capacity == only
         }
     };
-    let link = if from.bool()? { Some(Digest(from.array()?)) } else { None };
+    let links: VecDeque<Digest> = from.list(|from| Ok(Digest(from.array()?)))?.into();
     let queue: VecDeque<Queued> = from
         .list(|from| {
             let (message, sequence) = (Message(from.u32()?), from.u64()?);
@@ -229,8 +237,9 @@ fn way(setup: &Setup, plan: &Plan, edge: EdgeId, from: &mut Reader) -> Result<Wa
     if !fits || queue.len() > capacity as usize || !in_order || !exist {
         return Err(RestoreError::Impossible("what waits"));
     }
-    if link.is_some() != (setup.is_signed() && sequence > 0) {
+    let known = if setup.is_signed() { sequence.min(REMEMBERED as u64) } else { 0 };
+    if links.len() as u64 != known {
         return Err(RestoreError::Impossible("a link"));
     }
-    Ok(Way { queue, capacity, sequence, link })
+    Ok(Way { queue, capacity, sequence, links })
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::event::{Code, Offending, Payload, Sealing, Status, Violation, What};
 use super::seal::{Position, Seal, Statement, is_signed};
 use super::setup::{Authentication, Buffer, Handler, OnViolation, SessionId, WhenFull};
-use super::{Monitor, Queued};
+use super::{Monitor, Queued, REMEMBERED};
 use crate::codec::Digest;
 use crate::machine::{Direction, Message, Role};
 use crate::plan::{EdgeId, Place};
@@ -75,6 +75,9 @@ pub enum SendError {
         /// The epoch now.
         current: u64,
     },
+    /// Its signature is good, but another by the same key took its place: it is to be signed again.
+    #[error("another message by the same key took its place")]
+    Overtaken,
     /// Its channel passes the guard: it is admitted, inspected and committed, not just sent.
     #[error("it has to pass the guard")]
     Guarded,
@@ -292,7 +295,14 @@ impl Monitor {
 
     fn verify(&self, line: &Line, seal: &Seal) -> Result<Box<Signed>, SendError> {
         let payload = Digest::of(line.payload.bytes());
-        let statement = self.states(line, seal, payload)?;
+        let statement = match self.states(line, seal, payload) {
+            Err(SendError::Violation(violation))
+                if violation.code == Code::Replayed && self.is_overtaken(line, seal, payload) =>
+            {
+                return Err(SendError::Overtaken);
+            }
+            stated => stated?,
+        };
         let link = statement.link();
         let key = self.seats[usize::from(line.from.0)].key.as_ref();
         if !key.is_some_and(|key| is_signed(link, key, &seal.signature)) {
@@ -307,7 +317,12 @@ impl Monitor {
     }
 
     /// What a seal states of a message, if it is what can be stated of the next one.
-    fn states(&self, line: &Line, seal: &Seal, payload: Digest) -> Result<Statement<'_>, SendError> {
+    pub(super) fn states(
+        &self,
+        line: &Line,
+        seal: &Seal,
+        payload: Digest,
+    ) -> Result<Statement<'_>, SendError> {
         let name = |role: Role| &*self.plan.roles()[usize::from(role.0)];
         let (session, plan) = (self.setup.session, self.plan.hash());
         let (from, to) = (name(line.from), name(line.to));
@@ -380,7 +395,12 @@ impl Monitor {
         };
         let (payload, sequence) = (delivered.unwrap_or(line.payload), way.sequence);
         way.sequence += 1;
-        way.link = signed.as_ref().map(|signed| signed.link);
+        if let Some(signed) = &signed {
+            if way.links.len() == REMEMBERED {
+                way.links.pop_front();
+            }
+            way.links.push_back(signed.link);
+        }
         way.queue.push_back(Queued { message: line.message, sequence, payload: payload.clone() });
         self.waiting += 1;
         self.enter(line.from, next);
@@ -399,7 +419,7 @@ impl Monitor {
     }
 
     #[cold]
-    fn said(&self, code: Code, line: &Line) -> SendError {
+    pub(super) fn said(&self, code: Code, line: &Line) -> SendError {
         let offending = Offending::Said { to: line.to, message: line.message };
         SendError::Violation(self.violation(code, line.from, offending))
     }

@@ -105,13 +105,13 @@ fn a_snapshot_that_contradicts_itself_is_refused() {
     let bytes = monitor.snapshot();
     let content = &bytes[..bytes.len() - 32];
     // The queue begins with a message, its sequence and the payload's length; before it are the
-    // buffer's capacity, the next sequence, whether there is a link, and how many wait.
+    // buffer's capacity, the next sequence, how many links are known, and how many messages wait.
     let queue = find(content, b"first words") - 4 - 8 - 4;
     let cases: [(&str, usize, &[u8]); 8] = [
         ("a role came where it is in the future", 18, &[0; 12]),
-        ("what waits", queue - 17, &1u32.to_be_bytes()),
-        ("what waits", queue - 17, &9u32.to_be_bytes()),
-        ("what waits", queue - 13, &1u64.to_be_bytes()),
+        ("what waits", queue - 20, &1u32.to_be_bytes()),
+        ("what waits", queue - 20, &9u32.to_be_bytes()),
+        ("what waits", queue - 16, &1u64.to_be_bytes()),
         ("what waits", queue, &9u32.to_be_bytes()),
         ("what waits", queue + 4, &1u64.to_be_bytes()),
         ("who speaks for a role", find(content, b"p9"), b"p0"),
@@ -143,7 +143,7 @@ fn a_snapshot_that_contradicts_itself_is_refused() {
 fn a_snapshot_says_no_more_than_it_is_long() {
     // Counts that promise more than follows reserve nothing.
     let plan = plan();
-    let mut content = b"sessile snapshot 1".to_vec();
+    let mut content = b"sessile snapshot 2".to_vec();
     content.extend([0; 12]);
     content.extend(plan.hash().0);
     content.extend([7; 16]);

@@ -11,6 +11,7 @@ mod corpus;
 mod course;
 mod draw;
 mod global;
+mod keys;
 mod known;
 mod opening;
 mod scribble;

@@ -55,13 +55,8 @@ fn each_role_is_bound_once_and_to_somebody_else() {
     let twice = |setup: &mut Setup| setup.bindings[2].participant = Participant::new("p0");
     assert_eq!(refused(twice), OpenError::TwoRoles(one.clone()));
     assert_eq!(refused(|setup| setup.bindings[0].participant = Participant::new("")), OpenError::Name);
-    let unkeyed = |setup: &mut Setup| setup.bindings[0].key = Some(key(A).public());
-    assert_eq!(refused(unkeyed), OpenError::Key(one.clone()));
-    let keyless = |setup: &mut Setup| {
-        *setup = signed(setup.clone(), OnViolation::Refuse);
-        setup.bindings[0].key = None;
-    };
-    assert_eq!(refused(keyless), OpenError::Key(one));
+    let needless = |setup: &mut Setup| setup.bindings[0].key = Some(key(A).public());
+    assert_eq!(refused(needless), OpenError::Key(one));
     let shared = |setup: &mut Setup| {
         *setup = signed(setup.clone(), OnViolation::Refuse);
         setup.bindings[1].key = Some(key(A).public());

@@ -243,7 +243,6 @@ fn a_role_that_was_given_away_speaks_by_another_key() {
     let state = monitor.hash();
     let another = Some(key(B).public());
     assert_eq!(monitor.delegate(By::Role(A), A, carol.clone(), another), Err(DelegateError::Key));
-    assert_eq!(monitor.delegate(By::Role(A), A, carol.clone(), None), Err(DelegateError::Key));
     let receipt = monitor.delegate(By::Role(A), A, carol.clone(), Some(key(Role(5)).public())).unwrap();
     assert_eq!((receipt.epoch, receipt.state, monitor.epoch()), (1, state, 1));
     assert_eq!((receipt.from.name(), &receipt.to), ("p0", &carol));
