@@ -54,6 +54,12 @@ pub enum Name {
         /// Rounds of each contender.
         #[arg(long, default_value_t = 20)]
         rounds: usize,
+        /// Groups of rows [default: all].
+        #[arg(long, value_enum, value_delimiter = ',', value_name = "GROUP,...")]
+        only: Vec<terminal::Group>,
+        /// Programs to measure beside [default: all that are installed].
+        #[arg(long, value_enum, value_delimiter = ',', value_name = "PEER,...")]
+        peers: Vec<terminal::Peer>,
     },
     /// One end of a measured connection.
     #[command(hide = true)]
@@ -73,7 +79,7 @@ pub fn run(name: Name) -> Result<()> {
         Name::Route { rounds } => route::run(rounds),
         Name::Protocol => protocol::run(),
         Name::Guard { groups, verbose } => guard::run(&groups, verbose),
-        Name::Terminal { rounds } => terminal::run(rounds),
+        Name::Terminal { rounds, only, peers } => terminal::run(rounds, &only, &peers),
         Name::Traffic { end } => traffic::run(end),
     }
 }

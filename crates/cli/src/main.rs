@@ -38,12 +38,11 @@ mod tor;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
 use sessile_model::problem::{Problem, ProblemKind};
 use signal_hook::consts::SIGPIPE;
 
-use crate::commands::Program;
+use crate::commands::{Program, guard_terminal};
 use crate::failure::{Failure, Outcome, render};
 
 /// Overwrites memory as it is freed: what passes through the client or the daemon (typed
@@ -53,7 +52,10 @@ static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
     zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
-    let program = match Program::try_parse() {
+    if let Some(outcome) = guard_terminal::run_if_asked(std::env::args_os()) {
+        return ended(outcome, false);
+    }
+    let program = match Program::read(std::env::args_os()) {
         Ok(program) => program,
         Err(error) => return misused(&error),
     };
@@ -138,6 +140,8 @@ fn eprint_quietly(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]

@@ -139,7 +139,7 @@ fn serve(stream: UnixStream, keeper: &str, outcome: Option<Outcome>) {
     reader.read_exact(&mut vec![0; length]).unwrap();
     let body = match head.split(' ').take(2).collect::<Vec<_>>()[..] {
         ["POST", "/v1/sessions"] => {
-            let attachment = Attachment { session: id(), socket: keeper.to_owned() };
+            let attachment = Attachment { session: id(), socket: keeper.to_owned(), apps: None };
             serde_json::to_string(&Opened { record: record(None), attachment })
         }
         ["GET", _] => serde_json::to_string(&record(outcome)),

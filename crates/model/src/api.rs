@@ -21,6 +21,9 @@ pub struct Attachment {
     pub session: SessionId,
     /// Path of the keeper's socket; it checks the caller's credentials again.
     pub socket: String,
+    /// Its apps, as `GET /v1/sessions/{id}` has them; absent where that was answered already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apps: Option<Vec<AppRecord>>,
 }
 
 /// `POST /v1/sessions`: the record of what was opened, and leave to attach to it.

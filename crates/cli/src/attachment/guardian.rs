@@ -29,6 +29,7 @@ use sessile_sandbox::background;
 use thiserror::Error;
 
 use super::terminal::raw;
+use crate::commands::guard_terminal;
 
 /// A terminal's modes, as far as raw mode changes them. As text they are an argument of the
 /// guardian's.
@@ -128,7 +129,7 @@ impl Guardian {
         let terminal = io::stdin().as_fd().try_clone_to_owned()?;
         let process = Command::new("/proc/self/exe")
             .arg0("sessile")
-            .args(["guard-terminal", &saved.to_string()])
+            .args([guard_terminal::NAME, &saved.to_string()])
             .env_clear()
             .current_dir("/")
             .process_group(0)
@@ -168,17 +169,19 @@ impl Drop for Guardian {
 /// When the system refuses.
 pub fn guard(saved: SavedModes) -> io::Result<()> {
     background::block_terminal_signals()?;
-    let mut undo = last_told(io::stdin().lock());
+    let told = last_told(io::stdin().lock());
     saved.give_back(io::stderr())?;
+    // A client that said nothing had shown nothing.
+    let Some(mut undo) = told else { return Ok(()) };
     undo.extend_from_slice(b"\r\n");
     let mut terminal = io::stdout().lock();
     terminal.write_all(&undo)?;
     terminal.flush()
 }
 
-/// The last whole message, when no more can come.
-fn last_told(mut ear: impl Read) -> Vec<u8> {
-    let mut last = Vec::new();
+/// The last whole message, when no more can come; `None` when there was none.
+fn last_told(mut ear: impl Read) -> Option<Vec<u8>> {
+    let mut last = None;
     loop {
         let mut length = [0; 2];
         if ear.read_exact(&mut length).is_err() {
@@ -188,7 +191,7 @@ fn last_told(mut ear: impl Read) -> Vec<u8> {
         if ear.read_exact(&mut message).is_err() {
             return last;
         }
-        last = message;
+        last = Some(message);
     }
 }
 
@@ -208,9 +211,10 @@ mod tests {
 
     #[test]
     fn the_last_whole_message_counts() {
-        assert_eq!(last_told(&b""[..]), b"");
-        assert_eq!(last_told(&b"\x01\0a\x02\0bc"[..]), b"bc");
-        assert_eq!(last_told(&b"\x01\0a\x02\0b"[..]), b"a");
-        assert_eq!(last_told(&b"\x01\0a\0\0\x07"[..]), b"");
+        assert_eq!(last_told(&b""[..]), None);
+        assert_eq!(last_told(&b"\x01\0"[..]), None);
+        assert_eq!(last_told(&b"\x01\0a\x02\0bc"[..]).as_deref(), Some(&b"bc"[..]));
+        assert_eq!(last_told(&b"\x01\0a\x02\0b"[..]).as_deref(), Some(&b"a"[..]));
+        assert_eq!(last_told(&b"\x01\0a\0\0\x07"[..]).as_deref(), Some(&b""[..]));
     }
 }

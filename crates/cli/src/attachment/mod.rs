@@ -37,7 +37,7 @@ pub use guardian::{SavedModes, guard};
 pub use modes::TerminalModes;
 pub use signals::Signals;
 pub use sink::{Sink, Written};
-pub use terminal::{RawMode, size as terminal_size};
+pub use terminal::{Guarded, RawMode, size as terminal_size};
 
 /// What to attach to.
 #[derive(Clone, Debug)]
@@ -56,8 +56,15 @@ impl Target {
     /// # Errors
     /// The daemon's problem.
     pub fn ask(daemon: &Daemon, session: &SessionSelector, app: Option<AppName>) -> Result<Self, Failure> {
-        let leave = daemon.post(&session.path("/attachments"), &serde_json::json!({}))?;
-        Ok(Self::given(leave, app))
+        Ok(Self::given(Self::leave(daemon, session)?, app))
+    }
+
+    /// Asks the daemon for leave to attach to a session.
+    ///
+    /// # Errors
+    /// The daemon's problem.
+    pub fn leave(daemon: &Daemon, session: &SessionSelector) -> Result<api::Attachment, Failure> {
+        daemon.post(&session.path("/attachments"), &serde_json::json!({}))
     }
 
     /// What the daemon gave leave for.
@@ -130,6 +137,19 @@ pub enum Parting {
 /// # Errors
 /// When the keeper refuses, or speaks another language.
 pub fn attach(target: &Target, mode: &Mode, until: Until) -> Result<Parting, Failure> {
+    attach_guarded(target, mode, until, None)
+}
+
+/// As [`attach`], with the guardian of the terminal that was posted before.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_guarded(
+    target: &Target,
+    mode: &Mode,
+    until: Until,
+    guarded: Option<Guarded>,
+) -> Result<Parting, Failure> {
     let caught: &[i32] = match mode {
         Mode::Terminal { .. } => &[SIGWINCH, SIGTERM, SIGHUP, SIGINT],
         Mode::Streams { .. } => &[SIGINT, SIGQUIT, SIGTERM, SIGHUP],
@@ -138,8 +158,8 @@ pub fn attach(target: &Target, mode: &Mode, until: Until) -> Result<Parting, Fai
     let signals = Signals::catch(caught).map_err(|e| Failure::system("catch signals", &e))?;
     let mut conversation = Conversation::begin(target, mode, until)?;
     if matches!(mode, Mode::Terminal { .. }) {
-        let raw = terminal::RawMode::enter().map_err(|e| Failure::system("use the terminal", &e))?;
-        conversation.show_on(raw);
+        let raw = guarded.map_or_else(RawMode::enter, Guarded::make_raw);
+        conversation.show_on(raw.map_err(|e| Failure::system("use the terminal", &e))?);
     }
     let parting = conversation.run(signals);
     conversation.leave(&parting);

@@ -25,12 +25,33 @@ pub struct RawMode {
     guardian: Option<Guardian>,
 }
 
-impl RawMode {
-    /// Makes standard input raw.
+/// Standard input is a terminal, and a guardian stands ready to give it back as it is now.
+#[derive(Debug)]
+pub struct Guarded {
+    saved: Termios,
+    guardian: Option<Guardian>,
+}
+
+impl Guarded {
+    /// Posts the guardian; nothing of the terminal changes.
     ///
     /// # Errors
-    /// When it is not a terminal.
-    pub fn enter() -> io::Result<Self> {
+    /// When standard input is not a terminal.
+    pub fn post() -> io::Result<Self> {
+        let saved = tcgetattr(io::stdin().as_fd())?;
+        let guardian = Guardian::post(SavedModes::of(&saved))
+            .inspect_err(|e| {
+                say(&format!("sessile: a killed client will leave this terminal raw: {}", plain(e)));
+            })
+            .ok();
+        Ok(Self { saved, guardian })
+    }
+
+    /// Makes the terminal raw.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn make_raw(self) -> io::Result<RawMode> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let earlier = std::panic::take_hook();
@@ -39,24 +60,26 @@ impl RawMode {
                 earlier(info);
             }));
         });
-        let stdin = io::stdin();
-        let saved = tcgetattr(stdin.as_fd())?;
-        // Before anything changes: there is no moment without a guardian.
-        let guardian = Guardian::post(SavedModes::of(&saved))
-            .inspect_err(|e| {
-                say(&format!("sessile: a killed client will leave this terminal raw: {}", plain(e)));
-            })
-            .ok();
-        let raw = raw(&saved);
-        *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
-        tcsetattr(stdin.as_fd(), OptionalActions::Now, &raw)?;
-        let mut entered = Self { modes: TerminalModes::with_title_put_aside(), guardian };
+        let raw = raw(&self.saved);
+        *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.saved);
+        tcsetattr(io::stdin().as_fd(), OptionalActions::Now, &raw)?;
+        let mut entered = RawMode { modes: TerminalModes::with_title_put_aside(), guardian: self.guardian };
         if let Some(guardian) = &mut entered.guardian {
             guardian.tell(&entered.modes.undo());
         }
         // A terminal that does not know this keeps the title that it is given.
         let _ = rustix::io::write(io::stdout(), b"\x1b[22;0t");
         Ok(entered)
+    }
+}
+
+impl RawMode {
+    /// Makes standard input raw, under a guardian of its own.
+    ///
+    /// # Errors
+    /// When it is not a terminal.
+    pub fn enter() -> io::Result<Self> {
+        Guarded::post()?.make_raw()
     }
 
     /// Writes a piece of output to the terminal, on standard output, as far as it takes it.

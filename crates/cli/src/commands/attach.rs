@@ -5,8 +5,9 @@ use std::io::IsTerminal as _;
 use sessile_model::ids::AppName;
 use sessile_model::{ProblemKind, SessionRecord};
 
+use super::following;
 use super::parting::{self, Watch};
-use crate::attachment::{self, Mode, Target, Until};
+use crate::attachment::{self, Guarded, Mode, Target, Until};
 use crate::client::Daemon;
 use crate::config;
 use crate::failure::{Failure, Outcome};
@@ -21,6 +22,7 @@ use crate::startup;
   sessile attach amber --read-only         watch, without typing
   sessile attach amber --exclusive         type alone: the others watch until you leave
   sessile attach amber --app tests         another app's terminal
+  sessile attach amber --lossless | ./archive   from the recording (`run --record`), every byte of it
 
 ctrl-\\ leaves; the session goes on. Leaving, closing the window and killing the client are the
 same to the session. `sessile type S --key ctrl-\\` sends that key to the app itself.")]
@@ -36,6 +38,9 @@ pub struct Args {
     /// Take over typing: the others watch until this one leaves
     #[arg(long, conflicts_with = "read_only")]
     exclusive: bool,
+    /// For recorders: print what was and will be recorded, and miss nothing, however slowly this is read
+    #[arg(long, conflicts_with_all = ["exclusive", "detach_key"])]
+    lossless: bool,
     /// The key that leaves the session [default: ctrl-\]
     #[arg(long, value_name = "KEY")]
     detach_key: Option<DetachKey>,
@@ -46,11 +51,21 @@ impl Args {
     pub fn run(self, json: bool) -> Outcome {
         let config = config::load(&startup::config_file()?)?;
         let daemon = Daemon::reach()?;
-        let record: SessionRecord = daemon.get(&self.session.path(""))?;
+        if self.lossless {
+            return self.record(&daemon);
+        }
+        let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        // It comes to itself while the daemon is asked.
+        let guarded = terminal.then(|| Guarded::post().ok()).flatten();
+        let leave = Target::leave(&daemon, &self.session)?;
+        let apps = match leave.apps.clone() {
+            Some(apps) => apps,
+            // A daemon of an earlier version.
+            None => daemon.get::<SessionRecord>(&self.session.path(""))?.apps,
+        };
         let wanted = self.app.clone().unwrap_or_else(AppName::main);
         // A session without apps is the keeper's to explain.
-        let has_terminal = record.apps.iter().find(|a| a.name == wanted).is_none_or(|a| a.cols.is_some());
-        let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let has_terminal = apps.iter().find(|a| a.name == wanted).is_none_or(|a| a.cols.is_some());
         if self.exclusive && !has_terminal {
             return Err(Failure::new(ProblemKind::BadRequest, "only on a terminal can typing be taken over"));
         }
@@ -70,9 +85,20 @@ impl Args {
             (false, _) if self.read_only => Mode::Follow { since: 0 },
             (false, _) => Mode::Streams { returning: true },
         };
-        let target = Target::ask(&daemon, &record.id.into(), self.app)?;
-        let parting = attachment::attach(&target, &mode, Until::Settled)?;
-        let watch = Watch { session: record.id, command: None, mode: &mode, json };
+        let target = Target::given(leave, self.app);
+        let parting = attachment::attach_guarded(&target, &mode, Until::Settled, guarded)?;
+        let watch = Watch { session: target.session, command: None, mode: &mode, json };
         parting::conclude(&daemon, &watch, parting)
+    }
+    /// A terminal that is behind is drawn anew; a recorder is not.
+    fn record(&self, daemon: &Daemon) -> Outcome {
+        if std::io::stdout().is_terminal() {
+            let detail = "--lossless is for recorders, which read standard output, and here it is a terminal";
+            return Err(Failure::new(ProblemKind::BadRequest, detail).hint(format!(
+                "`sessile attach {0} --lossless | PROGRAM`, or `sessile attach {0}`",
+                self.session
+            )));
+        }
+        following::follow(daemon, &self.session, self.app.as_ref())
     }
 }

@@ -1,4 +1,4 @@
-//! `output --follow --lossless`: what a terminal shows, from its recording.
+//! `attach --lossless` and `output --follow --lossless`: what a terminal shows, from its recording.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

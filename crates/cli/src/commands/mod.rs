@@ -17,7 +17,7 @@ mod find;
 mod finished;
 mod following;
 mod guard;
-mod guard_terminal;
+pub mod guard_terminal;
 mod lines;
 mod list;
 mod man;
@@ -40,6 +40,8 @@ mod text;
 mod type_keys;
 mod wait;
 mod write_output;
+
+use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
@@ -114,11 +116,35 @@ enum Command {
     Daemon(daemon::Args),
     Completions(completions::Args),
     Man(man::Args),
-    #[command(hide = true)]
-    GuardTerminal(guard_terminal::Args),
+}
+
+/// What `attach` takes, without the other commands: making the whole parser takes longer than
+/// everything else that a client does before it shows a screen.
+#[derive(Debug, Parser)]
+#[command(name = "attach")]
+struct AttachOnly {
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    args: attach::Args,
 }
 
 impl Program {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// When it is none of this program's, and for help.
+    pub fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.collect();
+        if arguments.get(1).is_some_and(|command| command == "attach")
+            && let Ok(AttachOnly { json, args }) = AttachOnly::try_parse_from(&arguments[1..])
+        {
+            return Ok(Self { json, command: Command::Attach(args) });
+        }
+        // What is wrong is said by the whole parser, as is help.
+        Self::try_parse_from(arguments)
+    }
+
     /// Carries the command out.
     ///
     /// # Errors
@@ -164,7 +190,6 @@ impl Program {
             Command::Daemon(args) => args.run(json),
             Command::Completions(args) => args.run(json),
             Command::Man(args) => args.run(json),
-            Command::GuardTerminal(args) => args.run(),
         }
     }
 }
@@ -177,6 +202,32 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Program::command().debug_assert();
+    }
+
+    #[test]
+    fn attach_is_read_alone_as_it_is_among_all() {
+        let lines = [
+            &["sessile", "attach", "amber"][..],
+            &["sessile", "attach", "--json", "amber", "--app", "tests", "--read-only"],
+            &["sessile", "attach", "amber", "--exclusive", "--detach-key", "ctrl-a"],
+            &["sessile", "--json", "attach", "amber"],
+            &["sessile", "attach", "--", "amber"],
+            &["sessile", "attach"],
+            &["sessile", "attach", "amber", "--help"],
+            &["sessile", "attach", "amber", "--version"],
+            &["sessile", "attach", "amber", "--exclusive", "--read-only"],
+            &["sessile", "attach", "help"],
+            &["sessile", "ls", "attach"],
+        ];
+        for line in lines {
+            let alone = Program::read(line.iter().map(OsString::from));
+            let among_all = Program::try_parse_from(line);
+            let shown = |read: Result<Program, clap::Error>| match read {
+                Ok(program) => format!("{program:?}"),
+                Err(error) => error.render().to_string(),
+            };
+            assert_eq!(shown(alone), shown(among_all), "{line:?}");
+        }
     }
 
     #[test]

@@ -53,4 +53,5 @@ mod survival;
 mod tor;
 mod traces;
 mod upgrade;
+mod websocket;
 mod wipe;

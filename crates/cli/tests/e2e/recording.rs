@@ -100,8 +100,10 @@ for_root_and_user! {
         assert!(text.ends_with("at the end\r\n"), "{:?}", text.lines().last());
         // Without a recording that is refused, with what would make one.
         record(world, "other", &[], "exec cat");
-        let refused = world.sessile(&["output", "other", "--follow", "--lossless"]);
-        refused.refused_with(66, &["no recording of main", "record SESSION start"]);
+        for command in [&["output", "other", "--follow", "--lossless"][..], &["attach", "other", "--lossless"]] {
+            let refused = world.sessile(command);
+            refused.refused_with(66, &["no recording of main", "record SESSION start"]);
+        }
         // One that is stopped ends who follows it, and says that more may come.
         world.must(&["record", "other", "start"]);
         let follower = world.start(&["output", "other", "--follow", "--lossless"], std::process::Stdio::null());
@@ -111,6 +113,26 @@ for_root_and_user! {
         let stopped = follower.finish();
         stopped.refused_with(75, &["it was stopped"]);
         assert!(stopped.text().contains("seen"), "{:?}", stopped.text());
+    }
+
+    /// A client that records is never drawn a screen in place of what it has not read yet.
+    fn a_recorder_that_attaches_gets_every_byte(world) {
+        record(world, "long", &["--record", "--keep"], "seq 1 300000; read go; echo at the end");
+        let mut recorder = world.start(&["attach", "long", "--lossless"], std::process::Stdio::null());
+        let mut output = recorder.take_output();
+        wait(world, "long", "^300000$");
+        world.must(&["type", "long", "go", "--key", "enter"]);
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        recorder.finish().succeeded();
+        let lines: Vec<&str> = text.lines().collect();
+        let numbers = lines.iter().filter_map(|line| line.parse::<u32>().ok());
+        assert!(numbers.eq(1..=300_000), "a number is missing, or comes twice");
+        assert!(lines.last() == Some(&"at the end") && lines[0] == "1", "{:?}", lines.last());
+        // On a terminal it is somebody who looks.
+        let terminal = world.terminal(&["attach", "long", "--lossless"]);
+        terminal.expect("--lossless is for recorders");
+        assert_eq!(terminal.finish(), 64);
     }
 
     /// `record` in config.toml is the default of `run --record`, for what has a terminal.

@@ -1,8 +1,13 @@
 //! What a keeper that takes over shows: the screen as it was, however old its drawing is.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use sessile_model::spec::WindowSize;
+use sessile_model::wire::{self, Attach, FrameType, Hello, Request};
 
 use crate::support::World;
 use crate::support::emulator::seen;
@@ -115,4 +120,55 @@ for_root_and_user! {
         lose_keeper(world, &id);
         assert_eq!(screen(world, "sized"), before);
     }
+}
+
+/// Nobody is shown a screen of before, however much was written while no keeper ran: who waits for the
+/// next one is drawn all of it, first.
+#[test]
+fn what_was_written_while_no_keeper_ran() {
+    crate::support::as_own(|world| {
+        let script = "echo ready; until [ -e go ]; do sleep 0.02; done; seq 1 100000; printf 'the end'; \
+                      : > written; read line";
+        let id = world.open("left", &["sh", "-c", script]);
+        world.must(&["wait", "left", "--pattern", "ready", "--timeout", "30s"]);
+        kill(processes::daemon_of(world).unwrap().pid);
+        let keeper = part(world, "keeper", &id).unwrap();
+        kill(keeper);
+        assert!(processes::wait_for_end(keeper, crate::support::TIME_LIMIT));
+        // In the backlog before there is another, so that it is the first that is heard.
+        let mut waiting =
+            UnixStream::connect(world.runtime().join("sessions").join(&id).join("keeper.sock")).unwrap();
+        waiting.set_read_timeout(Some(crate::support::TIME_LIMIT)).unwrap();
+        let mut frames = Vec::new();
+        let hello = Hello { version: wire::VERSION, program: "test".into() };
+        wire::put_frame(&mut frames, FrameType::Hello, 0, &[&serde_json::to_vec(&hello).unwrap()]);
+        let size = Some(WindowSize { cols: 80, rows: 24 });
+        let attach = Request::Attach(Attach { size, client: 7, ..Attach::default() });
+        wire::put_frame(&mut frames, FrameType::Request, 1, &[&serde_json::to_vec(&attach).unwrap()]);
+        waiting.write_all(&frames).unwrap();
+        world.write("go", "");
+        let written = world.project().join("written");
+        processes::eventually("all is written", || written.exists().then_some(()));
+        world.must(&["ls"]);
+
+        let (mut received, mut chunk) = (Vec::new(), [0; 4096]);
+        let drawn = loop {
+            if let Some((header, payload, used)) = wire::take_frame(&received).unwrap() {
+                let payload = payload.to_vec();
+                received.drain(..used);
+                if header.kind == FrameType::Dump as u8 {
+                    break payload;
+                }
+                assert_ne!(header.kind, FrameType::Output as u8, "output before the screen");
+                continue;
+            }
+            let count = waiting.read(&mut chunk).unwrap();
+            assert_ne!(count, 0, "the keeper has left");
+            received.extend_from_slice(&chunk[..count]);
+        };
+        let (offset, bytes) = wire::split_number(&drawn).unwrap();
+        let end = world.json(&["output", "left", "--json", "--tail", "1"])["end"].as_u64().unwrap();
+        assert_eq!(offset, end, "a screen of before");
+        assert!(String::from_utf8_lossy(bytes).contains("the end"));
+    });
 }

@@ -29,7 +29,11 @@ const MAX_MESSAGE: usize = 1 << 20;
 const CHUNK: usize = 64 << 10;
 
 /// Attaches to a session. After the upgrade each binary message holds whole frames of the
-/// keeper's protocol, both ways.
+/// keeper's protocol, both ways (docs/attach.md). Who lost a connection goes on where it was: it attaches
+/// again under the same `client` number, with the offset behind the last byte that it has as
+/// `resume_from`. What was written since follows as output; where that is no longer kept, or is more
+/// than 512 KiB, one dump draws the screen instead and live output follows it. The answer says which
+/// input frames were written (`input_done`) and begun (`input_started`): those above may be sent again.
 #[utoipa::path(get, path = "/v1/sessions/{s}/attach", tag = "sessions", operation_id = "attach",
     params(("s" = String, Path, description = "Its name, its id, its short id, or the beginning of one")),
     responses((status = 101, description = "WebSocket"), (status = "default", body = Problem, content_type = "application/problem+json")))]

@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 use sessile_journal::store::Query;
 use sessile_model::api::{Attachment, End, Opened};
 use sessile_model::receipt::SignedReceipt;
+use sessile_model::record::AppRecord;
 use sessile_model::state::EndedBy;
 use sessile_model::wire::Request;
 use sessile_model::{Problem, ProblemKind, SessionId, SessionRecord, Spec};
@@ -25,7 +26,7 @@ use crate::{closing, inside, opening};
 pub async fn open(State(daemon): Shared, Body(spec): Body<Spec>) -> Result<impl IntoResponse, Refused> {
     let record = opening::open(&daemon, spec).await?;
     let location = [(header::LOCATION, format!("/v1/sessions/{}", record.id))];
-    let attachment = attachment(&daemon, record.id)?;
+    let attachment = attachment(&daemon, record.id, None)?;
     Ok((StatusCode::CREATED, location, Json(Opened { record, attachment })))
 }
 
@@ -77,17 +78,22 @@ pub async fn show(State(daemon): Shared, Word(word): Word) -> Result<Json<Sessio
 pub async fn attachments(State(daemon): Shared, Word(word): Word) -> Result<Json<Attachment>, Refused> {
     let id = live(&daemon, &word).await?;
     inside::findable(&daemon, id).await?;
-    Ok(Json(attachment(&daemon, id)?))
+    let apps = daemon.directory.record(id).map(|record| record.apps);
+    Ok(Json(attachment(&daemon, id, apps)?))
 }
 
-fn attachment(daemon: &Daemon, session: SessionId) -> Result<Attachment, Problem> {
+fn attachment(
+    daemon: &Daemon,
+    session: SessionId,
+    apps: Option<Vec<AppRecord>>,
+) -> Result<Attachment, Problem> {
     let socket = daemon
         .folders
         .keeper_socket(session)
         .into_os_string()
         .into_string()
         .map_err(|_| Problem::new(ProblemKind::Unsupported, "the runtime folder's path is not UTF-8"))?;
-    Ok(Attachment { session, socket })
+    Ok(Attachment { session, socket, apps })
 }
 
 /// A closed session's receipt.

@@ -49,18 +49,18 @@ pub struct Multiplexer<'a> {
 }
 
 impl<'a> Multiplexer<'a> {
-    /// Every contender that is installed, ours second, after none.
+    /// Ours, after none, and every one of these peers that is installed.
     ///
     /// # Errors
     /// When a folder cannot be made or a daemon does not start.
-    pub fn all(house: &'a House) -> Result<Vec<Self>> {
+    pub fn all(house: &'a House, peers: &[Kind]) -> Result<Vec<Self>> {
         let mut all = vec![Self::of(Kind::Raw, house)?, Self::of(Kind::Sessile, house)?];
         for (kind, program) in [(Kind::Screen, "screen"), (Kind::Tmux, "tmux"), (Kind::Dtach, "dtach")] {
-            if command::find(program).is_some() {
+            if peers.contains(&kind) && command::find(program).is_some() {
                 all.push(Self::of(kind, house)?);
             }
         }
-        if setup::shpool().exists() {
+        if peers.contains(&Kind::Shpool) && setup::shpool().exists() {
             all.push(Self::of(Kind::Shpool, house)?.with_daemon()?);
         }
         Ok(all)

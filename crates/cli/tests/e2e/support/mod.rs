@@ -14,7 +14,7 @@ mod world;
 pub use leftovers::Leftovers;
 pub use running::{Finished, Running, TIME_LIMIT};
 pub use terminal::Terminal;
-pub use world::{World, as_root, as_user, skip};
+pub use world::{World, as_own, as_root, as_user, skip};
 
 /// Questions and answers until one says goodbye.
 pub const TALK: &str = "module talk;

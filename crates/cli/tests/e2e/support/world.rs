@@ -72,6 +72,11 @@ pub fn as_user(body: fn(&World)) {
     }
 }
 
+/// Runs a test's body as whoever runs the tests: where it connects to a daemon or a keeper itself.
+pub fn as_own(body: fn(&World)) {
+    World::new(Caller::Own { uid: own_uid() }).live(body);
+}
+
 /// Says that a test does less than it could. Past the test runner's capture, which would swallow
 /// it because the test passes.
 pub fn skip(reason: &str) {
