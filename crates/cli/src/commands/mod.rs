@@ -118,15 +118,21 @@ enum Command {
     Man(man::Args),
 }
 
-/// What `attach` takes, without the other commands: making the whole parser takes longer than
-/// everything else that a client does before it shows a screen.
+/// What one command takes, without the others: making the whole parser takes longer than anything
+/// else that a client does before it asks the daemon.
 #[derive(Debug, Parser)]
-#[command(name = "attach")]
-struct AttachOnly {
+struct Alone<A: clap::Args> {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    args: attach::Args,
+    args: A,
+}
+
+impl<A: clap::Args> Alone<A> {
+    fn read(arguments: &[OsString], command: fn(A) -> Command) -> Option<Program> {
+        let Self { json, args } = Self::try_parse_from(arguments).ok()?;
+        Some(Program { json, command: command(args) })
+    }
 }
 
 impl Program {
@@ -136,13 +142,29 @@ impl Program {
     /// When it is none of this program's, and for help.
     pub fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.collect();
-        if arguments.get(1).is_some_and(|command| command == "attach")
-            && let Ok(AttachOnly { json, args }) = AttachOnly::try_parse_from(&arguments[1..])
-        {
-            return Ok(Self { json, command: Command::Attach(args) });
-        }
         // What is wrong is said by the whole parser, as is help.
-        Self::try_parse_from(arguments)
+        Self::read_alone(&arguments).map_or_else(|| Self::try_parse_from(arguments), Ok)
+    }
+
+    /// Reads a command that is used often, or by programs, where its name comes first.
+    fn read_alone(arguments: &[OsString]) -> Option<Self> {
+        let arguments = arguments.get(1..)?;
+        match arguments.first()?.to_str()? {
+            "run" => Alone::read(arguments, Command::Run),
+            "attach" => Alone::read(arguments, Command::Attach),
+            "ls" => Alone::read(arguments, Command::Ls),
+            "show" => Alone::read(arguments, Command::Show),
+            "exec" => Alone::read(arguments, Command::Exec),
+            "screen" => Alone::read(arguments, Command::Screen),
+            "output" => Alone::read(arguments, Command::Output),
+            "type" => Alone::read(arguments, Command::Type),
+            "wait" => Alone::read(arguments, Command::Wait),
+            "send" => Alone::read(arguments, Command::Send),
+            "recv" => Alone::read(arguments, Command::Recv),
+            "end" => Alone::read(arguments, Command::End),
+            "daemon" => Alone::read(arguments, Command::Daemon),
+            _ => None,
+        }
     }
 
     /// Carries the command out.
@@ -205,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn attach_is_read_alone_as_it_is_among_all() {
+    fn a_command_is_read_alone_as_it_is_among_all() {
         let lines = [
             &["sessile", "attach", "amber"][..],
             &["sessile", "attach", "--json", "amber", "--app", "tests", "--read-only"],
@@ -218,6 +240,31 @@ mod tests {
             &["sessile", "attach", "amber", "--exclusive", "--read-only"],
             &["sessile", "attach", "help"],
             &["sessile", "ls", "attach"],
+            &["sessile", "ls", "--all", "--json"],
+            &["sessile", "run"],
+            &["sessile", "run", "--json"],
+            &["sessile", "run", "--", "tool", "--json"],
+            &["sessile", "run", "tool", "--json", "--help"],
+            &[
+                "sessile",
+                "run",
+                "--project",
+                ".:copy",
+                "--allow",
+                "a.example",
+                "--allow",
+                "b.example:1",
+                "tool",
+            ],
+            &["sessile", "run", "--memry", "1G"],
+            &["sessile", "exec", "amber", "--", "tool", "-x"],
+            &["sessile", "exec", "--app", "new", "amber", "tool", "--json"],
+            &["sessile", "type", "amber", "text", "--key", "enter"],
+            &["sessile", "wait", "amber", "--pattern", "x", "--timeout", "3s"],
+            &["sessile", "send", "amber", "--as", "A", "B", "label", "-"],
+            &["sessile", "end", "--all"],
+            &["sessile", "daemon"],
+            &["sessile", "daemon", "stop"],
         ];
         for line in lines {
             let alone = Program::read(line.iter().map(OsString::from));

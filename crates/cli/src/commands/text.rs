@@ -456,7 +456,7 @@ pub mod tests {
         app            tests (signal 9)
         grant          project /home/ann/work (rw, read-only: .envrc)
         grant          mount (path not kept) at (path not kept) (ro)
-        protocol       Talk (cut off by the session's end; 1 violation; a violation ends the session)
+        protocol       Talk (cut off by the session's end; 1 violation; a violation ends the session; lines are not signed)
         role           Agent=app:main
         role           User=operator
         unheard        a\u{1b}sk from User to Agent, number 3
