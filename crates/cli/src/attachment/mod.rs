@@ -64,7 +64,7 @@ impl Target {
     /// # Errors
     /// The daemon's problem.
     pub fn leave(daemon: &Daemon, session: &SessionSelector) -> Result<api::Attachment, Failure> {
-        daemon.post(&session.path("/attachments"), &serde_json::json!({}))
+        daemon.post_at_once(&session.path("/attachments"))
     }
 
     /// What the daemon gave leave for.
