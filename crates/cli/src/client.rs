@@ -216,8 +216,8 @@ fn tell_losses(headers: &HeaderMap) {
 }
 
 fn say_losses(told: Option<&[u8]>) {
-    let losses = told.and_then(|told| serde_json::from_slice(told).ok());
-    for loss in losses.unwrap_or_else(Vec::<String>::new) {
+    let losses: Option<Vec<String>> = told.and_then(|told| serde_json::from_slice(told).ok());
+    for loss in losses.unwrap_or_default() {
         say(&format!("sessile: notice: {}", printable(&loss)));
     }
 }

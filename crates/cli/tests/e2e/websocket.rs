@@ -80,10 +80,9 @@ impl Connection {
                 self.received.drain(..used);
                 return frame;
             }
-            match self.socket.read().unwrap() {
-                Message::Binary(bytes) => self.received.extend_from_slice(&bytes),
-                other => panic!("{other}"),
-            }
+            let message = self.socket.read().unwrap();
+            let Message::Binary(bytes) = message else { panic!("{message}") };
+            self.received.extend_from_slice(&bytes);
         }
     }
 
@@ -110,14 +109,15 @@ impl Connection {
                     seen.shown.extend_from_slice(bytes);
                 }
                 FrameType::InputDone => seen.confirmed = wire::split_number(&payload).unwrap().0,
-                FrameType::Reply => match serde_json::from_slice(&payload).unwrap() {
-                    Reply::Attached { input_done, input_started, .. } => {
+                FrameType::Reply => {
+                    let reply = serde_json::from_slice(&payload).unwrap();
+                    if let Reply::Attached { input_done, input_started, .. } = reply {
                         seen.attached = (input_done, input_started);
                         seen.confirmed = input_done;
+                    } else {
+                        assert!(matches!(reply, Reply::Record(_)), "{reply:?}");
                     }
-                    Reply::Record(_) => {}
-                    other => panic!("{other:?}"),
-                },
+                }
                 FrameType::Event => {
                     let event = serde_json::from_slice(&payload).unwrap();
                     seen.records += usize::from(matches!(event, Event::Record(_)));
