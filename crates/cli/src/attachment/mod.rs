@@ -160,6 +160,9 @@ pub fn attach_guarded(
     if matches!(mode, Mode::Terminal { .. }) {
         let raw = guarded.map_or_else(RawMode::enter, Guarded::make_raw);
         conversation.show_on(raw.map_err(|e| Failure::system("use the terminal", &e))?);
+    } else {
+        // Pipes change no terminal.
+        drop(guarded);
     }
     let parting = conversation.run(signals);
     conversation.leave(&parting);
