@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -18,6 +18,7 @@ use sessile_model::api::{DaemonStatus, LOSSES};
 use sessile_model::problem::{Problem, ProblemKind};
 use tokio::time::timeout;
 
+use crate::at_once;
 use crate::failure::{Failure, plain};
 use crate::output::{printable, say};
 use crate::startup::{self, Reached};
@@ -68,6 +69,21 @@ impl Daemon {
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         let body = json(body)?;
         block_on(self.send(Method::POST, path, body))
+    }
+
+    /// `POST` of an empty object, which takes the daemon no time and may be repeated.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn post_at_once<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let first = self.first.lock().ok().and_then(|mut first| first.take());
+        match first.and_then(|stream| at_once::post(stream, path)) {
+            Some(at_once::Answer { losses, body }) => {
+                say_losses(losses.as_deref());
+                answer(path, &body)
+            }
+            None => self.post(path, &serde_json::json!({})),
+        }
     }
 
     /// `POST` of one body to many paths at once; the answers come in the order of the paths.
@@ -196,8 +212,12 @@ impl Daemon {
 
 /// Says on standard error what the daemon found lost. It hands it to one command only.
 fn tell_losses(headers: &HeaderMap) {
-    let losses = headers.get(LOSSES).and_then(|value| serde_json::from_slice(value.as_bytes()).ok());
-    for loss in losses.unwrap_or_else(Vec::<String>::new) {
+    say_losses(headers.get(LOSSES).map(HeaderValue::as_bytes));
+}
+
+fn say_losses(told: Option<&[u8]>) {
+    let losses: Option<Vec<String>> = told.and_then(|told| serde_json::from_slice(told).ok());
+    for loss in losses.unwrap_or_default() {
         say(&format!("sessile: notice: {}", printable(&loss)));
     }
 }

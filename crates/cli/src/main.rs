@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod at_once;
 mod attachment;
 mod client;
 mod commands;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sessile_model::receipt::SignedReceipt;
-use sessile_model::record::Usage;
+use sessile_model::record::SessionRecord;
 use sessile_model::wire::{Reply, Request};
 use sessile_model::{Problem, ProblemKind, SessionId, State};
 use tokio::time::timeout;
@@ -97,13 +97,14 @@ fn runs(daemon: &Daemon, id: SessionId) -> bool {
     })
 }
 
-/// What a session uses now, as its keeper measures it; `None` when it does not answer at once.
-pub async fn usage(daemon: &Daemon, id: SessionId) -> Option<Usage> {
+/// A session's record as its keeper has it now, measured; `None` when it does not answer at once. What
+/// changes all the time, such as what was typed, is in no record that was told before.
+pub async fn measured(daemon: &Daemon, id: SessionId) -> Option<Box<SessionRecord>> {
     if !runs(daemon, id) {
         return None;
     }
     match timeout(AT_ONCE, once(daemon, id, &Request::Show { follow: false })).await {
-        Ok(Ok(Reply::Record(record))) => Some(record.usage),
+        Ok(Ok(Reply::Record(record))) => Some(record),
         Ok(Ok(_) | Err(_)) | Err(_) => None,
     }
 }

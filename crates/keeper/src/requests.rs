@@ -321,6 +321,7 @@ impl Keeper {
         if replaced.is_none() {
             self.advance(Event::ClientAttached);
         }
+        self.changed = true;
         // It is attached all the same; a terminal that refuses has gone.
         let _ = self.follow_size(&name, (id, channel));
         Ok(())
@@ -332,12 +333,17 @@ impl Keeper {
         let attachment = client.attachments.get_mut(&channel).ok_or_else(not_attached)?;
         attachment.size = Some(size);
         let name = attachment.task.clone();
+        self.changed = true;
         self.follow_size(&name, (id, channel))?;
         Ok(Reply::Done)
     }
 
     pub(crate) fn resize_task(&mut self, name: &AppName, size: WindowSize) -> Result<(), Problem> {
         let Some(task) = self.tasks.get_mut(name) else { return Ok(()) };
+        // Asked with every key: whose it is decides the size.
+        if task.screen().is_none_or(|screen| screen.size() == size) {
+            return Ok(());
+        }
         task.resize(size)
             .map_err(|e| Problem::new(ProblemKind::Failed, format!("the terminal refused its size: {e}")))?;
         if let Some(recorder) = &mut task.recorder {

@@ -111,6 +111,24 @@ fn arguments(pid: u32) -> Vec<String> {
     bytes.split(|&byte| byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
 }
 
+/// The proportional set size in bytes of the processes whose environment names this folder.
+///
+/// # Errors
+/// When a process does not let its memory be read (it does to root).
+pub fn held_at(place: &Path) -> Result<u64> {
+    let place = place.to_string_lossy();
+    let mut bytes = 0;
+    for pid in having(|_, environment| environment.contains(&*place)) {
+        match proportional_bytes(pid) {
+            Ok(own) => bytes += own,
+            // It may have ended since it was listed.
+            Err(_) if !Path::new(&format!("/proc/{pid}/exe")).exists() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}
+
 fn proportional_bytes(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;

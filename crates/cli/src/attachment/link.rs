@@ -14,6 +14,8 @@ const CHUNK: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Link {
     stream: UnixStream,
+    /// What is read goes through here.
+    chunk: Vec<u8>,
     received: Vec<u8>,
     unsent: Vec<u8>,
     ended: bool,
@@ -28,7 +30,8 @@ impl Link {
         let stream = UnixStream::connect(path)?;
         crate::startup::check_owner(&stream)?;
         stream.set_nonblocking(true)?;
-        let mut link = Self { stream, received: Vec::new(), unsent: Vec::new(), ended: false };
+        let mut link =
+            Self { stream, chunk: vec![0; CHUNK], received: Vec::new(), unsent: Vec::new(), ended: false };
         let hello = Hello { version: wire::VERSION, program: sessile_model::version().to_owned() };
         link.put_json(FrameType::Hello, 0, &hello)?;
         Ok(link)
@@ -78,10 +81,9 @@ impl Link {
 
     /// Reads what has arrived.
     pub fn receive(&mut self) {
-        let mut chunk = [0u8; CHUNK];
-        match self.stream.read(&mut chunk) {
+        match self.stream.read(&mut self.chunk) {
             Ok(0) => self.ended = true,
-            Ok(n) => self.received.extend_from_slice(&chunk[..n]),
+            Ok(n) => self.received.extend_from_slice(&self.chunk[..n]),
             Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             Err(_) => self.ended = true,
         }

@@ -64,7 +64,7 @@ impl Target {
     /// # Errors
     /// The daemon's problem.
     pub fn leave(daemon: &Daemon, session: &SessionSelector) -> Result<api::Attachment, Failure> {
-        daemon.post(&session.path("/attachments"), &serde_json::json!({}))
+        daemon.post_at_once(&session.path("/attachments"))
     }
 
     /// What the daemon gave leave for.
@@ -160,6 +160,9 @@ pub fn attach_guarded(
     if matches!(mode, Mode::Terminal { .. }) {
         let raw = guarded.map_or_else(RawMode::enter, Guarded::make_raw);
         conversation.show_on(raw.map_err(|e| Failure::system("use the terminal", &e))?);
+    } else {
+        // Pipes change no terminal.
+        drop(guarded);
     }
     let parting = conversation.run(signals);
     conversation.leave(&parting);

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_model::spec::WindowSize;
-use sessile_model::wire::{self, Attach, FrameType, Hello, Reply, Request};
+use sessile_model::wire::{self, Attach, Event, FrameType, Hello, Reply, Request};
 use sessile_terminal::Terminal;
 use tungstenite::{Message, WebSocket, client};
 
@@ -35,6 +35,8 @@ struct Seen {
     attached: (u64, u64),
     /// Input that was confirmed.
     confirmed: u64,
+    /// Records that were told.
+    records: usize,
 }
 
 struct Connection {
@@ -78,10 +80,9 @@ impl Connection {
                 self.received.drain(..used);
                 return frame;
             }
-            match self.socket.read().unwrap() {
-                Message::Binary(bytes) => self.received.extend_from_slice(&bytes),
-                other => panic!("{other}"),
-            }
+            let message = self.socket.read().unwrap();
+            let Message::Binary(bytes) = message else { panic!("{message}") };
+            self.received.extend_from_slice(&bytes);
         }
     }
 
@@ -108,14 +109,20 @@ impl Connection {
                     seen.shown.extend_from_slice(bytes);
                 }
                 FrameType::InputDone => seen.confirmed = wire::split_number(&payload).unwrap().0,
-                FrameType::Reply => match serde_json::from_slice(&payload).unwrap() {
-                    Reply::Attached { input_done, input_started, .. } => {
+                FrameType::Reply => {
+                    let reply = serde_json::from_slice(&payload).unwrap();
+                    if let Reply::Attached { input_done, input_started, .. } = reply {
                         seen.attached = (input_done, input_started);
                         seen.confirmed = input_done;
+                    } else {
+                        assert!(matches!(reply, Reply::Record(_)), "{reply:?}");
                     }
-                    other => panic!("{other:?}"),
-                },
-                FrameType::Hello | FrameType::Event => {}
+                }
+                FrameType::Event => {
+                    let event = serde_json::from_slice(&payload).unwrap();
+                    seen.records += usize::from(matches!(event, Event::Record(_)));
+                }
+                FrameType::Hello => {}
                 other @ (FrameType::Request | FrameType::Input | FrameType::OutputDone) => {
                     panic!("{other:?}")
                 }
@@ -191,6 +198,34 @@ fn who_missed_more_than_is_kept_gets_the_screen() {
         // And goes on from there.
         connection.type_line(1, "on");
         connection.see(&mut seen, "got on", 1);
+        connection.cut();
+    });
+}
+
+/// Keys are no news of a session: nobody is told a record, and no screen is saved, for each of them.
+#[test]
+fn what_is_typed_changes_no_record() {
+    const LINES: u64 = 60;
+    crate::support::as_own(|world| {
+        world.open("desk", &["sh", "-c", SCRIPT]);
+        let mut seen = Seen::default();
+        let mut connection = Connection::open(world, None);
+        connection.see(&mut seen, "ready", 0);
+        let mut frames = Vec::new();
+        let show = serde_json::to_vec(&Request::Show { follow: true }).unwrap();
+        wire::put_frame(&mut frames, FrameType::Request, 0, &[&show]);
+        connection.send(frames);
+        let mut typed = 0;
+        for number in 1..=LINES {
+            let line = format!("line {number}");
+            typed += line.len() + 1;
+            connection.type_line(number, &line);
+            connection.see(&mut seen, &format!("got {line}\r\n"), number);
+        }
+        // That something goes on at all is told once a second.
+        assert!(seen.records < LINES as usize / 2, "{} records", seen.records);
+        // Who asks hears of it all the same.
+        assert_eq!(world.show("desk")["attached"][0]["typed_bytes"], typed);
         connection.cut();
     });
 }

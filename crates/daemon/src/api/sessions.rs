@@ -147,7 +147,11 @@ async fn record_of(daemon: &Daemon, found: Found) -> Result<SessionRecord, Probl
     let id = match found {
         Found::Live(id) => match daemon.directory.record(id) {
             Some(mut record) => {
-                record.usage = inside::usage(daemon, id).await.unwrap_or(record.usage);
+                if let Some(measured) = inside::measured(daemon, id).await {
+                    record.usage = measured.usage;
+                    record.apps = measured.apps;
+                    record.attached = measured.attached;
+                }
                 return Ok(record);
             }
             None => id,

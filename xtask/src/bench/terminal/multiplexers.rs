@@ -150,7 +150,8 @@ impl<'a> Multiplexer<'a> {
         match self.kind {
             Kind::Raw => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", script]).current_dir(self.project());
+                // By its home its processes are told from others.
+                shell.args(["-c", script]).current_dir(self.project()).env("HOME", &self.folder);
                 shell
             }
             Kind::Sessile => self.house.sessile(&["attach", name]),
@@ -173,6 +174,28 @@ impl<'a> Multiplexer<'a> {
                 let mut attach = self.shpool();
                 attach.args(["attach", "--force", name]);
                 attach
+            }
+        }
+    }
+
+    /// The client of one of ours that has pipes in place of a terminal.
+    pub fn with_pipes(&self, script: &str) -> Command {
+        self.house.sessile(&["run", "--route", "none", "--", "sh", "-c", script])
+    }
+
+    /// Bytes of memory that all processes of its terminals hold, what runs in them too, and those of
+    /// them that are our own processes'.
+    ///
+    /// # Errors
+    /// When a process does not let its memory be read.
+    pub fn held(&self) -> Result<(u64, u64)> {
+        match self.kind {
+            Kind::Sessile => {
+                let held = processes::held(&self.house.runtime())?;
+                Ok((held.ours_bytes + held.apps_bytes, held.ours_bytes))
+            }
+            Kind::Raw | Kind::Screen | Kind::Tmux | Kind::Dtach | Kind::Shpool => {
+                Ok((processes::held_at(&self.folder)?, 0))
             }
         }
     }
