@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sessile_fuzz::{plant, survives};
-use sessile_model::protocol::{Asked, Say, Told};
+use sessile_model::protocol::{Asked, CloseTalk, Closing, Delegate, LineSeal, Say, Speaker, Stand, Told};
 use sessile_model::wire::{self, Attach, Event, FrameType, HEADER_LEN, Hello, Reply, Request};
 use sessile_model::{Millis, Problem, ProblemKind, spec::WindowSize, state::EndedBy};
 
@@ -96,8 +96,25 @@ fn seeds() -> Vec<Vec<u8>> {
         payload: "aGk=".into(),
         token: "0".repeat(32),
         timeout: Some(Millis(5)),
+        seal: Some(LineSeal {
+            key: "0".repeat(64),
+            session: "1".repeat(32),
+            epoch: 2,
+            sequence: 3,
+            link: "4".repeat(64),
+            signature: "5".repeat(128),
+        }),
     };
-    for asked in [Asked::Say(say), Asked::Offered { role: "A".into() }] {
+    let stand = Stand { role: "A".into(), to: "B".into(), label: "m".into() };
+    let close = CloseTalk { role: None, how: Closing::Abort };
+    let delegate = Delegate { role: "A".into(), to: Speaker::Operator(None) };
+    for asked in [
+        Asked::Say(say),
+        Asked::Offered { role: "A".into() },
+        Asked::Stand(stand),
+        Asked::Close(close),
+        Asked::Delegate(delegate),
+    ] {
         seeds.push(json(FrameType::Request, serde_json::to_value(asked).expect("a request is JSON")));
     }
     let problem = Problem::new(ProblemKind::Conflict, "no").hint("wait");
