@@ -120,6 +120,8 @@ impl Daemon {
         loop {
             match self.send_once(method.clone(), path, body.clone()).await {
                 Err(Sent::Lost(_)) if left > 0 => {
+                    // One that was just killed still takes connections for a moment.
+                    tokio::time::sleep(APART * (REPEATS - left)).await;
                     left -= 1;
                     let reached = startup::ensure()?;
                     if let Ok(mut first) = self.first.lock() {
@@ -278,6 +280,8 @@ pub fn silent(pid: Option<i32>, waited: Duration) -> Failure {
 
 /// How often a request is repeated whose daemon died.
 const REPEATS: u32 = 3;
+/// How much longer it waits each time before it is sent again; the first time not at all.
+const APART: Duration = Duration::from_millis(50);
 
 /// Why there is no answer.
 enum Sent {
