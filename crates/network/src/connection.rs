@@ -137,10 +137,11 @@ async fn go_through(
     // From before the connection is made, which belongs to the identity of then.
     let renewed = shared.route.renewed();
     tokio::pin!(renewed);
+    let denied = |address| shared.policy.borrow().denies_address(address, port);
     let connected = tokio::select! {
         biased;
         () = &mut renewed => Err(ConnectError::Renewed),
-        connected = shared.route.connect(app, host, port, by_name) => connected,
+        connected = shared.route.connect(app, (host, port), by_name, denied) => connected,
     };
     let world = match connected {
         Ok(world) => world,
@@ -335,6 +336,10 @@ async fn introduce(
             return Ok(Introduced::Refused { by: differs(host, &name.to_ascii_lowercase()), first });
         }
         Sight::Tls { .. } if intercepted => return Ok(Introduced::Tls { first }),
+        Sight::BrokenTls => {
+            let by = "its TLS does not say which host is meant".to_owned();
+            return Ok(Introduced::Refused { by, first });
+        }
         Sight::Http => return Ok(Introduced::Http { first }),
         Sight::Other if intercepted => return Err(not_opened()),
         // What never becomes clear might yet become what would be refused.
@@ -416,8 +421,10 @@ async fn refuse(mut stream: Stream, manner: Manner, mut first: Vec<u8>, host: &s
     let words = match sight::look(&first) {
         Sight::Http => refusal.response(host),
         // A host that is not there has no words of TLS.
-        Sight::Tls { .. } if !matches!(refusal, Refusal::Unreachable { .. }) => TLS_DENIED.to_vec(),
-        Sight::Tls { .. } | Sight::Unclear | Sight::Other => return reset(stream),
+        Sight::Tls { .. } | Sight::BrokenTls if !matches!(refusal, Refusal::Unreachable { .. }) => {
+            TLS_DENIED.to_vec()
+        }
+        Sight::Tls { .. } | Sight::BrokenTls | Sight::Unclear | Sight::Other => return reset(stream),
     };
     farewell(stream, &words).await;
 }

@@ -122,6 +122,16 @@ impl Policy {
         }
     }
 
+    /// The rule that denies an address, by whatever name it is reached.
+    pub fn denies_address(&self, address: IpAddr, port: u16) -> Option<String> {
+        let host = address.to_string();
+        if self.answered.get(&(host.clone(), port)) == Some(&Verdict::Deny) {
+            return Some("answered: always".to_owned());
+        }
+        let rule = self.rules.deny.iter().find(|target| target.matches(&host, port));
+        rule.map(|target| format!("{} {target}", Effect::Deny.word()))
+    }
+
     /// The policy that forbids a request over a connection that may be made.
     pub fn forbids(&self, app: &AppName, host: &str, port: u16, request: Request<'_>) -> Option<String> {
         denied(self.policies.request(app.as_str(), host, port, request))
@@ -241,6 +251,16 @@ mod tests {
         let p = policy(&["host.sessile:5432", "127.0.0.1"], &[], &[], Unknown::Ask);
         assert_eq!(said(&p, "host.sessile", 5432), "allow host.sessile:5432 true");
         assert_eq!(said(&p, "127.0.0.1", 1), "allow 127.0.0.1 true");
+    }
+
+    #[test]
+    fn an_address_is_denied_by_whatever_name_it_is_reached() {
+        let mut p = policy(&["*"], &[], &["192.0.34.1:443", "bad.example"], Unknown::Ask);
+        p.remember("192.0.34.2", 443, Verdict::Deny);
+        let denies = |address: &str, port| p.denies_address(address.parse().unwrap(), port);
+        assert_eq!(denies("192.0.34.1", 443).as_deref(), Some("deny 192.0.34.1:443"));
+        assert_eq!(denies("192.0.34.2", 443).as_deref(), Some("answered: always"));
+        assert_eq!((denies("192.0.34.1", 80), denies("192.0.34.3", 443)), (None, None));
     }
 
     #[test]

@@ -14,10 +14,12 @@ pub fn plain(target: &str) -> String {
     let path = path.replace('\\', "/");
     let mut kept: Vec<&str> = Vec::new();
     for segment in path.split('/') {
-        match segment {
+        // Some servers cut a segment's parameters off before they resolve it (RFC 3986, section 3.3).
+        let name = segment.find(';').or_else(|| segment.find("%3B")).map_or(segment, |at| &segment[..at]);
+        match name {
             "" | "." => {}
             ".." => drop(kept.pop()),
-            other => kept.push(other),
+            _ => kept.push(segment),
         }
     }
     let is_folder = ["/", "/.", "/.."].iter().any(|end| path.ends_with(end));
@@ -32,13 +34,26 @@ pub fn plain(target: &str) -> String {
     plain
 }
 
+/// Bytes of UTF-8 that are one too many, as some servers once took them.
+const OVERLONG: [(&str, &str); 6] = [
+    ("%C0%AE", "."),
+    ("%C0%AF", "/"),
+    ("%C1%9C", "\\"),
+    ("%E0%80%AE", "."),
+    ("%E0%80%AF", "/"),
+    ("%E0%81%9C", "\\"),
+];
+
 /// With escapes undone, those of a slash and a backslash too, until nothing changes: a server may
 /// undo them once more than the next one. The rest in upper case.
 fn unescaped(path: &str) -> String {
     let mut path = path.to_owned();
     // Each round shortens it by two bytes at least; a few rounds are all that servers make.
     for _ in 0..4 {
-        let next = unescaped_once(&path);
+        let mut next = unescaped_once(&path);
+        for (overlong, byte) in OVERLONG {
+            next = next.replace(overlong, byte);
+        }
         if next == path {
             break;
         }
@@ -103,6 +118,10 @@ mod tests {
             ("http://h.example", "/"),
             ("/go?to=http://x/y", "/go"),
             ("/go/http://x/y", "/go/http:/x/y"),
+            ("/a/..;/b", "/b"),
+            ("/a/..;x=1/.;/b;v=2/c", "/b;v=2/c"),
+            ("/a/..%3b/b", "/b"),
+            ("/a/..%c0%af%c0%ae./b", "/b"),
             ("*", "/*"),
             ("/a%", "/a%"),
             ("/a%2", "/a%2"),

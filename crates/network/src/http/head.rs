@@ -69,8 +69,12 @@ impl Headers {
         self.0.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Replaces a secret wherever it stands in a value.
+    /// Replaces a secret wherever it stands in a value, and drops lines that have it in their name.
     pub fn conceal(&mut self, secret: &[u8]) {
+        let named = |name: &str| {
+            name.as_bytes().windows(secret.len().max(1)).any(|part| part.eq_ignore_ascii_case(secret))
+        };
+        self.0.retain(|(name, _)| !named(name));
         for (_, value) in &mut self.0 {
             let mut from = 0;
             while let Some(at) = find(value.get(from..).unwrap_or_default(), secret) {

@@ -31,6 +31,21 @@ fn a_request_is_passed_on_as_it_was_understood() {
     assert!(request("GET / HTTP/1.0\r\nHost: a.example\r\n\r\n").unwrap().close);
 }
 
+/// What some servers take for a request is read by nobody.
+#[test]
+fn first_lines_that_are_nearly_right_are_refused() {
+    for line in [
+        "GET /",
+        " GET / HTTP/1.1",
+        "\x0cGET / HTTP/1.1",
+        "GET\x0b/\x0bHTTP/1.1",
+        "GET / HTTP/3.1",
+        "GET / ICY/1.1",
+    ] {
+        assert!(request(&format!("{line}\r\nHost: a.example\r\n\r\n")).is_err(), "{line:?}");
+    }
+}
+
 #[test]
 fn smuggling_is_refused() {
     for (lines, why) in [
@@ -125,11 +140,13 @@ fn a_responses_body_depends_on_its_request() {
 }
 
 #[test]
-fn a_secret_is_concealed_in_every_value() {
-    let text = "HTTP/1.1 200 OK\r\nX: a Bearer s3 b Bearer s3\r\nY: no\r\n\r\n";
+fn a_secret_is_concealed_in_every_value_and_name() {
+    let text = "HTTP/1.1 200 OK\r\nX: a Bearer s3 b Bearer s3\r\nY: no\r\nX-K3Y-s3: z\r\n\r\n";
     let mut read = response(text, "GET").unwrap();
     read.headers.conceal(b"Bearer s3");
+    read.headers.conceal(b"k3y-S3");
     assert_eq!(read.headers.all("x").collect::<Vec<_>>(), [&b"a - b -"[..]]);
+    assert_eq!(String::from_utf8(read.write()).unwrap(), "HTTP/1.1 200 OK\r\nX: a - b -\r\nY: no\r\n\r\n");
 }
 
 proptest! {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use sessile_model::network::HOST_NAME;
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -57,7 +58,13 @@ impl Direct {
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn connect(&self, host: &str, port: u16, by_name: bool) -> Result<TcpStream, ConnectError> {
+    pub async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        by_name: bool,
+        denied: impl Fn(IpAddr) -> Option<String>,
+    ) -> Result<TcpStream, ConnectError> {
         if host == HOST_NAME {
             return race(
                 &["127.0.0.1", "::1"].map(|a| a.parse().unwrap_or(IpAddr::from([127, 0, 0, 1]))),
@@ -66,11 +73,14 @@ impl Direct {
             .await;
         }
         if let Ok(address) = host.parse() {
-            // The policy has judged the address itself.
+            // The policy has judged the address itself, but does not know which are this host's.
+            if !by_name && is_own(address) {
+                return Err(ConnectError::Near { host: host.to_owned() });
+            }
             return race(&[address], port).await;
         }
         let addresses = timeout(PATIENCE, self.look_up(host)).await.map_err(|_| ConnectError::TimedOut)??;
-        let addresses = allowed(host, &addresses, by_name)?;
+        let addresses = allowed(host, &addresses, by_name, is_own, denied)?;
         let connected = race(&addresses, port).await;
         if connected.is_err() {
             self.pinned.borrow_mut().remove(host);
@@ -105,20 +115,47 @@ impl Direct {
 }
 
 /// Those addresses that may be used.
-fn allowed(host: &str, addresses: &[IpAddr], by_name: bool) -> Result<Vec<IpAddr>, ConnectError> {
-    let host = || host.to_owned();
-    let fits = |a: &IpAddr| match place(*a) {
-        Place::Public => true,
-        Place::Private => by_name,
-        Place::Near => false,
-    };
-    let kept: Vec<IpAddr> = addresses.iter().copied().filter(fits).collect();
-    match (kept.is_empty(), addresses.first().map(|a| place(*a))) {
-        (false, _) => Ok(kept),
-        (true, None) => Err(ConnectError::NoAddress { host: host() }),
-        (true, Some(Place::Near)) => Err(ConnectError::Near { host: host() }),
-        (true, Some(Place::Private | Place::Public)) => Err(ConnectError::Private { host: host() }),
+fn allowed(
+    host: &str,
+    addresses: &[IpAddr],
+    by_name: bool,
+    is_own: impl Fn(IpAddr) -> bool,
+    denied: impl Fn(IpAddr) -> Option<String>,
+) -> Result<Vec<IpAddr>, ConnectError> {
+    let named = || host.to_owned();
+    let mut why = ConnectError::NoAddress { host: named() };
+    let mut kept = Vec::new();
+    // The first address tells why none is left.
+    for &address in addresses.iter().rev() {
+        let refused = match place(address) {
+            Place::Near => Some(ConnectError::Near { host: named() }),
+            Place::Private if !by_name => Some(ConnectError::Private { host: named() }),
+            Place::Private | Place::Public if is_own(address) => Some(ConnectError::Near { host: named() }),
+            Place::Private | Place::Public => {
+                denied(address).map(|by| ConnectError::DeniedAddress { host: named(), by })
+            }
+        };
+        match refused {
+            Some(refused) => why = refused,
+            None => kept.push(address),
+        }
     }
+    kept.reverse();
+    if kept.is_empty() { Err(why) } else { Ok(kept) }
+}
+
+/// Whether an address is one of this host's: what is sent there comes from there. One that nothing
+/// leads to is not.
+fn is_own(address: IpAddr) -> bool {
+    let family = match address {
+        IpAddr::V4(_) => AddressFamily::INET,
+        IpAddr::V6(_) => AddressFamily::INET6,
+    };
+    // Connecting a socket of UDP sends nothing; the port does not matter.
+    let socket = socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    let Ok(socket) = socket.map(std::net::UdpSocket::from) else { return true };
+    let source = socket.connect((address, 9)).and_then(|()| socket.local_addr());
+    source.is_ok_and(|source| source.ip() == address || source.ip().is_loopback())
 }
 
 /// The first of these addresses that answers; the next is tried when one fails or takes long.
@@ -165,12 +202,25 @@ mod tests {
     #[test]
     fn a_name_does_not_lead_into_private_networks_unless_a_rule_names_it() {
         let parse = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<IpAddr>>();
-        let mixed = parse(&["10.0.0.1", "192.0.34.1", "127.0.0.1"]);
-        assert_eq!(allowed("h", &mixed, false).unwrap(), parse(&["192.0.34.1"]));
-        assert_eq!(allowed("h", &mixed, true).unwrap(), parse(&["10.0.0.1", "192.0.34.1"]));
-        assert!(matches!(allowed("h", &parse(&["10.0.0.1"]), false), Err(ConnectError::Private { .. })));
-        assert!(matches!(allowed("h", &parse(&["127.0.0.1"]), true), Err(ConnectError::Near { .. })));
-        assert!(matches!(allowed("h", &[], true), Err(ConnectError::NoAddress { .. })));
+        let is_own = |address: IpAddr| address == IpAddr::from([192, 0, 34, 9]);
+        let denied =
+            |address: IpAddr| (address == IpAddr::from([192, 0, 34, 2])).then(|| "deny it".to_owned());
+        let allowed = |texts: &[&str], by_name| allowed("h", &parse(texts), by_name, is_own, denied);
+        let mixed = ["10.0.0.1", "192.0.34.1", "127.0.0.1", "192.0.34.2", "192.0.34.9"];
+        assert_eq!(allowed(&mixed, false).unwrap(), parse(&["192.0.34.1"]));
+        assert_eq!(allowed(&mixed, true).unwrap(), parse(&["10.0.0.1", "192.0.34.1"]));
+        assert!(matches!(allowed(&["10.0.0.1"], false), Err(ConnectError::Private { .. })));
+        assert!(matches!(allowed(&["127.0.0.1"], true), Err(ConnectError::Near { .. })));
+        assert!(matches!(allowed(&["192.0.34.9", "10.0.0.1"], false), Err(ConnectError::Near { .. })));
+        assert!(matches!(allowed(&["192.0.34.2"], true), Err(ConnectError::DeniedAddress { .. })));
+        assert!(matches!(allowed(&[], true), Err(ConnectError::NoAddress { .. })));
+    }
+
+    #[test]
+    fn this_hosts_own_addresses_are_known() {
+        for (address, own) in [("127.0.0.1", true), ("127.3.2.1", true), ("192.0.2.1", false)] {
+            assert_eq!(is_own(address.parse().unwrap()), own, "{address}");
+        }
     }
 
     #[tokio::test]

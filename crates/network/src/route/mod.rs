@@ -6,6 +6,7 @@ mod socks5;
 mod tor;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use sessile_model::AppName;
@@ -60,8 +61,16 @@ pub enum ConnectError {
     #[error("the proxy refused: {0}")]
     Proxy(String),
     /// It is this host, which nobody reaches from the network's other end.
-    #[error("this host's own loopback is not reached by the route tor")]
-    NotByTor,
+    #[error("this host's own loopback is reached by the route direct alone")]
+    NotByThisRoute,
+    /// Each of its addresses is denied.
+    #[error("{host} has an address that may not be reached ({by})")]
+    DeniedAddress {
+        /// The name.
+        host: String,
+        /// The rule.
+        by: String,
+    },
     /// The session has another identity since.
     #[error("the session took on a new identity")]
     Renewed,
@@ -112,20 +121,21 @@ impl Route {
     }
 
     /// Connects an app to a host: a name, or an address where the app used none. `by_name` says
-    /// that a rule names this host, so that it may lie in a private network.
+    /// that a rule names this host, so that it may lie in a private network; `denied` says which rule
+    /// denies an address that the name turns out to have, where this program looks names up.
     ///
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(
         &self,
         app: &AppName,
-        host: &str,
-        port: u16,
+        (host, port): (&str, u16),
         by_name: bool,
+        denied: impl Fn(IpAddr) -> Option<String>,
     ) -> Result<Stream, ConnectError> {
         match self {
             Self::None => Err(ConnectError::NoRoute),
-            Self::Direct(direct) => direct.connect(host, port, by_name).await.map(Stream::Tcp),
+            Self::Direct(direct) => direct.connect(host, port, by_name, denied).await.map(Stream::Tcp),
             Self::Socks5(proxy) => proxy.connect(host, port).await.map(Stream::Tcp),
             Self::Tor(tor) => tor.connect(app, host, port).await.map(Stream::Unix),
         }

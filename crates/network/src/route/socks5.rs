@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sessile_model::network::Credentials;
+use sessile_model::network::{Credentials, HOST_NAME};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -39,6 +39,9 @@ impl Socks5 {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+        if host == HOST_NAME {
+            return Err(ConnectError::NotByThisRoute);
+        }
         let connecting = async {
             // Its address is no concern of the app's, which hears of this too.
             let reached = TcpStream::connect((self.host.as_str(), self.port)).await;
@@ -171,6 +174,12 @@ mod tests {
             asked.await.unwrap(),
             b"\x05\x01\x02\x01\x02me\x02pw\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50"
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_meant_for_this_host_goes_to_no_proxy() {
+        let reached = Socks5::new("127.0.0.1", 1).connect(HOST_NAME, 80).await;
+        assert!(matches!(reached, Err(ConnectError::NotByThisRoute)));
     }
 
     #[tokio::test]

@@ -153,7 +153,7 @@ impl Tor {
     /// See [`ConnectError`].
     pub async fn connect(&self, app: &AppName, host: &str, port: u16) -> Result<UnixStream, ConnectError> {
         if host == HOST_NAME {
-            return Err(ConnectError::NotByTor);
+            return Err(ConnectError::NotByThisRoute);
         }
         let connecting = async {
             // Its sender lives as long as this.
@@ -240,6 +240,6 @@ mod tests {
     async fn the_hosts_own_loopback_is_not_asked_of_an_exit() {
         let tor = Tor::new(std::fs::File::open("/").unwrap().into());
         let reached = tor.connect(&"main".parse().unwrap(), HOST_NAME, 80).await;
-        assert!(matches!(reached, Err(ConnectError::NotByTor)));
+        assert!(matches!(reached, Err(ConnectError::NotByThisRoute)));
     }
 }
