@@ -107,6 +107,7 @@ fn run_in(folders: &Folders) -> Result<(), DaemonError> {
         anchor_image: NO_ANCHOR,
         keeper_image: NO_ANCHOR,
         gateway_image: NO_ANCHOR,
+        guard_image: NO_ANCHOR,
         version: "test",
         listening: None,
     })
@@ -416,6 +417,7 @@ fn a_keeper_that_dies_at_once_is_told_and_leaves_nothing() {
             anchor_image: image,
             keeper_image: NO_ANCHOR,
             gateway_image: NO_ANCHOR,
+        guard_image: NO_ANCHOR,
             version: "test",
             listening: None,
         })

@@ -30,6 +30,7 @@ pub mod api;
 pub mod credential;
 pub mod gateway;
 pub mod hex;
+pub mod guarding;
 pub mod ids;
 pub mod network;
 pub mod problem;
