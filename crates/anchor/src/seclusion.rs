@@ -28,6 +28,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_recvfrom,
     libc::SYS_sendto,
     libc::SYS_pread64,
+    libc::SYS_pwrite64,
     libc::SYS_fstat,
     libc::SYS_statx,
     libc::SYS_close,

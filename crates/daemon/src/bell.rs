@@ -173,6 +173,7 @@ mod tests {
             host: host.to_owned(),
             port: 443,
             signature: None,
+            line: None,
             asked_at: Timestamp::from_millis(1),
         }
     }

@@ -99,7 +99,15 @@ mod tests {
     use crate::finding::FoundValue;
 
     fn finding(kind: &'static str, category: Category) -> Finding {
-        Finding { kind, category, span: 0..1, confidence: 1.0, why: "".into(), taint: None, value: FoundValue::default() }
+        Finding {
+            kind,
+            category,
+            span: 0..1,
+            confidence: 1.0,
+            why: "".into(),
+            taint: None,
+            value: FoundValue::default(),
+        }
     }
 
     #[test]

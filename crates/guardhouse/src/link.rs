@@ -69,12 +69,13 @@ impl Link {
     }
 }
 
-/// An order that lies in a memory file.
+/// An order that lies in a memory file, which is overwritten.
 fn enclosed(file: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = File::from(file);
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(MAX_ORDER).min(MAX_ORDER);
     let mut bytes = Zeroizing::new(vec![0; length]);
     file.read_exact_at(&mut bytes, 0)?;
+    file.write_all_at(&vec![0; length], 0)?;
     Ok(bytes)
 }
 

@@ -15,8 +15,8 @@ use sessile_guard::{
     Category, Confidentiality, Event, Finding, Inspected, Inspector, Integrity, Raw, Registry, TaintId, Trail,
 };
 use sessile_model::guarding::{
-    Effect, Found, GuardSpec, Judgement, MOST_FOUND, MOST_LEARNED, MOST_VALUE_BYTES, MOST_VALUES, Matter, Memory, Order,
-    Report, Text, Value, without,
+    Effect, Found, GuardSpec, Judgement, MOST_FOUND, MOST_LEARNED, MOST_VALUE_BYTES, MOST_VALUES, Matter,
+    Memory, Order, Report, Text, Value, without,
 };
 use sessile_policy::guard::{self as policy, Message, Payload, Policies, Ruling};
 use thiserror::Error;
@@ -83,9 +83,10 @@ enum Said {
 /// What an inspection comes to, before policies are asked.
 struct Seen {
     found: Vec<Found>,
-    values: Vec<Zeroizing<String>>,
+    values: Vec<(Zeroizing<String>, u8)>,
     kinds: BTreeSet<String>,
-    confidentiality: Confidentiality,
+    /// From 0, public, to 4, critical.
+    confidentiality: u8,
     within_readers: bool,
     suspicion: u8,
 }
@@ -192,13 +193,11 @@ impl Post {
                 let decoded = Decoded::of(arguments.0.as_bytes());
                 let seen = self.look((&speaker, &tool), &decoded, at_ms);
                 let risk = rounded(self.risk.level(at_ms));
-                let call =
-                    flow::Call { speaker: &speaker, tool: &tool, arguments: &given, risk, tee: false };
+                let call = flow::Call { speaker: &speaker, tool: &tool, arguments: &given, risk, tee: false };
                 let judged = self.conversation.judge(&self.tools, &self.policies, &call);
                 let because = judged.because.to_string();
                 let (way, judged) = ((speaker, tool), (judged.ruling, seen));
-                let mut judgement =
-                    self.settle(number, way, None, arguments.0.as_bytes(), judged, at_ms);
+                let mut judgement = self.settle(number, way, None, arguments.0.as_bytes(), judged, at_ms);
                 judgement.because.get_or_insert(because);
                 judgement
             }
@@ -225,7 +224,7 @@ impl Post {
             },
             suspicion: seen.suspicion,
             payload: Payload {
-                confidentiality: degree(seen.confidentiality),
+                confidentiality: seen.confidentiality,
                 within_readers: seen.within_readers,
                 kinds: seen.kinds.clone(),
                 risk: rounded(self.risk.level(at_ms)),
@@ -258,33 +257,35 @@ impl Post {
             found: Vec::new(),
             values: Vec::new(),
             kinds: BTreeSet::new(),
-            confidentiality: Confidentiality::Normal,
+            confidentiality: degree(Confidentiality::Normal),
             within_readers: true,
             suspicion: 0,
         };
         let mut counted = Vec::new();
         for finding in inspected.findings() {
-            let (confidentiality, span) = (finding.confidentiality(), decoded.origin(&finding.span));
+            let must_stay = finding.confidentiality() >= Confidentiality::HighlySensitive;
+            let known = match finding.taint {
+                Some(id) => self.values.get(&id),
+                None if must_stay => self.value_of(finding.value.expose()),
+                None => None,
+            };
+            // A value that is known is what it was when it was found first.
+            let confidentiality =
+                known.map_or_else(|| degree(finding.confidentiality()), |value| value.confidentiality);
+            let span = decoded.origin(&finding.span);
             let mut found = Found {
                 kind: finding.kind.to_owned(),
                 span: (span.start, span.end),
-                confidentiality: degree(confidentiality),
+                confidentiality,
                 of: None,
-            };
-            let known = match finding.taint {
-                Some(id) => self.values.get(&id),
-                None if confidentiality >= Confidentiality::HighlySensitive => {
-                    self.value_of(finding.value.expose())
-                }
-                None => None,
             };
             let is_within = known.is_none_or(|v| v.owner == *speaker || v.readers.contains(to));
             seen.within_readers &= is_within;
             found.of = known.map(|value| &value.owner).filter(|owner| *owner != speaker).cloned();
             if let Some(known) = known {
-                seen.values.push(Zeroizing::new(known.value.0.clone()));
-            } else if confidentiality >= Confidentiality::HighlySensitive {
-                seen.values.push(Zeroizing::new(finding.value.expose().to_owned()));
+                seen.values.push((Zeroizing::new(known.value.0.clone()), confidentiality));
+            } else if must_stay {
+                seen.values.push((Zeroizing::new(finding.value.expose().to_owned()), confidentiality));
             }
             if known.is_none() || !is_within {
                 counted.push(finding.clone());
@@ -342,7 +343,7 @@ impl Post {
             policies: ruling.policies,
             because,
             found: seen.found,
-            confidentiality: degree(seen.confidentiality),
+            confidentiality: seen.confidentiality,
             suspicion: seen.suspicion,
             risk: rounded(self.risk.level(at_ms)),
             learns,
@@ -350,9 +351,9 @@ impl Post {
     }
 
     /// What is known of values once they are told, where that is more than before.
-    fn learned(&self, (speaker, to): (&str, &str), values: Vec<Zeroizing<String>>) -> Vec<Value> {
+    fn learned(&self, (speaker, to): (&str, &str), values: Vec<(Zeroizing<String>, u8)>) -> Vec<Value> {
         let (mut learned, mut room) = (Vec::<Value>::new(), MOST_LEARNED);
-        for text in values {
+        for (text, confidentiality) in values {
             let known = self.value_of(&text);
             let owner = known.map_or_else(|| speaker.to_owned(), |value| value.owner.clone());
             let mut readers = known.map(|value| value.readers.clone()).unwrap_or_default();
@@ -360,7 +361,7 @@ impl Post {
             let is_new = learned.iter().all(|value| value.value.0 != *text);
             if grows && is_new && text.len() <= room {
                 room -= text.len();
-                learned.push(Value { value: Text(text.to_string()), owner, readers });
+                learned.push(Value { value: Text(text.to_string()), confidentiality, owner, readers });
             }
         }
         learned
@@ -371,7 +372,7 @@ impl Post {
         let decoded = Decoded::of(payload);
         let inspected = self.inspector.inspect(Raw::new(decoded.text.to_string()));
         let (seen, _) = self.seen(way, &decoded, &inspected);
-        seen.within_readers && seen.confidentiality < Confidentiality::HighlySensitive
+        seen.within_readers && seen.confidentiality < degree(Confidentiality::HighlySensitive)
     }
 
     fn delivered(&mut self, number: u32) {

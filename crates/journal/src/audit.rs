@@ -37,6 +37,8 @@ pub struct Audit {
     len: u64,
     head: Link,
     entries: u64,
+    /// Those that were there when it was opened.
+    before: Vec<String>,
 }
 
 /// Why an audit cannot be opened, read or written. What was in it is as it was.
@@ -58,7 +60,9 @@ pub enum AuditError {
 
 /// What is not as it was written: the line, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("line {0} of the audit does not follow from the one before: it was changed, or something was left out")]
+#[error(
+    "line {0} of the audit does not follow from the one before: it was changed, or something was left out"
+)]
 pub struct Broken(pub u64);
 
 /// Lines of an audit that are chained.
@@ -80,14 +84,15 @@ impl Audit {
     pub fn open(folder: &Path, session: SessionId) -> Result<Self, AuditError> {
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let mut file = File::from(rustix::fs::open(folder.join(FILE_NAME), flags, mode).map_err(io::Error::from)?);
+        let mut file =
+            File::from(rustix::fs::open(folder.join(FILE_NAME), flags, mode).map_err(io::Error::from)?);
         let mut bytes = Vec::new();
         (&mut file).take(MAX_LEN + 1).read_to_end(&mut bytes)?;
         let Chained { entries, head, len } = read(&bytes, session)?;
         if len < bytes.len() as u64 {
             file.set_len(len)?;
         }
-        Ok(Self { file, len, head, entries: entries.len() as u64 })
+        Ok(Self { file, len, head, entries: entries.len() as u64, before: entries })
     }
 
     /// Appends an entry.
@@ -117,6 +122,11 @@ impl Audit {
     /// When the system refuses.
     pub fn sync(&self) -> Result<(), AuditError> {
         Ok(self.file.sync_data()?)
+    }
+
+    /// Takes the entries that were there when it was opened.
+    pub fn take_entries(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.before)
     }
 
     /// The last link, in hexadecimal.

@@ -372,16 +372,19 @@ pub struct Question {
     /// The session.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub session: SessionId,
-    /// The app that waits.
+    /// The app that waits; `operator` where an operator does.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub app: AppName,
-    /// The host it wants to reach; empty where it wants a signature.
+    /// The host it wants to reach; empty where it wants something else.
     pub host: String,
-    /// The port; 0 where it wants a signature.
+    /// The port; 0 where it wants something else.
     pub port: u16,
     /// The signature that it wants, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
+    /// The line that is held until it is answered, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<HeldLine>,
     /// When it was first asked.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub asked_at: Timestamp,
@@ -401,6 +404,38 @@ pub struct Signature {
     pub purpose: String,
 }
 
+/// A line that the session's guard holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HeldLine {
+    /// The role that says it.
+    pub from: String,
+    /// Who speaks for that role: `operator`, `operator:NAME` or `app:NAME`.
+    pub by: String,
+    /// The role that is to hear it.
+    pub to: String,
+    /// What it is called.
+    pub label: String,
+    /// What it carries, as text: it may come from inside.
+    pub text: String,
+    /// What was found in it.
+    pub found: Vec<HeldPart>,
+    /// The policies that have somebody asked.
+    pub policies: Vec<String>,
+}
+
+/// Something that was found in a line that is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HeldPart {
+    /// What: `card`, `instruction`.
+    pub kind: String,
+    /// The exact value.
+    pub value: String,
+    /// The role that said it first.
+    pub of: String,
+}
+
 /// `POST /v1/questions/{id}`: answers a question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -414,6 +449,10 @@ pub struct Answer {
     /// Why, for the journal.
     #[serde(default)]
     pub why: Option<String>,
+    /// As which operator: whoever said a line that is held may not allow it themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub by: Option<AppName>,
 }
 
 /// One connection of an app, or an attempt at one.

@@ -11,7 +11,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use crate::api::Verdict;
 use crate::network::PolicyText;
+use crate::quantity::Timestamp;
 
 /// Version of this protocol; stands in the first order.
 pub const VERSION: u32 = 1;
@@ -74,6 +76,8 @@ impl Drop for Text {
 pub struct Value {
     /// The value.
     pub value: Text,
+    /// From 3, highly sensitive, to 4, critical.
+    pub confidentiality: u8,
     /// Who said it first: it is theirs to tell.
     pub owner: String,
     /// Who was told it.
@@ -272,6 +276,138 @@ pub struct Found {
     pub of: Option<String>,
 }
 
+/// A line of a session's audit: what was decided, and never what was said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum AuditEntry {
+    /// Something was judged.
+    Decided(Box<Decided>),
+    /// Somebody was asked about it, and this came of it.
+    Answered {
+        /// The matter's number.
+        number: u32,
+        /// When.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        at: Timestamp,
+        /// What was answered.
+        verdict: Verdict,
+        /// Who answered: `operator` or `operator:NAME`; nobody where nobody did in time.
+        by: Option<String>,
+        /// Why, in their words.
+        why: Option<String>,
+    },
+    /// The risk was set to nothing.
+    RiskReset {
+        /// When.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        at: Timestamp,
+        /// What it was.
+        level: u32,
+        /// Why, in the words of who did.
+        why: String,
+    },
+}
+
+/// What was decided about something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Decided {
+    /// The matter's number.
+    pub number: u32,
+    /// When.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub at: Timestamp,
+    /// The role that speaks.
+    pub from: String,
+    /// The role that is to hear it.
+    pub to: String,
+    /// What it is called.
+    pub label: String,
+    /// Who speaks for the role: `operator`, `operator:NAME` or `app:NAME`.
+    pub by: String,
+    /// How many bytes it carries.
+    pub bytes: u64,
+    /// A commitment to them.
+    pub commitment: String,
+    /// What was found in them.
+    pub found: Vec<Part>,
+    /// From `public` to `critical`.
+    pub confidentiality: String,
+    /// From 0 to 100: how much of it reads like instructions to a model.
+    pub suspicion: u8,
+    /// The session's risk with it.
+    pub risk: u32,
+    /// What was decided.
+    pub effect: Effect,
+    /// The policies that determined it.
+    pub policies: Vec<String>,
+}
+
+/// Something that was found, by its kind and length alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Part {
+    /// What: `card`, `github_token`.
+    pub kind: String,
+    /// How many bytes it has.
+    pub length: u64,
+    /// A commitment to them.
+    pub commitment: String,
+    /// The role that said it first, where another did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+}
+
+/// How a session is guarded, as its record shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GuardRecord {
+    /// What passes the guard.
+    pub guarded: Vec<String>,
+    /// What does not: nothing is found there.
+    pub blind: Vec<String>,
+    /// The most confidential that has passed: from `public` to `critical`.
+    pub sensitivity: String,
+    /// From 0 to 100, when it was last another.
+    pub risk: u32,
+    /// Whether a trusted execution environment was verified.
+    pub tee: bool,
+    /// Messages that were said.
+    pub messages: u64,
+    /// Messages that were refused.
+    pub refused: u64,
+    /// Messages that went on without what was found in them.
+    pub redacted: u64,
+    /// Messages that somebody was asked about.
+    pub asked: u64,
+}
+
+/// What became of what a session's guard knew, for the receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GuardReceipt {
+    /// Bytes of the registry and markings that were overwritten.
+    pub overwritten: u64,
+    /// Whether the guard's process overwrote what it knew and ended, or none ran. Otherwise it was killed.
+    pub ended: bool,
+    /// Entries of the audit.
+    pub entries: u64,
+    /// The last link of the audit, in hexadecimal.
+    pub head: String,
+}
+
+/// What a degree of confidentiality is called.
+pub fn degree_name(degree: u8) -> &'static str {
+    match degree {
+        0 => "public",
+        1 => "normal",
+        2 => "sensitive",
+        3 => "highly_sensitive",
+        _ => "critical",
+    }
+}
+
 /// What takes the place of what is left out.
 pub const LEFT_OUT: &str = "[redacted]";
 
@@ -301,7 +437,8 @@ mod tests {
 
     #[test]
     fn what_overlaps_leaves_one_gap() {
-        let found = |start, end| Found { kind: String::new(), span: (start, end), confidentiality: 4, of: None };
+        let found =
+            |start, end| Found { kind: String::new(), span: (start, end), confidentiality: 4, of: None };
         let rest = |found: &[Found]| String::from_utf8(without(b"0123456789", found)).unwrap();
         assert_eq!(rest(&[]), "0123456789");
         assert_eq!(rest(&[found(2, 5), found(4, 6), found(8, 99)]), "01[redacted]67[redacted]");

@@ -2,7 +2,7 @@
 //! lost with the keeper.
 //!
 //! ```text
-//! a line ─► speaker? ─► monitor ─► log ─► acknowledged
+//! a line ─► speaker? ─► monitor: admitted ─► guard ─► monitor: still admitted ─► log ─► acknowledged
 //! a recv ─► speaker? ─► looked at ─► written out by who asked ─► taken: monitor ─► log
 //! ```
 //!
@@ -31,8 +31,8 @@ use sessile_protocol::monitor::event::{By, Close, Event, Status, Violation, What
 use sessile_protocol::monitor::setup::{
     Authentication, Binding, Buffer, Channel, Handler, Participant, SessionId, Setup, WhenFull,
 };
-use sessile_protocol::monitor::{Line, Monitor, RecvError, SendError};
-use sessile_protocol::plan::Plan;
+use sessile_protocol::monitor::{Admitted, Line, Monitor, RecvError, SendError};
+use sessile_protocol::plan::{Edge, Plan};
 
 pub use conversation::{Conversation, Talk, TalkFacts};
 pub use error::{AdoptError, LineError, OpeningError};
@@ -142,7 +142,7 @@ impl Channels {
         let setup = Setup {
             session: SessionId(session),
             bindings,
-            channels: Channel::each(&plan, Handler::Queue, buffer),
+            channels: Channel::each(&plan, Handler::Guard, buffer),
             closers: office::closers(&spec, &plan)?,
             on_violation,
             authentication: match spec.signing {
@@ -209,36 +209,98 @@ impl Channels {
         Ok(adopted)
     }
 
-    /// Says a line as a role. With the token of a line that was said before it changes nothing. Gives
-    /// the how-manieth line it is from that role to that other.
+    /// Says a line that needs no guard: as [`admit`](Self::admit), then [`deliver`](Self::deliver).
     ///
     /// # Errors
-    /// When it is not said.
+    /// As theirs.
+    #[cfg(any(test, feature = "fuzz"))]
     pub fn send(
+        &mut self,
+        asked: &Speaker,
+        way: (&str, &str),
+        line: (&str, &[u8]),
+        by: (Token, Option<&Sealed>),
+    ) -> Result<u64, LineError> {
+        match self.admit(asked, way, line, by)? {
+            Some(sequence) => Ok(sequence),
+            None => self.deliver(asked, way, line, by, None),
+        }
+    }
+
+    /// Whether a line may be said now: nothing has changed then, but that a key which comes with it for the
+    /// first time is its speaker's from now on. A violation is noted. With the token of a line that was said
+    /// before, the how-manieth that was.
+    ///
+    /// # Errors
+    /// When it may not be said.
+    pub fn admit(
         &mut self,
         asked: &Speaker,
         (role, to): (&str, &str),
         (label, payload): (&str, &[u8]),
         (token, sealed): (Token, Option<&Sealed>),
+    ) -> Result<Option<u64>, LineError> {
+        let (from, to) = (self.spoken(asked, role)?, self.role(to)?);
+        if let Some((_, sequence)) = self.said.iter().find(|(known, _)| *known == token) {
+            return Ok(Some(*sequence));
+        }
+        let admitted = self.admitted((from, to), label, payload, sealed)?;
+        if let Err(SendError::Violation(violation)) = &admitted {
+            self.refuse(violation);
+        }
+        self.settle(None)?;
+        match admitted {
+            Ok(_) => Ok(None),
+            Err(error) => Err(self.unsaid(error, role, to, label)),
+        }
+    }
+
+    fn admitted(
+        &mut self,
+        (from, to): (Role, Role),
+        label: &str,
+        payload: &[u8],
+        sealed: Option<&Sealed>,
+    ) -> Result<Result<Admitted, SendError>, LineError> {
+        let message = match self.monitor.message_called(from, to, label) {
+            Ok(message) => message,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (payload, seal) = seals::sealed_payload(payload, sealed);
+        let line = Line { from, to, message, payload, seal };
+        match self.introduced(&line, sealed)? {
+            Some(error) => Ok(Err(error)),
+            None => Ok(self.monitor.admit(line)),
+        }
+    }
+
+    /// Says a line as a role, if it still may be said, and has the other hear something instead of what it
+    /// carries where that is given. With the token of a line that was said before it changes nothing. Gives
+    /// the how-manieth line it is from that role to that other. What was admitted once and waited is no
+    /// violation.
+    ///
+    /// # Errors
+    /// When it is not said.
+    pub fn deliver(
+        &mut self,
+        asked: &Speaker,
+        (role, to): (&str, &str),
+        (label, payload): (&str, &[u8]),
+        (token, sealed): (Token, Option<&Sealed>),
+        instead: Option<&[u8]>,
     ) -> Result<u64, LineError> {
         let (from, to) = (self.spoken(asked, role)?, self.role(to)?);
         if let Some((_, sequence)) = self.said.iter().find(|(known, _)| *known == token) {
             return Ok(*sequence);
         }
-        let sent = match self.monitor.message_called(from, to, label) {
-            Ok(message) => {
-                let (payload, seal) = seals::sealed_payload(payload, sealed);
-                let line = Line { from, to, message, payload, seal };
-                match self.introduced(&line, sealed)? {
-                    Some(error) => Err(error),
-                    None => self.monitor.send(line),
-                }
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(SendError::Violation(violation)) = &sent {
-            self.refuse(violation);
-        }
+        let admitted = self.admitted((from, to), label, payload, sealed)?;
+        let sent = admitted.and_then(|admitted| {
+            let admitted = match instead {
+                Some(instead) => admitted.delivering(Payload::new(instead)),
+                None => admitted,
+            };
+            self.monitor.commit(admitted)
+        });
         let events = self.settle(sent.is_ok().then_some(token))?;
         match sent {
             Ok(_) => {
@@ -354,6 +416,17 @@ impl Channels {
         // A part of a millisecond is waited for as a whole one.
         let left = Millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
         self.told.map(|told| told.plus(left))
+    }
+
+    /// Who may say something to whom.
+    pub fn ways(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plan.edges().iter().map(|edge| (self.name(edge.from), self.name(edge.to)))
+    }
+
+    /// How many lines were said.
+    pub fn said(&self) -> u64 {
+        let said = |edge: &Edge| self.monitor.position(edge.from, edge.to).map_or(0, |place| place.sequence);
+        self.plan.edges().iter().map(said).sum()
     }
 
     /// Who speaks for a role.
