@@ -404,6 +404,26 @@ pub struct Signature {
     pub purpose: String,
 }
 
+/// `POST /v1/sessions/{s}/risk`: sets a session's risk to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ResetRisk {
+    /// Why, for the audit.
+    pub why: String,
+}
+
+/// `GET /v1/sessions/{s}/audit`: what a session's guard decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AuditTrail {
+    /// The session.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub session: SessionId,
+    /// Lines as they are written: a link of the chain, a space, and an entry in JSON.
+    pub lines: Vec<String>,
+}
+
 /// A line that the session's guard holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -29,8 +29,8 @@
 pub mod api;
 pub mod credential;
 pub mod gateway;
-pub mod hex;
 pub mod guarding;
+pub mod hex;
 pub mod ids;
 pub mod network;
 pub mod problem;

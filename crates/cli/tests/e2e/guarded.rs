@@ -264,4 +264,68 @@ for_root_and_user! {
         assert!(told["overwritten"].as_u64().unwrap() > 0);
         assert!(world.must(&["receipt", &id]).contains("the guard overwrote its memory and ended"));
     }
+
+    fn the_audit_outlives_the_session_and_nothing_that_was_said_does(world) {
+        let id = ruled(world);
+        // Words that stand nowhere else, with what is found, refused, held and left out among them.
+        let word = |n: u32| format!("zq{:08x}", (n + 1).wrapping_mul(0x9e37_79b9));
+        let mut said = Vec::new();
+        for round in 0..4 {
+            let ask = format!("{} mail {}@{}.example", word(round * 3), word(round * 3 + 1), word(round * 3 + 2));
+            say(world, "User", "Agent", "ask", &ask);
+            hear(world, "Agent");
+            let call = format!("{} {CARD}", word(100 + round));
+            world.sessile(&["send", "desk", "--as", "Agent", "Tool", "call", &call]).refused_with(77, &["refused by policy"]);
+            let odd = format!("{ODD} {}", word(200 + round));
+            let waiting = world.start(&["send", "desk", "--as", "Agent", "Tool", "call", &odd], Stdio::null());
+            let asked = question(world)["id"].as_str().unwrap().to_owned();
+            world.must(&["answer", &asked, "allow", "--why", "seen"]);
+            waiting.finish().succeeded();
+            hear(world, "Tool");
+            say(world, "Agent", "User", "answer", "done");
+            hear(world, "User");
+            said.extend((0..3).map(|at| word(round * 3 + at)));
+            said.extend([word(100 + round), word(200 + round)]);
+        }
+        said.extend(["4539", "Ignore all previous"].map(str::to_owned));
+        world.must(&["risk", "desk", "--reset", "--why", "a drill"]);
+        assert_eq!(world.must(&["risk", "desk"]), "0 of 100\n");
+        // A keeper that takes over goes on with it.
+        kill(part(world, "keeper", &id).unwrap());
+        say(world, "User", "Agent", "ask", "more");
+        assert!(world.must(&["audit", "desk", "--verify"]).contains("not signed yet"));
+        let live = world.json(&["audit", "desk", "--json"]);
+        world.must(&["end", "desk", "--grace", "1s"]);
+        let after = world.json(&["audit", &id, "--json"]);
+        assert_eq!(live, after);
+        let of_kind = |kind: &str| after.as_array().unwrap().iter().filter(|entry| entry["kind"] == kind).count();
+        assert_eq!((of_kind("decided"), of_kind("answered"), of_kind("risk_reset")), (17, 4, 1), "{after}");
+        let verified = world.json(&["audit", &id, "--verify", "--json"]);
+        assert_eq!((&verified["valid"], &verified["signed"], &verified["entries"]), (&true.into(), &true.into(), &22.into()));
+        // Nothing of it is in any file.
+        world.close();
+        let mut files = vec![world.state()];
+        let mut seen = 0;
+        while let Some(path) = files.pop() {
+            if path.is_dir() {
+                files.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let content = fs::read(&path).unwrap_or_default();
+            seen += 1;
+            for words in &said {
+                let found = content.windows(words.len()).any(|window| window == words.as_bytes());
+                assert!(!found, "{words} is in {}", path.display());
+            }
+        }
+        assert!(seen > 2);
+        // What is changed is seen.
+        let audit = world.state().join("audits").join(&id);
+        let text = fs::read_to_string(&audit).unwrap();
+        fs::write(&audit, text.replacen("refuse", "accept", 1).replacen("reject", "pass", 1)).unwrap();
+        world.sessile(&["audit", &id, "--verify"]).refused_with(77, &["line 2 of the audit"]);
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        fs::write(&audit, lines[..lines.len() - 1].concat()).unwrap();
+        world.sessile(&["audit", &id, "--verify"]).refused_with(77, &["another last line"]);
+    }
 }

@@ -88,6 +88,8 @@ pub struct GuardState {
     last: u32,
     /// What it was asked and has not said.
     asked: Option<Asked>,
+    /// What the last guard was asked that ended before it had begun: nothing has looked at it.
+    unseen: Option<u32>,
     /// What it has said, and nobody has heard yet.
     judged: BTreeMap<u32, Box<Judgement>>,
     /// Lines that wait for somebody's answer.
@@ -100,6 +102,8 @@ pub struct GuardState {
 struct House {
     link: OwnedFd,
     process: OwnedFd,
+    /// It has begun.
+    is_ready: bool,
 }
 
 /// A matter that the guard is looking at.
@@ -158,6 +162,10 @@ impl Keeper {
         self.facts.as_ref()?.guard.as_ref().filter(|guard| guard.erased.is_none())?;
         match self.open_audit() {
             Ok(mut audit) => {
+                if self.may_route() && self.guard.memory.as_ref().is_some_and(|kept| kept.memory.has_judged) {
+                    // The next line comes soon, and says what is wrong where this fails.
+                    let _ = self.start_guard();
+                }
                 // A matter's number, and a question's, is never another's.
                 let entries = audit.take_entries();
                 self.guard.last = entries.iter().filter_map(|entry| numbered(entry)).max().unwrap_or(0);
@@ -203,7 +211,7 @@ impl Keeper {
         };
         let (_, process) = service::start(&plan).map_err(|e| failed("the guard", &e))?;
         let kept = self.keep(PROCESS, &process);
-        self.guard.house = Some(House { link: ours, process });
+        self.guard.house = Some(House { link: ours, process, is_ready: false });
         kept.map_err(|e| failed("the anchor", &e))?;
         self.order_guard(&Order::Begin { version: VERSION, spec, key, memory })
     }
@@ -227,7 +235,12 @@ impl Keeper {
 
     fn take_guard_report(&mut self, report: Report) {
         match report {
-            Report::Ready | Report::Unknown => {}
+            Report::Unknown => {}
+            Report::Ready => {
+                if let Some(house) = &mut self.guard.house {
+                    house.is_ready = true;
+                }
+            }
             // What waits is refused.
             Report::Failed { .. } => self.cut_guard(),
             Report::Risk { level, risk } => {
@@ -265,8 +278,9 @@ impl Keeper {
 
     /// Kills the guard. What it was asked is not said; the next line starts another.
     fn cut_guard(&mut self) {
-        self.guard.asked = None;
+        let asked = self.guard.asked.take().map(|asked| asked.number);
         let Some(house) = self.guard.house.take() else { return };
+        self.guard.unseen = asked.filter(|_| !house.is_ready);
         let _ = pidfd_send_signal(&house.process, Signal::KILL);
         self.guard.killed = true;
         let _ = self.seat.link.remove(PROCESS);
@@ -296,6 +310,31 @@ impl Keeper {
             note(guard);
             self.changed = true;
         }
+    }
+
+    /// Sets the risk to nothing, which is in the audit before.
+    pub(crate) fn reset_risk(&mut self, why: &str) -> Result<(), Problem> {
+        if why.trim().is_empty() {
+            return Err(Problem::new(ProblemKind::BadRequest, "say why: it is journaled"));
+        }
+        let level = self.facts()?.guard.as_ref().map(|guard| guard.risk);
+        let level = level.ok_or_else(|| {
+            Problem::new(ProblemKind::Conflict, "the session has no guard: it has no protocol")
+        })?;
+        let why = crate::route::short_reason(why);
+        self.audit(&AuditEntry::RiskReset { at: self.now, level, why: why.clone() }, true)?;
+        if let Some(kept) = &mut self.guard.memory {
+            kept.memory.risk = serde_json::Value::Null;
+        }
+        self.keep_memory();
+        self.note_guard(|guard| guard.risk = 0);
+        let (at_ms, who) = (self.session_ms(), "operator".to_owned());
+        let told = self.order_guard(&Order::ResetRisk { at_ms, who, why });
+        if told.is_err() {
+            // The next one begins with none.
+            self.cut_guard();
+        }
+        Ok(())
     }
 
     /// The wipe's part: the guard overwrites what it knows and ends, and what was kept for its successor

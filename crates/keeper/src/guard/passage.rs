@@ -7,6 +7,7 @@ use sessile_model::guarding::{
     AuditEntry, Decided, Effect, Judgement, Matter, Order, Part, Text, degree_name, without,
 };
 use sessile_model::protocol::Speaker;
+use sessile_model::quantity::Timestamp;
 use sessile_model::{Problem, ProblemKind};
 use sessile_vault::keys::{DerivedKey, Purpose};
 
@@ -91,6 +92,8 @@ impl Keeper {
                         *passage = Passage::Judging(number);
                         return Ok(Passed::Waits);
                     }
+                    // Another is started, as often as one may be.
+                    None if self.guard.unseen == Some(number) => Passage::Waiting,
                     None => return Err(down("it ended while it looked at this").hint("say it again")),
                 },
                 Passage::Held { number, question, judgement } => match self.heard_about(question, number) {
@@ -145,7 +148,9 @@ impl Keeper {
 
     /// Journals what was decided, and does it.
     fn act(&mut self, number: u32, judgement: Box<Judgement>, line: Passing<'_>) -> Result<Passage, Problem> {
-        let decided = self.decided(number, &judgement, line);
+        let key = self.root_key.as_ref().map(|key| key.derive(&Purpose::Audit));
+        let key = key.ok_or_else(|| down("the session has no keys"));
+        let decided = key.map(|key| decided(&key, (number, self.now), &judgement, line));
         let lasting = judgement.effect != Effect::Pass || !judgement.found.is_empty();
         let audited = decided.and_then(|entry| self.audit(&AuditEntry::Decided(Box::new(entry)), lasting));
         if let Err(problem) = audited {
@@ -169,37 +174,6 @@ impl Keeper {
                 Passage::Held { number, question, judgement }
             }
             Effect::Reject => return Err(self.refuse_matter(number)),
-        })
-    }
-
-    fn decided(&self, number: u32, judgement: &Judgement, line: Passing<'_>) -> Result<Decided, Problem> {
-        let key = self.root_key.as_ref().ok_or_else(|| down("the session has no keys"))?;
-        let key: DerivedKey = key.derive(&Purpose::Audit);
-        let commitment = |bytes: &[u8]| hex(&key.commit(bytes));
-        let found = judgement.found.iter().map(|found| {
-            let bytes = line.payload.get(found.span.0..found.span.1).unwrap_or_default();
-            Part {
-                kind: found.kind.clone(),
-                length: bytes.len() as u64,
-                commitment: commitment(bytes),
-                of: found.of.clone(),
-            }
-        });
-        Ok(Decided {
-            number,
-            at: self.now,
-            from: line.from.to_owned(),
-            to: line.to.to_owned(),
-            label: line.label.to_owned(),
-            by: line.by.to_string(),
-            bytes: line.payload.len() as u64,
-            commitment: commitment(line.payload),
-            found: found.collect(),
-            confidentiality: degree_name(judgement.confidentiality).to_owned(),
-            suspicion: judgement.suspicion,
-            risk: judgement.risk,
-            effect: judgement.effect,
-            policies: judgement.policies.clone(),
         })
     }
 
@@ -255,6 +229,87 @@ impl Keeper {
                 self.drop_matter(number);
             }
             Passage::Cleared { number, .. } => self.drop_matter(number),
+        }
+    }
+}
+
+/// What the audit has of a judgement: kinds, lengths and commitments.
+fn decided(
+    key: &DerivedKey,
+    (number, at): (u32, Timestamp),
+    judgement: &Judgement,
+    line: Passing<'_>,
+) -> Decided {
+    let commitment = |bytes: &[u8]| hex(&key.commit(bytes));
+    let found = judgement.found.iter().map(|found| {
+        let bytes = line.payload.get(found.span.0..found.span.1).unwrap_or_default();
+        Part {
+            kind: found.kind.clone(),
+            length: bytes.len() as u64,
+            commitment: commitment(bytes),
+            of: found.of.clone(),
+        }
+    });
+    Decided {
+        number,
+        at,
+        from: line.from.to_owned(),
+        to: line.to.to_owned(),
+        label: line.label.to_owned(),
+        by: line.by.to_string(),
+        bytes: line.payload.len() as u64,
+        commitment: commitment(line.payload),
+        found: found.collect(),
+        confidentiality: degree_name(judgement.confidentiality).to_owned(),
+        suspicion: judgement.suspicion,
+        risk: judgement.risk,
+        effect: judgement.effect,
+        policies: judgement.policies.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sessile_model::guarding::{Found, Value};
+    use sessile_vault::keys::RootKey;
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Payloads are of letters that nothing else in an entry is of.
+        #[test]
+        fn nothing_of_what_was_said_is_in_an_entry(
+            payload in "[G-Z ]{8,200}",
+            spans in proptest::collection::vec((0usize..220, 0usize..220), 0..8),
+        ) {
+            let found = spans.iter().map(|&(a, b)| Found {
+                kind: "card".into(),
+                span: (a.min(b), a.max(b)),
+                confidentiality: 3,
+                of: None,
+            });
+            let value = Value { value: Text(payload.clone()), confidentiality: 3, owner: "a".into(), readers: Default::default() };
+            let judgement = Judgement {
+                effect: Effect::Reject,
+                policies: vec!["p".into()],
+                because: Some(payload.clone()),
+                found: found.collect(),
+                confidentiality: 3,
+                suspicion: 0,
+                risk: 0,
+                learns: vec![value],
+            };
+            let by = Speaker::Operator(None);
+            let line = Passing { from: "a", by: &by, to: "b", label: "c", payload: payload.as_bytes() };
+            let key = RootKey::generate().unwrap().derive(&Purpose::Audit);
+            let at = (1, Timestamp::from_millis(0));
+            let entry = AuditEntry::Decided(Box::new(decided(&key, at, &judgement, line)));
+            let text = serde_json::to_string(&entry).unwrap().replace("\"at\":\"1970-01-01T00:00:00.000Z\"", "");
+            prop_assert!(!text.bytes().any(|byte| (b'G'..=b'Z').contains(&byte)), "{}", text);
+            prop_assert!(!text.contains(&hex(&Sha256::digest(&payload))[..32]), "a digest can be guessed");
         }
     }
 }
