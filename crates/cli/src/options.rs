@@ -123,7 +123,8 @@ pub struct SessionOptions {
     #[arg(long, value_name = "ROLE[=abort]", requires = "protocol", help_heading = "What is said")]
     pub closer: Vec<CloserArgument>,
     /// A shell command that tells you of each question, run outside the session; what is asked is in
-    /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT (of a signature _KEY and _PURPOSE), and as JSON
+    /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT (of a signature _KEY and _PURPOSE, of a line
+    /// that is held _LINE), and as JSON
     /// on its input
     #[arg(long, value_name = "CMD", help_heading = "What it may reach")]
     pub on_question: Option<String>,

@@ -43,7 +43,7 @@ const WINDOW: Millis = Millis(60_000);
 /// How long a guard may take to say what it is asked, its start included.
 const PATIENCE: Millis = Millis(8_000);
 /// How long it may take to end by itself.
-const FAREWELL: Duration = Duration::from_millis(500);
+const FAREWELL: Duration = Duration::from_millis(900);
 /// How far its user id is from the first of the session's.
 const USER_OFFSET: u32 = 1002;
 /// Names under which the anchor keeps what is the guard's.
@@ -265,7 +265,12 @@ impl Keeper {
     /// Ends a guard that has been silent for too long.
     pub(crate) fn check_guard(&mut self) {
         let now = self.now;
-        if self.guard.asked.as_ref().is_some_and(|asked| now.since(asked.at) >= PATIENCE) {
+        let is_late = |asked: &Asked| now.since(asked.at) >= PATIENCE;
+        if self.guard.asked.as_ref().is_some_and(is_late) {
+            // It may have said it while this keeper was stopped.
+            self.hear_guard();
+        }
+        if self.guard.asked.as_ref().is_some_and(is_late) {
             self.cut_guard();
         }
     }
