@@ -6,8 +6,8 @@ mod guard;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-pub use self::guard::{AuditTrail, HeldLine, HeldPart, ResetRisk};
 pub use self::commands::{AwaitedCommand, Commands, ShellCommand, ShellState, Typed};
+pub use self::guard::{AuditTrail, HeldLine, HeldPart, ResetRisk};
 use crate::ids::{AppName, SessionId};
 use crate::quantity::{ByteSize, Millis, Timestamp};
 use crate::record::{AppRecord, SessionRecord};

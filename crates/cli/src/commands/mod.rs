@@ -3,8 +3,8 @@
 mod answer;
 mod apply;
 mod attach;
-mod closing;
 mod audit;
+mod closing;
 mod completions;
 mod config_check;
 mod cookies;

@@ -27,7 +27,7 @@ use sessile_model::protocol::{LONGEST_PAYLOAD, OnViolation, ProtocolSpec, Signin
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_protocol::held::planned;
 use sessile_protocol::machine::{Direction, Role};
-use sessile_protocol::monitor::event::{By, Close, Event, Status, Violation, What};
+use sessile_protocol::monitor::event::{By, Close, Event, Payload, Status, Violation, What};
 use sessile_protocol::monitor::setup::{
     Authentication, Binding, Buffer, Channel, Handler, Participant, SessionId, Setup, WhenFull,
 };
@@ -213,7 +213,7 @@ impl Channels {
     ///
     /// # Errors
     /// As theirs.
-    #[cfg(any(test, feature = "fuzz"))]
+    #[cfg(test)]
     pub fn send(
         &mut self,
         asked: &Speaker,
