@@ -74,9 +74,9 @@ fn nobody_is_asked(world: &World) {
     assert_eq!(world.json(&["questions", "--json"]), json!([]));
 }
 
-fn ruled(world: &World) -> String {
+fn ruled(world: &World, more: &[&str]) -> String {
     world.write("rules/guard.cedar", RULES);
-    let id = opened(world, "desk", &["--policy", "rules"]);
+    let id = opened(world, "desk", &[&["--policy", "rules"], more].concat());
     assert!(world.must(&["show", "desk"]).contains("User to Agent"));
     id
 }
@@ -105,7 +105,8 @@ for_root_and_user! {
     }
 
     fn what_policies_forbid_is_refused_without_a_reason(world) {
-        let id = ruled(world);
+        // Who asks by REST signs nothing.
+        let id = ruled(world, &["--unsigned"]);
         world.sessile(&["send", "desk", "--as", "User", "Agent", "ask", CARD])
             .refused_with(77, &["refused by policy; do not retry"]);
         let line = json!({"role": "User", "to": "Agent", "label": "ask", "payload": "NDUzOTE0ODgwMzQzNjQ2Nw==",
@@ -127,7 +128,7 @@ for_root_and_user! {
     }
 
     fn a_line_is_held_until_somebody_else_allows_it(world) {
-        ruled(world);
+        ruled(world, &[]);
         say(world, "User", "Agent", "ask", "hello");
         hear(world, "Agent");
         // What is not offered is asked about by nobody.
@@ -266,7 +267,7 @@ for_root_and_user! {
     }
 
     fn the_audit_outlives_the_session_and_nothing_that_was_said_does(world) {
-        let id = ruled(world);
+        let id = ruled(world, &[]);
         // Words that stand nowhere else, with what is found, refused, held and left out among them.
         let word = |n: u32| format!("zq{:08x}", (n + 1).wrapping_mul(0x9e37_79b9));
         let mut said = Vec::new();
