@@ -28,11 +28,11 @@ use sessile_model::protocol::{LONGEST_PAYLOAD, OnViolation, ProtocolSpec, Signin
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_protocol::held::planned;
 use sessile_protocol::machine::{Direction, Role};
-use sessile_protocol::monitor::event::{By, Close, Event, Payload, Status, Violation, What};
+use sessile_protocol::monitor::event::{By, Close, Event, Status, Violation, What};
 use sessile_protocol::monitor::setup::{
     Authentication, Binding, Buffer, Channel, Handler, Participant, SessionId, Setup, WhenFull,
 };
-use sessile_protocol::monitor::{Admitted, Line, Monitor, RecvError, SendError};
+use sessile_protocol::monitor::{Monitor, RecvError};
 use sessile_protocol::plan::{Edge, Plan};
 
 pub use conversation::{Conversation, Talk, TalkFacts};
