@@ -1,9 +1,10 @@
-//! Builds the three images that the binary embeds: anchor, keeper and gateway, each a static
+//! Builds the four images that the binary embeds: anchor, keeper, gateway and guard, each a static
 //! program.
 //!
 //! They are built by a cargo of their own, into a target folder of their own, so that neither
 //! waits for the lock that the outer cargo holds. `SESSILE_ANCHOR_IMAGE`,
-//! `SESSILE_KEEPER_IMAGE` and `SESSILE_GATEWAY_IMAGE` name images that were built before, for packagers who build in steps.
+//! `SESSILE_KEEPER_IMAGE`, `SESSILE_GATEWAY_IMAGE` and `SESSILE_GUARD_IMAGE` name images that were built
+//! before, for packagers who build in steps.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -18,10 +19,11 @@ struct Image {
     variable: &'static str,
 }
 
-const IMAGES: [Image; 3] = [
+const IMAGES: [Image; 4] = [
     Image { package: "sessile-anchor", program: "sessile-anchor", variable: "SESSILE_ANCHOR_IMAGE" },
     Image { package: "sessile-keeper", program: "sessile-keeper", variable: "SESSILE_KEEPER_IMAGE" },
     Image { package: "sessile-network", program: "sessile-gateway", variable: "SESSILE_GATEWAY_IMAGE" },
+    Image { package: "sessile-guardhouse", program: "sessile-guard", variable: "SESSILE_GUARD_IMAGE" },
 ];
 
 fn main() {
@@ -99,7 +101,7 @@ impl Nested {
             cargo.output().map_err(|e| format!("cannot start cargo for the embedded programs: {e}"))?;
         if !output.status.success() {
             return Err(format!(
-                "the embedded programs (anchor, keeper, gateway) do not build ({}):\n{}",
+                "the embedded programs (anchor, keeper, gateway, guard) do not build ({}):\n{}",
                 output.status,
                 String::from_utf8_lossy(&output.stderr)
             ));

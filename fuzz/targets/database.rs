@@ -112,6 +112,7 @@ fn session(number: u8) -> Stored {
         size: Default::default(),
         grants: Vec::new(),
         protocol: None,
+        guard: None,
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),

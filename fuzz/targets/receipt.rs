@@ -76,6 +76,7 @@ fn receipt() -> Receipt {
         residue: Vec::new(),
         outside: Vec::new(),
         recordings: Vec::new(),
+        guard: None,
         weaker: Vec::new(),
         program: "0.1.0".to_owned(),
     }

@@ -18,5 +18,6 @@ pub mod link;
 pub mod program;
 pub mod protocol;
 pub mod ring;
+pub mod seclusion;
 pub mod supervisor;
 mod sys;

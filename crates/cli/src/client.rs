@@ -279,7 +279,7 @@ pub fn silent(pid: Option<i32>, waited: Duration) -> Failure {
 }
 
 /// How often a request is repeated whose daemon died.
-const REPEATS: u32 = 3;
+const REPEATS: u32 = 8;
 /// How much longer it waits each time before it is sent again; the first time not at all.
 const APART: Duration = Duration::from_millis(50);
 

@@ -16,6 +16,7 @@ mod client;
 mod commands;
 mod config;
 mod credentials;
+mod declarations;
 mod environment;
 mod failure;
 mod files;
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
     if let Some(outcome) = guard_terminal::run_if_asked(std::env::args_os()) {
         return ended(outcome, false);
     }
-    let program = match Program::read(std::env::args_os()) {
+    let program = match Program::read(declarations::joined(std::env::args_os()).into_iter()) {
         Ok(program) => program,
         Err(error) => return misused(&error),
     };

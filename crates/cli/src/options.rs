@@ -68,9 +68,10 @@ pub struct SessionOptions {
     /// Show a further host path, read-only unless :rw
     #[arg(long, value_name = "SRC[:DST][:ro|:rw]", help_heading = "What it may see")]
     pub mount: Vec<MountArgument>,
-    /// Show your own tools (~/.cargo, ~/.rustup, ~/.nvm, ~/.local/bin, …) read-only
-    #[arg(long, help_heading = "What it may see")]
-    pub tools: bool,
+    /// Show your own tools (~/.cargo, ~/.rustup, ~/.nvm, ~/.local/bin, …) read-only; with a file that ends
+    /// in .toml: what an agent's tools do, for the guard (see `sessile guard tools --help`)
+    #[arg(long, value_name = "FILE.toml", num_args = 0..=1, require_equals = true, help_heading = "What it may see")]
+    pub tools: Option<Option<PathBuf>>,
     /// Pass on a variable of yours, or (visible to every user of this machine) set one
     #[arg(long, short = 'e', value_name = "K[=V]", help_heading = "What it may see")]
     pub env: Vec<EnvArgument>,
@@ -122,7 +123,8 @@ pub struct SessionOptions {
     #[arg(long, value_name = "ROLE[=abort]", requires = "protocol", help_heading = "What is said")]
     pub closer: Vec<CloserArgument>,
     /// A shell command that tells you of each question, run outside the session; what is asked is in
-    /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT (of a signature _KEY and _PURPOSE), and as JSON
+    /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT (of a signature _KEY and _PURPOSE, of a line
+    /// that is held _LINE), and as JSON
     /// on its input
     #[arg(long, value_name = "CMD", help_heading = "What it may reach")]
     pub on_question: Option<String>,
@@ -194,6 +196,18 @@ pub struct SessionOptions {
     /// Open it although this property is weaker here than defined (routing, identity, sandbox, amnesia)
     #[arg(long, value_name = "PROPERTY")]
     pub accept_weaker: Vec<Property>,
+}
+
+impl SessionOptions {
+    /// Whether the caller's own tools are shown.
+    pub fn shows_tools(&self) -> bool {
+        self.tools == Some(None)
+    }
+
+    /// The file that says what an agent's tools do.
+    pub fn declarations(&self) -> Option<&PathBuf> {
+        self.tools.as_ref()?.as_ref()
+    }
 }
 
 /// Processor time in hundredths of one processor.

@@ -1,5 +1,6 @@
 //! Policy files, read where the command line or the configuration names them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sessile_model::network::{MAX_POLICY_BYTES, PolicyText};
@@ -8,42 +9,89 @@ use sessile_model::problem::ProblemKind;
 use crate::failure::Failure;
 use crate::{files, tools};
 
+/// The folder in a folder of policies whose files are the guard's.
+const OF_GUARD: &str = "guard";
+
 /// Files of policies that were checked.
 #[derive(Debug)]
 pub struct Read {
-    /// Their texts.
+    /// The texts about connections and requests.
     pub texts: Vec<PolicyText>,
+    /// The texts about messages and calls of tools.
+    pub guard: Vec<PolicyText>,
     /// How many policies stand in them.
     pub count: usize,
     /// What is doubtful about them.
     pub warnings: Vec<String>,
 }
 
-/// Reads files, each once, and checks them together. `~/` is the caller's home; other relative paths begin at the folder.
+/// Reads files, or the `.cedar` files of folders, each once, and checks them together. Those that lie in a
+/// folder's `guard`, or name its actions, are the guard's. `~/` is the caller's home; other relative paths
+/// begin at the folder.
 ///
 /// # Errors
 /// The first file that cannot be read, or all that is wrong with what they say.
 pub fn read(files: &[PathBuf], folder: &Path, home: &Path) -> Result<Read, Failure> {
-    let mut paths: Vec<PathBuf> = Vec::new();
+    let mut paths: Vec<(PathBuf, bool)> = Vec::new();
     for file in files {
         let path = folder.join(tools::expanded(&file.to_string_lossy(), home));
-        if !paths.contains(&path) {
-            paths.push(path);
+        let found = match path.is_dir() {
+            true => {
+                let (mut found, guard) = (listed(&path)?, path.join(OF_GUARD));
+                if guard.is_dir() {
+                    found.extend(listed(&guard)?.into_iter().map(|(path, _)| (path, true)));
+                }
+                if found.is_empty() {
+                    let what = format!("{} holds no .cedar file", path.display());
+                    return Err(Failure::new(ProblemKind::BadRequest, what));
+                }
+                found
+            }
+            false => vec![(path, false)],
+        };
+        paths.extend(found);
+    }
+    let (mut texts, mut guard, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for (path, is_guards) in paths.into_iter().filter(|(path, _)| seen.insert(path.clone())) {
+        let text = text(&path)?;
+        let place = if is_guards || sessile_policy::guard::is_meant(&text) { &mut guard } else { &mut texts };
+        place.push(text);
+    }
+    let (policies, mut doubtful) = sessile_policy::load(&texts).map_err(|flaws| {
+        wrong(
+            &flaws,
+            "`sessile policy schema` shows what policies may speak of, `sessile policy --help` examples",
+        )
+    })?;
+    let mut count = policies.len();
+    if !guard.is_empty() {
+        let (policies, more) = sessile_policy::guard::load(&guard).map_err(|flaws| {
+            wrong(&flaws, "`sessile guard policy --schema` shows what policies of the guard may speak of")
+        })?;
+        count += policies.len();
+        doubtful.extend(more);
+    }
+    let warnings = doubtful.iter().map(|flaw| format!("warning: {flaw}")).collect();
+    Ok(Read { texts, guard, count, warnings })
+}
+
+/// The `.cedar` files of a folder, in order.
+fn listed(folder: &Path) -> Result<Vec<(PathBuf, bool)>, Failure> {
+    let unread = |e| Failure::system(format!("read {}", folder.display()), &e);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unread)? {
+        let path = entry.map_err(unread)?.path();
+        if path.extension().is_some_and(|end| end == "cedar") {
+            found.push((path, false));
         }
     }
-    let texts = paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?;
-    match sessile_policy::load(&texts) {
-        Ok((policies, doubtful)) => {
-            let warnings = doubtful.iter().map(|flaw| format!("warning: {flaw}")).collect();
-            Ok(Read { texts, count: policies.len(), warnings })
-        }
-        Err(flaws) => {
-            let all: Vec<String> = flaws.iter().map(ToString::to_string).collect();
-            Err(Failure::new(ProblemKind::BadRequest, all.join("\n")).hint(
-                "`sessile policy schema` shows what policies may speak of, `sessile policy --help` examples",
-            ))
-        }
-    }
+    found.sort();
+    Ok(found)
+}
+
+fn wrong(flaws: &[sessile_policy::Flaw], hint: &str) -> Failure {
+    let all: Vec<String> = flaws.iter().map(ToString::to_string).collect();
+    Failure::new(ProblemKind::BadRequest, all.join("\n")).hint(hint)
 }
 
 fn text(path: &Path) -> Result<PolicyText, Failure> {

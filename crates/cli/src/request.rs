@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use sessile_model::guarding::GuardSpec;
 use sessile_model::problem::ProblemKind;
 use sessile_model::spec::{Access, EnvVar, Limits, Mount, Project, Recording, Spec};
 
@@ -12,8 +13,7 @@ use crate::failure::Failure;
 use crate::hosts::{self, HostArgument};
 use crate::options::{Label, Metadata, SessionOptions};
 use crate::project::Surroundings;
-use crate::tools;
-use crate::{policies, presets, protocols};
+use crate::{declarations, policies, presets, protocols, tools};
 
 /// Where `run` was called.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ pub fn build(
     for mount in defaults.mount.iter().chain(&options.mount) {
         given.mounts.push(mount.resolve(&place.folder, &place.home)?);
     }
-    if options.tools || defaults.tools == Some(true) {
+    if options.shows_tools() || defaults.tools == Some(true) {
         let found = tools::find(&tools::sets(&config.tools)?, &place.home)?;
         given.mounts.extend(found.mounts);
         given.bins.extend(found.bins);
@@ -77,6 +77,8 @@ pub fn build(
     let files: Vec<PathBuf> = defaults.policy.iter().chain(&options.policy).cloned().collect();
     let policies = policies::read(&files, &place.folder, &place.home)?;
     network.policies = policies.texts;
+    let declarations = options.declarations().map(|file| declarations::text(&place.folder.join(file)));
+    let guard = GuardSpec { policies: policies.guard, tools: declarations.transpose()? };
     notices.extend(policies.warnings);
     let mut labels = defaults.labels;
     labels.extend(options.labels.iter().map(|Label(k, v)| (k.clone(), v.clone())));
@@ -90,6 +92,7 @@ pub fn build(
         env,
         network,
         protocol: protocols::asked::asked(options, &place.folder)?,
+        guard,
         on_question: options.on_question.clone().or(defaults.on_question),
         size: options.size.or(defaults.size).unwrap_or_default(),
         record: (options.record || options.record_input || defaults.record == Some(true))

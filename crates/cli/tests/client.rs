@@ -53,6 +53,7 @@ fn record(outcome: Option<Outcome>) -> SessionRecord {
         size: Default::default(),
         grants: vec![],
         protocol: None,
+        guard: None,
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),

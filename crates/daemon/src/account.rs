@@ -113,6 +113,7 @@ pub fn receipt_of(
         residue: residue(loss.component, told),
         outside,
         recordings,
+        guard: None,
         weaker: Property::ALL.into_iter().filter(weaker).collect(),
         program: program.to_owned(),
     }

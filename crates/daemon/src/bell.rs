@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use sessile_model::api::Question;
+use sessile_model::api::{HeldLine, Question};
 use sessile_model::quantity::Timestamp;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt as _;
@@ -114,6 +114,7 @@ async fn run(command: &str, question: &Question) -> Result<(), Silent> {
             "SESSILE_QUESTION_PURPOSE",
             question.signature.as_ref().map_or("", |signature| &signature.purpose),
         )
+        .env("SESSILE_QUESTION_LINE", question.line.as_ref().map_or(String::new(), named))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -145,6 +146,11 @@ async fn run(command: &str, question: &Question) -> Result<(), Silent> {
     }
 }
 
+/// A line that is held, by its names alone.
+fn named(line: &HeldLine) -> String {
+    format!("{} from {} to {}", line.label, line.from, line.to)
+}
+
 /// Notes who was not told of what, without what was asked: that ends with the session.
 fn note(state: &Path, question: &str, why: &Silent) {
     let path = state.join(LOG);
@@ -173,6 +179,7 @@ mod tests {
             host: host.to_owned(),
             port: 443,
             signature: None,
+            line: None,
             asked_at: Timestamp::from_millis(1),
         }
     }

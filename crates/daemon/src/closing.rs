@@ -1,12 +1,13 @@
 //! The end of a session as the daemon sees it: its receipt, log and record go into the database,
 //! then what it left in the runtime and state folders goes away.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use sessile_journal::frame::{Condition, PREAMBLE_LEN};
-use sessile_journal::log;
 use sessile_journal::store::{StoreError, Stored, StoredEntry};
+use sessile_journal::{audit, log};
 use sessile_model::receipt::{Receipt, SignedReceipt};
 use sessile_model::{Phase, SessionId, SessionRecord, State};
 use sessile_sandbox::cgroup::Cgroup;
@@ -142,7 +143,24 @@ async fn forget(daemon: &Daemon, id: SessionId) {
     daemon.directory.remove(id);
 }
 
+/// Takes the audit out of a folder that is about to be removed.
+fn keep_audit(daemon: &Daemon, id: SessionId) -> std::io::Result<()> {
+    let from = daemon.folders.state_of(id).join(audit::FILE_NAME);
+    if !from.metadata().is_ok_and(|audit| audit.len() > 0) {
+        return Ok(());
+    }
+    let to = daemon.folders.audit_of(id);
+    if let Some(folder) = to.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    std::fs::rename(from, to)
+}
+
 fn remove_state(daemon: &Daemon, id: SessionId) {
+    if let Err(e) = keep_audit(daemon, id) {
+        // It stays where it is, and the next start tries again.
+        return daemon.notices.add(format!("the audit of session {} could not be kept: {e}", id.short()));
+    }
     if let Err(e) = std::fs::remove_dir_all(daemon.folders.state_of(id))
         && e.kind() != std::io::ErrorKind::NotFound
     {

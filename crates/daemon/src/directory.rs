@@ -256,6 +256,7 @@ pub(crate) mod tests {
             size: Default::default(),
             grants: Vec::new(),
             protocol: None,
+            guard: None,
             properties: Properties::default(),
             claim_level: ClaimLevel::L1,
             limits: Limits::default(),

@@ -199,7 +199,7 @@ fn nature(request: &Request) -> Nature {
         Request::Commands { .. } => (true, true),
         Request::Questions | Request::Traffic | Request::Cookies => (true, true),
         Request::Answer { .. } | Request::Publish(_) | Request::KeepCookies(_) => (true, false),
-        Request::NewIdentity | Request::Record(_) => (true, false),
+        Request::NewIdentity | Request::Record(_) | Request::ResetRisk(_) => (true, false),
         Request::Diff | Request::Recorded { .. } => (false, true),
         Request::Offered { .. } | Request::Take(_) | Request::Stand(_) => (true, true),
         // What is closed stays closed; what was handed over would be refused the second time.

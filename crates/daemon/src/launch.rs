@@ -26,6 +26,7 @@ const KEEPER_LISTENER: i32 = 4;
 const ANCHOR_IMAGE: i32 = 5;
 const KEEPER_IMAGE: i32 = 6;
 const GATEWAY_IMAGE: i32 = 7;
+const GUARD_IMAGE: i32 = 8;
 /// Where programs that a keeper needs are found (`newuidmap`).
 pub(crate) const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -38,6 +39,8 @@ pub struct Images {
     pub keeper: OwnedFd,
     /// The gateway's.
     pub gateway: OwnedFd,
+    /// The guard's.
+    pub guard: OwnedFd,
 }
 
 /// Why a session's anchor could not be started. Nothing is left of it.
@@ -145,6 +148,7 @@ async fn start_in(
         FdMapping { parent_fd: copy(&images.anchor)?, child_fd: ANCHOR_IMAGE },
         FdMapping { parent_fd: copy(&images.keeper)?, child_fd: KEEPER_IMAGE },
         FdMapping { parent_fd: copy(&images.gateway)?, child_fd: GATEWAY_IMAGE },
+        FdMapping { parent_fd: copy(&images.guard)?, child_fd: GUARD_IMAGE },
     ];
     // Resolved in the child after the descriptors have their numbers there.
     let mut command = Command::new(format!("/proc/self/fd/{ANCHOR_IMAGE}"));
@@ -249,7 +253,7 @@ mod tests {
         sessile_anchor::inherit::keep_to_ourselves().unwrap();
         // As in a daemon, low numbers are taken for good: what tells of a failed exec then has a
         // number that the mapping does not touch.
-        let _held = [(); 8].map(|()| File::open("/dev/null").unwrap());
+        let _held = [(); 9].map(|()| File::open("/dev/null").unwrap());
         let top = tempfile::tempdir().unwrap();
         let folders = folders(top.path());
         let id = record(1, None, sessile_model::State::Bringup).id;
@@ -258,6 +262,7 @@ mod tests {
             anchor: image_of("/usr/bin/sleep"),
             keeper: image_of("/bin/true"),
             gateway: image_of("/bin/true"),
+            guard: image_of("/bin/true"),
         };
         let mut command = Command::new("/proc/self/fd/5");
         command.arg0("sleep").arg("1000").env_clear().stdin(Stdio::null()).process_group(0);
@@ -271,6 +276,7 @@ mod tests {
                 FdMapping { parent_fd: images.anchor.try_clone().unwrap(), child_fd: ANCHOR_IMAGE },
                 FdMapping { parent_fd: images.keeper.try_clone().unwrap(), child_fd: KEEPER_IMAGE },
                 FdMapping { parent_fd: images.gateway, child_fd: GATEWAY_IMAGE },
+                FdMapping { parent_fd: images.guard, child_fd: GUARD_IMAGE },
             ])
             .unwrap();
         let mut child = command.spawn().unwrap();
@@ -286,13 +292,13 @@ mod tests {
         // The exec closes what is to be closed one by one, and has the parent go on amid that.
         let began = std::time::Instant::now();
         let mut numbers = open_in_child();
-        while numbers.len() != 8 && began.elapsed() < std::time::Duration::from_secs(5) {
+        while numbers.len() != 9 && began.elapsed() < std::time::Duration::from_secs(5) {
             numbers = open_in_child();
         }
         let connected = std::os::unix::net::UnixStream::connect(folders.runtime.join("k")).is_ok();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
         assert!(connected);
         // Nobody else holds the listener, but for a moment what another test starts, until it execs.
         let is_held = || std::os::unix::net::UnixStream::connect(folders.runtime.join("k")).is_ok();
@@ -306,6 +312,7 @@ mod tests {
             anchor: image_of("/usr/bin/env"),
             keeper: image_of("/bin/true"),
             gateway: image_of("/bin/true"),
+            guard: image_of("/bin/true"),
         };
         let mut started = start(&folders, id, &images, "1", Purpose::Session).await.unwrap();
         assert!(!started.anchor.wait().await.unwrap().success());
@@ -319,7 +326,8 @@ mod tests {
         let id = record(1, None, sessile_model::State::Bringup).id;
         let not_a_program = tempfile::NamedTempFile::new().unwrap();
         let anchor = image_of(not_a_program.path().to_str().unwrap());
-        let images = Images { anchor, keeper: image_of("/bin/true"), gateway: image_of("/bin/true") };
+        let [keeper, gateway, guard] = [(); 3].map(|()| image_of("/bin/true"));
+        let images = Images { anchor, keeper, gateway, guard };
         let started = start(&folders, id, &images, "1", Purpose::Spare { subordinate_base: None }).await;
         assert!(matches!(started, Err(LaunchError::Spawn(_))));
         assert!(!folders.runtime_of(id).exists() && !folders.state_of(id).exists());

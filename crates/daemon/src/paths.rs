@@ -130,6 +130,11 @@ impl Folders {
         self.state_sessions().join(id.to_string())
     }
 
+    /// What a closed session's guard decided.
+    pub fn audit_of(&self, id: SessionId) -> PathBuf {
+        self.state.join("audits").join(id.to_string())
+    }
+
     /// A session's anchor socket.
     pub fn anchor_socket(&self, id: SessionId) -> PathBuf {
         self.runtime_of(id).join("anchor.sock")

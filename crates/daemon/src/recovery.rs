@@ -118,6 +118,7 @@ pub fn blank(id: SessionId) -> SessionRecord {
         size: Default::default(),
         grants: Vec::new(),
         protocol: None,
+        guard: None,
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),

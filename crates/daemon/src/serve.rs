@@ -46,6 +46,8 @@ pub struct Config<'a> {
     pub keeper_image: &'static [u8],
     /// The gateway's program.
     pub gateway_image: &'static [u8],
+    /// The guard's program.
+    pub guard_image: &'static [u8],
     /// The program's version.
     pub version: &'static str,
     /// Called once when requests are about to be answered.
@@ -162,6 +164,7 @@ async fn serve(
             anchor: image::seal("sessile-anchor", config.anchor_image).map_err(DaemonError::Image)?,
             keeper: image::seal("sessile-keeper", config.keeper_image).map_err(DaemonError::Image)?,
             gateway: image::seal("sessile-gateway", config.gateway_image).map_err(DaemonError::Image)?,
+            guard: image::seal("sessile-guard", config.guard_image).map_err(DaemonError::Image)?,
         },
         folders,
         directory: Directory::default(),

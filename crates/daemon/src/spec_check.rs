@@ -5,7 +5,9 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Component, Path};
 
 use sessile_anchor::control::MAX_STRINGS;
+use sessile_guard::tools::Tools;
 use sessile_model::credential::{Credential, MAX_CREDENTIALS, MAX_VALUES, is_header, is_value};
+use sessile_model::guarding::{GuardSpec, MAX_TOOLS_BYTES};
 use sessile_model::network::{MAX_RULES, MAX_UPSTREAM_CA, Network, Route};
 use sessile_model::protocol::ProtocolSpec;
 use sessile_model::quantity::{ByteSize, Millis};
@@ -64,6 +66,7 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
     if let Some(protocol) = &spec.protocol {
         protocol.check_size().map_err(|e| bad(e.to_string()))?;
     }
+    guard(&spec.guard)?;
     network(&spec.network)?;
     tor_choices(&spec)?;
     credentials(&spec.credentials, &spec.network)?;
@@ -157,6 +160,22 @@ fn network(network: &Network) -> Result<(), Problem> {
         return Err(bad(all.join("\n")).hint("`sessile policy schema` shows what policies may speak of"));
     }
     Ok(())
+}
+
+/// By what the guard decides.
+fn guard(guard: &GuardSpec) -> Result<(), Problem> {
+    if !guard.policies.is_empty()
+        && let Err(flaws) = sessile_policy::guard::load(&guard.policies)
+    {
+        let all: Vec<String> = flaws.iter().map(ToString::to_string).collect();
+        return Err(bad(all.join("\n"))
+            .hint("`sessile guard policy --schema` shows what policies of the guard may speak of"));
+    }
+    let Some(tools) = &guard.tools else { return Ok(()) };
+    if tools.len() > MAX_TOOLS_BYTES {
+        return Err(bad(format!("what tools do has at most {MAX_TOOLS_BYTES} bytes")));
+    }
+    Tools::parse(tools).map(drop).map_err(|e| bad(format!("what tools do: {e}")))
 }
 
 /// What is chosen about tor, where that is the route at all.

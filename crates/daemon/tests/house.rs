@@ -107,6 +107,7 @@ fn run_in(folders: &Folders) -> Result<(), DaemonError> {
         anchor_image: NO_ANCHOR,
         keeper_image: NO_ANCHOR,
         gateway_image: NO_ANCHOR,
+        guard_image: NO_ANCHOR,
         version: "test",
         listening: None,
     })
@@ -158,6 +159,7 @@ fn receipt_of(record: &SessionRecord) -> Receipt {
         residue: Vec::new(),
         outside: Vec::new(),
         recordings: Vec::new(),
+        guard: None,
         weaker: Vec::new(),
         program: "test".into(),
     }
@@ -416,6 +418,7 @@ fn a_keeper_that_dies_at_once_is_told_and_leaves_nothing() {
             anchor_image: image,
             keeper_image: NO_ANCHOR,
             gateway_image: NO_ANCHOR,
+            guard_image: NO_ANCHOR,
             version: "test",
             listening: None,
         })

@@ -4,8 +4,10 @@ use core::ops::Range;
 use std::borrow::Cow;
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::Confidentiality;
+use crate::taint::TaintId;
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -35,6 +37,34 @@ pub struct Finding {
     pub confidence: f32,
     /// Why, without the text itself.
     pub why: Cow<'static, str>,
+    /// The registered value that it is, where it is one.
+    #[serde(skip)]
+    pub taint: Option<TaintId>,
+    /// What was found, as it reads without its encoding.
+    #[serde(skip)]
+    pub value: FoundValue,
+}
+
+/// What was found. It never shows, and is overwritten when dropped.
+#[derive(Clone, Default, PartialEq)]
+pub struct FoundValue(Zeroizing<String>);
+
+impl FoundValue {
+    pub(crate) fn of(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl core::fmt::Debug for FoundValue {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("FoundValue(<redacted>)")
+    }
 }
 
 impl Finding {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::detect::secrets::Secrets;
 use crate::detect::{Local, injection, personal};
-use crate::finding::{Category, Finding, settle};
+use crate::finding::{Category, Finding, FoundValue, settle};
 use crate::layer::{self, Layer};
 use crate::taint::{Folded, Hit, Registry, Trail, shifted};
 use crate::{Integrity, Marking, Readers};
@@ -81,6 +81,12 @@ impl Inspector {
         Self { registry: Some(registry), ..Self::default() }
     }
 
+    /// The registered values, where it looks for some.
+    #[must_use]
+    pub fn registry(&self) -> Option<&Registry> {
+        self.registry.as_ref()
+    }
+
     /// The registered values.
     pub fn registry_mut(&mut self) -> Option<&mut Registry> {
         self.registry.as_mut()
@@ -127,9 +133,11 @@ impl Inspector {
                 findings.push(Finding {
                     kind: local.kind,
                     category: local.category,
-                    span: on_boundaries(&text, layer.origin_of(local.span)),
+                    span: on_boundaries(&text, layer.origin_of(local.span.clone())),
                     confidence: local.confidence,
                     why,
+                    taint: local.taint,
+                    value: FoundValue::of(&layer.text[local.span]),
                 });
             }
         }
@@ -169,6 +177,7 @@ fn push_taints(folded: &Folded<'_>, hits: &[Hit], found: &mut Vec<Local>) {
                 span,
                 confidence: if hit.half { 0.7 } else { 0.95 },
                 why: format!("{} ({})", hit.told, hit.id).into(),
+                taint: Some(hit.id),
             });
         }
     }

@@ -31,7 +31,7 @@ mod stream;
 mod taint;
 pub mod tools;
 
-pub use finding::{Category, Finding};
+pub use finding::{Category, Finding, FoundValue};
 pub use inspect::{Inspected, Inspector, Raw, Report, Span};
 pub use marking::{Confidentiality, Event, Integrity, Lowered, Lowering, Marking, Readers};
 pub use stream::{LEAST_HELD, MOST_HELD, Stream};

@@ -96,9 +96,18 @@ impl Risk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::FoundValue;
 
     fn finding(kind: &'static str, category: Category) -> Finding {
-        Finding { kind, category, span: 0..1, confidence: 1.0, why: "".into() }
+        Finding {
+            kind,
+            category,
+            span: 0..1,
+            confidence: 1.0,
+            why: "".into(),
+            taint: None,
+            value: FoundValue::default(),
+        }
     }
 
     #[test]

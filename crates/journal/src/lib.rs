@@ -2,6 +2,7 @@
 //!
 //! | module | subject |
 //! |---|---|
+//! | [`audit`] | what a session's guard decided, chained |
 //! | [`file`] | files that are replaced as a whole |
 //! | [`frame`] | the log's bytes: records, checksums, and what a reader makes of broken ones |
 //! | [`log`] | one session's append-only log file, written by its keeper |
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod file;
 pub mod frame;
 pub mod log;

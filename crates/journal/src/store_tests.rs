@@ -33,6 +33,7 @@ fn record(n: u8, name: Option<&str>, state: State) -> SessionRecord {
         size: Default::default(),
         grants: Vec::new(),
         protocol: None,
+        guard: None,
         properties: Properties::default(),
         claim_level: ClaimLevel::L1,
         limits: Limits::default(),

@@ -29,6 +29,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
 use crate::clock::Clock;
 use crate::cookies;
 use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
+use crate::guard::GuardState;
 use crate::keeper::Keeper;
 use crate::listening;
 use crate::queries::Queries;
@@ -108,6 +109,7 @@ impl Keeper {
         };
         let mut store: Store = held.into_iter().collect();
         self.route = RouteState::adopt(&mut store);
+        self.guard = GuardState::adopt(&mut store);
         let log = self.seat.state.join(sessile_journal::log::FILE_NAME);
         let has_log = !matches!(log.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
         if !has_log && !store.contains_key("checkpoint") {
@@ -158,6 +160,7 @@ impl Keeper {
                 }
                 self.machine = Some(snapshot.machine);
                 notices.extend(self.heed_conversation());
+                notices.extend(self.heed_audit());
                 self.kill_strays();
                 self.advance(Event::KeeperRestarted);
                 self.adopt_recorders();
@@ -208,6 +211,7 @@ impl Keeper {
             notices: Vec::new(),
             memory_kills: 0,
             talk: Default::default(),
+            guard: None,
             agents: Vec::new(),
         };
         self.adopt_facts(store, &facts);

@@ -13,6 +13,7 @@ use sessile_terminal::Commands;
 
 use crate::agent::AgentFacts;
 use crate::channels::TalkFacts;
+use crate::guard::GuardFacts;
 
 /// The session's own facts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,6 +56,9 @@ pub struct Facts {
     /// What the record says of its conversation.
     #[serde(default)]
     pub talk: TalkFacts,
+    /// What the record says of its guard, where it has one.
+    #[serde(default)]
+    pub guard: Option<GuardFacts>,
     /// Apps that are given an SSH agent.
     #[serde(default)]
     pub agents: Vec<AgentFacts>,

@@ -30,6 +30,7 @@ use crate::client::{Client, ClientId};
 use crate::clock::Clock;
 use crate::cookies::Kept;
 use crate::facts::Facts;
+use crate::guard::GuardState;
 use crate::listening::Place;
 use crate::recorded::Reader;
 use crate::route::{RouteState, interception};
@@ -84,6 +85,7 @@ pub struct Keeper {
     pub(crate) tasks: BTreeMap<AppName, Task>,
     pub(crate) route: RouteState,
     pub(crate) agents: Agents,
+    pub(crate) guard: GuardState,
 
     pub(crate) clients: BTreeMap<ClientId, Client>,
     pub(crate) next_client: u32,
@@ -151,6 +153,7 @@ impl Keeper {
             tasks: BTreeMap::new(),
             route: RouteState::default(),
             agents: Agents::default(),
+            guard: GuardState::default(),
             clients: BTreeMap::new(),
             next_client: 0,
             opener: None,
@@ -202,6 +205,7 @@ impl Keeper {
         let credential_grants: Vec<_> = interception::grants(&credentials).collect();
         self.remember_interception(&open.spec, credentials)?;
         self.open_channels(open.spec.protocol.as_ref())?;
+        let guard = open.spec.protocol.is_some().then(|| self.prepare_guard()).transpose()?;
         let (claim_level, residue) = sessile_sandbox::survey::claim_level();
         let mut grants = crate::plan::grants(&open.spec, &variables);
         grants.extend(credential_grants);
@@ -225,6 +229,7 @@ impl Keeper {
             notices: Vec::new(),
             memory_kills: 0,
             talk: Default::default(),
+            guard,
             agents: agent.into_iter().collect(),
         });
         let mut effects = Effects::new();
@@ -575,15 +580,6 @@ impl Keeper {
         self.enders.retain(|(ender, _)| *ender != id);
         if self.opener.is_some_and(|(opener, _)| opener == id) {
             self.opener = None;
-        }
-    }
-
-    /// Notes activity: at most once a second, since nothing needs it finer.
-    pub(crate) fn active_now(&mut self) {
-        let Some(facts) = &mut self.facts else { return };
-        if self.now.since(facts.last_activity).0 >= 1_000 {
-            facts.last_activity = self.now;
-            self.advance(Event::Activity);
         }
     }
 }

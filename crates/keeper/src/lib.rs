@@ -17,6 +17,7 @@
 mod adopt;
 mod agent;
 mod app;
+mod bell;
 mod bringup;
 mod channels;
 mod checkpoint;
@@ -24,6 +25,7 @@ mod client;
 mod clock;
 mod cookies;
 mod facts;
+mod guard;
 mod guarded;
 mod halves;
 mod keeper;

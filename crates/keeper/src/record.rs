@@ -44,6 +44,7 @@ impl Keeper {
             size: spec.size,
             grants: facts.grants.clone(),
             protocol: self.protocol_record(),
+            guard: self.guard_record(),
             properties: machine.properties().clone(),
             claim_level: facts.claim_level,
             limits: in_force(spec.limits),

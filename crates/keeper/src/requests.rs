@@ -224,6 +224,11 @@ impl Keeper {
                 self.renew_identity(id, channel)?;
                 Ok(Answer::Later)
             }
+            Request::ResetRisk(reset) => {
+                self.admit(&Ask::Exec)?;
+                self.reset_risk(&reset.why)?;
+                Ok(Reply::Done.into())
+            }
             Request::Collect => {
                 self.ask(&Ask::Collect, Event::Collected)?;
                 Ok(Reply::Done.into())

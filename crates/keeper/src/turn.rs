@@ -36,6 +36,7 @@ enum Source {
     /// An app sent something, and no gateway runs.
     Knock,
     Gateway,
+    Guard,
     Tor,
     Agent(agent::Part),
     /// Something of apps' conversation.
@@ -78,6 +79,7 @@ impl Keeper {
         self.heed_recorders();
         self.answer_readers();
         self.check_waits();
+        self.check_guard();
         self.check_lines();
         self.give_up_on_answers();
         self.look_at_agents();
@@ -144,6 +146,7 @@ impl Keeper {
                 Source::Input => {}
                 Source::Knock => self.start_gateway(),
                 Source::Gateway => self.hear_gateway(),
+                Source::Guard => self.hear_guard(),
                 Source::Tor => self.look_at_tor(),
                 Source::Agent(part) => self.tend_agent(&part, flags.contains(PollFlags::HUP)),
                 Source::Door(part) => self.tend_door(&part, flags.contains(PollFlags::HUP)),
@@ -182,6 +185,9 @@ impl Keeper {
         }
         if let Some(link) = self.route.link() {
             watch(Source::Gateway, link, PollFlags::IN);
+        }
+        if let Some(link) = self.guard.link() {
+            watch(Source::Guard, link, PollFlags::IN);
         }
         if let Some(tor) = self.route.tor() {
             watch(Source::Tor, tor, PollFlags::IN);

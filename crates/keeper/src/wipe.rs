@@ -19,6 +19,7 @@ use sessile_vault::installation::InstallationKey;
 use zeroize::Zeroizing;
 
 use crate::bringup::{STORAGE, causes};
+use crate::guard::GuardFacts;
 use crate::keeper::Keeper;
 use crate::task::Streams;
 use crate::{listening, output, saved_screen};
@@ -86,7 +87,8 @@ impl Keeper {
             WipeStep::OverwriteRings => self.overwrite_rings(),
             WipeStep::DestroyKeys => self.destroy_keys(),
             WipeStep::RetireRoute => {
-                let residue = [self.gateway_residue(), self.tor_residue(), self.guards_residue()];
+                let residue =
+                    [self.gateway_residue(), self.guard_residue(), self.tor_residue(), self.guards_residue()];
                 self.add_residue(residue.into_iter().flatten().collect());
                 self.retire_route()
             }
@@ -334,6 +336,7 @@ impl Keeper {
             self.ledger.take().map(|l| overwrite_file(l.fd())),
             self.baseline_file.take().map(|b| overwrite_file(b.as_fd())),
             self.cookies.take().map(|c| overwrite_file(c.fd())),
+            self.erase_guard(),
             self.end_conversation().fd().map(overwrite_file),
         ];
         for outcome in files.into_iter().flatten() {
@@ -508,6 +511,7 @@ impl Keeper {
             residue: facts.residue.clone(),
             outside,
             recordings,
+            guard: facts.guard.as_ref().and_then(GuardFacts::receipt),
             weaker: machine.weaker(),
             program: sessile_model::version().to_owned(),
         })

@@ -1,11 +1,13 @@
 //! Bodies of the REST API. The daemon passes those about a session's inside on to its keeper.
 
 mod commands;
+mod guard;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 pub use self::commands::{AwaitedCommand, Commands, ShellCommand, ShellState, Typed};
+pub use self::guard::{AuditTrail, HeldLine, HeldPart, ResetRisk};
 use crate::ids::{AppName, SessionId};
 use crate::quantity::{ByteSize, Millis, Timestamp};
 use crate::record::{AppRecord, SessionRecord};
@@ -372,16 +374,19 @@ pub struct Question {
     /// The session.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub session: SessionId,
-    /// The app that waits.
+    /// The app that waits; `operator` where an operator does.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub app: AppName,
-    /// The host it wants to reach; empty where it wants a signature.
+    /// The host it wants to reach; empty where it wants something else.
     pub host: String,
-    /// The port; 0 where it wants a signature.
+    /// The port; 0 where it wants something else.
     pub port: u16,
     /// The signature that it wants, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
+    /// The line that is held until it is answered, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<HeldLine>,
     /// When it was first asked.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub asked_at: Timestamp,
@@ -414,6 +419,10 @@ pub struct Answer {
     /// Why, for the journal.
     #[serde(default)]
     pub why: Option<String>,
+    /// As which operator: whoever said a line that is held may not allow it themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub by: Option<AppName>,
 }
 
 /// One connection of an app, or an attempt at one.

@@ -29,6 +29,7 @@
 pub mod api;
 pub mod credential;
 pub mod gateway;
+pub mod guarding;
 pub mod hex;
 pub mod ids;
 pub mod network;

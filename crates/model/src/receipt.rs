@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::guarding::GuardReceipt;
 use crate::ids::{AppName, SessionId};
 use crate::property::Property;
 use crate::quantity::{ByteSize, Timestamp};
@@ -61,6 +62,9 @@ pub struct Receipt {
     /// Recordings of terminals that lay on session storage, and what became of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recordings: Vec<Grant>,
+    /// What became of what its guard knew, where it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<GuardReceipt>,
     /// Properties that were weaker than defined, as accepted at open.
     pub weaker: Vec<Property>,
     /// The version of the program that wiped.

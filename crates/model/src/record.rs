@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::guarding::GuardRecord;
 use crate::ids::{AppName, SessionId, SessionName};
 use crate::property::Properties;
 use crate::protocol::ProtocolRecord;
@@ -68,6 +69,9 @@ pub struct SessionRecord {
     /// How its conversation stands, where it has a protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<ProtocolRecord>,
+    /// What passes its guard and what does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<GuardRecord>,
     /// The four properties as last probed.
     pub properties: Properties,
     /// How far the wipe's claim reaches on this machine.

@@ -9,6 +9,7 @@ use thiserror::Error;
 use zeroize::Zeroize;
 
 use crate::credential::Credential;
+use crate::guarding::GuardSpec;
 use crate::ids::{ProfileName, SessionName};
 use crate::network::Network;
 use crate::property::Property;
@@ -42,6 +43,9 @@ pub struct Spec {
     /// A protocol that its roles are held to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<ProtocolSpec>,
+    /// By what its guard decides, besides what is shipped.
+    #[serde(skip_serializing_if = "GuardSpec::is_empty")]
+    pub guard: GuardSpec,
     /// The terminal of the main app; `None`: its standard streams are pipes.
     pub terminal: Option<WindowSize>,
     /// Who decides how large its terminals are.

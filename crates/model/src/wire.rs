@@ -327,6 +327,8 @@ pub enum Request {
     Publish(api::Publish),
     /// Takes on a new identity on the route.
     NewIdentity,
+    /// Sets the session's risk to nothing.
+    ResetRisk(api::ResetRisk),
     /// Marks the result of a lingering session as collected, which ends it.
     Collect,
 }

@@ -31,6 +31,8 @@ pub enum Purpose {
     Checkpoint,
     /// Commitments in the audit.
     Audit,
+    /// The names of values that the guard knows.
+    Guard,
     /// The machine id that programs inside read.
     MachineId,
 }
@@ -43,6 +45,7 @@ impl Purpose {
             Self::Journal => "journal".to_owned(),
             Self::Checkpoint => "checkpoint".to_owned(),
             Self::Audit => "audit".to_owned(),
+            Self::Guard => "guard".to_owned(),
             Self::MachineId => "machine-id".to_owned(),
         }
     }
@@ -134,6 +137,15 @@ impl DerivedKey {
     /// The key's bytes.
     pub fn expose(&self) -> &[u8; KEY_LEN] {
         &self.0
+    }
+
+    /// A commitment to these bytes: the first half of their HMAC-SHA256 (RFC 2104) under the key. Once the
+    /// key is gone nobody can tell whether a guess is right.
+    pub fn commit(&self, bytes: &[u8]) -> [u8; 16] {
+        // HKDF-Extract is HMAC, with the salt as the key (RFC 5869).
+        let (mac, _) = Hkdf::<Sha256>::extract(Some(self.0.as_ref()), bytes);
+        overwrite_dead_stack();
+        std::array::from_fn(|at| mac[at])
     }
 }
 

@@ -214,6 +214,7 @@ mod tests {
             residue: Vec::new(),
             outside: Vec::new(),
             recordings: Vec::new(),
+            guard: None,
             weaker: Vec::new(),
             program: "0.1.0".to_owned(),
         }

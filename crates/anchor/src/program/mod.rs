@@ -36,8 +36,11 @@ const IMAGE: RawFd = 5;
 const KEEPER_IMAGE: RawFd = 6;
 /// May be absent.
 const GATEWAY_IMAGE: RawFd = 7;
-/// The name under which the keeper finds the gateway's image.
+/// May be absent.
+const GUARD_IMAGE: RawFd = 8;
+/// The names under which the keeper finds the images that it starts.
 const GATEWAY_NAME: &str = "gateway/image";
+const GUARD_NAME: &str = "guard/image";
 
 /// Most supervisors served at once; a further one takes the place of the one served longest.
 const SUPERVISORS: usize = 4;
@@ -116,7 +119,7 @@ impl Anchor {
             libc::chdir(c"/".as_ptr());
             libc::prctl(libc::PR_SET_NAME, c"sessile-anchor".as_ptr());
             libc::prctl(libc::PR_SET_DUMPABLE, 0);
-            libc::syscall(libc::SYS_close_range, GATEWAY_IMAGE + 1, u32::MAX, 0);
+            libc::syscall(libc::SYS_close_range, GUARD_IMAGE + 1, u32::MAX, 0);
             loop {
                 let fd = sys::check(libc::open(c"/dev/null".as_ptr(), libc::O_RDWR))?;
                 if fd > 2 {
@@ -127,6 +130,7 @@ impl Anchor {
         }
         // Before anything else is opened, which could land where nothing was handed down.
         let gateway = inherit::take(GATEWAY_IMAGE);
+        let guard = inherit::take(GUARD_IMAGE);
         let listener = inherit::take(LISTENER)?;
         sys::set_nonblocking(listener.as_fd())?;
         self.listener.set(listener);
@@ -137,8 +141,10 @@ impl Anchor {
             arguments,
             environment,
         )?;
-        if let (Ok(image), Some(name)) = (gateway, Name::new(GATEWAY_NAME)) {
-            self.store.put(&name, image);
+        for (image, name) in [(gateway, GATEWAY_NAME), (guard, GUARD_NAME)] {
+            if let (Ok(image), Some(name)) = (image, Name::new(name)) {
+                self.store.put(&name, image);
+            }
         }
         // Without a keeper the anchor is still of use: the daemon can have another one started.
         if let Ok(link) = self.children.spawn_keeper() {

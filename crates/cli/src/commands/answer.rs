@@ -1,5 +1,6 @@
 //! `answer`: decides what an app waits for.
 
+use sessile_model::AppName;
 use sessile_model::api::{self, Verdict};
 
 use crate::client::Daemon;
@@ -13,7 +14,8 @@ use crate::output::{print_json, say};
   sessile answer 1f0c2d3e-2 deny --always --why 'not part of the task'
 
 Without --always the answer is for the connections that wait now. Each signature by your SSH agent is
-asked for by itself; `deny --always` takes the agent away. Nobody inside a session can answer.")]
+asked for by itself; `deny --always` takes the agent away. So is each line that the guard holds; whoever
+said it may deny it, and not allow it. Nobody inside a session can answer.")]
 pub struct Args {
     /// The question, as `sessile questions` and the notice name it
     #[arg(value_name = "ID", value_parser = question)]
@@ -27,6 +29,9 @@ pub struct Args {
     /// Why, for the session's journal
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
+    /// As which operator (of a line that is held: whoever said it may not allow it)
+    #[arg(long, value_name = "NAME")]
+    by: Option<AppName>,
 }
 
 /// A verdict as it is typed.
@@ -45,7 +50,7 @@ impl Args {
             Word::Allow => Verdict::Allow,
             Word::Deny => Verdict::Deny,
         };
-        let answer = api::Answer { verdict, always: self.always, why: self.why };
+        let answer = api::Answer { verdict, always: self.always, why: self.why, by: self.by };
         let question: api::Question =
             Daemon::reach()?.post(&format!("/v1/questions/{}", self.id), &answer)?;
         if json {
@@ -53,8 +58,11 @@ impl Args {
         } else {
             let done = if verdict == Verdict::Allow { "allowed" } else { "denied" };
             let what = super::questions::wanted(&question);
-            let verb = if question.signature.is_some() { "gets" } else { "to" };
-            say(&format!("{done}: {} {verb} {what}", question.app));
+            say(&match (&question.line, &question.signature) {
+                (Some(_), _) => format!("{done}: {what}"),
+                (None, Some(_)) => format!("{done}: {} gets {what}", question.app),
+                (None, None) => format!("{done}: {} to {what}", question.app),
+            });
         }
         Ok(Status::OK)
     }

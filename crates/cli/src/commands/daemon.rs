@@ -22,6 +22,7 @@ const STOP_SECONDS: i64 = 10;
 const ANCHOR_IMAGE: &[u8] = include_bytes!(env!("SESSILE_ANCHOR_IMAGE"));
 const KEEPER_IMAGE: &[u8] = include_bytes!(env!("SESSILE_KEEPER_IMAGE"));
 const GATEWAY_IMAGE: &[u8] = include_bytes!(env!("SESSILE_GATEWAY_IMAGE"));
+const GUARD_IMAGE: &[u8] = include_bytes!(env!("SESSILE_GUARD_IMAGE"));
 
 /// Start, stop or look at the daemon; other commands start it by themselves
 #[derive(Debug, clap::Args)]
@@ -87,6 +88,7 @@ fn run(started: bool) -> Outcome {
         anchor_image: ANCHOR_IMAGE,
         keeper_image: KEEPER_IMAGE,
         gateway_image: GATEWAY_IMAGE,
+        guard_image: GUARD_IMAGE,
         version: sessile_model::version(),
         listening: started.then_some(startup::announce as fn() -> std::io::Result<()>),
     };

@@ -3,6 +3,7 @@
 mod answer;
 mod apply;
 mod attach;
+mod audit;
 mod closing;
 mod completions;
 mod config_check;
@@ -32,6 +33,7 @@ mod questions;
 mod receipt;
 mod record;
 mod resume;
+mod risk;
 mod route;
 mod run;
 mod screen;
@@ -108,6 +110,8 @@ enum Command {
     Resume(resume::Args),
     End(end::Args),
     Receipt(receipt::Args),
+    Risk(risk::Args),
+    Audit(audit::Args),
     Export(export::Args),
     Record(record::Args),
     Play(play::Args),
@@ -204,6 +208,8 @@ impl Program {
             Command::Resume(args) => args.run(json),
             Command::End(args) => args.run(json),
             Command::Receipt(args) => args.run(json),
+            Command::Risk(args) => args.run(json),
+            Command::Audit(args) => args.run(json),
             Command::Export(args) => args.run(json),
             Command::Record(args) => args.run(json),
             Command::Play(args) => args.run(json),

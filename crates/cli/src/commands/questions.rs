@@ -1,6 +1,6 @@
 //! `questions`: what apps wait for somebody to decide.
 
-use sessile_model::api::{Question, Signature};
+use sessile_model::api::{HeldLine, Question, Signature};
 
 use super::text::now;
 use crate::client::Daemon;
@@ -15,7 +15,7 @@ use crate::selector::SessionSelector;
   sessile questions amber --json
 
 A connection to a host that no rule names waits for an answer, for five minutes at most; a signature by
-your SSH agent (`run --forward-agent`) for two. Then it is denied. `sessile answer ID allow|deny` answers.")]
+your SSH agent (`run --forward-agent`) and a line that the guard holds for two. Then it is denied. `sessile answer ID allow|deny` answers.")]
 pub struct Args {
     /// Only of this session
     session: Option<SessionSelector>,
@@ -44,8 +44,23 @@ impl Args {
     }
 }
 
+/// A line that is held: what it says, and what was found in it and came from whom.
+fn held(line: &HeldLine) -> String {
+    let HeldLine { from, by, to, label, text, found, policies } = line;
+    let parts = found.iter().map(|part| format!("{} {:?} from {}", part.kind, part.value, part.of));
+    let parts: Vec<String> = parts.collect();
+    let found = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
+    printable(&format!(
+        "{from} ({by}) says {label} to {to}: {text:?}; found: {found}; by {}",
+        policies.join(", ")
+    ))
+}
+
 /// What an app wants.
 pub fn wanted(question: &Question) -> String {
+    if let Some(line) = &question.line {
+        return held(line);
+    }
     match &question.signature {
         None => format!("{}:{}", printable(&question.host), question.port),
         Some(Signature { key, kind, comment, purpose }) => printable(&format!(

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use sessile_model::guarding::GuardReceipt;
 use sessile_model::problem::ProblemKind;
 use sessile_model::receipt::{Receipt, SignedReceipt, WipeEvidence, WipeLine};
 use sessile_vault::receipt::{PublicKey, verify};
@@ -117,6 +118,9 @@ fn text(receipt: &Receipt) -> String {
             }
         }
     }
+    if let Some(guard) = &receipt.guard {
+        out += &format!("\n{}\n", guard_line(guard));
+    }
     for recording in &receipt.recordings {
         out += &format!("\n{}\n", grant_line(recording));
     }
@@ -125,6 +129,15 @@ fn text(receipt: &Receipt) -> String {
         out += &format!("\noutside the session, not wiped: {grants} (see --json)\n");
     }
     out
+}
+
+fn guard_line(guard: &GuardReceipt) -> String {
+    let process = if guard.ended { "overwrote its memory and ended" } else { "was killed" };
+    format!(
+        "the guard {process}; its registry and markings: {} bytes overwritten; its audit: {} (`sessile audit`)",
+        guard.overwritten,
+        counted(guard.entries, "entry", "entries")
+    )
 }
 
 fn row(line: &WipeLine) -> Vec<String> {
@@ -203,6 +216,7 @@ mod tests {
             }],
             outside: vec![],
             recordings: vec![],
+            guard: None,
             weaker: vec![],
             program: "0.1.0".into(),
         }

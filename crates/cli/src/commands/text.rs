@@ -1,6 +1,7 @@
 //! Records and their parts as text for people.
 
 use sessile_model::SessionRecord;
+use sessile_model::guarding::GuardRecord;
 use sessile_model::property::Property;
 use sessile_model::protocol::{OnViolation, ProtocolRecord, ProtocolStatus, Signing, Unheard};
 use sessile_model::quantity::{Millis, Timestamp};
@@ -178,6 +179,17 @@ pub fn details(record: &SessionRecord, now: Timestamp) -> String {
             row("unheard", printable(&format!("{label} from {from} to {to}, number {sequence}")));
         }
     }
+    if let Some(guard) = &record.guard {
+        for way in &guard.guarded {
+            row("guarded", printable(way));
+        }
+        for way in &guard.blind {
+            row("blind", printable(way));
+        }
+        if !guard.guarded.is_empty() || guard.messages > 0 {
+            row("guard", guard_line(guard));
+        }
+    }
     row(
         "memory",
         usage(record.usage.memory.map(|m| m.to_string()), record.limits.memory.map(|m| m.to_string())),
@@ -243,6 +255,18 @@ fn app_line(app: &AppRecord) -> String {
 }
 
 /// How a conversation stands, in one line.
+fn guard_line(guard: &GuardRecord) -> String {
+    format!(
+        "{}, {} refused, {} redacted, {} asked about; the most confidential is {}; risk {} of 100",
+        counted(guard.messages, "message", "messages"),
+        guard.refused,
+        guard.redacted,
+        guard.asked,
+        guard.sensitivity.replace('_', " "),
+        guard.risk
+    )
+}
+
 fn protocol_line(protocol: &ProtocolRecord) -> String {
     let status = match &protocol.status {
         ProtocolStatus::Active => "active".to_owned(),
@@ -411,6 +435,7 @@ pub mod tests {
                     sequence: 3,
                 }],
             }),
+            guard: None,
             properties,
             claim_level: ClaimLevel::L1,
             limits: Limits { memory: Some(ByteSize(2 << 30)), ..Limits::default() },

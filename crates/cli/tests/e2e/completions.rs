@@ -43,7 +43,7 @@ fn bash_completes() {
         printf '%s\\n' \"${COMPREPLY[@]}\"";
     let completed = |words: &str| in_shell("bash", &["--norc"], &format!("set -- {words}\n{complete}"));
     let Some(commands) = completed("r") else { return };
-    assert_eq!(first_words(&commands), ["run", "recv", "route", "resume", "receipt", "record"]);
+    assert_eq!(first_words(&commands), ["run", "recv", "route", "resume", "receipt", "risk", "record"]);
     assert_eq!(first_words(&completed("run --mem").unwrap()), ["--memory"]);
     assert_eq!(first_words(&completed("daemon s").unwrap()), ["start", "stop", "status"]);
     assert!(!completed("daemon ''").unwrap().contains("run"), "hidden commands are offered");
@@ -56,7 +56,7 @@ fn fish_completes() {
         in_shell("fish", &["--no-config"], &format!("source $SCRIPT; complete --do-complete '{line}'"))
     };
     let Some(commands) = completed("sessile r") else { return };
-    assert_eq!(first_words(&commands), ["receipt", "record", "recv", "resume", "route", "run"]);
+    assert_eq!(first_words(&commands), ["receipt", "record", "recv", "resume", "risk", "route", "run"]);
     assert_eq!(first_words(&completed("sessile run --mem").unwrap()), ["--memory"]);
     assert_eq!(first_words(&completed("sessile daemon ").unwrap()), ["start", "status", "stop"]);
     assert_eq!(completed("sessile guard-").unwrap(), "", "hidden commands are offered");

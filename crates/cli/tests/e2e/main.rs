@@ -26,6 +26,7 @@ mod endings;
 mod exit_codes;
 mod faults;
 mod full;
+mod guarded;
 mod hostile;
 mod inspecting;
 mod kill_loop;

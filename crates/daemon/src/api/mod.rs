@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod body;
+pub mod guard;
 pub mod inside;
 pub mod lines;
 pub mod network;
@@ -98,6 +99,8 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/delegate", post(lines::delegate))
         .route("/roles/{role}", get(lines::offered))
         .route("/identity", post(network::new_identity))
+        .route("/audit", get(guard::audit))
+        .route("/risk", post(guard::reset_risk))
         .route("/attach", get(attach::attach));
     Router::new()
         .route("/v1/daemon", get(status::daemon))
@@ -195,6 +198,8 @@ async fn no_such_method() -> Refused {
         lines::stand,
         lines::close,
         lines::delegate,
+        guard::audit,
+        guard::reset_risk,
         attach::attach,
     ),
     components(schemas(Problem, sessile_model::receipt::Receipt))
@@ -228,7 +233,7 @@ mod tests {
         let description: serde_json::Value = serde_json::from_str(&openapi()).unwrap();
         let operations: usize =
             description["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
-        assert_eq!(operations, 39);
+        assert_eq!(operations, 41);
         assert!(description["components"]["schemas"]["SessionRecord"].is_object());
     }
 

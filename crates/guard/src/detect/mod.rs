@@ -8,6 +8,7 @@ use core::ops::Range;
 use std::borrow::Cow;
 
 use crate::finding::Category;
+use crate::taint::TaintId;
 
 /// A finding in the text it was looked for in, which may have been decoded from another.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,4 +23,6 @@ pub struct Local {
     pub confidence: f32,
     /// Why.
     pub why: Cow<'static, str>,
+    /// The registered value that it is.
+    pub taint: Option<TaintId>,
 }

@@ -2,7 +2,7 @@
 //! lost with the keeper.
 //!
 //! ```text
-//! a line ─► speaker? ─► monitor ─► log ─► acknowledged
+//! a line ─► speaker? ─► monitor: admitted ─► guard ─► monitor: still admitted ─► log ─► acknowledged
 //! a recv ─► speaker? ─► looked at ─► written out by who asked ─► taken: monitor ─► log
 //! ```
 //!
@@ -14,6 +14,7 @@ mod error;
 pub(crate) mod log;
 mod office;
 mod requests;
+mod saying;
 mod seals;
 mod told;
 
@@ -31,8 +32,8 @@ use sessile_protocol::monitor::event::{By, Close, Event, Status, Violation, What
 use sessile_protocol::monitor::setup::{
     Authentication, Binding, Buffer, Channel, Handler, Participant, SessionId, Setup, WhenFull,
 };
-use sessile_protocol::monitor::{Line, Monitor, RecvError, SendError};
-use sessile_protocol::plan::Plan;
+use sessile_protocol::monitor::{Monitor, RecvError};
+use sessile_protocol::plan::{Edge, Plan};
 
 pub use conversation::{Conversation, Talk, TalkFacts};
 pub use error::{AdoptError, LineError, OpeningError};
@@ -142,7 +143,7 @@ impl Channels {
         let setup = Setup {
             session: SessionId(session),
             bindings,
-            channels: Channel::each(&plan, Handler::Queue, buffer),
+            channels: Channel::each(&plan, Handler::Guard, buffer),
             closers: office::closers(&spec, &plan)?,
             on_violation,
             authentication: match spec.signing {
@@ -207,47 +208,6 @@ impl Channels {
             adopted.violations.push(noted);
         }
         Ok(adopted)
-    }
-
-    /// Says a line as a role. With the token of a line that was said before it changes nothing. Gives
-    /// the how-manieth line it is from that role to that other.
-    ///
-    /// # Errors
-    /// When it is not said.
-    pub fn send(
-        &mut self,
-        asked: &Speaker,
-        (role, to): (&str, &str),
-        (label, payload): (&str, &[u8]),
-        (token, sealed): (Token, Option<&Sealed>),
-    ) -> Result<u64, LineError> {
-        let (from, to) = (self.spoken(asked, role)?, self.role(to)?);
-        if let Some((_, sequence)) = self.said.iter().find(|(known, _)| *known == token) {
-            return Ok(*sequence);
-        }
-        let sent = match self.monitor.message_called(from, to, label) {
-            Ok(message) => {
-                let (payload, seal) = seals::sealed_payload(payload, sealed);
-                let line = Line { from, to, message, payload, seal };
-                match self.introduced(&line, sealed)? {
-                    Some(error) => Err(error),
-                    None => self.monitor.send(line),
-                }
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(SendError::Violation(violation)) = &sent {
-            self.refuse(violation);
-        }
-        let events = self.settle(sent.is_ok().then_some(token))?;
-        match sent {
-            Ok(_) => {
-                let sequence = sequence_of(&events);
-                remember(&mut self.said, token, sequence);
-                Ok(sequence)
-            }
-            Err(error) => Err(self.unsaid(error, role, to, label)),
-        }
     }
 
     /// What a role would hear next, from somebody or from whomever. It stays until it is
@@ -354,6 +314,17 @@ impl Channels {
         // A part of a millisecond is waited for as a whole one.
         let left = Millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
         self.told.map(|told| told.plus(left))
+    }
+
+    /// Who may say something to whom.
+    pub fn ways(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plan.edges().iter().map(|edge| (self.name(edge.from), self.name(edge.to)))
+    }
+
+    /// How many lines were said.
+    pub fn said(&self) -> u64 {
+        let said = |edge: &Edge| self.monitor.position(edge.from, edge.to).map_or(0, |place| place.sequence);
+        self.plan.edges().iter().map(said).sum()
     }
 
     /// Who speaks for a role.

@@ -11,6 +11,7 @@ use sessile_session::Request as Ask;
 use super::log::LogError;
 use super::{Conversation, LineError, Sealed, Token};
 use crate::client::ClientId;
+use crate::guard::{Passage, Passed, Passing};
 use crate::keeper::Keeper;
 
 /// Most clients that wait at once.
@@ -36,6 +37,8 @@ pub struct PendingLine {
     caller: Caller,
     wish: Wish,
     deadline: Option<Timestamp>,
+    /// How far past the guard it is.
+    passage: Passage,
 }
 
 #[derive(Debug)]
@@ -52,7 +55,12 @@ impl Keeper {
         let token = token(&say.token)?;
         let sealed = say.seal.as_ref().map(Sealed::try_from).transpose().map_err(|e| bad(&e.to_string()))?;
         let deadline = say.timeout.map(|timeout| self.now.plus(timeout));
-        self.wish(PendingLine { caller, wish: Wish::Say { say, payload, token, sealed }, deadline })
+        self.wish(PendingLine {
+            caller,
+            wish: Wish::Say { say, payload, token, sealed },
+            deadline,
+            passage: Passage::Waiting,
+        })
     }
 
     /// Gives a role the line that it hears next, or waits for it.
@@ -60,7 +68,12 @@ impl Keeper {
         words(&[&hear.role])?;
         let token = hear.token.as_deref().map(token).transpose()?;
         let deadline = hear.timeout.map(|timeout| self.now.plus(timeout));
-        self.wish(PendingLine { caller, wish: Wish::Hear { hear, token }, deadline })
+        self.wish(PendingLine {
+            caller,
+            wish: Wish::Hear { hear, token },
+            deadline,
+            passage: Passage::Waiting,
+        })
     }
 
     fn wish(&mut self, line: PendingLine) -> Result<(), Problem> {
@@ -113,16 +126,20 @@ impl Keeper {
         self.tend_conversation();
         self.hear_guests();
         let lines = std::mem::take(&mut self.talk.lines);
-        for line in lines {
+        for mut line in lines {
             let stays = match &line.caller {
                 Caller::Client { connection, .. } => self.clients.contains_key(connection),
                 Caller::Guest(number) => self.talk.doors.has(*number),
             };
             if !stays {
+                self.give_up(line.passage);
                 continue;
             }
-            match self.carry_out_line(&line) {
-                Some(answer) => self.answer_line(&line.caller, answer),
+            match self.carry_out_line(&mut line) {
+                Some(answer) => {
+                    self.give_up(line.passage);
+                    self.answer_line(&line.caller, answer);
+                }
                 None => self.talk.lines.push(line),
             }
         }
@@ -136,13 +153,15 @@ impl Keeper {
         let Conversation::Held(channels) = &self.talk.conversation else { return heard };
         let released = channels.released(self.now).filter(|_| !self.talk.lines.is_empty());
         let waiting = self.talk.lines.iter().filter_map(|line| line.deadline);
-        waiting.chain(channels.expires()).chain(released).chain(heard).min()
+        let guard = self.guard_is_due();
+        waiting.chain(guard).chain(channels.expires()).chain(released).chain(heard).min()
     }
 
-    fn carry_out_line(&mut self, line: &PendingLine) -> Option<Result<Told, Problem>> {
+    fn carry_out_line(&mut self, line: &mut PendingLine) -> Option<Result<Told, Problem>> {
         let done = match &line.wish {
             Wish::Say { say, payload, token, sealed } => {
-                self.say_now(&line.caller, say, payload, (*token, sealed.as_ref()))
+                let by = (*token, sealed.as_ref());
+                self.say_now(&line.caller, (say, payload), by, &mut line.passage)
             }
             Wish::Hear { hear, token } => self.hear_now(&line.caller, hear, *token),
         };
@@ -158,13 +177,28 @@ impl Keeper {
     fn say_now(
         &mut self,
         caller: &Caller,
-        say: &Say,
-        payload: &[u8],
+        (say, payload): (&Say, &[u8]),
         by: (Token, Option<&Sealed>),
+        passage: &mut Passage,
     ) -> Result<Told, Unheard> {
         let asked = self.asks(caller, &say.role)?;
-        let said = self.channels()?.send(&asked, (&say.role, &say.to), (&say.label, payload), by);
+        let (way, line) = ((&*say.role, &*say.to), (&*say.label, payload));
+        if matches!(passage, Passage::Waiting) {
+            // Nobody looks at, or is asked about, what may not be said.
+            let said = self.channels()?.admit(&asked, way, line, by);
+            if let Some(sequence) = said.map_err(|error| self.heed_loss(error))? {
+                return Ok(Told::Said(Said { sequence }));
+            }
+        }
+        let passing = Passing { from: way.0, by: &asked, to: way.1, label: line.0, payload };
+        let instead = match self.pass_guard(passage, passing)? {
+            Passed::Waits => return Err(Unheard::Waits(unanswered(passage))),
+            Passed::Goes(instead) => instead,
+        };
+        self.learn(passage)?;
+        let said = self.channels()?.deliver(&asked, way, line, by, instead.as_deref());
         let sequence = said.map_err(|error| self.heed_loss(error))?;
+        self.passed(passage);
         Ok(Told::Said(Said { sequence }))
     }
 
@@ -248,6 +282,15 @@ impl From<LineError> for Unheard {
             | LineError::Lost(_) => Self::Refused(refused(&error)),
         }
     }
+}
+
+/// What is told of a line that waits for the guard, or for an answer, for too long.
+fn unanswered(passage: &Passage) -> Problem {
+    let detail = match passage {
+        Passage::Held { .. } => "nobody has answered yet whether it may be said",
+        Passage::Waiting | Passage::Judging(_) | Passage::Cleared { .. } => "it was not looked at yet",
+    };
+    Problem::new(ProblemKind::Timeout, detail)
 }
 
 pub(super) fn refused(error: &LineError) -> Problem {

@@ -257,3 +257,21 @@ fn what_was_said_is_heard_while_the_session_ends_and_then_listed() {
     assert_eq!((record.unheard[0].from.as_str(), record.unheard[0].label.as_str()), ("User", "ask"));
     channels.close(Close::Drain).unwrap();
 }
+
+#[test]
+fn what_waited_and_may_not_be_said_any_more_is_no_violation() {
+    let mut channels = talk();
+    let (by, way, line) = (user(), ("User", "Agent"), ("ask", &b"why?"[..]));
+    let [first, second] = [1, 2].map(|token| (Token([token; 16]), None));
+    assert_eq!(channels.admit(&by, way, line, first).unwrap(), None);
+    // It changes nothing, and another may be said meanwhile.
+    assert_eq!(channels.admit(&by, way, line, second).unwrap(), None);
+    assert_eq!(channels.deliver(&by, way, line, second, Some(b"[redacted]")).unwrap(), 0);
+    let error = channels.deliver(&by, way, line, first, None).unwrap_err();
+    assert!(matches!(error, LineError::Violation { .. }), "{error}");
+    assert_eq!(channels.take_violations().0.len(), 0);
+    // The other hears what was let through, as after a keeper's death.
+    let mut channels = succeeded(channels);
+    assert_eq!(look(&mut channels, &agent(), "Agent", None).unwrap().payload, b"[redacted]");
+    assert_eq!(channels.admit(&by, way, line, second).unwrap(), Some(0));
+}

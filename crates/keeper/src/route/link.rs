@@ -1,4 +1,4 @@
-//! The keeper's end of the socket to its gateway.
+//! The keeper's end of the sockets to its gateway and its guard.
 
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Write as _};
@@ -11,9 +11,11 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use sessile_model::gateway::{ENCLOSED, MAX_ORDER, MAX_PACKET, Order, Report};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sessile_model::gateway::{ENCLOSED, MAX_ORDER, MAX_PACKET};
 
-/// A pair of ends: the keeper's and the gateway's.
+/// A pair of ends: the keeper's and the other program's.
 ///
 /// # Errors
 /// When the system is out of descriptors.
@@ -24,8 +26,8 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 /// Sends an order with at most four descriptors, a long one with none. Never waits.
 ///
 /// # Errors
-/// When the gateway is gone or takes nothing any more.
-pub fn send(socket: impl AsFd, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+/// When the other program is gone or takes nothing any more.
+pub fn send<T: Serialize>(socket: impl AsFd, order: &T, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let bytes = serde_json::to_vec(order).map_err(|_| Errno::INVAL)?;
     if bytes.len() > MAX_PACKET {
         if bytes.len() > MAX_ORDER || !fds.is_empty() {
@@ -53,8 +55,8 @@ fn send_packet(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Resul
 /// The next report, if one waits. Never waits.
 ///
 /// # Errors
-/// `PIPE` when the gateway is gone; else what the system says.
-pub fn receive(socket: impl AsFd) -> Result<Option<Report>, Errno> {
+/// `PIPE` when the other program is gone; else what the system says.
+pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<T>, Errno> {
     let mut bytes = vec![0u8; MAX_PACKET];
     loop {
         let mut control = RecvAncillaryBuffer::default();

@@ -7,7 +7,7 @@
 
 mod guards;
 pub mod interception;
-mod link;
+pub(crate) mod link;
 mod ports;
 mod tor;
 
@@ -27,7 +27,7 @@ use sessile_model::receipt::{Residue, WipeEvidence};
 use sessile_model::record::Grant;
 use sessile_model::state::Component;
 use sessile_model::tor::TorEntry;
-use sessile_model::wire::{Event as Told, Reply};
+use sessile_model::wire::Reply;
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::capture::{self, Capture, Listeners};
 use sessile_sandbox::service::{self, ServicePlan};
@@ -37,6 +37,7 @@ use sessile_vault::secret::SecretMemory;
 use crate::agent::FIRST_QUESTION;
 use crate::bringup::failed;
 use crate::client::ClientId;
+use crate::guard;
 use crate::keeper::Keeper;
 use crate::rehearsal;
 
@@ -367,40 +368,7 @@ impl Keeper {
     /// What one who has just attached is to know.
     pub(crate) fn open_questions(&self) -> Vec<String> {
         let hosts = self.route.questions.iter().map(|(number, asked)| self.wording(*number, asked));
-        hosts.chain(self.signature_wordings()).collect()
-    }
-
-    /// Has who follows the record run the command that tells of a question (all open ones where none
-    /// is named), where there is such a command. One who has just begun to follow is named.
-    pub(crate) fn ring(&mut self, number: Option<u32>, client: Option<ClientId>) {
-        let suffix = number.map(|number| format!("-{number}"));
-        let meant = |id: &str| suffix.as_ref().is_none_or(|suffix| id.ends_with(suffix));
-        let questions = self.questions().into_iter().filter(|question| meant(&question.id));
-        self.ring_for(questions.collect(), client);
-    }
-
-    /// The same for these questions.
-    pub(crate) fn ring_for(&mut self, questions: Vec<Question>, client: Option<ClientId>) {
-        let Some(command) = self.facts.as_ref().and_then(|f| f.spec.on_question.clone()) else { return };
-        let events: Vec<Told> = questions
-            .into_iter()
-            .map(|question| Told::Asked { question: Box::new(question), command: command.clone() })
-            .collect();
-        for (id, follower) in self.clients.iter_mut().filter(|(_, follower)| follower.follows) {
-            if client.is_none_or(|client| client == *id) {
-                events.iter().for_each(|event| follower.tell(0, event));
-            }
-        }
-    }
-
-    /// Says a sentence to everyone attached.
-    pub(crate) fn notice(&mut self, text: &str) {
-        for client in self.clients.values_mut() {
-            let channels: Vec<u16> = client.attachments.keys().copied().collect();
-            for channel in channels {
-                client.tell(channel, &Told::Notice { text: text.to_owned() });
-            }
-        }
+        hosts.chain(self.signature_wordings()).chain(self.line_wordings()).collect()
     }
 
     /// Gives the route up.
@@ -496,13 +464,23 @@ impl Keeper {
             host: asked.host.clone(),
             port: asked.port,
             signature: None,
+            line: None,
             asked_at: asked.at,
         };
-        self.route.questions.iter().map(question).chain(self.signature_questions()).collect()
+        self.route
+            .questions
+            .iter()
+            .map(question)
+            .chain(self.signature_questions())
+            .chain(self.line_questions())
+            .collect()
     }
 
     /// Answers a question, journaled before the gateway is told.
     pub(crate) fn answer(&mut self, question: u32, answer: &Answer) -> Result<(), Problem> {
+        if question >= guard::FIRST_QUESTION {
+            return self.answer_line_question(question, answer);
+        }
         if question >= FIRST_QUESTION {
             return self.answer_signature(question, answer);
         }
@@ -510,7 +488,7 @@ impl Keeper {
             return Err(Problem::new(ProblemKind::NotFound, "there is no such question, or it was answered")
                 .hint("`sessile questions` lists those that are open"));
         };
-        let Answer { verdict, always, ref why } = *answer;
+        let Answer { verdict, always, ref why, by: _ } = *answer;
         let why = why.as_deref().map(short_reason);
         self.advance(Event::Answered { question, verdict, always, timed_out: false, why });
         if verdict == Verdict::Allow {
@@ -593,7 +571,7 @@ fn host_target(host: &str, port: u16) -> String {
 }
 
 /// Whether the process of a pidfd ends in time.
-pub(super) fn ends(process: &OwnedFd, patience: Duration) -> bool {
+pub(crate) fn ends(process: &OwnedFd, patience: Duration) -> bool {
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(patience.subsec_nanos()) };
     matches!(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)), Ok(1))
 }

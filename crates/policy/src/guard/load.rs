@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cedar_policy::{ActionConstraint, Policy, PolicyId, PolicySet};
+use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicyId, PolicySet};
 use sessile_model::network::PolicyText;
 
 use super::{Effect, SCHEMA, SHIPPED, Words};
@@ -70,6 +70,19 @@ pub fn load(texts: &[PolicyText]) -> Result<(Policies, Vec<Flaw>), Vec<Flaw>> {
         policies.add(&named, effects).map_err(wrong)
     })?;
     Ok((policies, doubtful))
+}
+
+/// Whether a text is about calls or messages, and not about connections and requests.
+pub fn is_meant(text: &PolicyText) -> bool {
+    let is_ours = |action: &EntityUid| ["call", "message"].contains(&action.id().unescaped());
+    // What is not even Cedar is told by whoever reads it next.
+    text.text.parse::<PolicySet>().is_ok_and(|set| {
+        set.policies().any(|policy| match policy.action_constraint() {
+            ActionConstraint::Any => false,
+            ActionConstraint::Eq(action) => is_ours(&action),
+            ActionConstraint::In(actions) => actions.iter().any(is_ours),
+        })
+    })
 }
 
 /// The policy that is shipped.

@@ -15,7 +15,7 @@ use cedar_policy::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use load::{Policies, load, shipped};
+pub use load::{Policies, is_meant, load, shipped};
 
 /// The words that policies about calls and messages may use.
 pub const SCHEMA: &str = include_str!("guard.cedarschema");

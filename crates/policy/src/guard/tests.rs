@@ -214,3 +214,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_text_is_told_by_the_actions_it_names() {
+    let is_meant = |text: &str| is_meant(&PolicyText { name: "p.cedar".into(), text: text.into() });
+    assert!(is_meant(SHIPPED));
+    assert!(is_meant("forbid (principal, action in [Action::\"message\"], resource);"));
+    assert!(!is_meant("forbid (principal, action == Action::\"connect\", resource);"));
+    assert!(!is_meant("// action == Action::\"call\"\npermit (principal, action, resource);"));
+    assert!(!is_meant("permit (principal"));
+}

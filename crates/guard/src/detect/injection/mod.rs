@@ -39,6 +39,7 @@ pub fn scan(text: &str, found: &mut Vec<Local>) {
                 span: sentences[window.from].span.start..sentences[window.to - 1].span.end,
                 confidence: 0.5 + 0.5 * (1.0 - (-over).exp()),
                 why: Cow::Borrowed("its words are those of texts that instruct a model"),
+                taint: None,
             });
             taken.push(window);
         }

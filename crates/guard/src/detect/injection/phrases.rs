@@ -366,6 +366,7 @@ pub fn scan(text: &str, found: &mut Vec<Local>) {
                     span: start..hit.end(),
                     confidence,
                     why: Cow::Borrowed(why),
+                    taint: None,
                 });
             }
         }

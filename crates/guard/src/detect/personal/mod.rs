@@ -35,7 +35,14 @@ pub fn scan(text: &str, found: &mut Vec<Local>) {
 
 /// A finding of this detector.
 fn personal(kind: &'static str, start: usize, end: usize, confidence: f32, why: &'static str) -> Local {
-    Local { kind, category: Category::Personal, span: start..end, confidence, why: Cow::Borrowed(why) }
+    Local {
+        kind,
+        category: Category::Personal,
+        span: start..end,
+        confidence,
+        why: Cow::Borrowed(why),
+        taint: None,
+    }
 }
 
 fn next_is_digit(bytes: &[u8], at: usize) -> bool {

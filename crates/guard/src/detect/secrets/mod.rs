@@ -142,7 +142,14 @@ impl Secrets {
 
 /// A finding of this detector.
 fn secret(kind: &'static str, start: usize, end: usize, confidence: f32, why: &'static str) -> Local {
-    Local { kind, category: Category::Secret, span: start..end, confidence, why: Cow::Borrowed(why) }
+    Local {
+        kind,
+        category: Category::Secret,
+        span: start..end,
+        confidence,
+        why: Cow::Borrowed(why),
+        taint: None,
+    }
 }
 
 /// Words that say that what is assigned opens something.

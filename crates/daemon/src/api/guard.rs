@@ -1,0 +1,47 @@
+//! What a session's guard decided.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use sessile_journal::audit;
+use sessile_model::api::{AuditTrail, ResetRisk};
+use sessile_model::wire::Request;
+use sessile_model::{Problem, ProblemKind};
+
+use super::body::{Body, Word};
+use super::inside::passed_on;
+use super::{Refused, Shared};
+use crate::daemon::Found;
+
+/// What a session's guard decided, while it lives and after.
+#[utoipa::path(get, path = "/v1/sessions/{s}/audit", tag = "guard", operation_id = "audit",
+    params(("s" = String, Path, description = "Its name, its id, its short id, or the beginning of one")),
+    responses((status = 200, body = AuditTrail), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn audit(State(daemon): Shared, Word(word): Word) -> Result<Json<AuditTrail>, Refused> {
+    let session = match daemon.resolve(&word).await? {
+        Found::Live(id) | Found::Closed(id) => id,
+    };
+    let live = daemon.folders.state_of(session).join(audit::FILE_NAME);
+    let paths = [live, daemon.folders.audit_of(session)];
+    let text = paths.iter().find_map(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    // A last line without its end is being written.
+    let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    let lines: Vec<String> = whole.map(str::to_owned).collect();
+    if lines.is_empty() {
+        return Err(Problem::new(ProblemKind::NotFound, "nothing of this session has passed a guard").into());
+    }
+    Ok(Json(AuditTrail { session, lines }))
+}
+
+/// Sets a session's risk to nothing.
+#[utoipa::path(post, path = "/v1/sessions/{s}/risk", tag = "guard", operation_id = "reset_risk", request_body = ResetRisk,
+    params(("s" = String, Path, description = "The session")),
+    responses((status = 204, description = "It is"), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub async fn reset_risk(
+    State(daemon): Shared,
+    Word(word): Word,
+    Body(reset): Body<ResetRisk>,
+) -> Result<StatusCode, Refused> {
+    passed_on(&daemon, &word, Request::ResetRisk(reset)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,470 @@
+//! What a guard knows, and what it says of what passes.
+//!
+//! A value that must not get around is told by whoever said it first: they may tell it to anyone, and
+//! those they told it to may tell it to each other. Said by somebody else to somebody else, it is not within
+//! its readers. What follows is for policies to say.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sessile_guard::flow::{self, Conversation};
+use sessile_guard::risk::Risk;
+use sessile_guard::tools::{NotRead, Tools};
+use sessile_guard::{
+    Category, Confidentiality, Event, Finding, Inspected, Inspector, Integrity, Raw, Registry, TaintId, Trail,
+};
+use sessile_model::guarding::{
+    Effect, Found, GuardSpec, Judgement, MOST_FOUND, MOST_LEARNED, MOST_VALUE_BYTES, MOST_VALUES, Matter,
+    Memory, Order, Report, Text, Value, without,
+};
+use sessile_policy::guard::{self as policy, Message, Payload, Policies, Ruling};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::bytes::Decoded;
+
+/// Judged, and not known to be delivered or dropped, at most; of older ones nothing is learned.
+const MOST_PENDING: usize = 512;
+/// Directions in which what was said last is known.
+const MOST_TRAILS: usize = 512;
+/// Bytes of texts that arguments of calls are looked for in.
+const MOST_SAID: usize = 8 << 20;
+
+/// Why a guard cannot begin.
+#[derive(Debug, Error)]
+pub enum BeginError {
+    /// The policies are wrong.
+    #[error("the guard's policies: {0}")]
+    Policies(String),
+    /// The tools are.
+    #[error("the guard's tools: {0}")]
+    Tools(#[from] NotRead),
+    /// What keys the names of values is no key.
+    #[error("the guard's key is malformed")]
+    Key,
+}
+
+/// A guard.
+pub struct Post {
+    policies: Policies,
+    tools: Tools,
+    inspector: Inspector,
+    values: HashMap<TaintId, Value>,
+    /// Their names, by the names of their letters and digits alone.
+    spellings: HashMap<TaintId, TaintId>,
+    value_bytes: usize,
+    trails: BTreeMap<(String, String), Trail>,
+    risk: Risk,
+    conversation: Conversation,
+    said_bytes: usize,
+    events: u64,
+    pending: BTreeMap<u32, Pending>,
+}
+
+impl core::fmt::Debug for Post {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Post").field("values", &self.values.len()).finish_non_exhaustive()
+    }
+}
+
+/// What is known once something was delivered.
+struct Pending {
+    /// What it says, where an operator says it or a tool has returned it.
+    said: Option<Said>,
+    values: Vec<Value>,
+}
+
+enum Said {
+    ByUser(Zeroizing<String>),
+    Returned { tool: String, text: Zeroizing<String> },
+}
+
+/// What an inspection comes to, before policies are asked.
+struct Seen {
+    found: Vec<Found>,
+    values: Vec<(Zeroizing<String>, u8)>,
+    kinds: BTreeSet<String>,
+    /// From 0, public, to 4, critical.
+    confidentiality: u8,
+    within_readers: bool,
+    suspicion: u8,
+}
+
+impl Post {
+    /// One that decides by this, and knows what guards before it knew.
+    ///
+    /// # Errors
+    /// See [`BeginError`].
+    pub fn begin(spec: &GuardSpec, key: &Text, memory: Memory) -> Result<Self, BeginError> {
+        let policies = if spec.policies.is_empty() {
+            policy::shipped()
+        } else {
+            policy::load(&spec.policies).map(|(policies, _)| policies)
+        };
+        let policies = policies.map_err(|flaws| {
+            BeginError::Policies(flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        })?;
+        let tools = spec.tools.as_deref().map_or_else(|| Ok(Tools::default()), Tools::parse)?;
+        let mut post = Self {
+            policies,
+            tools,
+            inspector: Inspector::with_registry(Registry::new(key_of(key)?)),
+            values: HashMap::new(),
+            spellings: HashMap::new(),
+            value_bytes: 0,
+            trails: BTreeMap::new(),
+            risk: serde_json::from_value(memory.risk).unwrap_or_default(),
+            conversation: Conversation::default(),
+            said_bytes: 0,
+            events: 0,
+            pending: BTreeMap::new(),
+        };
+        for value in memory.values {
+            post.remember(value);
+        }
+        if memory.has_judged {
+            // What was read before is not known: from here on it may be what suggests a call.
+            post.forget_texts();
+        }
+        Ok(post)
+    }
+
+    /// Obeys an order.
+    pub fn obey(&mut self, order: Order) -> Vec<Report> {
+        match order {
+            Order::Judge { number, at_ms, matter } => {
+                let before = self.risk.clone();
+                let judgement = Box::new(self.judge(number, at_ms, matter));
+                // Before the answer, so that who acts by it has it.
+                let mut reports = Vec::new();
+                if self.risk != before {
+                    reports.push(self.risk_report(at_ms));
+                }
+                reports.push(Report::Judged { number, judgement });
+                reports
+            }
+            Order::Delivered { number } => {
+                self.delivered(number);
+                Vec::new()
+            }
+            Order::Dropped { number } => {
+                self.pending.remove(&number);
+                Vec::new()
+            }
+            Order::ResetRisk { at_ms, who, why } => {
+                self.risk.reset(&who, &why, at_ms);
+                vec![self.risk_report(at_ms)]
+            }
+            Order::Begin { .. } | Order::Quit | Order::Unknown => Vec::new(),
+        }
+    }
+
+    fn risk_report(&self, at_ms: u64) -> Report {
+        let level = rounded(self.risk.level(at_ms));
+        Report::Risk { level, risk: serde_json::to_value(&self.risk).unwrap_or_default() }
+    }
+
+    fn judge(&mut self, number: u32, at_ms: u64, matter: Matter) -> Judgement {
+        if self.pending.len() >= MOST_PENDING {
+            self.pending.pop_first();
+        }
+        match matter {
+            Matter::Line { speaker, by_operator, to, payload } => {
+                let Ok(payload) = STANDARD.decode(payload.0.as_bytes()).map(Zeroizing::new) else {
+                    return refused("the payload is not base64");
+                };
+                let decoded = Decoded::of(&payload);
+                let integrity = if by_operator { Integrity::User } else { Integrity::Untrusted };
+                let (ruling, seen) = self.message((&speaker, &to), integrity, &decoded, at_ms);
+                let said = by_operator.then(|| Said::ByUser(decoded.text.clone()));
+                self.settle(number, (speaker, to), said, &payload, (ruling, seen), at_ms)
+            }
+            Matter::Returned { tool, to, text } => {
+                let decoded = Decoded::of(text.0.as_bytes());
+                let (ruling, seen) = self.message((&tool, &to), Integrity::Untrusted, &decoded, at_ms);
+                let said = Said::Returned { tool: tool.clone(), text: decoded.text.clone() };
+                self.settle(number, (tool, to), Some(said), text.0.as_bytes(), (ruling, seen), at_ms)
+            }
+            Matter::Call { speaker, tool, arguments } => {
+                let Ok(serde_json::Value::Object(given)) = serde_json::from_str(&arguments.0) else {
+                    return refused("the arguments are no JSON object");
+                };
+                let decoded = Decoded::of(arguments.0.as_bytes());
+                let seen = self.look((&speaker, &tool), &decoded, at_ms);
+                let risk = rounded(self.risk.level(at_ms));
+                let call = flow::Call { speaker: &speaker, tool: &tool, arguments: &given, risk, tee: false };
+                let judged = self.conversation.judge(&self.tools, &self.policies, &call);
+                let because = judged.because.to_string();
+                let (way, judged) = ((speaker, tool), (judged.ruling, seen));
+                let mut judgement = self.settle(number, way, None, arguments.0.as_bytes(), judged, at_ms);
+                judgement.because.get_or_insert(because);
+                judgement
+            }
+        }
+    }
+
+    /// What policies say of a text that one says to another.
+    fn message(
+        &mut self,
+        (speaker, to): (&str, &str),
+        integrity: Integrity,
+        decoded: &Decoded,
+        at_ms: u64,
+    ) -> (Ruling, Seen) {
+        let seen = self.look((speaker, to), decoded, at_ms);
+        let ruling = self.policies.message(&Message {
+            speaker,
+            channel: &format!("{speaker}-{to}"),
+            integrity: match integrity {
+                Integrity::System => 3,
+                Integrity::User => 2,
+                Integrity::TrustedTool => 1,
+                Integrity::Untrusted => 0,
+            },
+            suspicion: seen.suspicion,
+            payload: Payload {
+                confidentiality: seen.confidentiality,
+                within_readers: seen.within_readers,
+                kinds: seen.kinds.clone(),
+                risk: rounded(self.risk.level(at_ms)),
+                tee: false,
+            },
+        });
+        (ruling, seen)
+    }
+
+    fn look(&mut self, (speaker, to): (&str, &str), decoded: &Decoded, at_ms: u64) -> Seen {
+        let way = (speaker.to_owned(), to.to_owned());
+        if self.trails.len() >= MOST_TRAILS && !self.trails.contains_key(&way) {
+            self.trails.pop_first();
+        }
+        let trail = self.trails.entry(way).or_default();
+        let inspected = self.inspector.inspect_next(Raw::new(decoded.text.to_string()), trail);
+        let (seen, counted) = self.seen((speaker, to), decoded, &inspected);
+        self.risk.add(&counted, at_ms);
+        seen
+    }
+
+    /// What was found in a text, and what of it counts: who knows a value may say it.
+    fn seen(
+        &self,
+        (speaker, to): (&str, &str),
+        decoded: &Decoded,
+        inspected: &Inspected,
+    ) -> (Seen, Vec<Finding>) {
+        let mut seen = Seen {
+            found: Vec::new(),
+            values: Vec::new(),
+            kinds: BTreeSet::new(),
+            confidentiality: degree(Confidentiality::Normal),
+            within_readers: true,
+            suspicion: 0,
+        };
+        let mut counted = Vec::new();
+        for finding in inspected.findings() {
+            let must_stay = finding.confidentiality() >= Confidentiality::HighlySensitive;
+            let known = match finding.taint {
+                Some(id) => self.values.get(&id),
+                None if must_stay => self.value_of(finding.value.expose()),
+                None => None,
+            };
+            // A value that is known is what it was when it was found first.
+            let confidentiality =
+                known.map_or_else(|| degree(finding.confidentiality()), |value| value.confidentiality);
+            let span = decoded.origin(&finding.span);
+            let mut found = Found {
+                kind: finding.kind.to_owned(),
+                span: (span.start, span.end),
+                confidentiality,
+                of: None,
+            };
+            let is_within = known.is_none_or(|v| v.owner == *speaker || v.readers.contains(to));
+            seen.within_readers &= is_within;
+            found.of = known.map(|value| &value.owner).filter(|owner| *owner != speaker).cloned();
+            if let Some(known) = known {
+                seen.values.push((Zeroizing::new(known.value.0.clone()), confidentiality));
+            } else if must_stay {
+                seen.values.push((Zeroizing::new(finding.value.expose().to_owned()), confidentiality));
+            }
+            if known.is_none() || !is_within {
+                counted.push(finding.clone());
+            }
+            if finding.category == Category::Injection {
+                seen.suspicion = seen.suspicion.max(percent(finding.confidence));
+            }
+            seen.confidentiality = seen.confidentiality.max(confidentiality);
+            seen.kinds.insert(found.kind.clone());
+            let is_full = seen.found.len() >= MOST_FOUND;
+            match seen.found.last_mut().filter(|_| is_full) {
+                Some(last) => {
+                    last.span = (last.span.0.min(found.span.0), last.span.1.max(found.span.1));
+                    last.confidentiality = last.confidentiality.max(found.confidentiality);
+                }
+                None => seen.found.push(found),
+            }
+        }
+        (seen, counted)
+    }
+
+    fn value_of(&self, text: &str) -> Option<&Value> {
+        let spelling = self.inspector.registry()?.id(&spelled(text));
+        self.values.get(self.spellings.get(&spelling)?)
+    }
+
+    /// Makes a judgement of a ruling, and keeps what is learned if it is delivered.
+    fn settle(
+        &mut self,
+        number: u32,
+        (speaker, to): (String, String),
+        said: Option<Said>,
+        payload: &[u8],
+        (ruling, seen): (Ruling, Seen),
+        at_ms: u64,
+    ) -> Judgement {
+        let mut effect = match ruling.effect {
+            policy::Effect::ProcessLocal => Effect::Pass,
+            policy::Effect::Redact => Effect::Redact,
+            policy::Effect::RequireConfirmation => Effect::Confirm,
+            // No environment is ever verified: what policies say for that case was taken before.
+            policy::Effect::ProcessInTee | policy::Effect::Reject => Effect::Reject,
+        };
+        let mut because = ruling.failure;
+        if effect == Effect::Redact && !self.is_clean(&without(payload, &seen.found), (&speaker, &to)) {
+            effect = Effect::Reject;
+            because.get_or_insert_with(|| "what was left out did not take everything along".to_owned());
+        }
+        // What is left out is told to nobody.
+        let values = if effect == Effect::Redact { Vec::new() } else { seen.values };
+        let learns = self.learned((&speaker, &to), values);
+        self.pending.insert(number, Pending { said, values: learns.clone() });
+        Judgement {
+            effect,
+            policies: ruling.policies,
+            because,
+            found: seen.found,
+            confidentiality: seen.confidentiality,
+            suspicion: seen.suspicion,
+            risk: rounded(self.risk.level(at_ms)),
+            learns,
+        }
+    }
+
+    /// What is known of values once they are told, where that is more than before.
+    fn learned(&self, (speaker, to): (&str, &str), values: Vec<(Zeroizing<String>, u8)>) -> Vec<Value> {
+        let (mut learned, mut room) = (Vec::<Value>::new(), MOST_LEARNED);
+        for (text, confidentiality) in values {
+            let known = self.value_of(&text);
+            let owner = known.map_or_else(|| speaker.to_owned(), |value| value.owner.clone());
+            let mut readers = known.map(|value| value.readers.clone()).unwrap_or_default();
+            let grows = readers.insert(speaker.to_owned()) | readers.insert(to.to_owned());
+            let is_new = learned.iter().all(|value| value.value.0 != *text);
+            if grows && is_new && text.len() <= room {
+                room -= text.len();
+                learned.push(Value { value: Text(text.to_string()), confidentiality, owner, readers });
+            }
+        }
+        learned
+    }
+
+    /// Whether nothing that must not get around is left in a payload.
+    fn is_clean(&self, payload: &[u8], way: (&str, &str)) -> bool {
+        let decoded = Decoded::of(payload);
+        let inspected = self.inspector.inspect(Raw::new(decoded.text.to_string()));
+        let (seen, _) = self.seen(way, &decoded, &inspected);
+        seen.within_readers && seen.confidentiality < degree(Confidentiality::HighlySensitive)
+    }
+
+    fn delivered(&mut self, number: u32) {
+        let Some(Pending { said, values }) = self.pending.remove(&number) else { return };
+        self.events += 1;
+        let event = Event(self.events);
+        match said {
+            Some(_) if self.said_bytes >= MOST_SAID => self.forget_texts(),
+            Some(Said::ByUser(text)) => {
+                self.said_bytes += text.len();
+                self.conversation.user_says(event, &text, &[]);
+            }
+            Some(Said::Returned { tool, text }) => {
+                self.said_bytes += text.len();
+                let declared = self.tools.declared(&tool);
+                self.conversation.tool_returns(event, &tool, declared, &text, &[]);
+            }
+            None => {}
+        }
+        for value in values {
+            self.remember(value);
+        }
+    }
+
+    /// Remembers a value, unless there is no room.
+    fn remember(&mut self, value: Value) {
+        let Some(registry) = self.inspector.registry_mut() else { return };
+        let (text, length) = (&value.value.0, value.value.0.len());
+        let spelling = registry.id(&spelled(text));
+        let id = *self.spellings.entry(spelling).or_insert_with(|| registry.id(text));
+        if !self.values.contains_key(&id) {
+            if self.values.len() >= MOST_VALUES || self.value_bytes + length > MOST_VALUE_BYTES {
+                self.spellings.remove(&spelling);
+                return;
+            }
+            // One that cannot be told from other text is known again where it is found by its form.
+            let _ = registry.add(text);
+            self.value_bytes += length;
+        }
+        self.values.insert(id, value);
+    }
+
+    /// From here on something may have been read that is not known.
+    fn forget_texts(&mut self) {
+        self.events += 1;
+        let (event, what) = (Event(self.events), "texts of before");
+        self.conversation.tool_returns(event, what, None, what, &[]);
+    }
+}
+
+fn spelled(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect())
+}
+
+fn refused(why: &str) -> Judgement {
+    Judgement {
+        effect: Effect::Reject,
+        policies: Vec::new(),
+        because: Some(why.to_owned()),
+        found: Vec::new(),
+        confidentiality: 1,
+        suspicion: 0,
+        risk: 0,
+        learns: Vec::new(),
+    }
+}
+
+fn key_of(text: &Text) -> Result<[u8; 32], BeginError> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let (pairs, rest) = text.0.as_bytes().as_chunks::<2>();
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
+    bytes.filter(|_| rest.is_empty()).and_then(|bytes| bytes.try_into().ok()).ok_or(BeginError::Key)
+}
+
+fn rounded(level: f64) -> u32 {
+    level.round().clamp(0.0, 100.0) as u32
+}
+
+fn percent(confidence: f32) -> u8 {
+    (confidence * 100.0).round().clamp(0.0, 100.0) as u8
+}
+
+const fn degree(confidentiality: Confidentiality) -> u8 {
+    match confidentiality {
+        Confidentiality::Public => 0,
+        Confidentiality::Normal => 1,
+        Confidentiality::Sensitive => 2,
+        Confidentiality::HighlySensitive => 3,
+        Confidentiality::Critical => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests;

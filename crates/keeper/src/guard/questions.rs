@@ -1,0 +1,157 @@
+//! Lines that are held until somebody outside has answered.
+
+use sessile_model::api::{Answer, HeldLine, HeldPart, Question, Verdict};
+use sessile_model::guarding::{AuditEntry, Judgement};
+use sessile_model::ids::AppName;
+use sessile_model::protocol::Speaker;
+use sessile_model::quantity::{Millis, Timestamp};
+use sessile_model::{Problem, ProblemKind};
+use sessile_session::Event;
+
+use super::passage::Passing;
+use crate::keeper::Keeper;
+
+/// Questions about lines are numbered from here on; those about signatures stay below.
+pub const FIRST_QUESTION: u32 = 2_000_000_000;
+/// Who waits where an operator does.
+const OPERATOR: &str = "operator";
+/// How long one stays open.
+const PATIENCE: Millis = Millis(120_000);
+/// Most characters of a line that are shown.
+const MOST_SHOWN: usize = 4096;
+
+/// A line that is held.
+#[derive(Debug)]
+pub struct Held {
+    by: Speaker,
+    line: HeldLine,
+    at: Timestamp,
+    /// What was answered, by whom and why; nobody where nobody did in time.
+    answered: Option<(Verdict, Option<String>, Option<String>)>,
+}
+
+impl Keeper {
+    /// Asks about a line; the question's number.
+    pub(super) fn ask_operators(&mut self, judgement: &Judgement, line: Passing<'_>) -> u32 {
+        let question = FIRST_QUESTION + self.guard.last;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().take(MOST_SHOWN).collect::<String>();
+        let found = judgement.found.iter().map(|found| HeldPart {
+            kind: found.kind.clone(),
+            value: text(line.payload.get(found.span.0..found.span.1).unwrap_or_default()),
+            of: found.of.clone().unwrap_or_else(|| line.from.to_owned()),
+        });
+        let held = Held {
+            by: line.by.clone(),
+            line: HeldLine {
+                from: line.from.to_owned(),
+                by: line.by.to_string(),
+                to: line.to.to_owned(),
+                label: line.label.to_owned(),
+                text: text(line.payload),
+                found: found.collect(),
+                policies: judgement.policies.clone(),
+            },
+            at: self.now,
+            answered: None,
+        };
+        let (wording, asked) = (self.line_wording(question, &held), self.line_question(question, &held));
+        self.guard.held.insert(question, held);
+        self.notice(&wording);
+        self.ring_for(vec![asked], None);
+        question
+    }
+
+    /// A question as everyone attached is told of it: without what the line carries.
+    fn line_wording(&self, number: u32, held: &Held) -> String {
+        let HeldLine { from, to, label, .. } = &held.line;
+        let id = format!("{}-{number}", self.seat.id.short());
+        format!("{from} wants to say {label} to {to}, which is held · sessile answer {id} allow|deny")
+    }
+
+    fn line_question(&self, number: u32, held: &Held) -> Question {
+        let app = match &held.by {
+            Speaker::App(app) => app.clone(),
+            Speaker::Operator(_) => OPERATOR.parse().unwrap_or_else(|_| AppName::main()),
+        };
+        Question {
+            id: format!("{}-{number}", self.seat.id.short()),
+            session: self.seat.id,
+            app,
+            host: String::new(),
+            port: 0,
+            signature: None,
+            line: Some(held.line.clone()),
+            asked_at: held.at,
+        }
+    }
+
+    /// What is asked about lines.
+    pub(crate) fn line_questions(&self) -> Vec<Question> {
+        let open = self.guard.held.iter().filter(|(_, held)| held.answered.is_none());
+        open.map(|(&number, held)| self.line_question(number, held)).collect()
+    }
+
+    /// The same, as one who has just attached is told.
+    pub(crate) fn line_wordings(&self) -> Vec<String> {
+        let open = self.guard.held.iter().filter(|(_, held)| held.answered.is_none());
+        open.map(|(&number, held)| self.line_wording(number, held)).collect()
+    }
+
+    /// Answers a question about a line, journaled before it is said. Whoever speaks for its role may deny
+    /// it, and not allow it.
+    pub(crate) fn answer_line_question(&mut self, question: u32, answer: &Answer) -> Result<(), Problem> {
+        let Some(held) = self.guard.held.get_mut(&question).filter(|held| held.answered.is_none()) else {
+            return Err(Problem::new(ProblemKind::NotFound, "there is no such question, or it was answered")
+                .hint("`sessile questions` lists those that are open"));
+        };
+        let Answer { verdict, always, ref why, ref by } = *answer;
+        if always {
+            return Err(Problem::new(ProblemKind::BadRequest, "each line is asked about by itself")
+                .hint("leave out --always"));
+        }
+        let by = Speaker::Operator(by.clone());
+        if verdict == Verdict::Allow && by == held.by {
+            let what = format!("{by} has said it, and somebody else is to allow it");
+            return Err(
+                Problem::new(ProblemKind::Denied, what).hint("`sessile answer … --by NAME` says who you are")
+            );
+        }
+        let why = why.as_deref().map(crate::route::short_reason);
+        held.answered = Some((verdict, Some(by.to_string()), why.clone()));
+        self.advance(Event::Answered { question, verdict, always, timed_out: false, why });
+        self.settle();
+        self.sync_log();
+        Ok(())
+    }
+
+    /// What was answered about a line, once something was: whether it may be said. Nobody's answer in time
+    /// is a denial. It is in the audit before.
+    pub(super) fn heard_about(&mut self, question: u32, number: u32) -> Option<Result<bool, Problem>> {
+        let (at, answered) = match self.guard.held.get_mut(&question) {
+            Some(held) => (held.at, held.answered.take()),
+            None => return Some(Ok(false)),
+        };
+        let (verdict, by, why) = match answered {
+            Some(answered) => answered,
+            None if self.now.since(at) < PATIENCE => return None,
+            None => {
+                let (verdict, why) = (Verdict::Deny, None);
+                self.advance(Event::Answered { question, verdict, always: false, timed_out: true, why });
+                (verdict, None, None)
+            }
+        };
+        self.guard.held.remove(&question);
+        let entry = AuditEntry::Answered { number, at: self.now, verdict, by, why };
+        Some(self.audit(&entry, true).map(|()| verdict == Verdict::Allow))
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn withdraw(&mut self, question: u32) {
+        self.guard.held.remove(&question);
+    }
+
+    /// When the first question is over.
+    pub(super) fn held_until(&self) -> Option<Timestamp> {
+        self.guard.held.values().map(|held| held.at.plus(PATIENCE)).min()
+    }
+}

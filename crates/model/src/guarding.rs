@@ -1,0 +1,458 @@
+//! Messages between a keeper and its session's guard.
+//!
+//! A SEQPACKET socket; every packet is one JSON message of at most [`MAX_PACKET`] bytes, an [`Order`] from the
+//! keeper or a [`Report`] from the guard. A longer order lies in a memory file of at most [`MAX_ORDER`] bytes,
+//! which comes along as the only descriptor of a packet [`ENCLOSED`]. A guard knows nothing of before its first order, so one that
+//! takes another's place is told. Receivers ignore messages that they do not know. Version [`VERSION`].
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+use crate::api::Verdict;
+use crate::network::PolicyText;
+use crate::quantity::Timestamp;
+
+/// Version of this protocol; stands in the first order.
+pub const VERSION: u32 = 1;
+/// Largest packet.
+pub const MAX_PACKET: usize = 64 << 10;
+/// A packet whose message lies in the memory file that comes along.
+pub const ENCLOSED: &[u8] = b"@";
+/// Largest order, in a memory file.
+pub const MAX_ORDER: usize = 4 << 20;
+/// Most findings in one report; what is beyond stands in the last one's span.
+pub const MOST_FOUND: usize = 256;
+/// Most bytes of a `tools.toml`.
+pub const MAX_TOOLS_BYTES: usize = 256 << 10;
+/// Most bytes of values that are learned of one matter.
+pub const MOST_LEARNED: usize = 16 << 10;
+/// Most values that are remembered.
+pub const MOST_VALUES: usize = 1024;
+/// Most bytes of them together.
+pub const MOST_VALUE_BYTES: usize = 256 << 10;
+
+/// By what a session's guard decides, besides what is shipped.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GuardSpec {
+    /// Policies in Cedar about messages and calls, in place of the shipped ones where there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyText>,
+    /// What tools do: a `tools.toml`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<String>,
+}
+
+impl GuardSpec {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.tools.is_none()
+    }
+}
+
+/// A text of the session. It never shows in `Debug` and is overwritten when dropped.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Text(pub String);
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Text({} bytes)", self.0.len())
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// A value that a session has to keep, and from whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Value {
+    /// The value.
+    pub value: Text,
+    /// From 3, highly sensitive, to 4, critical.
+    pub confidentiality: u8,
+    /// Who said it first: it is theirs to tell.
+    pub owner: String,
+    /// Who was told it.
+    pub readers: BTreeSet<String>,
+}
+
+/// What a guard knows that its successor must know.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// The values that were found, in order.
+    pub values: Vec<Value>,
+    /// The session's risk, as guards write it.
+    pub risk: serde_json::Value,
+    /// Something was judged before: texts that nobody remembers may have been read.
+    pub has_judged: bool,
+}
+
+impl Memory {
+    /// Remembers values, those that are known already with who knows them now too.
+    pub fn learn(&mut self, values: Vec<Value>) {
+        for value in values {
+            match self.values.iter_mut().find(|known| known.value == value.value) {
+                Some(known) => known.readers.extend(value.readers.iter().cloned()),
+                None => self.values.push(value),
+            }
+        }
+    }
+}
+
+/// What a keeper tells its guard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum Order {
+    /// Begin. The first order.
+    Begin {
+        /// [`VERSION`].
+        version: u32,
+        /// By what to decide.
+        spec: GuardSpec,
+        /// Keys the names of values: 64 hexadecimal digits.
+        key: Text,
+        /// What guards before this one knew.
+        memory: Memory,
+    },
+    /// Look at something and say what is to be done with it.
+    Judge {
+        /// Comes back with the answer.
+        number: u32,
+        /// When, in the session's milliseconds.
+        at_ms: u64,
+        /// What.
+        matter: Matter,
+    },
+    /// It was delivered: whoever it went to knows it now.
+    Delivered {
+        /// As in the order to judge it.
+        number: u32,
+    },
+    /// It was not, and will not be.
+    Dropped {
+        /// As in the order to judge it.
+        number: u32,
+    },
+    /// Set the risk to nothing.
+    ResetRisk {
+        /// When, in the session's milliseconds.
+        at_ms: u64,
+        /// Who says so.
+        who: String,
+        /// Why.
+        why: String,
+    },
+    /// Overwrite what is known of the session, and end.
+    Quit,
+    /// From a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Something that passes the guard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "matter", rename_all = "snake_case")]
+pub enum Matter {
+    /// Somebody says something to somebody.
+    Line {
+        /// The role that speaks.
+        speaker: String,
+        /// Whether an operator speaks for it.
+        by_operator: bool,
+        /// The role that is to hear it.
+        to: String,
+        /// What it carries, in base64.
+        payload: Text,
+    },
+    /// A tool is called.
+    Call {
+        /// Who calls.
+        speaker: String,
+        /// The tool's name.
+        tool: String,
+        /// Its arguments: a JSON object.
+        arguments: Text,
+    },
+    /// A tool has returned something.
+    Returned {
+        /// The tool's name.
+        tool: String,
+        /// Who is to read it.
+        to: String,
+        /// What it returned.
+        text: Text,
+    },
+}
+
+/// What a guard tells its keeper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "snake_case")]
+pub enum Report {
+    /// It may be asked.
+    Ready,
+    /// It cannot work by what it was told.
+    Failed {
+        /// Why, in a sentence without secrets.
+        cause: String,
+    },
+    /// What is to be done, answering [`Order::Judge`].
+    Judged {
+        /// As in the order.
+        number: u32,
+        /// What.
+        judgement: Box<Judgement>,
+    },
+    /// The risk, whenever it is another.
+    Risk {
+        /// From 0 to 100, as of now.
+        level: u32,
+        /// As guards write it.
+        risk: serde_json::Value,
+    },
+    /// From a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What is to be done with something; ordered from the mildest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Effect {
+    /// It goes on as it is.
+    Pass,
+    /// It goes on without what was found in it.
+    Redact,
+    /// Somebody outside is asked first.
+    Confirm,
+    /// It does not go on.
+    Reject,
+}
+
+/// What a guard says of something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// What is to be done.
+    pub effect: Effect,
+    /// The policies that determined it.
+    pub policies: Vec<String>,
+    /// Why it is so although no policy says it: for those outside alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// What was found in it, by place.
+    pub found: Vec<Found>,
+    /// From 0, public, to 4, critical.
+    pub confidentiality: u8,
+    /// From 0 to 100: how much of it reads like instructions to a model.
+    pub suspicion: u8,
+    /// The session's risk with it.
+    pub risk: u32,
+    /// What is to be remembered once it is delivered: values that were found in it, with all who know
+    /// them then; at most [`MOST_LEARNED`] bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub learns: Vec<Value>,
+}
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// What: `card`, `github_token`.
+    pub kind: String,
+    /// Where, in bytes of what was judged; the end is not part of it.
+    pub span: (usize, usize),
+    /// From 0, public, to 4, critical.
+    pub confidentiality: u8,
+    /// Who said it first, where somebody else did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+}
+
+/// A line of a session's audit: what was decided, and never what was said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum AuditEntry {
+    /// Something was judged.
+    Decided(Box<Decided>),
+    /// Somebody was asked about it, and this came of it.
+    Answered {
+        /// The matter's number.
+        number: u32,
+        /// When.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        at: Timestamp,
+        /// What was answered.
+        verdict: Verdict,
+        /// Who answered: `operator` or `operator:NAME`; nobody where nobody did in time.
+        by: Option<String>,
+        /// Why, in their words.
+        why: Option<String>,
+    },
+    /// The risk was set to nothing.
+    RiskReset {
+        /// When.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        at: Timestamp,
+        /// What it was.
+        level: u32,
+        /// Why, in the words of who did.
+        why: String,
+    },
+}
+
+/// What was decided about something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Decided {
+    /// The matter's number.
+    pub number: u32,
+    /// When.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub at: Timestamp,
+    /// The role that speaks.
+    pub from: String,
+    /// The role that is to hear it.
+    pub to: String,
+    /// What it is called.
+    pub label: String,
+    /// Who speaks for the role: `operator`, `operator:NAME` or `app:NAME`.
+    pub by: String,
+    /// How many bytes it carries.
+    pub bytes: u64,
+    /// A commitment to them.
+    pub commitment: String,
+    /// What was found in them.
+    pub found: Vec<Part>,
+    /// From `public` to `critical`.
+    pub confidentiality: String,
+    /// From 0 to 100: how much of it reads like instructions to a model.
+    pub suspicion: u8,
+    /// The session's risk with it.
+    pub risk: u32,
+    /// What was decided.
+    pub effect: Effect,
+    /// The policies that determined it.
+    pub policies: Vec<String>,
+}
+
+/// Something that was found, by its kind and length alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Part {
+    /// What: `card`, `github_token`.
+    pub kind: String,
+    /// How many bytes it has.
+    pub length: u64,
+    /// A commitment to them.
+    pub commitment: String,
+    /// The role that said it first, where another did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+}
+
+/// How a session is guarded, as its record shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GuardRecord {
+    /// What passes the guard.
+    pub guarded: Vec<String>,
+    /// What does not: nothing is found there.
+    pub blind: Vec<String>,
+    /// The most confidential that has passed: from `public` to `critical`.
+    pub sensitivity: String,
+    /// From 0 to 100, when it was last another.
+    pub risk: u32,
+    /// Whether a trusted execution environment was verified.
+    pub tee: bool,
+    /// Messages that were said.
+    pub messages: u64,
+    /// Messages that were refused.
+    pub refused: u64,
+    /// Messages that went on without what was found in them.
+    pub redacted: u64,
+    /// Messages that somebody was asked about.
+    pub asked: u64,
+}
+
+/// What became of what a session's guard knew, for the receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GuardReceipt {
+    /// Bytes of the registry and markings that were overwritten.
+    pub overwritten: u64,
+    /// Whether the guard's process overwrote what it knew and ended, or none ran. Otherwise it was killed.
+    pub ended: bool,
+    /// Entries of the audit.
+    pub entries: u64,
+    /// The last link of the audit, in hexadecimal.
+    pub head: String,
+}
+
+/// What a degree of confidentiality is called.
+pub fn degree_name(degree: u8) -> &'static str {
+    match degree {
+        0 => "public",
+        1 => "normal",
+        2 => "sensitive",
+        3 => "highly_sensitive",
+        _ => "critical",
+    }
+}
+
+/// What takes the place of what is left out.
+pub const LEFT_OUT: &str = "[redacted]";
+
+/// A payload without what was found in it. Spans may overlap; those that do leave one gap.
+pub fn without(payload: &[u8], found: &[Found]) -> Vec<u8> {
+    let mut spans: Vec<(usize, usize)> = found.iter().map(|found| found.span).collect();
+    spans.sort_unstable();
+    let (mut rest, mut at) = (Vec::with_capacity(payload.len()), 0);
+    for (start, end) in spans {
+        let (start, end) = (start.min(payload.len()), end.min(payload.len()));
+        if start >= end {
+            continue;
+        }
+        if start >= at {
+            rest.extend_from_slice(&payload[at..start]);
+            rest.extend_from_slice(LEFT_OUT.as_bytes());
+        }
+        at = at.max(end);
+    }
+    rest.extend_from_slice(&payload[at.min(payload.len())..]);
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_overlaps_leaves_one_gap() {
+        let found =
+            |start, end| Found { kind: String::new(), span: (start, end), confidentiality: 4, of: None };
+        let rest = |found: &[Found]| String::from_utf8(without(b"0123456789", found)).unwrap();
+        assert_eq!(rest(&[]), "0123456789");
+        assert_eq!(rest(&[found(2, 5), found(4, 6), found(8, 99)]), "01[redacted]67[redacted]");
+        assert_eq!(rest(&[found(0, 10), found(3, 4), found(50, 60), found(5, 5)]), "[redacted]");
+    }
+
+    #[test]
+    fn what_is_of_the_session_does_not_show() {
+        let matter = Matter::Line {
+            speaker: "User".into(),
+            by_operator: true,
+            to: "Agent".into(),
+            payload: Text("aHVzaA==".into()),
+        };
+        assert!(!format!("{matter:?}").contains("aHVzaA"));
+    }
+}
