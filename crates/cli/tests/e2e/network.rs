@@ -108,13 +108,15 @@ for_root_and_user! {
     fn a_host_that_does_not_answer_is_said(world) {
         // Taken, and given back: nobody listens there.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let rule = format!("host.sessile:{port}");
-        let get = format!(
-            "exec 3<>/dev/tcp/host.sessile/{port}; printf 'GET / HTTP/1.1\\r\\nHost: host.sessile:{port}\\r\\n\\r\\n' >&3; cat <&3"
-        );
-        let script = format!("{get}; echo done; sleep infinity");
         let proxy = format!("socks5://127.0.0.1:{port}");
-        for (name, route, why) in [("gone", "direct", "refused"), ("astray", &proxy, "proxy is not reached")] {
+        for (name, host, route, why) in
+            [("gone", "host.sessile", "direct", "refused"), ("astray", "far.example", &proxy, "proxy is not reached")]
+        {
+            let rule = format!("{host}:{port}");
+            let get = format!(
+                "exec 3<>/dev/tcp/{host}/{port}; printf 'GET / HTTP/1.1\\r\\nHost: {host}:{port}\\r\\n\\r\\n' >&3; cat <&3"
+            );
+            let script = format!("{get}; echo done; sleep infinity");
             let run = ["run", "--detach", "--name", name, "--route", route, "--allow", &rule];
             world.must(&[&run[..], &["--", "bash", "-c", &script]].concat());
             world.must(&["wait", name, "--pattern", "done", "--timeout", "30s"]);
