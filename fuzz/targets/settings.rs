@@ -9,6 +9,8 @@
 mod config;
 #[path = "../../crates/cli/src/credentials.rs"]
 mod credentials;
+#[path = "../../crates/cli/src/declarations.rs"]
+mod declarations;
 #[path = "../../crates/cli/src/environment.rs"]
 mod environment;
 #[path = "../../crates/cli/src/failure.rs"]
