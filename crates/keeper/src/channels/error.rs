@@ -87,6 +87,9 @@ pub enum LineError {
     /// Lines are not signed here.
     #[error("lines of this session are not signed")]
     NotSigned,
+    /// Its token stands for another line.
+    #[error("another line was said with this token, and this one was not")]
+    Used,
     /// Since it was signed, another line was said, or the role handed over.
     #[error(
         "something was said as {0}, or a role handed over, since this was signed: it is to be signed again"

@@ -13,12 +13,13 @@ pub mod door;
 mod error;
 pub(crate) mod log;
 mod office;
+mod repeats;
 mod requests;
 mod saying;
 mod seals;
 mod told;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::mem::{Discriminant, discriminant};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use sessile_protocol::plan::{Edge, Plan};
 pub use conversation::{Conversation, Talk, TalkFacts};
 pub use error::{AdoptError, LineError, OpeningError};
 use log::{Log, LogError};
+use repeats::{Mark, Repeats};
 pub use requests::{Caller, PendingLine};
 pub use seals::Sealed;
 
@@ -51,8 +53,6 @@ const MOST_WAITING: u32 = 256;
 const MOST_WAYS: usize = MOST_WAITING as usize;
 /// How long who has a line may take to write it out, while others listen as the same role.
 const HOLD: Millis = Millis(5_000);
-/// Of how many lines it is known that they were said, should they be said again.
-const REMEMBERED: usize = 256;
 /// From what length on a log is written anew, once most of it is over.
 const WORTH_RENEWING: u64 = 1 << 20;
 
@@ -69,7 +69,7 @@ pub struct Channels {
     /// Who speaks for each role now.
     speakers: BTreeMap<String, Speaker>,
     /// Lines that were said: the last ones.
-    said: VecDeque<(Token, u64)>,
+    said: Repeats,
     /// When it was last told the time.
     told: Option<Timestamp>,
     log: Log,
@@ -87,7 +87,7 @@ pub struct Channels {
 #[derive(Serialize, Deserialize)]
 struct Base {
     spec: ProtocolSpec,
-    said: VecDeque<(Token, u64)>,
+    said: Repeats,
 }
 
 /// What a role would hear next.
@@ -155,7 +155,7 @@ impl Channels {
         };
         let mut monitor = Monitor::open(&plan, setup)?;
         while monitor.next_event().is_some() {}
-        let said = VecDeque::new();
+        let said = Repeats::default();
         let (log, base) = begun(&spec, &said, &monitor)?;
         Ok(Self::of(spec, plan, monitor, said, (log, base)))
     }
@@ -164,7 +164,7 @@ impl Channels {
         spec: ProtocolSpec,
         plan: Arc<Plan>,
         monitor: Monitor,
-        said: VecDeque<(Token, u64)>,
+        said: Repeats,
         (log, base): (Log, u64),
     ) -> Self {
         let (told, held, violations) = (None, Vec::new(), Vec::new());
@@ -189,13 +189,13 @@ impl Channels {
         let mut monitor = Monitor::restore(&plan, rest.field()?)?;
         for record in records {
             let mut rest = Fields(&record);
-            let token = rest.field()?;
+            let mark = rest.field()?;
             let mut events = Vec::new();
             while !rest.0.is_empty() {
                 events.push(Event::decode(rest.field()?)?);
             }
-            if let Ok(token) = token.try_into() {
-                remember(&mut said, Token(token), sequence_of(&events));
+            if let Some(mark) = Mark::decoded(mark) {
+                said.remember(mark, sequence_of(&events));
             }
             monitor.follow(events)?;
         }
@@ -382,13 +382,13 @@ impl Channels {
     }
 
     /// Logs what has happened. Where that fails it has not: the state is that of the log again.
-    fn settle(&mut self, token: Option<Token>) -> Result<Vec<Event>, LineError> {
+    fn settle(&mut self, mark: Option<Mark>) -> Result<Vec<Event>, LineError> {
         let events: Vec<Event> = std::iter::from_fn(|| self.monitor.next_event()).collect();
         if events.is_empty() {
             return Ok(events);
         }
         let mut record = Vec::new();
-        put_field(&mut record, token.as_ref().map_or(&[], |token| &token.0[..]));
+        put_field(&mut record, mark.map(|mark| mark.encoded()).as_ref().map_or(&[], |mark| &mark[..]));
         for event in &events {
             put_field(&mut record, &event.encode());
         }
@@ -452,11 +452,7 @@ fn plan_of(spec: &ProtocolSpec) -> Result<Arc<Plan>, OpeningError> {
 }
 
 /// A log that begins with this state, and where its first record ends.
-fn begun(
-    spec: &ProtocolSpec,
-    said: &VecDeque<(Token, u64)>,
-    monitor: &Monitor,
-) -> Result<(Log, u64), LogError> {
+fn begun(spec: &ProtocolSpec, said: &Repeats, monitor: &Monitor) -> Result<(Log, u64), LogError> {
     let base = Base { spec: spec.clone(), said: said.clone() };
     let mut record = Vec::new();
     put_field(&mut record, &serde_json::to_vec(&base).map_err(std::io::Error::from)?);
@@ -468,13 +464,6 @@ fn begun(
 
 fn log_position(first: usize) -> u64 {
     16 + (first as u64).next_multiple_of(8)
-}
-
-fn remember(said: &mut VecDeque<(Token, u64)>, token: Token, sequence: u64) {
-    if said.len() == REMEMBERED {
-        said.pop_front();
-    }
-    said.push_back((token, sequence));
 }
 
 fn sequence_of(events: &[Event]) -> u64 {

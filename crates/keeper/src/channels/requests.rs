@@ -267,6 +267,7 @@ impl From<LineError> for Unheard {
             | LineError::Ambiguous(_)
             | LineError::TooLong
             | LineError::NotSigned
+            | LineError::Used
             | LineError::Overtaken(_)
             | LineError::OtherKey(_)
             | LineError::AnothersKey(_)
@@ -305,6 +306,7 @@ pub(super) fn refused(error: &LineError) -> Problem {
         | LineError::NoOperator(_)
         | LineError::NotCloser(_) => ProblemKind::Denied,
         LineError::Violation { .. }
+        | LineError::Used
         | LineError::Overtaken(_)
         | LineError::SameSpeaker(..)
         | LineError::HasRole(_)
@@ -328,6 +330,7 @@ pub(super) fn refused(error: &LineError) -> Problem {
         | LineError::NotYours { .. }
         | LineError::Violation { .. }
         | LineError::NotSigned
+        | LineError::Used
         | LineError::Overtaken(_)
         | LineError::AnothersKey(_)
         | LineError::NoOperator(_)

@@ -5,7 +5,8 @@ use sessile_protocol::machine::Role;
 use sessile_protocol::monitor::event::Payload;
 use sessile_protocol::monitor::{Admitted, Line, SendError};
 
-use super::{Channels, LineError, Sealed, Token, remember, seals, sequence_of};
+use super::repeats::Mark;
+use super::{Channels, LineError, Sealed, Token, seals, sequence_of};
 
 impl Channels {
     /// Says a line that needs no guard: as [`admit`](Self::admit), then [`deliver`](Self::deliver).
@@ -27,8 +28,8 @@ impl Channels {
     }
 
     /// Whether a line may be said now: nothing has changed then, but that a key which comes with it for the
-    /// first time is its speaker's from now on. A violation is noted. With the token of a line that was said
-    /// before, the how-manieth that was.
+    /// first time is its speaker's from now on. A violation is noted. Of a line that was said before, the
+    /// how-manieth it was.
     ///
     /// # Errors
     /// When it may not be said.
@@ -40,8 +41,8 @@ impl Channels {
         (token, sealed): (Token, Option<&Sealed>),
     ) -> Result<Option<u64>, LineError> {
         let (from, to) = (self.spoken(asked, role)?, self.role(to)?);
-        if let Some((_, sequence)) = self.said.iter().find(|(known, _)| *known == token) {
-            return Ok(Some(*sequence));
+        if let Some(sequence) = self.repeated((from, to), (label, payload), (token, sealed))? {
+            return Ok(Some(sequence));
         }
         let admitted = self.admitted((from, to), label, payload, sealed)?;
         if let Err(SendError::Violation(violation)) = &admitted {
@@ -74,7 +75,7 @@ impl Channels {
     }
 
     /// Says a line as a role, if it still may be said, and has the other hear something instead of what it
-    /// carries where that is given. With the token of a line that was said before it changes nothing. Gives
+    /// carries where that is given. One that was said before changes nothing. Gives
     /// the how-manieth line it is from that role to that other. What was admitted once and waited is no
     /// violation.
     ///
@@ -89,9 +90,10 @@ impl Channels {
         instead: Option<&[u8]>,
     ) -> Result<u64, LineError> {
         let (from, to) = (self.spoken(asked, role)?, self.role(to)?);
-        if let Some((_, sequence)) = self.said.iter().find(|(known, _)| *known == token) {
-            return Ok(*sequence);
+        if let Some(sequence) = self.repeated((from, to), (label, payload), (token, sealed))? {
+            return Ok(sequence);
         }
+        let mark = Mark::of((role, self.name(to)), (label, payload), (token, sealed));
         let admitted = self.admitted((from, to), label, payload, sealed)?;
         let sent = admitted.and_then(|admitted| {
             let admitted = match instead {
@@ -100,11 +102,11 @@ impl Channels {
             };
             self.monitor.commit(admitted)
         });
-        let events = self.settle(sent.is_ok().then_some(token))?;
+        let events = self.settle(sent.is_ok().then_some(mark))?;
         match sent {
             Ok(_) => {
                 let sequence = sequence_of(&events);
-                remember(&mut self.said, token, sequence);
+                self.said.remember(mark, sequence);
                 Ok(sequence)
             }
             Err(error) => Err(self.unsaid(error, role, to, label)),

@@ -4,6 +4,7 @@
 
 use sessile_model::hex;
 use sessile_model::protocol::{LineSeal, Signing, Speaker, Stand, Standing};
+use sessile_protocol::machine::Role;
 use sessile_protocol::monitor::event::Payload;
 use sessile_protocol::monitor::seal::{Position, PublicKey, Seal};
 use sessile_protocol::monitor::setup::{Authentication, SessionId};
@@ -18,6 +19,21 @@ use super::{Channels, LineError};
 pub struct Sealed {
     pub(super) seal: Box<Seal>,
     key: PublicKey,
+}
+
+impl Sealed {
+    /// All that it consists of.
+    pub(super) fn fields(&self) -> [Vec<u8>; 6] {
+        let Seal { session, epoch, position, signature } = &*self.seal;
+        [
+            self.key.to_bytes().to_vec(),
+            session.0.to_vec(),
+            epoch.to_be_bytes().to_vec(),
+            position.sequence.to_be_bytes().to_vec(),
+            position.link.0.to_vec(),
+            signature.to_vec(),
+        ]
+    }
 }
 
 /// Something in a seal is not what it has to be.
@@ -79,6 +95,18 @@ impl Channels {
         match self.monitor.setup().authentication {
             Authentication::Signed { .. } => Signing::Signed,
             Authentication::Unsigned => Signing::Unsigned,
+        }
+    }
+
+    /// Whether the role is known by the key that comes with a line, and not by none yet.
+    pub(super) fn is_known_by(&self, from: Role, sealed: Option<&Sealed>) -> Result<bool, LineError> {
+        match (self.signing(), self.monitor.key(from), sealed) {
+            (Signing::Unsigned, _, Some(_)) => Err(LineError::NotSigned),
+            (Signing::Signed, Some(known), Some(Sealed { key, .. })) if known != key => {
+                Err(LineError::OtherKey(self.name(from).to_owned()))
+            }
+            (Signing::Signed, None, _) | (_, _, None) => Ok(false),
+            (Signing::Signed, Some(_), Some(_)) => Ok(true),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What happens to channels when keepers die, and who may say what.
 
+mod repeats;
 mod signed;
 
 use std::collections::BTreeMap;

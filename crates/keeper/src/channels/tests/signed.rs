@@ -9,14 +9,14 @@ use sessile_protocol::plan::Digest;
 
 use super::*;
 
-fn signed_talk(on_violation: OnViolation) -> Channels {
+pub fn signed_talk(on_violation: OnViolation) -> Channels {
     let closers = BTreeMap::from([("Agent".to_owned(), Closing::Drain)]);
     let spec = ProtocolSpec { on_violation, signing: Signing::Signed, closers, ..spec(TALK) };
     Channels::open(spec, [7; 16]).unwrap()
 }
 
 /// Signs what would be said now as who may say it.
-fn seal(
+pub fn seal(
     channels: &Channels,
     by: &Speaker,
     key: u8,
@@ -56,11 +56,11 @@ fn asks(channels: &mut Channels, token: u8, seal: Option<&LineSeal>) -> Result<u
     channels.send(&user(), ("User", "Agent"), ("ask", b"why?"), (Token([token; 16]), sealed.as_ref()))
 }
 
-fn question(channels: &Channels, key: u8) -> LineSeal {
+pub fn question(channels: &Channels, key: u8) -> LineSeal {
     seal(channels, &user(), key, ("User", "Agent"), ("ask", b"why?"))
 }
 
-fn violation(error: &LineError) -> &'static str {
+pub fn violation(error: &LineError) -> &'static str {
     let LineError::Violation { code, .. } = error else { panic!("{error}") };
     code
 }
