@@ -33,6 +33,7 @@ mod proxy;
 mod registries;
 mod request;
 mod selector;
+mod standard;
 mod startup;
 mod talk;
 mod tools;

@@ -1,5 +1,7 @@
 //! `send`, `recv`, `offered`: a session's protocol, spoken by hand or from a script.
 
+use std::io::IsTerminal as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_model::problem::ProblemKind;
@@ -8,7 +10,8 @@ use sessile_model::quantity::Millis;
 
 use crate::failure::{Failure, Outcome, Status};
 use crate::files;
-use crate::output::{print, print_bytes, print_json, printable, say, table};
+use crate::output::{print, print_json, printable, say, table};
+use crate::standard;
 use crate::talk::{Place, Talk};
 
 /// Say a line of a session's protocol
@@ -45,8 +48,8 @@ pub struct SendArgs {
   sessile recv amber --as Agent --from User --timeout 5s --json | jq -r .payload
   heard=$(sessile recv . --as Agent --with-label)        # in a script inside
 
-Who said it and what it is called is on standard error, what it carries on standard output. It counts
-as heard once it is written there. Exit code 124 when nothing comes in time.")]
+Who said it and what it is called is on standard error, what it carries on standard output; a
+terminal gets escape sequences made visible. It counts as heard once it is written there. Exit code 124 when nothing comes in time.")]
 pub struct RecvArgs {
     /// The session; inside one, . for that
     session: Place,
@@ -82,7 +85,10 @@ impl SendArgs {
     pub fn run(self, json: bool) -> Outcome {
         let payload = match self.payload.as_deref() {
             None => Vec::new(),
-            Some("-") => files::standard_input(LONGEST_PAYLOAD)?.to_vec(),
+            Some("-") => {
+                standard::input_is_open()?;
+                files::standard_input(LONGEST_PAYLOAD)?.to_vec()
+            }
             Some(text) if text.len() > LONGEST_PAYLOAD => {
                 let detail = format!("a payload has at most {LONGEST_PAYLOAD} bytes");
                 return Err(Failure::new(ProblemKind::BadRequest, detail));
@@ -109,6 +115,7 @@ impl SendArgs {
 impl RecvArgs {
     /// Hears it, writes it, and takes it.
     pub fn run(self, json: bool) -> Outcome {
+        standard::output_is_open()?;
         let talk = Talk::reach(self.session)?;
         let hear =
             Hear { role: self.role.clone(), from: self.from, token: Some(token()?), timeout: self.timeout };
@@ -116,18 +123,26 @@ impl RecvArgs {
         let payload = STANDARD
             .decode(&heard.payload)
             .map_err(|e| Failure::new(ProblemKind::Internal, format!("the daemon's answer: {e}")))?;
+        let shown = if std::io::stdout().is_terminal() {
+            standard::visible(&payload).into_bytes()
+        } else {
+            payload.clone()
+        };
         if json {
             let text = std::str::from_utf8(&payload).ok();
-            print_json(&serde_json::json!({
+            let heard = serde_json::json!({
                 "from": heard.from, "label": heard.label, "sequence": heard.sequence,
                 "payload": text, "base64": heard.payload,
-            }))?;
+            });
+            let text = serde_json::to_string_pretty(&heard)
+                .map_err(|e| Failure::new(ProblemKind::Internal, format!("cannot write JSON: {e}")))?;
+            standard::write_all((text + "\n").as_bytes())?;
         } else if self.with_label {
             // A label is a name of the protocol's, without a line's end.
-            print_bytes(&[heard.label.as_bytes(), b"\n", &payload].concat())?;
+            standard::write_all(&[heard.label.as_bytes(), b"\n", &shown].concat())?;
         } else {
             say(&format!("{} says {}", printable(&heard.from), printable(&heard.label)));
-            print_bytes(&payload)?;
+            standard::write_all(&shown)?;
         }
         let take = Take { role: self.role, from: heard.from, sequence: heard.sequence };
         talk.take(take)?;

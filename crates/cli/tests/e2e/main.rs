@@ -34,6 +34,7 @@ mod kill_random;
 mod leaks;
 mod lines;
 mod lines_inside;
+mod lines_lost;
 mod lines_signed;
 mod network;
 mod oracle;
