@@ -253,7 +253,15 @@ pub struct Take {
     pub from: String,
     /// The how-manieth it is.
     pub sequence: u64,
+    /// The one that it was heard with: where another has it meanwhile, it is refused. Without one it is
+    /// taken whoever has heard it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
+
+/// What is said of a line that is taken and was not heard, or by a keeper that has died since: it is to be
+/// heard again.
+pub const NOT_HEARD: &str = "nobody has heard that message yet: it is heard first, and then taken";
 
 /// Something that a role may do next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

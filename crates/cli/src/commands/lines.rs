@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_model::problem::ProblemKind;
-use sessile_model::protocol::{Hear, LONGEST_PAYLOAD, Offer, Say, Take};
+use sessile_model::protocol::{Hear, LONGEST_PAYLOAD, NOT_HEARD, Offer, Say, Take};
 use sessile_model::quantity::Millis;
 
 use crate::failure::{Failure, Outcome, Status};
@@ -117,8 +117,13 @@ impl RecvArgs {
     pub fn run(self, json: bool) -> Outcome {
         standard::output_is_open()?;
         let talk = Talk::reach(self.session)?;
-        let hear =
-            Hear { role: self.role.clone(), from: self.from, token: Some(token()?), timeout: self.timeout };
+        let token = token()?;
+        let hear = Hear {
+            role: self.role.clone(),
+            from: self.from,
+            token: Some(token.clone()),
+            timeout: self.timeout,
+        };
         let heard = talk.hear(hear)?;
         let payload = STANDARD
             .decode(&heard.payload)
@@ -144,9 +149,27 @@ impl RecvArgs {
             say(&format!("{} says {}", printable(&heard.from), printable(&heard.label)));
             standard::write_all(&shown)?;
         }
-        let take = Take { role: self.role, from: heard.from, sequence: heard.sequence };
-        talk.take(take)?;
+        taken(
+            &talk,
+            Take { role: self.role, from: heard.from, sequence: heard.sequence, token: Some(token) },
+        )?;
         Ok(Status::OK)
+    }
+}
+
+/// Takes a line. A keeper that died after it was heard leaves it to be heard again, and not to be written again.
+fn taken(talk: &Talk, take: Take) -> Result<(), Failure> {
+    match talk.take(take.clone()) {
+        Err(Failure::Problem(problem)) if problem.detail == NOT_HEARD => {
+            let (role, token) = (take.role.clone(), take.token.clone());
+            let hear = Hear { role, from: Some(take.from.clone()), token, timeout: Some(Millis(0)) };
+            let heard = talk.hear(hear)?;
+            if heard.sequence != take.sequence {
+                return Err(Failure::Problem(problem));
+            }
+            talk.take(take)
+        }
+        answer => answer,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why a protocol is not opened, not gone on with, or a line not said or heard.
 
-use sessile_model::protocol::{LONGEST_PAYLOAD, Speaker, TooLarge};
+use sessile_model::protocol::{LONGEST_PAYLOAD, NOT_HEARD, Speaker, TooLarge};
 use sessile_protocol::held::Unplanned;
 use sessile_protocol::monitor::setup::OpenError;
 use sessile_protocol::monitor::{Malformed, ReplayError, RestoreError};
@@ -137,6 +137,14 @@ pub enum LineError {
     /// The role is done, or the conversation is over.
     #[error("{0} has nothing more to say or to hear")]
     Over(String),
+    /// What is taken was not heard, or by a keeper before this one.
+    #[error("{NOT_HEARD}")]
+    NotHeard,
+    /// What is taken another has, or has taken.
+    #[error(
+        "another who listens as {0} has this line: it was theirs once it had not been taken for five seconds"
+    )]
+    Anothers(String),
     /// What is taken is not what comes next.
     #[error("that message is not the next one")]
     NotNext,

@@ -11,6 +11,7 @@
 mod conversation;
 pub mod door;
 mod error;
+mod listening;
 pub(crate) mod log;
 mod office;
 mod repeats;
@@ -29,15 +30,16 @@ use sessile_model::protocol::{LONGEST_PAYLOAD, OnViolation, ProtocolSpec, Signin
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_protocol::held::planned;
 use sessile_protocol::machine::{Direction, Role};
+use sessile_protocol::monitor::Monitor;
 use sessile_protocol::monitor::event::{By, Close, Event, Status, Violation, What};
 use sessile_protocol::monitor::setup::{
     Authentication, Binding, Buffer, Channel, Handler, Participant, SessionId, Setup, WhenFull,
 };
-use sessile_protocol::monitor::{Monitor, RecvError};
 use sessile_protocol::plan::{Edge, Plan};
 
 pub use conversation::{Conversation, Talk, TalkFacts};
 pub use error::{AdoptError, LineError, OpeningError};
+use listening::{Hold, Takes};
 use log::{Log, LogError};
 use repeats::{Mark, Repeats};
 pub use requests::{Caller, PendingLine};
@@ -51,8 +53,6 @@ const CAPACITY: u32 = 16;
 const MOST_WAITING: u32 = 256;
 /// In how many directions roles may talk to each other.
 const MOST_WAYS: usize = MOST_WAITING as usize;
-/// How long who has a line may take to write it out, while others listen as the same role.
-const HOLD: Millis = Millis(5_000);
 /// From what length on a log is written anew, once most of it is over.
 const WORTH_RENEWING: u64 = 1 << 20;
 
@@ -70,13 +70,15 @@ pub struct Channels {
     speakers: BTreeMap<String, Speaker>,
     /// Lines that were said: the last ones.
     said: Repeats,
+    /// Lines that were taken: the last ones.
+    taken: Takes,
     /// When it was last told the time.
     told: Option<Timestamp>,
     log: Log,
     /// How long the log's first record is.
     base: u64,
-    /// Who has a line that is not taken yet, as which role, and until when it is theirs.
-    held: Vec<(Role, Option<Token>, Timestamp)>,
+    /// Who has heard a line that is not taken yet: one for each role.
+    held: Vec<Hold>,
     /// What was refused, or ended the conversation, and is not journaled yet.
     violations: Vec<sessile_session::Violation>,
     /// The status that was last shown.
@@ -88,6 +90,7 @@ pub struct Channels {
 struct Base {
     spec: ProtocolSpec,
     said: Repeats,
+    taken: Takes,
 }
 
 /// What a role would hear next.
@@ -155,22 +158,22 @@ impl Channels {
         };
         let mut monitor = Monitor::open(&plan, setup)?;
         while monitor.next_event().is_some() {}
-        let said = Repeats::default();
-        let (log, base) = begun(&spec, &said, &monitor)?;
-        Ok(Self::of(spec, plan, monitor, said, (log, base)))
+        let known = (Repeats::default(), Takes::default());
+        let (log, base) = begun(&spec, (&known.0, &known.1), &monitor)?;
+        Ok(Self::of(spec, plan, monitor, known, (log, base)))
     }
 
     fn of(
         spec: ProtocolSpec,
         plan: Arc<Plan>,
         monitor: Monitor,
-        said: Repeats,
+        (said, taken): (Repeats, Takes),
         (log, base): (Log, u64),
     ) -> Self {
         let (told, held, violations) = (None, Vec::new(), Vec::new());
         let shown = discriminant(monitor.status());
         let speakers = office::speakers(&plan, &monitor);
-        Self { spec, plan, monitor, speakers, said, told, log, base, held, violations, shown }
+        Self { spec, plan, monitor, speakers, said, taken, told, log, base, held, violations, shown }
     }
 
     /// Takes over what a predecessor kept.
@@ -183,23 +186,24 @@ impl Channels {
         let first = records.next().ok_or(AdoptError::Record)?;
         let base = log_position(first.len());
         let mut rest = Fields(&first);
-        let Base { spec, mut said } =
+        let Base { spec, mut said, mut taken } =
             serde_json::from_slice(rest.field()?).map_err(|_| AdoptError::Record)?;
         let plan = plan_of(&spec)?;
         let mut monitor = Monitor::restore(&plan, rest.field()?)?;
         for record in records {
             let mut rest = Fields(&record);
-            let mark = rest.field()?;
+            let note = rest.field()?;
             let mut events = Vec::new();
             while !rest.0.is_empty() {
                 events.push(Event::decode(rest.field()?)?);
             }
-            if let Some(mark) = Mark::decoded(mark) {
+            if let Some(mark) = Mark::decoded(note) {
                 said.remember(mark, sequence_of(&events));
             }
+            taken.follow(note, &events);
             monitor.follow(events)?;
         }
-        let mut adopted = Self::of(spec, plan, monitor, said, (log, base));
+        let mut adopted = Self::of(spec, plan, monitor, (said, taken), (log, base));
         if let (Status::Faulted { violation }, OnViolation::Fault) =
             (adopted.monitor.status(), adopted.spec.on_violation)
         {
@@ -208,73 +212,6 @@ impl Channels {
             adopted.violations.push(noted);
         }
         Ok(adopted)
-    }
-
-    /// What a role would hear next, from somebody or from whomever. It stays until it is
-    /// [taken](Self::take); for a moment it is for those with this token alone.
-    ///
-    /// # Errors
-    /// When there is nothing, or the role is not to listen.
-    pub fn look(
-        &mut self,
-        asked: &Speaker,
-        (role, from): (&str, Option<&str>),
-        token: Option<Token>,
-        now: Timestamp,
-    ) -> Result<Heard, LineError> {
-        let (listener, from) = (self.spoken(asked, role)?, from.map(|from| self.role(from)).transpose()?);
-        self.held.retain(|(_, _, until)| *until > now);
-        if self.held.iter().any(|(held, by, _)| *held == listener && (by.is_none() || *by != token)) {
-            return Err(LineError::Held(role.to_owned()));
-        }
-        match self.monitor.peek(listener, from) {
-            Ok(delivery) => {
-                let heard = Heard {
-                    from: self.name(delivery.from).to_owned(),
-                    label: self.plan.messages()[delivery.message.0 as usize].label.to_string(),
-                    payload: delivery.payload.bytes().to_vec(),
-                    sequence: delivery.sequence,
-                };
-                self.held.retain(|(held, _, _)| *held != listener);
-                self.held.push((listener, token, now.plus(HOLD)));
-                Ok(heard)
-            }
-            Err(RecvError::Violation(violation)) => {
-                self.refuse(&violation);
-                self.settle(None)?;
-                Err(self.violated(&violation, "listen".to_owned()))
-            }
-            Err(RecvError::Empty) => Err(LineError::Nothing(role.to_owned())),
-            Err(RecvError::Done | RecvError::Ended | RecvError::UnknownRole(_)) => {
-                Err(LineError::Over(role.to_owned()))
-            }
-        }
-    }
-
-    /// When a line that somebody has is others' again.
-    pub fn released(&self, now: Timestamp) -> Option<Timestamp> {
-        self.held.iter().map(|(_, _, until)| *until).filter(|until| *until > now).min()
-    }
-
-    /// Takes a message that was looked at: it is written where it was to go. Once taken, taking it again
-    /// changes nothing.
-    ///
-    /// # Errors
-    /// When it is not the next one.
-    pub fn take(&mut self, asked: &Speaker, role: &str, from: &str, sequence: u64) -> Result<(), LineError> {
-        let (listener, from) = (self.spoken(asked, role)?, self.role(from)?);
-        let sent = self.monitor.position(from, listener).ok_or(LineError::NotNext)?.sequence;
-        if sequence < sent - self.monitor.queued(from, listener) as u64 {
-            return Ok(());
-        }
-        match self.monitor.peek(listener, Some(from)) {
-            Ok(delivery) if delivery.sequence == sequence => {}
-            Ok(_) | Err(_) => return Err(LineError::NotNext),
-        }
-        self.monitor.recv(listener, Some(from)).map_err(|_| LineError::NotNext)?;
-        self.settle(None)?;
-        self.held.retain(|(held, _, _)| *held != listener);
-        Ok(())
     }
 
     /// What a role may say or hear next.
@@ -305,7 +242,7 @@ impl Channels {
         let before = self.told.replace(now);
         let passed = before.filter(|_| counts).map_or(Millis(0), |before| now.since(before));
         self.monitor.tick(self.monitor.now() + passed.as_duration());
-        self.settle(None).map(drop)
+        self.settle(&[]).map(drop)
     }
 
     /// When something expires next, as long as time counts: when to [`pass`](Self::pass) at the latest.
@@ -339,7 +276,7 @@ impl Channels {
     /// When it cannot be logged.
     pub fn close(&mut self, how: Close) -> Result<(), LineError> {
         match self.monitor.close(By::Operator, how) {
-            Ok(()) => self.settle(None).map(drop),
+            Ok(()) => self.settle(&[]).map(drop),
             // It was over before.
             Err(_) => Ok(()),
         }
@@ -374,21 +311,21 @@ impl Channels {
         &mut self,
         kept: impl FnOnce(BorrowedFd<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (log, base) = begun(&self.spec, &self.said, &self.monitor)?;
+        let (log, base) = begun(&self.spec, (&self.said, &self.taken), &self.monitor)?;
         kept(log.fd())?;
         let before = std::mem::replace(&mut self.log, log);
         self.base = base;
         Ok(before.overwrite()?)
     }
 
-    /// Logs what has happened. Where that fails it has not: the state is that of the log again.
-    fn settle(&mut self, mark: Option<Mark>) -> Result<Vec<Event>, LineError> {
+    /// Logs what has happened, with a note of which line was said or who took one. Where that fails it has not: the state is that of the log again.
+    fn settle(&mut self, note: &[u8]) -> Result<Vec<Event>, LineError> {
         let events: Vec<Event> = std::iter::from_fn(|| self.monitor.next_event()).collect();
         if events.is_empty() {
             return Ok(events);
         }
         let mut record = Vec::new();
-        put_field(&mut record, mark.map(|mark| mark.encoded()).as_ref().map_or(&[], |mark| &mark[..]));
+        put_field(&mut record, note);
         for event in &events {
             put_field(&mut record, &event.encode());
         }
@@ -452,8 +389,12 @@ fn plan_of(spec: &ProtocolSpec) -> Result<Arc<Plan>, OpeningError> {
 }
 
 /// A log that begins with this state, and where its first record ends.
-fn begun(spec: &ProtocolSpec, said: &Repeats, monitor: &Monitor) -> Result<(Log, u64), LogError> {
-    let base = Base { spec: spec.clone(), said: said.clone() };
+fn begun(
+    spec: &ProtocolSpec,
+    (said, taken): (&Repeats, &Takes),
+    monitor: &Monitor,
+) -> Result<(Log, u64), LogError> {
+    let base = Base { spec: spec.clone(), said: said.clone(), taken: taken.clone() };
     let mut record = Vec::new();
     put_field(&mut record, &serde_json::to_vec(&base).map_err(std::io::Error::from)?);
     put_field(&mut record, &monitor.snapshot());

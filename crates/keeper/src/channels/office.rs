@@ -47,7 +47,7 @@ impl Channels {
             Closing::Abort => Close::Abort,
         };
         match self.monitor.close(by, how) {
-            Ok(()) => self.settle(None).map(drop),
+            Ok(()) => self.settle(&[]).map(drop),
             Err(CloseError::Ended) => Ok(()),
             Err(CloseError::NotAllowed) => Err(LineError::NotCloser(role.unwrap_or_default().to_owned())),
         }
@@ -68,10 +68,10 @@ impl Channels {
         let to = Participant::new(&wanted.to.to_string());
         let given = self.monitor.delegate(by, role, to, None);
         let given = given.map_err(|error| self.ungiven(error, wanted, &from))?;
-        self.settle(None)?;
+        self.settle(&[])?;
         self.speakers.insert(wanted.role.clone(), wanted.to.clone());
         // What the one before had and did not take, the next one hears.
-        self.held.retain(|(held, _, _)| *held != role);
+        self.held.retain(|hold| !hold.is_of(role));
         Ok(Delegated {
             session: hex::text(&given.session.0),
             role: wanted.role.clone(),

@@ -115,7 +115,7 @@ impl Channels {
         match judged {
             Err(SendError::Violation(violation)) if again.is_err() || violation.code.is_forgery() => {
                 self.refuse(&violation);
-                self.settle(None)?;
+                self.settle(&[])?;
                 Err(self.unsaid(SendError::Violation(violation), &role, to, label))
             }
             // It is who it says it is: the same words, signed again.

@@ -99,7 +99,8 @@ impl Keeper {
     pub(crate) fn take_line(&mut self, caller: &Caller, take: &Take) -> Result<(), Problem> {
         self.admit_lines()?;
         let asked = self.asks(caller, &take.role)?;
-        let taken = self.channels()?.take(&asked, &take.role, &take.from, take.sequence);
+        let token = take.token.as_deref().map(token).transpose()?;
+        let taken = self.channels()?.take(&asked, &take.role, (&take.from, take.sequence), token);
         taken.map_err(|error| refused(&self.heed_loss(error)))?;
         self.journal_violations();
         self.renew_channels();
@@ -279,6 +280,8 @@ impl From<LineError> for Unheard {
             | LineError::TooOften(_)
             | LineError::Over(_)
             | LineError::NotNext
+            | LineError::NotHeard
+            | LineError::Anothers(_)
             | LineError::Log(_)
             | LineError::Lost(_) => Self::Refused(refused(&error)),
         }
@@ -312,7 +315,9 @@ pub(super) fn refused(error: &LineError) -> Problem {
         | LineError::HasRole(_)
         | LineError::TooOften(_)
         | LineError::Over(_)
-        | LineError::NotNext => ProblemKind::Conflict,
+        | LineError::NotNext
+        | LineError::NotHeard
+        | LineError::Anothers(_) => ProblemKind::Conflict,
         LineError::Full(_) | LineError::Nothing(_) | LineError::Held(_) => ProblemKind::Timeout,
         LineError::Log(LogError::Full) => ProblemKind::Exhausted,
         LineError::Log(_) | LineError::Lost(_) => ProblemKind::Failed,
@@ -344,6 +349,8 @@ pub(super) fn refused(error: &LineError) -> Problem {
         | LineError::Nothing(_)
         | LineError::Over(_)
         | LineError::NotNext
+        | LineError::NotHeard
+        | LineError::Anothers(_)
         | LineError::Log(_)
         | LineError::Lost(_) => problem,
     }

@@ -48,7 +48,7 @@ impl Channels {
         if let Err(SendError::Violation(violation)) = &admitted {
             self.refuse(violation);
         }
-        self.settle(None)?;
+        self.settle(&[])?;
         match admitted {
             Ok(_) => Ok(None),
             Err(error) => Err(self.unsaid(error, role, to, label)),
@@ -102,7 +102,8 @@ impl Channels {
             };
             self.monitor.commit(admitted)
         });
-        let events = self.settle(sent.is_ok().then_some(mark))?;
+        let note = mark.encoded();
+        let events = self.settle(if sent.is_ok() { &note } else { &[] })?;
         match sent {
             Ok(_) => {
                 let sequence = sequence_of(&events);

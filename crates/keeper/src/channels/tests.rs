@@ -75,15 +75,15 @@ fn what_was_acknowledged_is_delivered_once_whatever_dies() {
     // Looked at, not taken: the reader died before it wrote anything.
     channels = succeeded(channels);
     assert_eq!(look(&mut channels, &agent(), "Agent", Some("User")).unwrap(), heard);
-    channels.take(&agent(), "Agent", "User", heard.sequence).unwrap();
+    channels.take(&agent(), "Agent", ("User", heard.sequence), listener()).unwrap();
     channels = succeeded(channels);
-    channels.take(&agent(), "Agent", "User", heard.sequence).unwrap();
+    channels.take(&agent(), "Agent", ("User", heard.sequence), listener()).unwrap();
     assert!(matches!(look(&mut channels, &agent(), "Agent", None), Err(LineError::Violation { .. })));
     // Said and forgotten are different things: the token is still known.
     assert_eq!(ask(&mut channels, 1).unwrap(), 0);
     channels.send(&agent(), ("Agent", "User"), ("bye", b""), (Token([2; 16]), None)).unwrap();
     let heard = look(&mut channels, &user(), "User", None).unwrap();
-    channels.take(&user(), "User", "Agent", heard.sequence).unwrap();
+    channels.take(&user(), "User", ("Agent", heard.sequence), listener()).unwrap();
     channels = succeeded(channels);
     assert!(matches!(channels.monitor.status(), Status::Closed { by: None }));
     assert!(matches!(ask(&mut channels, 3), Err(LineError::Over(_) | LineError::Violation { .. })));
@@ -180,10 +180,10 @@ fn a_long_conversation_has_a_short_log() {
         }
         let heard = look(&mut channels, &agent(), "Agent", None).unwrap();
         assert_eq!((heard.sequence, heard.payload.len()), (u64::from(round), payload.len()));
-        channels.take(&agent(), "Agent", "User", heard.sequence).unwrap();
+        channels.take(&agent(), "Agent", ("User", heard.sequence), listener()).unwrap();
         channels.send(&agent(), ("Agent", "User"), ("answer", b""), (token(1), None)).unwrap();
         let heard = look(&mut channels, &user(), "User", None).unwrap();
-        channels.take(&user(), "User", "Agent", heard.sequence).unwrap();
+        channels.take(&user(), "User", ("Agent", heard.sequence), listener()).unwrap();
     }
     assert!(renewed >= 3, "{renewed}");
 }
@@ -239,8 +239,35 @@ fn of_two_who_listen_as_one_role_one_has_the_line() {
     // The first has gone without a word.
     assert_eq!(look(&mut channels, second, at(5_001)).unwrap(), heard);
     assert!(matches!(look(&mut channels, first, at(5_001)), Err(LineError::Held(_))));
-    channels.take(&agent(), "Agent", "User", heard.sequence).unwrap();
+    // It comes back from writing, too late: the line is another's, before it is taken and after.
+    let take = |channels: &mut Channels, token| channels.take(&agent(), "Agent", ("User", 0), token);
+    assert!(matches!(take(&mut channels, first), Err(LineError::Anothers(_))));
+    take(&mut channels, second).unwrap();
+    let mut channels = succeeded(channels);
+    assert!(matches!(take(&mut channels, first), Err(LineError::Anothers(_))));
+    for token in [second, None] {
+        take(&mut channels, token).unwrap();
+    }
     assert_eq!(channels.released(at(5_001)), None);
+}
+
+/// However slow: as long as nobody else has heard it, it is theirs.
+#[test]
+fn what_nobody_has_heard_is_not_taken() {
+    let mut channels = talk();
+    ask(&mut channels, 1).unwrap();
+    let at = Timestamp::from_millis;
+    let take = |channels: &mut Channels, token| channels.take(&agent(), "Agent", ("User", 0), token);
+    for token in [None, listener()] {
+        assert!(matches!(take(&mut channels, token), Err(LineError::NotHeard)));
+    }
+    look(&mut channels, &agent(), "Agent", None).unwrap();
+    // Who has heard it was known to the keeper before alone.
+    let mut channels = succeeded(channels);
+    assert!(matches!(take(&mut channels, listener()), Err(LineError::NotHeard)));
+    channels.look(&agent(), ("Agent", None), listener(), at(0)).unwrap();
+    channels.pass(at(60_000), true).unwrap();
+    take(&mut channels, listener()).unwrap();
 }
 
 #[test]

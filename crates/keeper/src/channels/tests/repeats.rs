@@ -32,7 +32,7 @@ fn a_token_acknowledges_its_own_line_and_no_other() {
         // What could be said is refused, and nothing is said of it.
         if channels.monitor.queued(channels.role("User").unwrap(), channels.role("Agent").unwrap()) > 0 {
             let heard = look(&mut channels, &agent(), "Agent", None).unwrap();
-            channels.take(&agent(), "Agent", "User", heard.sequence).unwrap();
+            channels.take(&agent(), "Agent", ("User", heard.sequence), listener()).unwrap();
         }
         let before = channels.monitor.count();
         let error = says(&mut channels, &agent(), ANSWERS, ("answer", b"so"), None).unwrap_err();
@@ -56,7 +56,7 @@ fn a_log_that_is_written_anew_keeps_which_line_a_token_stands_for() {
     let mut channels = Channels::adopt(kept.unwrap()).unwrap();
     assert_eq!(ask(&mut channels, 1).unwrap(), 0);
     let heard = look(&mut channels, &agent(), "Agent", None).unwrap();
-    channels.take(&agent(), "Agent", "User", heard.sequence).unwrap();
+    channels.take(&agent(), "Agent", ("User", heard.sequence), listener()).unwrap();
     let error = says(&mut channels, &agent(), ANSWERS, ("answer", b"so"), None).unwrap_err();
     assert!(matches!(error, LineError::Used), "{error}");
 }
@@ -82,7 +82,7 @@ fn a_used_token_makes_no_forged_line_a_good_one() {
     assert_eq!(asks(&mut channels, Some(&again)).unwrap(), 0);
     // Another role's line, unsigned and then with a key that nobody knows yet.
     let heard = look(&mut channels, &agent(), "Agent", None).unwrap();
-    channels.take(&agent(), "Agent", "User", heard.sequence).unwrap();
+    channels.take(&agent(), "Agent", ("User", heard.sequence), listener()).unwrap();
     let answers = |channels: &mut Channels, seal: Option<&_>| {
         says(channels, &agent(), ANSWERS, ("answer", b"so"), seal)
     };

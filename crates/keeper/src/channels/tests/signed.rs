@@ -67,7 +67,7 @@ pub fn violation(error: &LineError) -> &'static str {
 
 fn hears(channels: &mut Channels) {
     let heard = look(channels, &agent(), "Agent", None).unwrap();
-    channels.take(&agent(), "Agent", "User", heard.sequence).unwrap();
+    channels.take(&agent(), "Agent", ("User", heard.sequence), listener()).unwrap();
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_role_is_known_by_the_key_of_its_first_line_whoever_keeps_it() {
     said(&mut channels, b"so").unwrap();
     let mut channels = succeeded(channels);
     let heard = look(&mut channels, &user(), "User", None).unwrap();
-    channels.take(&user(), "User", "Agent", heard.sequence).unwrap();
+    channels.take(&user(), "User", ("Agent", heard.sequence), listener()).unwrap();
     let other = question(&channels, 9);
     assert!(matches!(asks(&mut channels, 4, Some(&other)), Err(LineError::OtherKey(_))));
     // Nothing of this kept who has the key from going on.
@@ -113,7 +113,7 @@ fn who_was_overtaken_signs_again() {
     let sealed = Sealed::try_from(&answer).unwrap();
     channels.send(&agent(), ("Agent", "User"), ("answer", b""), (Token([2; 16]), Some(&sealed))).unwrap();
     let heard = look(&mut channels, &user(), "User", None).unwrap();
-    channels.take(&user(), "User", "Agent", heard.sequence).unwrap();
+    channels.take(&user(), "User", ("Agent", heard.sequence), listener()).unwrap();
     // The very same words are the very same statement; these are others.
     let shout = seal(&signed_talk(OnViolation::Fault), &user(), 1, ("User", "Agent"), ("ask", b"louder"));
     other.signature.clone_from(&shout.signature);
@@ -163,7 +163,7 @@ fn a_role_that_is_handed_over_is_another_speakers_and_its_key_is_withdrawn() {
     assert_eq!(channels.delegate(&agent(), &own).unwrap().by, "Agent");
     let mut channels = succeeded(channels);
     let heard = look(&mut channels, &bob, "User", None).unwrap();
-    channels.take(&bob, "User", "Agent", heard.sequence).unwrap();
+    channels.take(&bob, "User", ("Agent", heard.sequence), listener()).unwrap();
     let ask = seal(&channels, &bob, 5, ("User", "Agent"), ("ask", b""));
     let ask = Sealed::try_from(&ask).unwrap();
     channels.send(&bob, ("User", "Agent"), ("ask", b""), (Token([4; 16]), Some(&ask))).unwrap();
