@@ -34,7 +34,7 @@ pub struct SendArgs {
     to: String,
     /// What it is called
     label: String,
-    /// What it carries, or - for standard input
+    /// What it carries, where the protocol has a type for it: a text, '' for an empty one, or - for standard input
     payload: Option<String>,
     /// Give up where there is no room for this long
     #[arg(long, value_name = "TIME")]
@@ -84,27 +84,27 @@ impl SendArgs {
     /// Says it.
     pub fn run(self, json: bool) -> Outcome {
         let payload = match self.payload.as_deref() {
-            None => Vec::new(),
+            None => None,
             Some("-") => {
                 standard::input_is_open()?;
-                files::standard_input(LONGEST_PAYLOAD)?.to_vec()
+                Some(files::standard_input(LONGEST_PAYLOAD)?.to_vec())
             }
             Some(text) if text.len() > LONGEST_PAYLOAD => {
                 let detail = format!("a payload has at most {LONGEST_PAYLOAD} bytes");
                 return Err(Failure::new(ProblemKind::BadRequest, detail));
             }
-            Some(text) => text.as_bytes().to_vec(),
+            Some(text) => Some(text.as_bytes().to_vec()),
         };
         let line = Say {
             role: self.role,
             to: self.to,
             label: self.label,
-            payload: STANDARD.encode(&payload),
+            payload: STANDARD.encode(payload.as_deref().unwrap_or_default()),
             token: token()?,
             timeout: self.timeout,
             seal: None,
         };
-        let said = Talk::reach(self.session)?.say(line, &payload)?;
+        let said = Talk::reach(self.session)?.say(line, payload.as_deref())?;
         if json {
             print_json(&said)?;
         }

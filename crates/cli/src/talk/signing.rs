@@ -14,17 +14,22 @@ use sessile_protocol::plan::Digest;
 
 use super::{Talk, keys};
 use crate::failure::Failure;
+use crate::output::printable;
 use crate::startup;
 
 impl Talk {
     /// Says a line that carries this, signed where lines are.
     ///
     /// # Errors
-    /// When it is refused, or there is no key to sign it with.
-    pub fn say(&self, mut line: Say, payload: &[u8]) -> Result<Said, Failure> {
+    /// When it lacks a payload, is refused, or there is no key to sign it with.
+    pub fn say(&self, mut line: Say, payload: Option<&[u8]>) -> Result<Said, Failure> {
         let stand = Stand { role: line.role.clone(), to: line.to.clone(), label: line.label.clone() };
         let until = line.timeout.map(|timeout| Instant::now() + timeout.as_duration());
         let mut standing = self.stand(&stand)?;
+        let payload = match payload {
+            None if !standing.payload.is_empty() => return Err(without(&line.label, &standing.payload)),
+            payload => payload.unwrap_or_default(),
+        };
         let key = match standing.signing {
             Signing::Unsigned => return self.say_once(&line),
             Signing::Signed => keys::load(&self.key_of(&standing.speaker)?)?,
@@ -92,6 +97,12 @@ fn sealed(key: &SecretKey, stand: &Stand, standing: &Standing, payload: &[u8]) -
         link: standing.link.clone(),
         signature: hex::text(&seal.signature),
     })
+}
+
+fn without(label: &str, types: &[String]) -> Failure {
+    let (label, types) = (printable(label), printable(&types.join(", ")));
+    Failure::new(ProblemKind::BadRequest, format!("{label} carries {types}, and no payload is given"))
+        .hint("an empty one is '', and - is standard input")
 }
 
 fn unreadable() -> Failure {

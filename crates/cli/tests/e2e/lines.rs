@@ -117,7 +117,7 @@ for_root_and_user! {
         world.sessile_with_input(&send("talk", "Agent", &["User", "answer", "-"]), bytes).succeeded();
         let finished = world.sessile(&recv("talk", "User", &["--from", "Agent"]));
         assert_eq!((finished.code, &finished.out[..], finished.err.as_str()), (0, &bytes[..], "Agent says answer\n"));
-        let said = world.json(&[&send("talk", "User", &["Agent", "ask"])[..], &["--json"]].concat());
+        let said = world.json(&[&send("talk", "User", &["Agent", "ask", "?"])[..], &["--json"]].concat());
         assert_eq!(said, serde_json::json!({"sequence": 1}));
         let offered = world.json(&["offered", "talk", "--as", "Agent", "--json"]);
         let ask = serde_json::json!([{"says": false, "peer": "User", "label": "ask", "payload": ["Text"], "ready": true}]);
@@ -137,7 +137,7 @@ for_root_and_user! {
             assert_eq!(rest(world, "POST /v1/sessions/talk/take", &take).0, 204);
         }
         processes::eventually("it is over", || (status(world, "talk")["status"]["kind"] == "closed").then_some(()));
-        world.sessile(&send("talk", "User", &["Agent", "ask"])).refused_with(73, &["nothing more to say"]);
+        world.sessile(&send("talk", "User", &["Agent", "ask", "?"])).refused_with(73, &["nothing more to say"]);
         assert_eq!(world.must(&["offered", "talk", "--as", "User"]), "");
     }
 
@@ -150,7 +150,7 @@ for_root_and_user! {
             .refused_with(73, &["unknown-message", "it may say ask to Agent"]);
         world.sessile(&recv("talk", "User", &[])).refused_with(73, &["User may not listen now"]);
         world.sessile(&recv("talk", "Agent", &["--timeout", "10ms"])).refused_with(124, &["nothing has arrived for Agent"]);
-        world.sessile(&send("talk", "Nobody", &["Agent", "ask"])).refused_with(64, &["no role Nobody: there are User, Agent"]);
+        world.sessile(&send("talk", "Nobody", &["Agent", "ask", "?"])).refused_with(64, &["no role Nobody: there are User, Agent"]);
         let long = "x".repeat((64 << 10) + 1);
         world.sessile(&send("talk", "User", &["Agent", "ask", &long])).refused_with(64, &["at most 65536 bytes"]);
         world.sessile_with_input(&send("talk", "User", &["Agent", "ask", "-"]), long.as_bytes()).refused_with(64, &["65536"]);
@@ -168,7 +168,7 @@ for_root_and_user! {
         world.must(&send("talk", "User", &["Agent", "ask", &long[1..]]));
         assert_eq!(world.must(&recv("talk", "Agent", &[])), &long[1..]);
         world.sessile(&["run", "--detach", "--name", "plain", "--", "sleep", "infinity"]).succeeded();
-        world.sessile(&send("plain", "User", &["Agent", "ask"])).refused_with(73, &["has no protocol"]);
+        world.sessile(&send("plain", "User", &["Agent", "ask", "?"])).refused_with(73, &["has no protocol"]);
     }
 
     fn a_violation_ends_the_session_where_that_was_asked_for(world) {
@@ -211,8 +211,8 @@ for_root_and_user! {
 
     /// Keeper and daemon die at any moment, over and over: every line arrives once, in its order.
     fn lines_arrive_once_whatever_dies_and_when(world) {
-        let file = protocol(world, "module talk; global protocol Flow(role User, role Agent) {
-            rec Next { item() from User to Agent; continue Next; } }");
+        let file = protocol(world, "module talk; type <rust> \"String\" from \"std\" as Text; global protocol Flow(role User, role Agent) {
+            rec Next { item(Text) from User to Agent; continue Next; } }");
         let id = opened(world, "talk", &file, &[]);
         let numbers: Vec<String> = (0..24).map(|number| number.to_string()).collect();
         let (told, tells) = std::sync::mpsc::channel();
@@ -347,7 +347,7 @@ for_root_and_user! {
         processes::eventually("nothing more is said", || {
             (status(world, &id)["status"]["kind"] == "draining").then_some(())
         });
-        world.sessile(&send(&id, "User", &["Agent", "ask"])).refused_with(73, &[]);
+        world.sessile(&send(&id, "User", &["Agent", "ask", "?"])).refused_with(73, &[]);
         let listens = recv(&id, "Agent", &["--from", "User"]);
         assert_eq!(world.must(&listens), "last");
         world.must(&["end", &id, "--grace", "0s"]);
@@ -368,7 +368,7 @@ for_root_and_user! {
     fn damage_is_said(world) {
         let file = protocol(world, TALK);
         let id = opened(world, "talk", &format!("{file}#Talk"), &[]);
-        world.must(&send("talk", "User", &["Agent", "ask"]));
+        world.must(&send("talk", "User", &["Agent", "ask", "?"]));
         let anchor = part(world, "anchor", &id).unwrap();
         let Ok(descriptors) = fs::read_dir(format!("/proc/{anchor}/fd")) else {
             return skip("what an anchor holds is not for this user to see");
@@ -380,7 +380,7 @@ for_root_and_user! {
         std::os::unix::fs::FileExt::write_all_at(&log, b"?", 40).unwrap();
         kill(part(world, "keeper", &id).unwrap());
         world.sessile(&recv("talk", "Agent", &[])).refused_with(75, &["is lost", "damaged at byte 8"]);
-        world.sessile(&send("talk", "User", &["Agent", "ask"])).refused_with(75, &["is lost"]);
+        world.sessile(&send("talk", "User", &["Agent", "ask", "?"])).refused_with(75, &["is lost"]);
         let record = world.show("talk");
         assert_eq!(record["protocol"]["status"]["kind"], "lost");
         assert!(record["notices"].to_string().contains("damaged at byte 8"), "{record}");

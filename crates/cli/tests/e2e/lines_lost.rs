@@ -1,17 +1,18 @@
 //! Lines that could get lost on their way between a session and who says or hears them, and do not.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, Read as _};
 use std::process::Stdio;
 
 use crate::lines::{opened, protocol, recv, rest, send};
+use crate::lines_signed::FLOW;
 use crate::support::processes;
-use crate::support::{TALK, World};
+use crate::support::{Running, TALK, World};
 
 /// Has a shell run the command, with its descriptors as the shell puts it.
 fn shell(world: &World, arguments: &[&str], redirection: &str) -> crate::support::Finished {
     let script = format!("exec \"$@\" {redirection}");
     let command = world.command_behind(&["sh", "-c", &script, "sh"], arguments);
-    crate::support::Running::start(command).finish()
+    Running::start(command).finish()
 }
 
 for_root_and_user! {
@@ -67,5 +68,75 @@ for_root_and_user! {
         let (status, answer) = rest(world, "POST /v1/sessions/talk/take", &take);
         assert_eq!(status, 409, "{answer}");
         assert_eq!(world.must(&recv("talk", "User", &[])), "2");
+    }
+
+    fn what_a_line_carries_is_what_the_protocol_says(world) {
+        let file = protocol(world, TALK);
+        opened(world, "talk", &format!("{file}#Talk"), &[]);
+        world.sessile(&send("talk", "User", &["Agent", "ask"])).refused_with(64, &["ask carries Text, and no payload is given"]);
+        world.must(&send("talk", "User", &["Agent", "ask", ""]));
+        assert_eq!(world.must(&recv("talk", "Agent", &[])), "");
+        world.sessile(&send("talk", "Agent", &["User", "bye", "x"])).refused_with(64, &["bye carries nothing"]);
+        assert_eq!(world.show("talk")["protocol"]["violations"], 0);
+        world.must(&send("talk", "Agent", &["User", "bye"]));
+    }
+
+    /// Who waits for a line, or for room, while the role is given to another is told at once.
+    fn who_waits_as_a_role_that_is_given_away_waits_no_longer(world) {
+        let file = protocol(world, FLOW);
+        opened(world, "talk", &file, &["--unsigned"]);
+        let gives = |role: &str, mut waits: Running| {
+            // It may have come after the role was given away; then it waits as who has it now.
+            let mut names = ["ann", "bob"].iter().cycle();
+            processes::eventually("it is told", || {
+                let speaker = format!("operator:{}", names.next().unwrap());
+                if !waits.has_ended() {
+                    world.must(&["delegate", "talk", role, &speaker]);
+                }
+                waits.has_ended().then_some(())
+            });
+            waits.finish().refused_with(77, &[&format!("speaks for {role}, and not operator")]);
+        };
+        gives("Agent", world.start(&recv("talk", "Agent", &[]), Stdio::null()));
+        for _ in 0..16 {
+            world.must(&send("talk", "User", &["Agent", "item", ""]));
+        }
+        world.must(&["delegate", "talk", "Agent", "operator:carol"]);
+        gives("User", world.start(&send("talk", "User", &["Agent", "item", ""]), Stdio::null()));
+    }
+
+    /// However many listen, lines can be said, and those beyond the bound are told.
+    fn many_who_listen_keep_nobody_from_speaking(world) {
+        let file = protocol(world, FLOW);
+        opened(world, "talk", &file, &[]);
+        let script = r#"import socket, sys, threading
+codes, ready = [], threading.Condition()
+body = b'{"role":"Agent"}'
+head = b'POST /v1/sessions/talk/hear HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n'
+def hear():
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(sys.argv[1])
+    one.sendall(head % len(body) + body)
+    status = one.makefile().readline().split()[1]
+    with ready:
+        codes.append(status)
+        ready.notify()
+for _ in range(400):
+    threading.Thread(target=hear, daemon=True).start()
+with ready:
+    ready.wait_for(lambda: len(codes) >= 304)
+print(set(codes), flush=True)
+sys.stdin.read()
+"#;
+        let socket = world.runtime().join("daemon.sock");
+        let mut command = world.command_behind(&["python3", "-c", script, socket.to_str().unwrap()], &[]);
+        command.stdin(Stdio::piped());
+        let mut many = Running::start(command);
+        let mut told = String::new();
+        std::io::BufReader::new(many.take_output()).read_line(&mut told).unwrap();
+        assert_eq!(told, "{'507'}\n");
+        world.sessile(&recv("talk", "Agent", &[])).refused_with(71, &["96 wait for a line of this session already"]);
+        world.must(&send("talk", "User", &["Agent", "item", "x"]));
+        many.feed(Vec::new());
     }
 }

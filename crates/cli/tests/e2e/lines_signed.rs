@@ -14,8 +14,9 @@ use crate::lines::{OPERATORS, opened, protocol, recv, rest, send, status};
 use crate::support::processes::{self, daemon_of, kill, part};
 use crate::support::{Finished, Running, TALK, World};
 
-const FLOW: &str = "module talk; global protocol Flow(role User, role Agent) {
-    rec Next { item() from User to Agent; continue Next; } }";
+pub const FLOW: &str = "module talk; type <rust> \"String\" from \"std\" as Text;
+global protocol Flow(role User, role Agent) {
+    rec Next { item(Text) from User to Agent; continue Next; } }";
 
 /// The body of a line that a program signs by itself, as docs/protocol.md says.
 fn signed(world: &World, session: &str, key: &SecretKey, line: [&str; 3], token: u8) -> Value {
@@ -92,7 +93,7 @@ for_root_and_user! {
     fn a_client_that_has_lost_its_key_is_told_and_known_again_once_the_role_is_handed_over(world) {
         let file = protocol(world, FLOW);
         opened(world, "talk", &file, &["--on-violation", "fault"]);
-        let item = send("talk", "User", &["Agent", "item"]);
+        let item = send("talk", "User", &["Agent", "item", "?"]);
         world.must(&item);
         elsewhere(world, &item).refused_with(77, &["User is known by another key", "sessile delegate"]);
         let given = world.json(&["delegate", "talk", "User", "operator", "--json"]);
@@ -138,7 +139,7 @@ for_root_and_user! {
         world.sessile(&["close", "talk", "--as", "User"]).refused_with(77, &["User may not close", "--closer"]);
         world.sessile(&["close", "talk", "--as", "Agent", "--abort"]).refused_with(77, &["not in this way"]);
         assert_eq!(world.must(&["close", "talk", "--as", "Agent"]), "nothing more is said; what was said can be heard\n");
-        world.sessile(&send("talk", "Agent", &["User", "answer"])).refused_with(73, &["nothing more"]);
+        world.sessile(&send("talk", "Agent", &["User", "answer", ""])).refused_with(73, &["nothing more"]);
         kill(part(world, "keeper", &id).unwrap());
         assert_eq!(world.must(&recv("talk", "Agent", &[])), "last");
         processes::eventually("it is over", || (status(world, "talk")["status"]["kind"] == "closed").then_some(()));
@@ -161,7 +162,7 @@ for_root_and_user! {
         let run = ["run", "--detach", "--name", "talk", "--protocol", &*file];
         world.must(&[&run[..], &roles, &["--", "sleep", "infinity"]].concat());
         let inside = |app: &str, line: &str| world.sessile(&["exec", "talk", "--app", app, "--", "sh", "-c", line]);
-        inside("main", "sessile send . --as User Agent item").succeeded();
+        inside("main", "sessile send . --as User Agent item ''").succeeded();
         assert_eq!(inside("main", "stat -c %a:%u /run/sessile.key").succeeded(), "600:1000\n");
         assert_ne!(inside("second", "test -e /run/sessile.key").code, 0);
         // What does not sign is refused, whoever's socket it comes by.
@@ -175,8 +176,8 @@ for_root_and_user! {
         let given = inside("main", "sessile delegate . User app:second --json").succeeded();
         let given: Value = serde_json::from_str(&given).unwrap();
         assert_eq!((&given["by"], &given["from"]), (&"User".into(), &"app:main".into()));
-        inside("main", "sessile send . --as User Agent item").refused_with(77, &["app:second speaks for User"]);
-        inside("second", "sessile send . --as User Agent item").succeeded();
+        inside("main", "sessile send . --as User Agent item ''").refused_with(77, &["app:second speaks for User"]);
+        inside("second", "sessile send . --as User Agent item ''").succeeded();
         inside("main", "sessile close . --as User --abort").refused_with(77, &["app:second speaks for User"]);
         assert!(inside("second", "sessile close . --as User --abort").succeeded().starts_with("cut off\n"));
         assert_eq!(status(world, "talk")["unheard"].as_array().unwrap().len(), 2);

@@ -128,6 +128,9 @@ pub enum LineError {
     /// The payload is too long.
     #[error("a payload has at most {LONGEST_PAYLOAD} bytes")]
     TooLong,
+    /// What has no type in the protocol has no payload.
+    #[error("{0} carries nothing, and is said without a payload")]
+    CarriesNothing(String),
     /// Another listens as this role, and has not taken the line yet.
     #[error("another has this line for {0}")]
     Held(String),

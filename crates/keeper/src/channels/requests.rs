@@ -1,5 +1,7 @@
 //! What clients say and hear.
 
+use std::mem::discriminant;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_model::protocol::{self, Hear, LONGEST_WORD, Said, Say, Speaker, Stand, Standing, Take, Told};
@@ -14,8 +16,8 @@ use crate::client::ClientId;
 use crate::guard::{Passage, Passed, Passing};
 use crate::keeper::Keeper;
 
-/// Most clients that wait at once.
-const MOST_WAITING: usize = 256;
+/// Most that wait for lines at once, and most that wait for room: together they leave connections for others.
+const MOST_WAITING: usize = 96;
 
 /// Who says or hears something, and where the answer goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub enum Caller {
 #[derive(Debug)]
 pub struct PendingLine {
     caller: Caller,
+    /// Who it was when it came: once another speaks for the role, it is not said or heard.
+    speaker: Speaker,
     wish: Wish,
     deadline: Option<Timestamp>,
     /// How far past the guard it is.
@@ -55,8 +59,10 @@ impl Keeper {
         let token = token(&say.token)?;
         let sealed = say.seal.as_ref().map(Sealed::try_from).transpose().map_err(|e| bad(&e.to_string()))?;
         let deadline = say.timeout.map(|timeout| self.now.plus(timeout));
+        let speaker = self.asks_for_lines(&caller, Some(&say.role))?;
         self.wish(PendingLine {
             caller,
+            speaker,
             wish: Wish::Say { say, payload, token, sealed },
             deadline,
             passage: Passage::Waiting,
@@ -68,8 +74,10 @@ impl Keeper {
         words(&[&hear.role])?;
         let token = hear.token.as_deref().map(token).transpose()?;
         let deadline = hear.timeout.map(|timeout| self.now.plus(timeout));
+        let speaker = self.asks_for_lines(&caller, Some(&hear.role))?;
         self.wish(PendingLine {
             caller,
+            speaker,
             wish: Wish::Hear { hear, token },
             deadline,
             passage: Passage::Waiting,
@@ -77,9 +85,14 @@ impl Keeper {
     }
 
     fn wish(&mut self, line: PendingLine) -> Result<(), Problem> {
-        self.admit_lines()?;
-        if self.talk.lines.len() >= MOST_WAITING {
-            return Err(Problem::new(ProblemKind::Exhausted, "too many wait for lines already"));
+        let is_alike = |other: &&PendingLine| discriminant(&other.wish) == discriminant(&line.wish);
+        if self.talk.lines.iter().filter(is_alike).count() >= MOST_WAITING {
+            let (detail, hint) = match line.wish {
+                Wish::Hear { .. } => ("wait for a line", "one that listens is enough for each role"),
+                Wish::Say { .. } => ("wait for room", "what was said is to be heard first"),
+            };
+            let detail = format!("{MOST_WAITING} {detail} of this session already");
+            return Err(Problem::new(ProblemKind::Exhausted, detail).hint(hint));
         }
         self.talk.lines.push(line);
         Ok(())
@@ -162,9 +175,9 @@ impl Keeper {
         let done = match &line.wish {
             Wish::Say { say, payload, token, sealed } => {
                 let by = (*token, sealed.as_ref());
-                self.say_now(&line.caller, (say, payload), by, &mut line.passage)
+                self.say_now(&line.speaker, (say, payload), by, &mut line.passage)
             }
-            Wish::Hear { hear, token } => self.hear_now(&line.caller, hear, *token),
+            Wish::Hear { hear, token } => self.hear_now(&line.speaker, hear, *token),
         };
         match done {
             Ok(told) => Some(Ok(told)),
@@ -177,35 +190,34 @@ impl Keeper {
 
     fn say_now(
         &mut self,
-        caller: &Caller,
+        asked: &Speaker,
         (say, payload): (&Say, &[u8]),
         by: (Token, Option<&Sealed>),
         passage: &mut Passage,
     ) -> Result<Told, Unheard> {
-        let asked = self.asks(caller, &say.role)?;
         let (way, line) = ((&*say.role, &*say.to), (&*say.label, payload));
         if matches!(passage, Passage::Waiting) {
             // Nobody looks at, or is asked about, what may not be said.
-            let said = self.channels()?.admit(&asked, way, line, by);
+            let said = self.channels()?.admit(asked, way, line, by);
             if let Some(sequence) = said.map_err(|error| self.heed_loss(error))? {
                 return Ok(Told::Said(Said { sequence }));
             }
         }
-        let passing = Passing { from: way.0, by: &asked, to: way.1, label: line.0, payload };
+        let passing = Passing { from: way.0, by: asked, to: way.1, label: line.0, payload };
         let instead = match self.pass_guard(passage, passing)? {
             Passed::Waits => return Err(Unheard::Waits(unanswered(passage))),
             Passed::Goes(instead) => instead,
         };
         self.learn(passage)?;
-        let said = self.channels()?.deliver(&asked, way, line, by, instead.as_deref());
+        let said = self.channels()?.deliver(asked, way, line, by, instead.as_deref());
         let sequence = said.map_err(|error| self.heed_loss(error))?;
         self.passed(passage);
         Ok(Told::Said(Said { sequence }))
     }
 
-    fn hear_now(&mut self, caller: &Caller, hear: &Hear, token: Option<Token>) -> Result<Told, Unheard> {
-        let (asked, now) = (self.asks(caller, &hear.role)?, self.now);
-        let heard = self.channels()?.look(&asked, (&hear.role, hear.from.as_deref()), token, now);
+    fn hear_now(&mut self, asked: &Speaker, hear: &Hear, token: Option<Token>) -> Result<Told, Unheard> {
+        let now = self.now;
+        let heard = self.channels()?.look(asked, (&hear.role, hear.from.as_deref()), token, now);
         let heard = heard.map_err(|error| self.heed_loss(error))?;
         Ok(Told::Heard(protocol::Heard {
             from: heard.from,
@@ -268,6 +280,7 @@ impl From<LineError> for Unheard {
             | LineError::Ambiguous(_)
             | LineError::TooLong
             | LineError::NotSigned
+            | LineError::CarriesNothing(_)
             | LineError::Used
             | LineError::Overtaken(_)
             | LineError::OtherKey(_)
@@ -299,9 +312,11 @@ fn unanswered(passage: &Passage) -> Problem {
 
 pub(super) fn refused(error: &LineError) -> Problem {
     let kind = match error {
-        LineError::UnknownRole(..) | LineError::Ambiguous(_) | LineError::TooLong | LineError::NotSigned => {
-            ProblemKind::BadRequest
-        }
+        LineError::UnknownRole(..)
+        | LineError::Ambiguous(_)
+        | LineError::TooLong
+        | LineError::CarriesNothing(_)
+        | LineError::NotSigned => ProblemKind::BadRequest,
         LineError::NotYours { .. }
         | LineError::OtherKey(_)
         | LineError::AnothersKey(_)
@@ -335,6 +350,7 @@ pub(super) fn refused(error: &LineError) -> Problem {
         | LineError::NotYours { .. }
         | LineError::Violation { .. }
         | LineError::NotSigned
+        | LineError::CarriesNothing(_)
         | LineError::Used
         | LineError::Overtaken(_)
         | LineError::AnothersKey(_)

@@ -66,6 +66,7 @@ impl Channels {
             Ok(message) => message,
             Err(error) => return Ok(Err(error)),
         };
+        self.carries(message, payload)?;
         let (payload, seal) = seals::sealed_payload(payload, sealed);
         let line = Line { from, to, message, payload, seal };
         match self.introduced(&line, sealed)? {

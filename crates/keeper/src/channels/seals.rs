@@ -4,7 +4,7 @@
 
 use sessile_model::hex;
 use sessile_model::protocol::{LineSeal, Signing, Speaker, Stand, Standing};
-use sessile_protocol::machine::Role;
+use sessile_protocol::machine::{Message, Role};
 use sessile_protocol::monitor::event::Payload;
 use sessile_protocol::monitor::seal::{Position, PublicKey, Seal};
 use sessile_protocol::monitor::setup::{Authentication, SessionId};
@@ -88,6 +88,15 @@ impl Channels {
             link: hex::text(&position.link.0),
             payload: payload.iter().map(ToString::to_string).collect(),
         })
+    }
+
+    /// Makes sure that what has no type in the protocol has no payload.
+    pub(super) fn carries(&self, message: Message, payload: &[u8]) -> Result<(), LineError> {
+        let signature = &self.plan.messages()[message.0 as usize];
+        match signature.payload.is_empty() && !payload.is_empty() {
+            true => Err(LineError::CarriesNothing(signature.label.to_string())),
+            false => Ok(()),
+        }
     }
 
     /// Whether lines are signed.
