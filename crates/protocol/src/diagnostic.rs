@@ -133,7 +133,7 @@ impl Code {
             Code::OutsideDiscipline => ("P054", "check it with the discipline `scribble`"),
             Code::Deadlines => ("P060", "give all messages of one choice the same `within`"),
             Code::Late => ("P061", "begin it with a message of the role that chooses, without `within`"),
-            Code::Unknown => ("P099", "make the protocol smaller, or raise the limits"),
+            Code::Unknown => ("P099", "make the protocol smaller: the limits are the program's own"),
         }
     }
 }

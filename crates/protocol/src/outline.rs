@@ -76,7 +76,7 @@ pub fn outline(
     let mut budget = Budget::new(limits);
     let mut program = read(source, loader, &mut budget)?;
     let whole = choose(&program, protocol)
-        .and_then(|chosen| inline(&mut program, chosen, Types::Verbatim, &mut budget))
+        .and_then(|chosen| inline(&mut program, chosen, Types::Canonical, &mut budget))
         .map_err(|problem| vec![program.files.diagnostic(problem)])?;
     let text = |symbol| program.symbols.text(symbol);
     let mut rounds = Vec::new();
@@ -164,6 +164,28 @@ mod tests {
         let taken_in = vec![Stage::Round { number: 2, body: vec![inner] }, Stage::Again { number: 1 }];
         let outer = Stage::Choice { at: Role(0), branches: vec![taken_in, vec![said(0, 1, "end()")]] };
         assert_eq!(found.body, [Stage::Round { number: 1, body: vec![outer] }]);
+    }
+
+    #[test]
+    fn what_is_passed_stands_where_it_is_said() {
+        let text = "module p; type <rust> \"i64\" from \"std\" as Int; sig <rust> \"S\" from \"std\" as Sig;
+        global protocol P(role A, role B) { do Sub<Int, Sig>(A, B); }
+        aux global protocol Sub<type T, sig S>(role C, role D) { a(T) from C to D; S from D to C; }";
+        let source = Source { name: "p.scr", text };
+        let found = outline(&source, &mut NoImports, Some("P"), Limits::default()).unwrap();
+        let said = found.body.iter().map(|stage| match stage {
+            Stage::Meeting { message, .. } => &**message,
+            Stage::Choice { .. } | Stage::Round { .. } | Stage::Again { .. } => panic!("{stage:?}"),
+        });
+        assert_eq!(said.collect::<Vec<_>>(), ["a(Int)", "Sig"]);
+    }
+
+    /// Some editors begin a file with a byte order mark, which says nothing in UTF-8.
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        let text = "\u{feff}module p; global protocol P(role A, role B) { m() from A to B; }";
+        let source = Source { name: "p.scr", text };
+        outline(&source, &mut NoImports, None, Limits::default()).unwrap();
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub(crate) fn tokens(file: u16, text: &str) -> Result<Vec<Token>, Problem> {
     let bytes = text.as_bytes();
     let span = |start: usize, end: usize| Span { file, start: start as u32, end: end as u32 };
     let mut tokens = Vec::new();
-    let mut at = 0;
+    // Some editors begin a text with a byte order mark.
+    let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     while let Some(&byte) = bytes.get(at) {
         let start = at;
         let kind = match byte {
