@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use sessile_model::problem::{Problem, ProblemKind};
 
+use crate::standard::visible;
+
 /// What a command answers.
 pub type Outcome = Result<Status, Failure>;
 
@@ -98,9 +100,11 @@ pub fn render(problem: &Problem, json: bool) -> String {
     if json && let Ok(text) = serde_json::to_string(problem) {
         return text + "\n";
     }
-    let mut text = format!("sessile: error: {}\n", problem.detail.trim_end());
+    // What was said, and names from inside a session, may stand in it.
+    let shown = |text: &str| visible(text.trim_end().as_bytes());
+    let mut text = format!("sessile: error: {}\n", shown(&problem.detail));
     if let Some(hint) = &problem.hint {
-        text += &format!("hint: {}\n", hint.trim_end());
+        text += &format!("hint: {}\n", shown(hint));
     }
     text
 }
@@ -145,6 +149,8 @@ mod tests {
         );
         let json: Problem = serde_json::from_str(&render(&problem, true)).unwrap();
         assert_eq!(json, problem);
+        let hostile = Problem::new(ProblemKind::Conflict, "may not say \x1b[2J\nor so");
+        assert_eq!(render(&hostile, false), "sessile: error: may not say \\u{1b}[2J\nor so\n");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod keys;
 mod signing;
+pub mod waiting;
 
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sessile_journal::frame::{Condition, PREAMBLE_LEN};
 use sessile_journal::store::{StoreError, Stored, StoredEntry};
 use sessile_journal::{audit, log};
+use sessile_model::protocol::ProtocolStatus;
 use sessile_model::receipt::{Receipt, SignedReceipt};
 use sessile_model::{Phase, SessionId, SessionRecord, State};
 use sessile_sandbox::cgroup::Cgroup;
@@ -178,6 +179,18 @@ pub fn closed(mut record: SessionRecord, receipt: Option<&Receipt>) -> SessionRe
         app.pid = None;
         if app.exit.is_none() {
             app.note.get_or_insert_with(|| UNSEEN.to_owned());
+        }
+    }
+    if let Some(protocol) = &mut record.protocol {
+        match protocol.status {
+            ProtocolStatus::Active | ProtocolStatus::Draining => {
+                let why = "it was cut off, and what was said and never heard is not known";
+                protocol.status = ProtocolStatus::Lost { why: why.to_owned() };
+            }
+            ProtocolStatus::Closed
+            | ProtocolStatus::Cancelled
+            | ProtocolStatus::Faulted { .. }
+            | ProtocolStatus::Lost { .. } => {}
         }
     }
     match receipt {

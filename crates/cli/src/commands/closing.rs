@@ -1,10 +1,11 @@
 //! `close`, `delegate`: the end of a session's conversation, and who speaks for a role.
 
+use sessile_model::SessionRecord;
 use sessile_model::problem::ProblemKind;
 use sessile_model::protocol::{CloseTalk, Closing, Delegate, ProtocolStatus, Speaker};
 
 use crate::failure::{Failure, Outcome, Status};
-use crate::output::{print, print_json, printable};
+use crate::output::{print, print_json, printable, say};
 use crate::talk::{Place, Talk};
 
 /// Close a session's conversation; the session itself goes on
@@ -80,7 +81,14 @@ impl DelegateArgs {
     /// Hands it over.
     pub fn run(self, json: bool) -> Outcome {
         let wanted = Delegate { role: self.role, to: self.to };
-        let given = Talk::reach(self.session)?.delegate(wanted)?;
+        let talk = Talk::reach(self.session)?;
+        let given = talk.delegate(wanted)?;
+        if let (Talk::Outside(daemon, session), Speaker::App(app)) = (&talk, &given.to)
+            && let Ok(record) = daemon.get::<SessionRecord>(&session.path(""))
+            && !record.apps.iter().any(|one| one.name == *app && one.exit.is_none())
+        {
+            say(&format!("no app {app} runs yet: `sessile exec --app {app}` starts one"));
+        }
         if json {
             print_json(&given)?;
             return Ok(Status::OK);

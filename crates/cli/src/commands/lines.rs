@@ -1,6 +1,7 @@
 //! `send`, `recv`, `offered`: a session's protocol, spoken by hand or from a script.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use crate::failure::{Failure, Outcome, Status};
 use crate::files;
 use crate::output::{print, print_json, printable, say, table};
 use crate::standard;
-use crate::talk::{Place, Talk};
+use crate::talk::{Place, Talk, waiting};
 
 /// Say a line of a session's protocol
 #[derive(Debug, clap::Args)]
@@ -104,7 +105,10 @@ impl SendArgs {
             timeout: self.timeout,
             seal: None,
         };
-        let said = Talk::reach(self.session)?.say(line, payload.as_deref())?;
+        let talk = Arc::new(Talk::reach(self.session)?);
+        let role = line.role.clone();
+        let said =
+            waiting::asked(&talk, &role, self.timeout, move |talk| talk.say(line, payload.as_deref()))?;
         if json {
             print_json(&said)?;
         }
@@ -116,7 +120,7 @@ impl RecvArgs {
     /// Hears it, writes it, and takes it.
     pub fn run(self, json: bool) -> Outcome {
         standard::output_is_open()?;
-        let talk = Talk::reach(self.session)?;
+        let talk = Arc::new(Talk::reach(self.session)?);
         let token = token()?;
         let hear = Hear {
             role: self.role.clone(),
@@ -124,7 +128,7 @@ impl RecvArgs {
             token: Some(token.clone()),
             timeout: self.timeout,
         };
-        let heard = talk.hear(hear)?;
+        let heard = waiting::asked(&talk, &self.role, self.timeout, move |talk| talk.hear(hear))?;
         let payload = STANDARD
             .decode(&heard.payload)
             .map_err(|e| Failure::new(ProblemKind::Internal, format!("the daemon's answer: {e}")))?;
@@ -180,7 +184,8 @@ impl OfferedArgs {
         if !self.role.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Err(Failure::new(ProblemKind::BadRequest, format!("{} is no name of a role", self.role)));
         }
-        let offers = Talk::reach(self.session)?.offered(&self.role)?;
+        let talk = Arc::new(Talk::reach(self.session)?);
+        let offers = waiting::promptly(&talk, move |talk| talk.offered(&self.role))?;
         if json {
             print_json(&offers)?;
             return Ok(Status::OK);

@@ -272,7 +272,7 @@ fn protocol_line(protocol: &ProtocolRecord) -> String {
         ProtocolStatus::Active => "active".to_owned(),
         ProtocolStatus::Draining => "nothing more is said".to_owned(),
         ProtocolStatus::Closed => "over".to_owned(),
-        ProtocolStatus::Cancelled => "cut off by the session's end".to_owned(),
+        ProtocolStatus::Cancelled => "cut off".to_owned(),
         ProtocolStatus::Faulted { violation } => format!("faulted: {}", printable(violation)),
         ProtocolStatus::Lost { why } => format!("lost: {}", printable(why)),
     };
@@ -481,7 +481,7 @@ pub mod tests {
         app            tests (signal 9)
         grant          project /home/ann/work (rw, read-only: .envrc)
         grant          mount (path not kept) at (path not kept) (ro)
-        protocol       Talk (cut off by the session's end; 1 violation; a violation ends the session; lines are not signed)
+        protocol       Talk (cut off; 1 violation; a violation ends the session; lines are not signed)
         role           Agent=app:main
         role           User=operator
         unheard        a\u{1b}sk from User to Agent, number 3

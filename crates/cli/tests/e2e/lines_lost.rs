@@ -103,6 +103,10 @@ for_root_and_user! {
         }
         world.must(&["delegate", "talk", "Agent", "operator:carol"]);
         gives("User", world.start(&send("talk", "User", &["Agent", "item", ""]), Stdio::null()));
+        // One that does not run may be started later; it is said.
+        let given = world.sessile(&["delegate", "talk", "User", "app:nosuch"]);
+        assert!(given.code == 0 && given.err.contains("no app nosuch runs yet"), "{}", given.err);
+        assert_eq!(world.sessile(&["delegate", "talk", "User", "app:main"]).err, "");
     }
 
     /// However many listen, lines can be said, and those beyond the bound are told.
@@ -138,5 +142,35 @@ sys.stdin.read()
         world.sessile(&recv("talk", "Agent", &[])).refused_with(71, &["96 wait for a line of this session already"]);
         world.must(&send("talk", "User", &["Agent", "item", "x"]));
         many.feed(Vec::new());
+    }
+
+    /// With a session that is given up goes what was said in it, and the record says no more than is known.
+    fn the_record_of_a_session_that_is_given_up_claims_nothing(world) {
+        let file = protocol(world, TALK);
+        let id = opened(world, "talk", &format!("{file}#Talk"), &["--keep-record"]);
+        world.must(&send("talk", "User", &["Agent", "ask", "unheard"]));
+        let record = processes::eventually("it is given up", || {
+            if let Some(keeper) = processes::part(world, "keeper", &id) {
+                processes::kill_quietly(keeper);
+            }
+            Some(world.show(&id)).filter(|record| record["state"] == "closed")
+        });
+        assert_eq!(record["protocol"]["status"]["kind"], "lost", "{record}");
+        assert!(world.must(&["show", &id]).contains("never heard is not known"));
+    }
+
+    fn a_keeper_that_is_stopped_is_waited_for_no_longer_than_was_said(world) {
+        let file = protocol(world, TALK);
+        let id = opened(world, "talk", &format!("{file}#Talk"), &[]);
+        let keeper = processes::part(world, "keeper", &id).unwrap();
+        processes::signal(keeper, rustix::process::Signal::STOP);
+        for line in [
+            recv("talk", "Agent", &["--timeout", "10ms"]),
+            send("talk", "User", &["Agent", "ask", "?", "--timeout", "10ms"]),
+        ] {
+            world.sessile(&line).refused_with(124, &["the session's keeper has not answered"]);
+        }
+        processes::signal(keeper, rustix::process::Signal::CONT);
+        world.must(&send("talk", "User", &["Agent", "ask", "?"]));
     }
 }

@@ -39,6 +39,7 @@ sleep infinity";
 
 const WORKER: &str = "result() { sessile recv . --as Agent --with-label; }
 sessile send . --as Agent Tools look victim; result
+sessile send . --as Agent Tools look large; result | tail -n 1
 sessile send . --as Agent Tools run 'rm kept' && echo obeyed
 sessile send . --as Agent Human propose 'rm kept'; result
 sessile send . --as Agent Human propose 'rm victim && echo gone'; result
@@ -53,6 +54,10 @@ const TOOLS: &str = "while heard=$(sessile recv . --as Tools --with-label); do
         run*) result=$(sh -c \"$call\" 2>&1) ;;
         finish*) break ;;
     esac
+    if [ \"$(printf '%s' \"$result\" | wc -c)\" -gt 65536 ]; then
+        result=\"$(printf '%s' \"$result\" | head -c 65000)
+(cut after 65000 bytes)\"
+    fi
     printf '%s' \"$result\" | sessile send . --as Tools Agent result -
 done";
 
@@ -74,7 +79,7 @@ sessile recv . --as Reviewer --with-label";
 const APPLY: &str = "heard=$(\"$1\" recv change --as Apply --with-label)
 case $heard in approve*) ;; *) exit 1 ;; esac
 printf '%s\\n' \"$heard\" | tail -n +2 | patch -p1 &&
-for role in Coder Reviewer; do \"$1\" send change --as Apply \"$role\" applied || exit; done";
+for role in Coder Reviewer; do \"$1\" send change --as Apply \"$role\" applied '' || exit; done";
 
 for_root_and_user! {
     fn they_are_listed_and_explained(world) {
@@ -104,11 +109,14 @@ for_root_and_user! {
 
     fn nothing_destructive_is_done_unless_a_human_passes_it_on(world) {
         let (kept, victim) = (world.write("kept", "kept\n"), world.write("victim", "here\n"));
+        world.write("large", &"x".repeat(70_000));
         run(world, "work", "@tool-approval", &["Agent=app:main", "Human=operator", "Tools=app:tools"], WORKER);
         world.must(&["exec", "work", "--detach", "--app", "tools", "--", "sh", "-c", TOOLS]);
         // It was refused what it told the tools by itself.
         assert_eq!(heard(world, "work", "Human"), said("propose", "rm kept"));
         assert!(kept.exists() && world.must(&["output", "work"]).contains("result\nhere"));
+        // What is longer than a line is cut, and the agent is not left waiting.
+        assert!(world.must(&["output", "work"]).contains("(cut after 65000 bytes)"));
         world.must(&["send", "work", "--as", "Human", "Agent", "reject", "not that one"]);
         assert_eq!(heard(world, "work", "Human"), said("propose", "rm victim && echo gone"));
         assert!(victim.exists());
