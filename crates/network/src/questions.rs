@@ -29,6 +29,11 @@ struct Open {
 pub type Waiting = watch::Receiver<Option<Verdict>>;
 
 impl Questions {
+    /// Gives no number up to this one, which another gateway of the session gave.
+    pub fn begin_after(&mut self, number: u32) {
+        self.last = self.last.max(number);
+    }
+
     /// Waits for the answer to a question, which is asked if it is not yet: then its number comes
     /// along. `None` when too many are open.
     pub fn ask(&mut self, subject: &Subject) -> Option<(Waiting, Option<u32>)> {
@@ -76,6 +81,15 @@ mod tests {
         assert_eq!((*first.borrow(), *second.borrow()), (Some(Verdict::Allow), Some(Verdict::Allow)));
         assert_eq!(questions.settle(1, Verdict::Deny), None);
         assert_eq!(questions.ask(&subject("a.example")).unwrap().1, Some(2));
+    }
+
+    #[test]
+    fn numbers_of_an_earlier_gateway_are_not_given_again() {
+        let mut questions = Questions::default();
+        questions.begin_after(7);
+        assert_eq!(questions.ask(&subject("a.example")).unwrap().1, Some(8));
+        questions.begin_after(7);
+        assert_eq!(questions.ask(&subject("b.example")).unwrap().1, Some(9));
     }
 
     #[test]
