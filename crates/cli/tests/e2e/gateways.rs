@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::network::{gateway, greet};
 use crate::support::{World, processes};
@@ -31,7 +32,9 @@ fn kill_both(world: &World, id: &str) {
 
 fn read_all(address: &str) -> String {
     let mut text = String::new();
-    TcpStream::connect(address.trim()).unwrap().read_to_string(&mut text).unwrap();
+    let mut stream = TcpStream::connect(address.trim()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.read_to_string(&mut text).unwrap();
     text
 }
 
