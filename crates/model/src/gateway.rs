@@ -155,6 +155,9 @@ pub enum Report {
         verdict: Verdict,
         /// Nobody answered in time.
         timed_out: bool,
+        /// Nobody waited for it any more.
+        #[serde(default)]
+        withdrawn: bool,
     },
     /// A connection was refused; told once per app, host, port and rule.
     Refused {

@@ -265,7 +265,7 @@ fn answer(shared: &Shared, question: u32, verdict: Verdict, always: bool) {
         if always {
             shared.policy.borrow_mut().remember(&host, port, verdict);
         }
-        shared.tell(Report::Settled { question, verdict, timed_out: false });
+        shared.tell(Report::Settled { question, verdict, timed_out: false, withdrawn: false });
     }
 }
 

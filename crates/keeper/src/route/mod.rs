@@ -327,11 +327,11 @@ impl Keeper {
             Report::Failed { cause } => self.route_failed(cause),
             Report::Renewed { sequence, problem } => self.renewed(sequence, problem),
             Report::Asked { question, app, host, port } => self.asked(question, app, host, port),
-            Report::Settled { question, verdict, timed_out } => {
+            Report::Settled { question, verdict, timed_out, withdrawn } => {
                 // One that somebody answered is noted when it is.
                 if self.route.questions.remove(&question).is_some() {
-                    let (always, why) = (false, None);
-                    self.advance(Event::Answered { question, verdict, always, timed_out, why });
+                    let why = withdrawn.then(|| "nobody waits any more".to_owned());
+                    self.advance(Event::Answered { question, verdict, always: false, timed_out, why });
                 }
             }
             Report::Spent { bytes } => self.note_spent(bytes),
