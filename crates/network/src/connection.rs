@@ -280,6 +280,8 @@ async fn decide(
         answered = timeout(ANSWER_TIME, place.verdict()) => answered,
         () = left(stream) => return Err("the app has left".to_owned()),
     };
+    // From here on its end shows by itself.
+    let _ = sockopt::set_socket_keepalive(stream, false);
     match answered {
         Ok(Some(Verdict::Allow)) => Ok(("answered".to_owned(), true)),
         Ok(Some(Verdict::Deny)) => Err("answered".to_owned()),
