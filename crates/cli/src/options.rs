@@ -124,8 +124,8 @@ pub struct SessionOptions {
     pub closer: Vec<CloserArgument>,
     /// A shell command that tells you of each question, run outside the session; what is asked is in
     /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT (of a signature _KEY and _PURPOSE, of a line
-    /// that is held _LINE), and as JSON
-    /// on its input
+    /// that is held _LINE), and as JSON on its input. After 30 in a minute, _MORE of the next is how many
+    /// wait until it is over
     #[arg(long, value_name = "CMD", help_heading = "What it may reach")]
     pub on_question: Option<String>,
     /// Set a header on requests to a host, over TLS, with a value that no program inside sees:

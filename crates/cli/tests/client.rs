@@ -143,6 +143,10 @@ fn serve(stream: UnixStream, keeper: &str, outcome: Option<Outcome>) {
             let attachment = Attachment { session: id(), socket: keeper.to_owned(), apps: None };
             serde_json::to_string(&Opened { record: record(None), attachment })
         }
+        ["POST", "/v1/sessions/amber/attachments"] => {
+            let apps = Some(record(outcome).apps);
+            serde_json::to_string(&Attachment { session: id(), socket: keeper.to_owned(), apps })
+        }
         ["GET", _] => serde_json::to_string(&record(outcome)),
         _ => panic!("an unexpected request: {head}"),
     };

@@ -4,8 +4,12 @@
 //! The command is the opener's text and is run by the shell as it stands. What is asked, which
 //! includes a host's name from inside, is never part of that text: it is in variables of the
 //! environment, and as JSON on standard input.
+//!
+//! Those that come while too many commands run, or too many have run in the last minute, are held and
+//! told later if they are still open then. The first that is over the minute's number is told at once,
+//! with the number of those that are held (`SESSILE_QUESTION_MORE`).
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -39,12 +43,15 @@ pub const LOG: &str = "on-question.log";
 /// Its bytes; then it begins anew.
 const MAX_LOG: u64 = 64 << 10;
 
-/// Why nobody was told.
+/// Questions that are held; more than a session has open.
+const MOST_HELD: usize = 256;
+
+/// Why nobody was told, or not yet.
 #[derive(Debug, Error)]
 enum Silent {
-    #[error("more than {PER_MINUTE} questions in a minute")]
+    #[error("more than {PER_MINUTE} questions in a minute: those after this one wait until it is over")]
     TooOften,
-    #[error("{AT_ONCE} commands for earlier questions still run")]
+    #[error("more than {MOST_HELD} questions wait to be told of")]
     TooMany,
     #[error("the command cannot be started: {0}")]
     Start(std::io::Error),
@@ -61,6 +68,11 @@ pub struct Bell {
     told: HashSet<(String, Timestamp)>,
     running: Arc<Semaphore>,
     budget: Budget,
+    /// For the one that is told over the budget.
+    last_call: Budget,
+    held: VecDeque<(Question, String)>,
+    /// Whether it was asked which questions are open.
+    looks: bool,
 }
 
 impl Bell {
@@ -71,10 +83,13 @@ impl Bell {
             told: HashSet::new(),
             running: Arc::new(Semaphore::new(AT_ONCE)),
             budget: Budget::of(PER_MINUTE),
+            last_call: Budget::of(1),
+            held: VecDeque::new(),
+            looks: false,
         }
     }
 
-    /// Has the command run for a question, once. A failure is noted and changes nothing else.
+    /// Has the command run for a question, once, now or when there is room. A failure is noted and changes nothing else.
     pub fn ring(&mut self, question: Question, command: String) {
         if self.told.len() >= REMEMBERED {
             self.told.clear();
@@ -82,23 +97,71 @@ impl Bell {
         if !self.told.insert((question.id.clone(), question.asked_at)) {
             return;
         }
-        let state = self.state.clone();
-        if !self.budget.spend(Instant::now()) {
-            return note(&state, &question.id, &Silent::TooOften);
+        if self.held.len() >= MOST_HELD {
+            return note(&self.state, &question.id, &Silent::TooMany);
         }
-        let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() else {
-            return note(&state, &question.id, &Silent::TooMany);
-        };
-        tokio::spawn(async move {
-            if let Err(why) = run(&command, &question).await {
-                note(&state, &question.id, &why);
+        // One keeper's question is told again by the next.
+        self.held.retain(|(held, _)| held.id != question.id);
+        self.held.push_back((question, command));
+        if self.held.len() == 1 {
+            self.tell(Instant::now());
+        }
+    }
+
+    /// Returns when one that is held can be told, unless it was settled meanwhile: the keeper is then
+    /// to be asked, and [`Self::tell_open`] takes its answer. Can be called off at any time.
+    pub async fn due(&self) {
+        if self.held.is_empty() || self.looks {
+            return std::future::pending().await;
+        }
+        // Given back at once: whoever tells takes it.
+        drop(self.running.acquire().await);
+        let at = self.budget.room_at().min(self.last_call.room_at());
+        if let Some(at) = at {
+            tokio::time::sleep_until(at.into()).await;
+        }
+    }
+
+    /// The keeper is asked which questions are open, or, after it was lost, is no longer.
+    pub fn looks(&mut self, looks: bool) {
+        self.looks = looks;
+    }
+
+    /// Tells of those that are held and still open, as many as may be.
+    pub fn tell_open(&mut self, open: &[Question]) {
+        self.tell_open_at(open, Instant::now());
+    }
+
+    fn tell_open_at(&mut self, open: &[Question], now: Instant) {
+        self.looks = false;
+        self.held.retain(|(held, _)| open.iter().any(|question| question.id == held.id));
+        self.tell(now);
+    }
+
+    fn tell(&mut self, now: Instant) {
+        while !self.held.is_empty() {
+            let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() else { return };
+            let is_last = !self.budget.spend(now);
+            if is_last && !self.last_call.spend(now) {
+                return;
             }
-            drop(permit);
-        });
+            let Some((question, command)) = self.held.pop_front() else { return };
+            let more = is_last.then_some(self.held.len());
+            if is_last {
+                note(&self.state, &question.id, &Silent::TooOften);
+            }
+            let state = self.state.clone();
+            tokio::spawn(async move {
+                if let Err(why) = run(&command, &question, more).await {
+                    note(&state, &question.id, &why);
+                }
+                drop(permit);
+            });
+        }
     }
 }
 
-async fn run(command: &str, question: &Question) -> Result<(), Silent> {
+async fn run(command: &str, question: &Question, more: Option<usize>) -> Result<(), Silent> {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir());
     let mut child = Command::new("/bin/sh")
         .arg("-c")
@@ -115,6 +178,7 @@ async fn run(command: &str, question: &Question) -> Result<(), Silent> {
             question.signature.as_ref().map_or("", |signature| &signature.purpose),
         )
         .env("SESSILE_QUESTION_LINE", question.line.as_ref().map_or(String::new(), named))
+        .env("SESSILE_QUESTION_MORE", more.map(|more| more.to_string()).unwrap_or_default())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -220,8 +284,20 @@ mod tests {
         assert!(!log.contains("secret"), "{log}");
     }
 
+    /// Tells of these, of which all stay open, until no more may be told.
+    async fn tell_all(bell: &mut Bell, open: &[Question], now: Instant) {
+        loop {
+            let held = bell.held.len();
+            idle(bell).await;
+            bell.tell_open_at(open, now);
+            if bell.held.len() == held {
+                return;
+            }
+        }
+    }
+
     #[tokio::test]
-    async fn their_number_is_bounded() {
+    async fn so_many_run_at_once_and_the_others_wait() {
         let folder = tempfile::tempdir().unwrap();
         let gate = folder.path().join("gate");
         rustix::fs::mknodat(
@@ -233,17 +309,44 @@ mod tests {
         )
         .unwrap();
         let mut bell = Bell::new(folder.path());
-        let numbers = 1..=u32::try_from(PER_MINUTE).unwrap() + 1;
-        for number in numbers {
-            bell.ring(question(number, "a.example"), format!("cat {}", gate.display()));
+        let open: Vec<Question> = (1..=6).map(|number| question(number, "a.example")).collect();
+        for question in &open {
+            bell.ring(question.clone(), format!("cat {}", gate.display()));
         }
-        let log = std::fs::read_to_string(folder.path().join(LOG)).unwrap();
-        assert_eq!(log.matches("still run").count(), PER_MINUTE - AT_ONCE, "{log}");
-        assert_eq!(log.matches("in a minute").count(), 1, "{log}");
+        assert_eq!((bell.running.available_permits(), bell.held.len()), (0, 6 - AT_ONCE));
+        bell.tell_open(&open);
+        assert_eq!(bell.held.len(), 6 - AT_ONCE);
         // Each opens it for itself; the writer stays until the last has.
         let opened = tokio::task::spawn_blocking(move || OpenOptions::new().write(true).open(gate));
-        let writer = opened.await.unwrap().unwrap();
-        drop(writer);
+        drop(opened.await.unwrap().unwrap());
+        bell.due().await;
+        bell.tell_open(&open[..5]);
+        assert!(bell.held.is_empty());
         bell.running.close();
+    }
+
+    #[tokio::test]
+    async fn a_flood_says_that_more_wait_and_they_are_told_when_the_minute_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let command = format!("echo \"$SESSILE_QUESTION_ID:$SESSILE_QUESTION_MORE\" >> {}", out.display());
+        let told = || std::fs::read_to_string(&out).unwrap_or_default();
+        let mut bell = Bell::new(folder.path());
+        let mut open: Vec<Question> = (1..=41).map(|number| question(number, "a.example")).collect();
+        for question in &open {
+            bell.ring(question.clone(), command.clone());
+        }
+        let start = Instant::now();
+        tell_all(&mut bell, &open, start).await;
+        let first = told();
+        assert_eq!(first.lines().count(), PER_MINUTE + 1, "{first}");
+        assert!(first.contains("-31:10\n") && first.matches(":\n").count() == PER_MINUTE, "{first}");
+        assert!(tokio::time::timeout(Duration::from_millis(10), bell.due()).await.is_err());
+        // One is settled meanwhile.
+        open.remove(40);
+        tell_all(&mut bell, &open, start + Duration::from_secs(61)).await;
+        let then = told();
+        assert_eq!(then.lines().count(), 40, "{then}");
+        assert!(then.contains("-40:\n") && !then.contains("-41:"), "{then}");
     }
 }

@@ -97,8 +97,19 @@ pub async fn follow(daemon: Arc<Daemon>, id: SessionId, beginning: Beginning) {
 
 /// Takes note of what the keeper says until it has a receipt (`Some`) or is lost (`None`).
 async fn listen(daemon: &Daemon, id: SessionId, link: &mut KeeperLink, bell: &mut Bell) -> Option<Ending> {
+    bell.looks(false);
     loop {
-        match link.next().await {
+        let said = tokio::select! {
+            said = link.next() => said,
+            () = bell.due() => {
+                if link.send(&Request::Questions).await.is_err() {
+                    return None;
+                }
+                bell.looks(true);
+                continue;
+            }
+        };
+        match said {
             Ok(Said::Event(_, Event::Record(record))) => note(daemon, id, *record),
             Ok(Said::Event(_, Event::Closed(receipt))) => {
                 closing::await_silence(link).await;
@@ -108,6 +119,8 @@ async fn listen(daemon: &Daemon, id: SessionId, link: &mut KeeperLink, bell: &mu
             Ok(Said::Reply(_, reply)) => {
                 if let Reply::Record(record) = *reply {
                     note(daemon, id, *record);
+                } else if let Reply::Questions(open) = *reply {
+                    bell.tell_open(&open);
                 }
             }
             Ok(Said::Event(_, Event::Exited { .. } | Event::Detached { .. } | Event::Notice { .. })) => {}
@@ -359,6 +372,11 @@ impl Budget {
     /// So many.
     pub fn of(most: usize) -> Self {
         Self { most, spent: VecDeque::new() }
+    }
+
+    /// From when on there is one, where there is none now.
+    pub fn room_at(&self) -> Option<Instant> {
+        self.spent.front().filter(|_| self.spent.len() >= self.most).map(|&then| then + WINDOW)
     }
 
     /// Takes one; false when there is none left.

@@ -155,6 +155,7 @@ impl Keeper {
                 }
                 self.adopt_facts(&mut store, &snapshot.facts);
                 self.facts = Some(snapshot.facts);
+                self.adopt_ports(&mut store);
                 if notices.is_empty() && entries.is_empty() && snapshot.machine.state() != State::Bringup {
                     notices.push("the log was empty or gone; what it said until then is lost".to_owned());
                 }
@@ -213,6 +214,7 @@ impl Keeper {
             talk: Default::default(),
             guard: None,
             agents: Vec::new(),
+            route: Default::default(),
         };
         self.adopt_facts(store, &facts);
         self.facts = Some(facts);

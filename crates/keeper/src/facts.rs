@@ -14,6 +14,7 @@ use sessile_terminal::Commands;
 use crate::agent::AgentFacts;
 use crate::channels::TalkFacts;
 use crate::guard::GuardFacts;
+use crate::route::RouteFacts;
 
 /// The session's own facts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,6 +63,9 @@ pub struct Facts {
     /// Apps that are given an SSH agent.
     #[serde(default)]
     pub agents: Vec<AgentFacts>,
+    /// What a gateway leaves to the next one.
+    #[serde(default)]
+    pub route: RouteFacts,
 }
 
 /// One sandbox.

@@ -230,6 +230,7 @@ impl Keeper {
             memory_kills: 0,
             talk: Default::default(),
             guard,
+            route: Default::default(),
             agents: agent.into_iter().collect(),
         });
         let mut effects = Effects::new();

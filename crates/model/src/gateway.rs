@@ -40,6 +40,16 @@ pub enum Order {
         /// Route, rules and caps.
         network: Box<Network>,
     },
+    /// What was before this gateway, in the same session. Comes behind `Begin`; what the gateway knows
+    /// already stays.
+    Before {
+        /// The highest number that a question had.
+        question: u32,
+        /// What was answered for the rest of the session, the latest last.
+        answers: Vec<Answered>,
+        /// Bytes that connections had moved, both ways.
+        spent: u64,
+    },
     /// Open the TLS of the hosts that the plan names. Comes behind `Begin`, before any app; one that
     /// comes again says the same.
     Intercept {
@@ -76,7 +86,8 @@ pub enum Order {
         /// Comes back with the answer.
         sequence: u32,
     },
-    /// Take connections of this listener, which comes along, for a port of an app.
+    /// Take connections of this listener, which comes along, for a port of an app, beside those of
+    /// other listeners.
     Publish {
         /// The app.
         app: AppName,
@@ -101,6 +112,17 @@ pub enum Order {
     /// From a later version.
     #[serde(other)]
     Unknown,
+}
+
+/// An answer for the rest of the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// A name in lower case, or an address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What was decided.
+    pub verdict: Verdict,
 }
 
 /// What a gateway tells its keeper.
@@ -133,6 +155,9 @@ pub enum Report {
         verdict: Verdict,
         /// Nobody answered in time.
         timed_out: bool,
+        /// Nobody waited for it any more.
+        #[serde(default)]
+        withdrawn: bool,
     },
     /// A connection was refused; told once per app, host, port and rule.
     Refused {
@@ -144,6 +169,12 @@ pub enum Report {
         port: u16,
         /// What decided.
         by: String,
+    },
+    /// Bytes that connections have moved in the session, both ways, where they are capped. Told now
+    /// and then, and before flows.
+    Spent {
+        /// Both ways.
+        bytes: u64,
     },
     /// Flows, answering [`Order::Flows`].
     Flows {

@@ -10,7 +10,7 @@ use rustix::net::sockopt;
 use sessile_model::AppName;
 use sessile_model::api::Verdict;
 use sessile_model::gateway::Report;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -23,6 +23,7 @@ use crate::intercept::Interception;
 use crate::names::{Names, is_fake};
 use crate::policy::Decision;
 use crate::proxy::{self, Manner, Wanted};
+use crate::questions::Waiting;
 use crate::relay;
 use crate::route::ConnectError;
 use crate::sight::{self, Sight};
@@ -30,6 +31,8 @@ use crate::stream::Stream;
 
 /// How long somebody has to answer a question.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
+/// How often an app that waits for an answer is asked for a sign of life.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 /// How long a refused app's first bytes are waited for, to refuse it in its own language.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long an app may take over its first whole request or ClientHello.
@@ -118,10 +121,10 @@ async fn go_through(
     wanted: Wanted,
     stream: TcpStream,
 ) -> Result<(), String> {
-    let stream = Stream::Tcp(stream);
     let Wanted { host, port, manner, first } = wanted;
     let host = host.as_str();
-    let decided = decide(shared, app, host, port).await;
+    let decided = decide(shared, app, (host, port), &stream).await;
+    let stream = Stream::Tcp(stream);
     let by_name = match decided {
         Ok((by, by_name)) => {
             shared.flows.borrow_mut().decided(flow, Verdict::Allow, &by);
@@ -252,7 +255,12 @@ fn ended(
 }
 
 /// What decides, and whether by the host's own name; or what refuses.
-async fn decide(shared: &Shared, app: &AppName, host: &str, port: u16) -> Result<(String, bool), String> {
+async fn decide(
+    shared: &Shared,
+    app: &AppName,
+    (host, port): (&str, u16),
+    stream: &TcpStream,
+) -> Result<(String, bool), String> {
     match shared.policy.borrow().decide(app, host, port) {
         Decision::Allow { by, by_name } => return Ok((by, by_name)),
         Decision::Deny { by } => return Err(by),
@@ -260,26 +268,70 @@ async fn decide(shared: &Shared, app: &AppName, host: &str, port: u16) -> Result
     }
     let subject = (app.clone(), host.to_owned(), port);
     let asked = shared.questions.borrow_mut().ask(&subject);
-    let Some((mut waiting, number)) = asked else { return Err("too many questions are open".to_owned()) };
-    if let Some(question) = number {
+    let Some(waiting) = asked else { return Err("too many questions are open".to_owned()) };
+    let question = waiting.number;
+    if waiting.is_new {
         let (app, host, port) = subject;
         shared.tell(Report::Asked { question, app, host, port });
-        if timeout(ANSWER_TIME, waiting.changed()).await.is_err() {
-            let settled = shared.questions.borrow_mut().settle(question, Verdict::Deny);
-            if settled.is_some() {
-                shared.tell(Report::Settled { question, verdict: Verdict::Deny, timed_out: true });
-                return Err("nobody answered in time".to_owned());
-            }
-        }
-    } else {
-        // The one who asked settles it, in time.
-        let _ = waiting.changed().await;
     }
-    let answered = *waiting.borrow();
+    let mut place = Place { shared, waiting: Some(waiting) };
+    let answered = tokio::select! {
+        biased;
+        answered = timeout(ANSWER_TIME, place.verdict()) => answered,
+        () = left(stream) => return Err("the app has left".to_owned()),
+    };
+    // From here on its end shows by itself.
+    let _ = sockopt::set_socket_keepalive(stream, false);
     match answered {
-        Some(Verdict::Allow) => Ok(("answered".to_owned(), true)),
-        Some(Verdict::Deny) => Err("answered".to_owned()),
-        None => Err("nobody answered".to_owned()),
+        Ok(Some(Verdict::Allow)) => Ok(("answered".to_owned(), true)),
+        Ok(Some(Verdict::Deny)) => Err("answered".to_owned()),
+        Ok(None) => Err("nobody answered".to_owned()),
+        Err(_) => {
+            let verdict = Verdict::Deny;
+            if shared.questions.borrow_mut().settle(question, verdict).is_some() {
+                shared.tell(Report::Settled { question, verdict, timed_out: true, withdrawn: false });
+            }
+            Err("nobody answered in time".to_owned())
+        }
+    }
+}
+
+/// A connection's place among those who wait for an answer. A question for which nobody waits any more
+/// is withdrawn, also when the task is ended from outside.
+struct Place<'a> {
+    shared: &'a Shared,
+    waiting: Option<Waiting>,
+}
+
+impl Place<'_> {
+    async fn verdict(&mut self) -> Option<Verdict> {
+        self.waiting.as_mut()?.verdict().await
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let Some(waiting) = self.waiting.take() else { return };
+        let question = waiting.number;
+        if self.shared.questions.borrow_mut().leave(waiting) {
+            let verdict = Verdict::Deny;
+            self.shared.tell(Report::Settled { question, verdict, timed_out: true, withdrawn: true });
+        }
+    }
+}
+
+/// Returns when the app's socket is gone. One that only has no more to say may wait for an answer, and
+/// from here looks the same: it is asked for a sign of life.
+async fn left(stream: &TcpStream) {
+    let asked = sockopt::set_tcp_keepidle(stream, SIGN_OF_LIFE)
+        .and_then(|()| sockopt::set_tcp_keepintvl(stream, SIGN_OF_LIFE))
+        .and_then(|()| sockopt::set_socket_keepalive(stream, true));
+    loop {
+        match stream.ready(Interest::ERROR).await {
+            Ok(ready) if ready.is_error() => return,
+            Ok(_) if asked.is_ok() => {}
+            Ok(_) | Err(_) => return std::future::pending().await,
+        }
     }
 }
 

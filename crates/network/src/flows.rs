@@ -59,6 +59,16 @@ impl Flows {
         Self { limits, last: 0, open: BTreeMap::new(), closed: VecDeque::new(), total: 0, free_at: None }
     }
 
+    /// Counts what went through earlier gateways of the session.
+    pub fn begin_after(&mut self, spent: u64) {
+        self.total = self.total.max(spent);
+    }
+
+    /// Bytes of all connections, both ways, where they are capped.
+    pub fn spent(&self) -> Option<u64> {
+        self.limits.bytes.map(|_| self.total)
+    }
+
     /// Enters a connection and returns its number.
     ///
     /// # Errors
@@ -216,6 +226,17 @@ mod tests {
         assert_eq!(flows.count(flow, Way::In, 4, now), Err(Reached::Bytes));
         assert_eq!((flows.view(now)[0].sent, flows.view(now)[0].received), (6, 4));
         assert_eq!(begin(&mut flows, now), Err(Reached::Bytes));
+    }
+
+    #[test]
+    fn what_an_earlier_gateway_counted_is_spent() {
+        let now = Instant::now();
+        let mut flows = Flows::new(NetworkLimits { bytes: Some(ByteSize(10)), ..NetworkLimits::default() });
+        flows.begin_after(9);
+        let flow = begin(&mut flows, now).unwrap();
+        assert_eq!(flows.count(flow, Way::Out, 1, now), Err(Reached::Bytes));
+        flows.begin_after(9);
+        assert_eq!(flows.spent(), Some(10));
     }
 
     #[test]

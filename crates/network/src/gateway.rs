@@ -3,18 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::{TcpListener as StdListener, UdpSocket as StdSocket};
+use std::net::{SocketAddr, TcpListener as StdListener, UdpSocket as StdSocket};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sessile_model::api::Verdict;
-use sessile_model::gateway::{FLOWS_PER_PACKET, Order, Report, VERSION};
+use sessile_model::gateway::{Answered, FLOWS_PER_PACKET, Order, Report, VERSION};
 use sessile_model::network::{Network, Target};
 use sessile_model::{AppName, Timestamp};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
+use tokio::time::MissedTickBehavior;
 
 use crate::connection;
 use crate::dns;
@@ -29,6 +30,8 @@ use crate::route::Route;
 
 /// Reports that wait for the keeper at most; further ones are dropped.
 const REPORTS: usize = 1024;
+/// How often the keeper hears what was spent, where bytes are capped.
+const COUNTED_EVERY: Duration = Duration::from_secs(1);
 /// Refusals that were told, remembered so that each is told once.
 const TOLD: usize = 4096;
 
@@ -53,6 +56,7 @@ pub struct Shared {
     told: RefCell<HashSet<(AppName, String, u16, String)>>,
     dials: RefCell<HashMap<u32, oneshot::Sender<Option<OwnedFd>>>>,
     last_dial: Cell<u32>,
+    told_spent: Cell<u64>,
 }
 
 impl Shared {
@@ -70,6 +74,7 @@ impl Shared {
             told: RefCell::default(),
             dials: RefCell::default(),
             last_dial: Cell::new(0),
+            told_spent: Cell::new(0),
         }
     }
 
@@ -91,6 +96,14 @@ impl Shared {
         }
     }
 
+    /// Tells the keeper what was spent, where bytes are capped and it does not know.
+    fn tell_spent(&self) {
+        let Some(bytes) = self.flows.borrow().spent() else { return };
+        if bytes != self.told_spent.get() && self.reports.try_send(Report::Spent { bytes }).is_ok() {
+            self.told_spent.set(bytes);
+        }
+    }
+
     /// A connection to a port inside an app's namespace, which the keeper makes.
     pub async fn dial(&self, app: &AppName, port: u16) -> Option<OwnedFd> {
         let sequence = self.last_dial.get() + 1;
@@ -98,7 +111,7 @@ impl Shared {
         let (answer, waiting) = oneshot::channel();
         self.dials.borrow_mut().insert(sequence, answer);
         self.tell(Report::Dial { sequence, app: app.clone(), port });
-        let dialled = tokio::time::timeout(std::time::Duration::from_secs(10), waiting).await;
+        let dialled = tokio::time::timeout(Duration::from_secs(10), waiting).await;
         self.dials.borrow_mut().remove(&sequence);
         dialled.ok()?.ok()?
     }
@@ -139,11 +152,17 @@ pub async fn serve(link: Link) -> io::Result<()> {
     let tending = shared.route.tend(|| shared.tell(Report::Ready));
     tokio::pin!(tending);
     let mut apps: HashMap<AppName, Served> = HashMap::new();
-    let mut ports: HashMap<(AppName, u16), Served> = HashMap::new();
+    let mut ports: HashMap<(AppName, u16, SocketAddr), Served> = HashMap::new();
+    let mut counting = tokio::time::interval(COUNTED_EVERY);
+    counting.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let (order, fds) = tokio::select! {
             Some(report) = outgoing.recv() => {
                 link.tell(&report).await;
+                continue;
+            }
+            _ = counting.tick(), if network.limits.bytes.is_some() => {
+                shared.tell_spent();
                 continue;
             }
             cause = &mut tending => {
@@ -158,6 +177,13 @@ pub async fn serve(link: Link) -> io::Result<()> {
         };
         match order {
             Order::Begin { .. } => tell_again(&shared),
+            Order::Before { question, answers, spent } => {
+                shared.questions.borrow_mut().begin_after(question);
+                shared.flows.borrow_mut().begin_after(spent);
+                for Answered { host, port, verdict } in answers {
+                    shared.policy.borrow_mut().remember(&host, port, verdict);
+                }
+            }
             // From a keeper that took over; it changes nothing.
             Order::Intercept { .. } if shared.interception.borrow().is_some() => {}
             Order::Intercept { key, credentials } => match Interception::new(&network, &key, &credentials) {
@@ -183,13 +209,13 @@ pub async fn serve(link: Link) -> io::Result<()> {
                 });
             }
             Order::Publish { app, port } => {
-                if let Some(served) =
+                if let Some((local, served)) =
                     fds.into_iter().next().and_then(|fd| publish(&shared, &app, port, fd).ok())
                 {
-                    ports.insert((app, port), served);
+                    ports.insert((app, port, local), served);
                 }
             }
-            Order::Withdraw { app, port } => drop(ports.remove(&(app, port))),
+            Order::Withdraw { app, port } => ports.retain(|(of, at, _), _| (of, *at) != (&app, port)),
             Order::Dialled { sequence } => {
                 if let Some(waiting) = shared.dials.borrow_mut().remove(&sequence) {
                     // The one who waited may have left.
@@ -225,6 +251,8 @@ fn tell_again(shared: &Shared) {
     if shared.route.is_ready() {
         shared.tell(Report::Ready);
     }
+    shared.told_spent.set(0);
+    shared.tell_spent();
     for (question, (app, host, port)) in shared.questions.borrow().open() {
         let (app, host, port) = (app.clone(), host.clone(), *port);
         shared.tell(Report::Asked { question, app, host, port });
@@ -237,11 +265,12 @@ fn answer(shared: &Shared, question: u32, verdict: Verdict, always: bool) {
         if always {
             shared.policy.borrow_mut().remember(&host, port, verdict);
         }
-        shared.tell(Report::Settled { question, verdict, timed_out: false });
+        shared.tell(Report::Settled { question, verdict, timed_out: false, withdrawn: false });
     }
 }
 
 fn tell_flows(shared: &Shared, sequence: u32) {
+    shared.tell_spent();
     let all = shared.flows.borrow_mut().view(Instant::now());
     let mut parts = all.chunks(FLOWS_PER_PACKET).peekable();
     if parts.peek().is_none() {
@@ -289,7 +318,7 @@ async fn accept(listener: TcpListener, serve: impl Fn(TcpStream) -> JoinHandle<(
         match listener.accept().await {
             Ok((stream, _)) => open.0.push(serve(stream).abort_handle()),
             // Out of descriptors or memory, or a connection that has left: the next may do.
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
         open.0.retain(|task| !task.is_finished());
     }
@@ -311,8 +340,15 @@ async fn answer_dns(socket: UdpSocket, names: Rc<RefCell<Names>>) {
     }
 }
 
-fn publish(shared: &Rc<Shared>, app: &AppName, port: u16, listener: OwnedFd) -> io::Result<Served> {
+/// Takes connections for a port, and says where they come.
+fn publish(
+    shared: &Rc<Shared>,
+    app: &AppName,
+    port: u16,
+    listener: OwnedFd,
+) -> io::Result<(SocketAddr, Served)> {
     let listener = StdListener::from(listener);
+    let local = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let (shared, app) = (Rc::clone(shared), app.clone());
@@ -320,7 +356,7 @@ fn publish(shared: &Rc<Shared>, app: &AppName, port: u16, listener: OwnedFd) -> 
         let (shared, app) = (Rc::clone(&shared), app.clone());
         spawn_local(async move { connection::serve_published(&shared, &app, port, stream).await })
     });
-    Ok(Served(vec![spawn_local(accepting).abort_handle()]))
+    Ok((local, Served(vec![spawn_local(accepting).abort_handle()])))
 }
 
 /// The wall clock.

@@ -29,7 +29,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::space::Space;
+use crate::space::{Space, write_proc};
 use crate::step::{At, Fault, Step};
 use crate::sys;
 
@@ -156,6 +156,9 @@ fn prepare(network: Network) -> Result<Option<Prepared>, Fault> {
         Network::Captured => Capture::Transparent,
         Network::Explicit => Capture::Explicit,
     };
+    // A connection that its program has let go of is gone soon, so that the gateway can tell it from one
+    // that only has no more to say. Where it cannot be set, after a minute.
+    let _ = write_proc("/proc/sys/net/ipv4/tcp_fin_timeout", "2");
     let (listeners, has_v6) = listeners::make().on(step, "listeners")?;
     let install = || {
         let socket = netlink::open(libc::NETLINK_NETFILTER)?;

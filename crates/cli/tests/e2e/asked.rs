@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use crate::support::{World, processes};
 
@@ -75,6 +76,51 @@ for_root_and_user! {
         processes::kill(processes::part(world, "keeper", &id).unwrap());
         world.must(&["answer", line(&note, "SESSILE_QUESTION_ID"), "deny"]);
         world.must(&["wait", "asker", "--exit", "--timeout", "60s"]);
+    }
+
+    /// One that has only no more to say still waits.
+    fn a_question_is_withdrawn_when_nobody_waits_any_more(world) {
+        world.must(&["run", "--detach", "--name", "asker", "--", "sleep", "infinity"]);
+        let hosts = || -> Vec<String> {
+            let asked = world.json(&["questions", "--json"]);
+            asked.as_array().unwrap().iter().map(|q| q["host"].as_str().unwrap().to_owned()).collect()
+        };
+        let waits = "import socket\ns = socket.create_connection(('waits.example', 80))\n\
+                     s.sendall(b'GET / HTTP/1.1\\r\\nHost: waits.example\\r\\n\\r\\n')\n\
+                     s.shutdown(socket.SHUT_WR)\nprint(s.recv(100))";
+        let waiting = world.start(&["exec", "asker", "--", "python3", "-c", waits], Stdio::null());
+        processes::eventually("it asks", || (hosts() == ["waits.example"]).then_some(()));
+        let leaves = "exec 3<>/dev/tcp/leaves.example/80; printf 'GET / HTTP/1.1\\r\\nHost: leaves.example\\r\\n\\r\\n' >&3; read -r go";
+        let mut leaving = world.start(&["exec", "asker", "--", "bash", "-c", leaves], Stdio::piped());
+        processes::eventually("the other asks", || (hosts().len() == 2).then_some(()));
+        leaving.feed(b"go\n".to_vec());
+        drop(leaving.finish());
+        processes::eventually("its question is withdrawn", || (hosts() == ["waits.example"]).then_some(()));
+        let asked = world.json(&["questions", "--json"]);
+        world.must(&["answer", asked[0]["id"].as_str().unwrap(), "deny"]);
+        assert!(waiting.finish().succeeded().contains("403 Forbidden"));
+    }
+
+    /// The last call of the minute says how many were not told of.
+    fn an_app_that_asks_much_silences_nobody(world) {
+        let notes = world.folder().join("notes");
+        fs::create_dir(&notes).unwrap();
+        world.give_to_caller(&notes);
+        let out = notes.join("told");
+        let tell = format!("echo \"$SESSILE_QUESTION_HOST $SESSILE_QUESTION_MORE.\" >> {}", out.display());
+        let script = "for i in $(seq 41); do (exec 3<>/dev/tcp/h$i.example/80; cat <&3) & done; wait";
+        world.must(&["run", "--detach", "--name", "flood", "--on-question", &tell, "--", "bash", "-c", script]);
+        let told = processes::eventually("it says that more wait", || {
+            fs::read_to_string(&out).ok().filter(|told| told.lines().any(|line| !line.ends_with(" .")))
+        });
+        let last = told.lines().find(|line| !line.ends_with(" .")).unwrap();
+        let more = last.trim_end_matches('.').rsplit(' ').next().unwrap();
+        assert!(more.parse::<usize>().unwrap() <= 10, "{told}");
+        assert!(told.lines().count() >= 28, "{told}");
+        processes::eventually("all wait", || {
+            (world.json(&["questions", "--json"]).as_array().unwrap().len() == 41).then_some(())
+        });
+        world.must(&["end", "flood", "--grace", "0s"]);
     }
 
     fn a_command_that_fails_is_noted_and_harms_nothing(world) {

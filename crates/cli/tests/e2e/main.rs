@@ -26,6 +26,7 @@ mod endings;
 mod exit_codes;
 mod faults;
 mod full;
+mod gateways;
 mod guarded;
 mod hostile;
 mod inspecting;

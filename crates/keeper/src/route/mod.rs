@@ -3,13 +3,19 @@
 //!
 //! The keeper's end of the link, and a pidfd of the gateway, are with the anchor: the gateway goes
 //! on while the keeper is replaced. A gateway that dies is started again when the next packet
-//! comes; its connections are gone.
+//! comes, and told what was before it (`memory`); its connections are gone.
 
 mod guards;
 pub mod interception;
 pub(crate) mod link;
+mod memory;
 mod ports;
+mod questions;
 mod tor;
+
+pub use memory::RouteFacts;
+use questions::Asked;
+pub use questions::short_reason;
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -18,10 +24,10 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
-use sessile_model::api::{Answer, Flow, Question, Traffic, Verdict};
+use sessile_model::api::{Flow, Traffic};
 use sessile_model::gateway::{Order, Report, VERSION};
 use sessile_model::ids::AppName;
-use sessile_model::network::{HostPattern, Network, Route, Target};
+use sessile_model::network::{Network, Route};
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::receipt::{Residue, WipeEvidence};
 use sessile_model::record::Grant;
@@ -34,10 +40,8 @@ use sessile_sandbox::service::{self, ServicePlan};
 use sessile_session::{BringupStep, Event};
 use sessile_vault::secret::SecretMemory;
 
-use crate::agent::FIRST_QUESTION;
 use crate::bringup::failed;
 use crate::client::ClientId;
-use crate::guard;
 use crate::keeper::Keeper;
 use crate::rehearsal;
 
@@ -50,8 +54,6 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const FLOWS_TIME: Millis = Millis(3_000);
 /// How long one may take to tell of a new identity; more than it gives tor.
 const RENEWAL_TIME: Millis = Millis(20_000);
-/// Most characters of a reason that are journaled.
-const MAX_WHY: usize = 500;
 /// How far the gateway's user id is from the first of the session's.
 const USER_OFFSET: u32 = 1001;
 /// Names under which the anchor keeps what is the gateway's.
@@ -79,8 +81,8 @@ pub struct RouteState {
     /// Who waits for a new identity.
     renewals: BTreeMap<u32, Renewal>,
     last_sequence: u32,
-    /// Listeners on the host's loopback, by app and port.
-    ports: BTreeMap<(AppName, u16), TcpListener>,
+    /// Listeners on the host's loopback, by app, its port, and the host's.
+    ports: BTreeMap<(AppName, u16, u16), TcpListener>,
     /// When the session's tor last wrote its state, as far as its guards are kept (pinned).
     guards_at: Option<(i64, u64)>,
     /// The certificate authority and the credentials, where TLS is opened.
@@ -93,14 +95,6 @@ pub struct RouteState {
 struct Gateway {
     link: OwnedFd,
     process: OwnedFd,
-}
-
-#[derive(Debug)]
-struct Asked {
-    app: AppName,
-    host: String,
-    port: u16,
-    at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -198,8 +192,10 @@ impl Keeper {
     pub(crate) fn unserved(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let idle = self.route.gateway.is_none() && self.may_route();
         let apps = self.apps.values().filter(move |app| idle && !app.gone);
+        let ports = self.route.ports.values().filter(move |_| idle).map(AsFd::as_fd);
         apps.filter_map(|app| app.listeners.as_ref())
             .flat_map(|l| [&l.tcp[0], &l.tcp[1], &l.dns[0], &l.dns[1]].map(AsFd::as_fd))
+            .chain(ports)
     }
 
     /// Whether packets may leave now.
@@ -255,14 +251,15 @@ impl Keeper {
         };
         let fds: Vec<BorrowedFd<'_>> = folder.iter().map(AsFd::as_fd).collect();
         self.order(&Order::Begin { version: VERSION, network: self.plan()? }, &fds)?;
+        self.order(&self.what_was_before()?, &[])?;
         self.order_interception()?;
         let apps: Vec<AppName> = self.apps.keys().cloned().collect();
         for app in apps {
             self.order_app(&app)?;
         }
         let ports: Vec<_> = self.route.ports.keys().cloned().collect();
-        for (app, port) in ports {
-            self.order_publish(&app, port)?;
+        for (app, port, local) in ports {
+            self.order_publish(&app, port, local)?;
         }
         Ok(())
     }
@@ -291,8 +288,8 @@ impl Keeper {
         self.order(&Order::App { name: name.clone(), explicit }, &fds)
     }
 
-    fn order_publish(&self, app: &AppName, port: u16) -> Result<(), Problem> {
-        let Some(listener) = self.route.ports.get(&(app.clone(), port)) else { return Ok(()) };
+    fn order_publish(&self, app: &AppName, port: u16, local: u16) -> Result<(), Problem> {
+        let Some(listener) = self.route.ports.get(&(app.clone(), port, local)) else { return Ok(()) };
         self.order(&Order::Publish { app: app.clone(), port }, &[listener.as_fd()])
     }
 
@@ -301,7 +298,8 @@ impl Keeper {
         let Ok(network) = self.plan() else { return };
         // The one before may have died between the two.
         let greeted = self.order(&Order::Begin { version: VERSION, network }, &[]);
-        if greeted.and_then(|()| self.order_interception()).is_err() {
+        let reminded = greeted.and_then(|()| self.order(&self.what_was_before()?, &[]));
+        if reminded.and_then(|()| self.order_interception()).is_err() {
             self.gateway_died();
         }
     }
@@ -328,47 +326,21 @@ impl Keeper {
             }
             Report::Failed { cause } => self.route_failed(cause),
             Report::Renewed { sequence, problem } => self.renewed(sequence, problem),
-            // Its number would be another's.
-            Report::Asked { question, .. } if question >= FIRST_QUESTION => {
-                let (verdict, always) = (Verdict::Deny, false);
-                // One that takes no orders is found out by its link.
-                let _ = self.order(&Order::Answer { question, verdict, always }, &[]);
-            }
-            Report::Asked { question, app, host, port } => {
-                let at = self.now;
-                let asked = Asked { app, host, port, at };
-                let text = self.wording(question, &asked);
-                if self.route.questions.insert(question, asked).is_none() {
-                    self.notice(&text);
-                    self.ring(Some(question), None);
-                }
-            }
-            Report::Settled { question, verdict, timed_out } => {
+            Report::Asked { question, app, host, port } => self.asked(question, app, host, port),
+            Report::Settled { question, verdict, timed_out, withdrawn } => {
                 // One that somebody answered is noted when it is.
                 if self.route.questions.remove(&question).is_some() {
-                    let (always, why) = (false, None);
-                    self.advance(Event::Answered { question, verdict, always, timed_out, why });
+                    let why = withdrawn.then(|| "nobody waits any more".to_owned());
+                    self.advance(Event::Answered { question, verdict, always: false, timed_out, why });
                 }
             }
+            Report::Spent { bytes } => self.note_spent(bytes),
             Report::Refused { app, host, port, by } => {
                 self.notice(&format!("{app} was refused {host}:{port} ({by})"));
             }
             Report::Flows { sequence, flows, last } => self.take_flows(sequence, flows, last),
             Report::Dial { sequence, app, port } => self.dial(sequence, &app, port),
         }
-    }
-
-    /// A question as everyone attached is told of it.
-    fn wording(&self, number: u32, asked: &Asked) -> String {
-        let Asked { app, host, port, .. } = asked;
-        let id = format!("{}-{number}", self.seat.id.short());
-        format!("{app} wants {host}:{port} · sessile answer {id} allow|deny")
-    }
-
-    /// What one who has just attached is to know.
-    pub(crate) fn open_questions(&self) -> Vec<String> {
-        let hosts = self.route.questions.iter().map(|(number, asked)| self.wording(*number, asked));
-        hosts.chain(self.signature_wordings()).chain(self.line_wordings()).collect()
     }
 
     /// Gives the route up.
@@ -427,7 +399,7 @@ impl Keeper {
         if self.network() == capture::Network::Closed {
             return WipeEvidence::NoRoute;
         }
-        self.route.ports.clear();
+        self.close_ports();
         if let Some(gateway) = self.route.gateway.take() {
             let asked = link::send(&gateway.link, &Order::Quit, &[]).is_ok();
             if !(asked && ends(&gateway.process, FAREWELL)) {
@@ -453,51 +425,6 @@ impl Keeper {
             why: "a gateway was killed before it could overwrite what it knew of connections".to_owned(),
             mend: Some("boot with init_on_free=1".to_owned()),
         })
-    }
-
-    /// What apps wait for.
-    pub(crate) fn questions(&self) -> Vec<Question> {
-        let question = |(number, asked): (&u32, &Asked)| Question {
-            id: format!("{}-{number}", self.seat.id.short()),
-            session: self.seat.id,
-            app: asked.app.clone(),
-            host: asked.host.clone(),
-            port: asked.port,
-            signature: None,
-            line: None,
-            asked_at: asked.at,
-        };
-        self.route
-            .questions
-            .iter()
-            .map(question)
-            .chain(self.signature_questions())
-            .chain(self.line_questions())
-            .collect()
-    }
-
-    /// Answers a question, journaled before the gateway is told.
-    pub(crate) fn answer(&mut self, question: u32, answer: &Answer) -> Result<(), Problem> {
-        if question >= guard::FIRST_QUESTION {
-            return self.answer_line_question(question, answer);
-        }
-        if question >= FIRST_QUESTION {
-            return self.answer_signature(question, answer);
-        }
-        let Some(asked) = self.route.questions.remove(&question) else {
-            return Err(Problem::new(ProblemKind::NotFound, "there is no such question, or it was answered")
-                .hint("`sessile questions` lists those that are open"));
-        };
-        let Answer { verdict, always, ref why, by: _ } = *answer;
-        let why = why.as_deref().map(short_reason);
-        self.advance(Event::Answered { question, verdict, always, timed_out: false, why });
-        if verdict == Verdict::Allow {
-            let target = host_target(&asked.host, asked.port);
-            self.grant(Grant::Host { target: Some(target) });
-        }
-        self.settle();
-        self.sync_log();
-        self.order(&Order::Answer { question, verdict, always }, &[])
     }
 
     /// Asks for the flows. Answered when they are there, now when no gateway runs.
@@ -557,17 +484,6 @@ impl Keeper {
         }
         Ok(Traffic { route, flows, refused_packets })
     }
-}
-
-/// A reason as it is journaled.
-pub fn short_reason(why: &str) -> String {
-    why.chars().take(MAX_WHY).collect()
-}
-
-/// A host and port as a rule would name them.
-fn host_target(host: &str, port: u16) -> String {
-    let pattern = host.parse().map_or_else(|_| HostPattern::Exact(host.to_owned()), HostPattern::Address);
-    Target { host: pattern, port: Some(port) }.to_string()
 }
 
 /// Whether the process of a pidfd ends in time.

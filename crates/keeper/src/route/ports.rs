@@ -1,7 +1,8 @@
 //! Connections into apps: ports that are published on the host's loopback.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use sessile_model::api::{Publish, Published};
 use sessile_model::gateway::Order;
@@ -12,6 +13,14 @@ use sessile_sandbox::capture;
 
 use crate::bringup::failed;
 use crate::keeper::Keeper;
+
+/// Begins the names of listeners with the anchor.
+const KEPT: &str = "port/";
+
+/// The name under which the anchor keeps the listener of a port of the host.
+fn kept(local: u16) -> String {
+    format!("{KEPT}{local}")
+}
 
 impl Keeper {
     /// Publishes an app's port on the host's loopback.
@@ -33,11 +42,35 @@ impl Keeper {
                 .hint("choose another one: PORT:LOCAL, or PORT:0 for any that is free")
         })?;
         let address = listener.local_addr().map_err(|e| failed("the port", &e))?;
-        self.route.ports.insert((app.clone(), publish.port), listener);
+        let local = address.port();
+        // For a keeper that takes over.
+        self.keep_all(&[(kept(local).as_str(), listener.as_fd())])?;
+        self.route.ports.insert((app.clone(), publish.port, local), listener);
         self.start_gateway();
-        self.order_publish(&app, publish.port)?;
-        self.grant(Grant::Port { app, port: publish.port, local: address.port() });
+        self.order_publish(&app, publish.port, local)?;
+        self.grant(Grant::Port { app, port: publish.port, local });
         Ok(Published { address: address.to_string() })
+    }
+
+    /// Takes over the listeners of ports that were published, which the anchor kept.
+    pub(crate) fn adopt_ports(&mut self, store: &mut BTreeMap<String, OwnedFd>) {
+        for grant in self.facts.iter().flat_map(|facts| &facts.grants) {
+            let Grant::Port { app, port, local } = grant else { continue };
+            if let Some(listener) = store.remove(&kept(*local)) {
+                self.route.ports.insert((app.clone(), *port, *local), TcpListener::from(listener));
+            }
+        }
+        // Others were not granted yet: who asked for one asks again.
+        for name in store.keys().filter(|name| name.starts_with(KEPT)) {
+            let _ = self.seat.link.remove(name);
+        }
+    }
+
+    /// Publishes nothing any more.
+    pub(super) fn close_ports(&mut self) {
+        for (_, _, local) in std::mem::take(&mut self.route.ports).into_keys() {
+            let _ = self.seat.link.remove(&kept(local));
+        }
     }
 
     pub(super) fn dial(&mut self, sequence: u32, app: &AppName, port: u16) {
