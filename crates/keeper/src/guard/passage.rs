@@ -307,7 +307,10 @@ mod tests {
             let key = RootKey::generate().unwrap().derive(&Purpose::Audit);
             let at = (1, Timestamp::from_millis(0));
             let entry = AuditEntry::Decided(Box::new(decided(&key, at, &judgement, line)));
-            let text = serde_json::to_string(&entry).unwrap().replace("\"at\":\"1970-01-01T00:00:00.000Z\"", "");
+            let mut entry = serde_json::to_value(&entry).unwrap();
+            // The time's own letters are no payload's.
+            entry["at"].take();
+            let text = entry.to_string();
             prop_assert!(!text.bytes().any(|byte| (b'G'..=b'Z').contains(&byte)), "{}", text);
             prop_assert!(!text.contains(&hex(&Sha256::digest(&payload))[..32]), "a digest can be guessed");
         }
