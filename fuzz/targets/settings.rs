@@ -39,6 +39,8 @@ mod proxy;
 mod registries;
 #[path = "../../crates/cli/src/request.rs"]
 mod request;
+#[path = "../../crates/cli/src/standard.rs"]
+mod standard;
 #[path = "../../crates/cli/src/tools.rs"]
 mod tools;
 #[path = "../../crates/cli/src/tor.rs"]
