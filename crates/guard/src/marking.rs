@@ -28,6 +28,20 @@ pub enum Confidentiality {
     Critical,
 }
 
+impl Confidentiality {
+    /// Its number, from 0 for what anyone may read to 4.
+    #[must_use]
+    pub const fn degree(self) -> u8 {
+        match self {
+            Self::Public => 0,
+            Self::Normal => 1,
+            Self::Sensitive => 2,
+            Self::HighlySensitive => 3,
+            Self::Critical => 4,
+        }
+    }
+}
+
 /// How far the text may decide what is done; ordered from the most trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

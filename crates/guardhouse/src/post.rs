@@ -18,6 +18,7 @@ use sessile_model::guarding::{
     Effect, Found, GuardSpec, Judgement, MOST_FOUND, MOST_LEARNED, MOST_VALUE_BYTES, MOST_VALUES, Matter,
     Memory, Order, Report, Text, Value, without,
 };
+use sessile_model::hex;
 use sessile_policy::guard::{self as policy, Message, Payload, Policies, Ruling};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -109,7 +110,7 @@ impl Post {
         let mut post = Self {
             policies,
             tools,
-            inspector: Inspector::with_registry(Registry::new(key_of(key)?)),
+            inspector: Inspector::with_registry(Registry::new(hex::bytes(&key.0).ok_or(BeginError::Key)?)),
             values: HashMap::new(),
             spellings: HashMap::new(),
             value_bytes: 0,
@@ -257,7 +258,7 @@ impl Post {
             found: Vec::new(),
             values: Vec::new(),
             kinds: BTreeSet::new(),
-            confidentiality: degree(Confidentiality::Normal),
+            confidentiality: Confidentiality::Normal.degree(),
             within_readers: true,
             suspicion: 0,
         };
@@ -271,7 +272,7 @@ impl Post {
             };
             // A value that is known is what it was when it was found first.
             let confidentiality =
-                known.map_or_else(|| degree(finding.confidentiality()), |value| value.confidentiality);
+                known.map_or_else(|| finding.confidentiality().degree(), |value| value.confidentiality);
             let span = decoded.origin(&finding.span);
             let mut found = Found {
                 kind: finding.kind.to_owned(),
@@ -372,7 +373,7 @@ impl Post {
         let decoded = Decoded::of(payload);
         let inspected = self.inspector.inspect(Raw::new(decoded.text.to_string()));
         let (seen, _) = self.seen(way, &decoded, &inspected);
-        seen.within_readers && seen.confidentiality < degree(Confidentiality::HighlySensitive)
+        seen.within_readers && seen.confidentiality < Confidentiality::HighlySensitive.degree()
     }
 
     fn delivered(&mut self, number: u32) {
@@ -440,30 +441,12 @@ fn refused(why: &str) -> Judgement {
     }
 }
 
-fn key_of(text: &Text) -> Result<[u8; 32], BeginError> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let (pairs, rest) = text.0.as_bytes().as_chunks::<2>();
-    let bytes: Option<Vec<u8>> =
-        pairs.iter().map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
-    bytes.filter(|_| rest.is_empty()).and_then(|bytes| bytes.try_into().ok()).ok_or(BeginError::Key)
-}
-
 fn rounded(level: f64) -> u32 {
     level.round().clamp(0.0, 100.0) as u32
 }
 
 fn percent(confidence: f32) -> u8 {
     (confidence * 100.0).round().clamp(0.0, 100.0) as u8
-}
-
-const fn degree(confidentiality: Confidentiality) -> u8 {
-    match confidentiality {
-        Confidentiality::Public => 0,
-        Confidentiality::Normal => 1,
-        Confidentiality::Sensitive => 2,
-        Confidentiality::HighlySensitive => 3,
-        Confidentiality::Critical => 4,
-    }
 }
 
 #[cfg(test)]

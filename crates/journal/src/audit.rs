@@ -16,6 +16,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use sessile_model::SessionId;
+use sessile_model::hex;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -102,7 +103,7 @@ impl Audit {
     pub fn append<T: Serialize>(&mut self, entry: &T) -> Result<(), AuditError> {
         let entry = serde_json::to_string(entry)?;
         let link = next(self.head, entry.as_bytes());
-        let line = format!("{} {entry}\n", hex(&link));
+        let line = format!("{} {entry}\n", hex::text(&link));
         let len = self.len + line.len() as u64;
         if len > MAX_LEN {
             return Err(AuditError::Full);
@@ -131,7 +132,7 @@ impl Audit {
 
     /// The last link, in hexadecimal.
     pub fn head(&self) -> String {
-        hex(&self.head)
+        hex::text(&self.head)
     }
 
     /// How many entries it has.
@@ -152,7 +153,7 @@ pub fn read(bytes: &[u8], session: SessionId) -> Result<Chained, Broken> {
         let (told, entry) = whole.split_at_checked(LINK).ok_or_else(broken)?;
         let entry = entry.strip_prefix(b" ").ok_or_else(broken)?;
         let link = next(chained.head, entry);
-        if told != hex(&link).as_bytes() {
+        if told != hex::text(&link).as_bytes() {
             return Err(broken());
         }
         chained.entries.push(String::from_utf8(entry.to_vec()).map_err(|_| broken())?);
@@ -160,11 +161,6 @@ pub fn read(bytes: &[u8], session: SessionId) -> Result<Chained, Broken> {
         chained.len += line.len() as u64;
     }
     Ok(chained)
-}
-
-/// A link in hexadecimal.
-pub fn hex(link: &[u8]) -> String {
-    link.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn first(session: SessionId) -> Link {
@@ -203,7 +199,7 @@ mod tests {
         audit.append(&serde_json::json!({ "n": 3 })).unwrap();
         let chained = read(&std::fs::read(folder.path().join(FILE_NAME)).unwrap(), session()).unwrap();
         assert_eq!(chained.entries, [r#"{"n":1}"#, r#"{"n":3}"#]);
-        assert_eq!(hex(&chained.head), audit.head());
+        assert_eq!(hex::text(&chained.head), audit.head());
         // It is of this session and no other.
         assert_eq!(read(&bytes, SessionId::new(Timestamp::from_millis(1), [7; 10])), Err(Broken(1)));
     }

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::SigningKey;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use sessile_model::hex;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::receipt::{PublicKey, hex_decode, hex_encode};
+use crate::receipt::{PublicKey, hex_decode};
 
 const HEAD: &str = "sessile-installation-key-v1 ";
 const FILE_LEN: usize = HEAD.len() + 64 + 1 + 64 + 1;
@@ -197,11 +198,11 @@ fn write_key(fd: OwnedFd, entropy: &[u8; 32]) -> io::Result<()> {
     let signing = SigningKey::from_bytes(entropy);
     let mut text = Zeroizing::new(String::with_capacity(FILE_LEN));
     text.push_str(HEAD);
-    let mut seed = hex_encode(entropy);
+    let mut seed = hex::text(entropy);
     text.push_str(&seed);
     seed.zeroize();
     text.push(' ');
-    text.push_str(&hex_encode(signing.verifying_key().as_bytes()));
+    text.push_str(&hex::text(signing.verifying_key().as_bytes()));
     text.push('\n');
     assert_eq!(text.len(), FILE_LEN, "a key file has one length");
     let mut file = File::from(fd);

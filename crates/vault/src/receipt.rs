@@ -9,6 +9,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use sessile_model::hex;
 use sessile_model::receipt::{PAYLOAD_TYPE, Receipt, Signature, SignedReceipt, pre_authentication_encoding};
 use thiserror::Error;
 
@@ -49,7 +50,7 @@ impl FromStr for PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ed25519:{}", hex_encode(&self.0))
+        write!(f, "ed25519:{}", hex::text(&self.0))
     }
 }
 
@@ -157,11 +158,6 @@ pub fn verify(signed: &SignedReceipt, trusted: Option<&PublicKey>) -> Result<Ver
 fn decode(part: &'static str, text: &str) -> Result<Vec<u8>, VerifyError> {
     let bytes = STANDARD.decode(text).map_err(|_| VerifyError::Base64 { part })?;
     if STANDARD.encode(&bytes) == text { Ok(bytes) } else { Err(VerifyError::Base64 { part }) }
-}
-
-pub(crate) fn hex_encode(bytes: &[u8]) -> String {
-    let digit = |n: u8| char::from(b"0123456789abcdef"[usize::from(n)]);
-    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }
 
 /// Decodes exactly `2 * N` lower-case digits.

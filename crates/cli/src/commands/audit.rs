@@ -1,8 +1,9 @@
 //! `audit`: what a session's guard decided.
 
-use sessile_journal::audit::{Chained, hex, read};
+use sessile_journal::audit::{Chained, read};
 use sessile_model::api::{AuditTrail, Verdict};
 use sessile_model::guarding::{AuditEntry, Decided, Effect, Part};
+use sessile_model::hex;
 use sessile_model::problem::ProblemKind;
 use sessile_model::receipt::SignedReceipt;
 use sessile_vault::receipt::{PublicKey, verify};
@@ -55,7 +56,7 @@ impl Args {
     }
 
     fn verified(&self, daemon: &Daemon, trail: &AuditTrail, chained: &Chained, json: bool) -> Outcome {
-        let head = hex(&chained.head);
+        let head = hex::text(&chained.head);
         let receipt: Result<SignedReceipt, Failure> = daemon.get(&self.session.path("/receipt"));
         let signed = match receipt {
             Ok(receipt) => {

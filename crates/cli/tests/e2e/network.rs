@@ -129,6 +129,41 @@ for_root_and_user! {
         }
     }
 
+    /// Servers put up with more than a reader of first bytes may.
+    fn what_only_resembles_tls_or_http_reaches_nobody(world) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let script = format!(
+            "import socket, ssl
+names, out = ssl.create_default_context(), ssl.MemoryBIO()
+try: names.wrap_bio(ssl.MemoryBIO(), out, server_hostname='other.example').do_handshake()
+except ssl.SSLWantReadError: pass
+hello, empty = out.read(), b'\\x16\\x03\\x01\\x00\\x00'
+host = b'\\r\\nHost: other.example\\r\\n\\r\\n'
+for words in [hello, empty + hello, b'GET /' + host, b' GET / HTTP/1.1' + host, b'GET\\x0b/\\x0bHTTP/1.1' + host, b'plain words\\r\\n']:
+    stream = socket.create_connection(('host.sessile', {port}))
+    stream.sendall(words)
+    stream.shutdown(socket.SHUT_WR)
+    try: stream.recv(1000)
+    except OSError: pass
+"
+        );
+        let rule = format!("host.sessile:{port}");
+        let reached = std::thread::spawn(move || {
+            // The last of them is neither, and passes.
+            loop {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut heard = Vec::new();
+                let _ = stream.read_to_end(&mut heard);
+                if !heard.is_empty() {
+                    return heard;
+                }
+            }
+        });
+        world.must(&["run", "--no-questions", "--allow", &rule, "--", "python3", "-c", &script]);
+        assert_eq!(String::from_utf8_lossy(&reached.join().unwrap()), "plain words\r\n");
+    }
+
     /// That is not a matter of what is allowed.
     fn a_cap_that_is_reached_is_said(world) {
         let (port, serving) = echo(1);

@@ -8,7 +8,7 @@ use sessile_policy::guard::{Effect, Payload, Policies, Ruling};
 
 use super::known::{Place, Source, Standing};
 use super::{Conversation, Event};
-use crate::marking::{Confidentiality, Integrity, Marking, Readers};
+use crate::marking::{Integrity, Marking, Readers};
 use crate::tools::words::{self, About};
 use crate::tools::{Tool, Tools};
 
@@ -174,7 +174,7 @@ impl Conversation {
             control: rank(lowest),
             is_anchored: sinks().next().is_some() && lowest != Integrity::Untrusted,
             payload: Payload {
-                confidentiality: degree(together.confidentiality),
+                confidentiality: together.confidentiality.degree(),
                 within_readers,
                 kinds: together.kinds.iter().map(|kind| kind.clone().into_owned()).collect(),
                 risk: call.risk,
@@ -260,16 +260,6 @@ const fn rank(integrity: Integrity) -> u8 {
         Integrity::User => 2,
         Integrity::TrustedTool => 1,
         Integrity::Untrusted => 0,
-    }
-}
-
-const fn degree(confidentiality: Confidentiality) -> u8 {
-    match confidentiality {
-        Confidentiality::Public => 0,
-        Confidentiality::Normal => 1,
-        Confidentiality::Sensitive => 2,
-        Confidentiality::HighlySensitive => 3,
-        Confidentiality::Critical => 4,
     }
 }
 

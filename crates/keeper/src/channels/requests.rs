@@ -270,34 +270,8 @@ impl From<Problem> for Unheard {
 
 impl From<LineError> for Unheard {
     fn from(error: LineError) -> Self {
-        match &error {
-            LineError::Full(_) | LineError::Nothing(_) | LineError::Held(_) => {
-                Self::Waits(Problem::new(ProblemKind::Timeout, error.to_string()))
-            }
-            LineError::UnknownRole(..)
-            | LineError::NotYours { .. }
-            | LineError::Violation { .. }
-            | LineError::Ambiguous(_)
-            | LineError::TooLong
-            | LineError::NotSigned
-            | LineError::CarriesNothing(_)
-            | LineError::Used
-            | LineError::Overtaken(_)
-            | LineError::OtherKey(_)
-            | LineError::AnothersKey(_)
-            | LineError::Withdrawn(_)
-            | LineError::NoOperator(_)
-            | LineError::NotCloser(_)
-            | LineError::SameSpeaker(..)
-            | LineError::HasRole(_)
-            | LineError::TooOften(_)
-            | LineError::Over(_)
-            | LineError::NotNext
-            | LineError::NotHeard
-            | LineError::Anothers(_)
-            | LineError::Log(_)
-            | LineError::Lost(_) => Self::Refused(refused(&error)),
-        }
+        let problem = refused(&error);
+        if problem.kind == ProblemKind::Timeout { Self::Waits(problem) } else { Self::Refused(problem) }
     }
 }
 
@@ -343,7 +317,9 @@ pub(super) fn refused(error: &LineError) -> Problem {
             "where its key is lost, `sessile delegate SESSION {role} SPEAKER` withdraws it; the next one is then known"
         )),
         LineError::Withdrawn(role) => {
-            problem.hint(format!("remove the file of that key; another is made with the next line of {role}"))
+            problem.hint(format!(
+                "hand {role} to another speaker and back (`sessile delegate`), and this key counts again; other sessions may know it"
+            ))
         }
         LineError::NotCloser(_) => problem.hint("`sessile run --closer ROLE[=abort]` names those who may"),
         LineError::UnknownRole(..)

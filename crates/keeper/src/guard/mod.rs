@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use rustix::process::{Signal, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
-use sessile_journal::audit::{Audit, AuditError, hex};
+use sessile_journal::audit::{Audit, AuditError};
 use sessile_model::guarding::{AuditEntry, GuardReceipt, Judgement, Memory, Order, Report, Text, VERSION};
+use sessile_model::hex;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::receipt::Residue;
 use sessile_model::{Problem, ProblemKind};
@@ -196,7 +197,7 @@ impl Keeper {
         let memory = self.guard.memory.as_ref().map(|kept| kept.memory.clone());
         let memory = memory.ok_or_else(|| down("what it knew is lost"))?;
         let key = self.root_key.as_ref().ok_or_else(|| down("the session has no keys"))?;
-        let key = Text(hex(key.derive(&Purpose::Guard).expose()));
+        let key = Text(hex::text(key.derive(&Purpose::Guard).expose()));
         let (ours, theirs) = link::pair().map_err(|e| failed("the guard's link", &e))?;
         let facts = self.facts()?;
         let spec = facts.spec.guard.clone();

@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sessile_journal::audit::hex;
 use sessile_model::guarding::{
     AuditEntry, Decided, Effect, Judgement, Matter, Order, Part, Text, degree_name, without,
 };
+use sessile_model::hex;
 use sessile_model::protocol::Speaker;
 use sessile_model::quantity::Timestamp;
 use sessile_model::{Problem, ProblemKind};
@@ -240,7 +240,7 @@ fn decided(
     judgement: &Judgement,
     line: Passing<'_>,
 ) -> Decided {
-    let commitment = |bytes: &[u8]| hex(&key.commit(bytes));
+    let commitment = |bytes: &[u8]| hex::text(&key.commit(bytes));
     let found = judgement.found.iter().map(|found| {
         let bytes = line.payload.get(found.span.0..found.span.1).unwrap_or_default();
         Part {
@@ -312,7 +312,7 @@ mod tests {
             entry["at"].take();
             let text = entry.to_string();
             prop_assert!(!text.bytes().any(|byte| (b'G'..=b'Z').contains(&byte)), "{}", text);
-            prop_assert!(!text.contains(&hex(&Sha256::digest(&payload))[..32]), "a digest can be guessed");
+            prop_assert!(!text.contains(&hex::text(&Sha256::digest(&payload))[..32]), "a digest can be guessed");
         }
     }
 }

@@ -9,7 +9,7 @@ use sessile_protocol::monitor::setup::{Authentication, OnViolation, Participant}
 use sessile_protocol::monitor::{DelegateError, IntroduceError, Line, Monitor, SendError, Sent, replay};
 use sessile_protocol::plan::Plan;
 
-use crate::support::{A, B, BLOCK, events, fifo, key, line, plan_of, setup};
+use crate::support::{A, B, BLOCK, code, events, fifo, key, line, plan_of, setup};
 
 /// A says 0 or 1 to B as often as it likes, in a session in which nobody's key is known yet.
 fn opened(plan: &Arc<Plan>, capacity: u32) -> Monitor {
@@ -30,13 +30,6 @@ fn signed(monitor: &Monitor, secret: Role, message: u32, payload: &str) -> Line 
     let sealed = endpoint.seal("r1", &plan.messages()[message as usize], payload.as_bytes());
     let payload = Payload::new(payload.as_bytes());
     Line { payload, seal: Some(Box::new(sealed.seal)), ..line(A, B, message) }
-}
-
-fn code(result: Result<Sent, SendError>) -> Code {
-    match result {
-        Err(SendError::Violation(violation)) => violation.code,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]

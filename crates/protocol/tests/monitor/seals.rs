@@ -10,7 +10,7 @@ use sessile_protocol::monitor::setup::{OnViolation, Participant, SessionId};
 use sessile_protocol::monitor::{DelegateError, Line, Monitor, ReplayError, SendError, Sent, replay};
 use sessile_protocol::plan::{Digest, Plan};
 
-use crate::support::{A, B, BLOCK, events, fifo, key, line, open, plan_of, setup, signed};
+use crate::support::{A, B, BLOCK, code, events, fifo, key, line, open, plan_of, setup, signed};
 
 /// A says 0 or 1 to B as often as it likes.
 fn talk() -> Arc<Plan> {
@@ -32,13 +32,6 @@ fn seal(endpoint: &Endpoint, plan: &Plan, message: u32, payload: &str) -> Line {
     let sealed = endpoint.seal("r1", &plan.messages()[message as usize], payload.as_bytes());
     let payload = Payload::new(payload.as_bytes());
     Line { payload, seal: Some(Box::new(sealed.seal)), ..line(A, B, message) }
-}
-
-fn code(result: Result<Sent, SendError>) -> Code {
-    match result {
-        Err(SendError::Violation(violation)) => violation.code,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use sessile_protocol::machine::{Message, Protocol, Role};
-use sessile_protocol::monitor::event::{Event, Payload};
+use sessile_protocol::monitor::event::{Code, Event, Payload};
 use sessile_protocol::monitor::seal::SecretKey;
 use sessile_protocol::monitor::setup::{
     Authentication, Binding, Buffer, Channel, Handler, OnViolation, Participant, SessionId, Setup, WhenFull,
 };
-use sessile_protocol::monitor::{Line, Monitor};
+use sessile_protocol::monitor::{Line, Monitor, SendError, Sent};
 use sessile_protocol::plan::{Plan, Verdict};
 
 use crate::global::{Global, Node};
@@ -89,4 +89,12 @@ pub fn line(from: Role, to: Role, message: u32) -> Line {
 
 pub fn events(monitor: &mut Monitor) -> Vec<Event> {
     std::iter::from_fn(|| monitor.next_event()).collect()
+}
+
+/// What a refused message was.
+pub fn code(result: Result<Sent, SendError>) -> Code {
+    match result {
+        Err(SendError::Violation(violation)) => violation.code,
+        other => panic!("{other:?}"),
+    }
 }

@@ -8,7 +8,7 @@ use sessile_protocol::monitor::event::{Code, Offending, Status, What};
 use sessile_protocol::monitor::{Monitor, ReplayError, SendError, Sent, replay};
 use sessile_protocol::plan::Plan;
 
-use crate::support::{A, B, BLOCK, C, events, fifo, global, line, open, plan};
+use crate::support::{A, B, BLOCK, C, code, events, fifo, global, line, open, plan};
 
 const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -28,13 +28,6 @@ fn ping(late: bool) -> Arc<Plan> {
 
 fn said(monitor: &Monitor) -> Vec<u32> {
     monitor.offered(A).map(|offer| offer.message.0).collect()
-}
-
-fn code(result: Result<Sent, SendError>) -> Code {
-    match result {
-        Err(SendError::Violation(violation)) => violation.code,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]
