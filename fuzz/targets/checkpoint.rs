@@ -62,9 +62,9 @@ fn goes_on(checkpoint: &mut Checkpoint) {
 
 /// A log of lines with anything written over it: it is damaged, or goes on.
 fn said(mut draw: Draw<'_>) {
-    let mut log = ChannelLog::create().expect("a memory file");
-    let bodies: Vec<&[u8]> = (0..draw.byte() % 4).map(|_| draw.run()).collect();
-    for body in &bodies {
+    let bodies: Vec<&[u8]> = (0..=draw.byte() % 4).map(|_| draw.run()).collect();
+    let mut log = ChannelLog::begin(bodies[0]).expect("a memory file");
+    for body in &bodies[1..] {
         log.append(body).expect("a short record");
     }
     let again = |log: &ChannelLog| ChannelLog::adopt(log.fd().try_clone_to_owned().expect("a descriptor"));

@@ -89,11 +89,13 @@ fn size(draw: &mut Draw<'_>) -> WindowSize {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let written: [&[u8]; 13] = [
+    let written: [&[u8]; 15] = [
         b"\x1b]133;P;aid=7\x07$ \x1b]133;C;aid=7\x1b\\out\x1b]133;D;1;aid=7\x07",
         b"\x1b]2;build\x07one\r\n\x1b[31mtwo\x1b[m\r\n\x1b[?2004h",
         b"\x1b[65535@\x1b[65535L\x1b[65535T\x1b[65535P\x1b[65535M\x1b[65535S\x1b[65535X",
         b"\x1b[?1049h\x1b[2J\x1b[H\x1b[5;10r\x1b[?6h\x1b[99;99Hx\x1bM\x1b[?1049l",
+        b"\x1b[?69h\x1b[2;5s\x1b[2;4rabcdefgh\x1b[L\x1b['}\x1b6\x1b9\x1b[?6h\x1b[M\x1b[?45h\x08\x1b[9D\x1b[?6;69s\x1b[?69l",
+        b"\x1b[64\"p\x1b[1\"qab\x1b[0\"qc\x1bVd\x1bW\x1b[?J\x1b[2J\x1b[42;1;1;3;3$x\x1b[1;1;2;2;1;2;2$v\x1b[${\x1b[$z\x1b[;;;;7$t",
         b"\x1b7\x1b[3;4H\x1b8\x1bc\x1b=\x1b>\x1b(0",
         "w\u{f3}de \u{4f60}\u{597d} e\u{301} \u{1f468}\u{200d}\u{1f469}".as_bytes(),
         b"\x1b[38;5;255;48;2;1;2;3;1;4;7mx\x1b[1J\x1b[2K\x1b[0K",

@@ -39,6 +39,8 @@ mod proxy;
 mod registries;
 #[path = "../../crates/cli/src/request.rs"]
 mod request;
+#[path = "../../crates/cli/src/servers.rs"]
+mod servers;
 #[path = "../../crates/cli/src/standard.rs"]
 mod standard;
 #[path = "../../crates/cli/src/tools.rs"]
@@ -136,7 +138,9 @@ fn options(text: &str) {
     if let Ok(label) = text.parse::<options::Label>() {
         assert_eq!(format!("{}={}", label.0, label.1), text);
     }
-    let Ok(project) = text.parse::<project::ProjectArgument>();
+    let project = text.parse::<project::ProjectArgument>();
+    assert_eq!(project.is_err(), text.is_empty());
+    let Ok(project) = project else { return };
     assert!(!project.path.as_os_str().is_empty());
 }
 

@@ -34,6 +34,14 @@ pub fn cargo() -> Command {
     command
 }
 
+/// Cargo about to run an example of a package, optimised, with the arguments that are added.
+pub fn example(package: &str, name: &str) -> Command {
+    let mut command = cargo();
+    command.args(["run", "--release", "--locked", "--quiet"]);
+    command.args(["--package", package, "--example", name, "--"]);
+    command
+}
+
 /// The platform that the compiler builds for.
 ///
 /// # Errors

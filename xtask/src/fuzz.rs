@@ -36,15 +36,17 @@ struct Target {
     max_len: u32,
 }
 
-const TARGETS: [Target; 19] = [
+const TARGETS: [Target; 21] = [
     Target { name: "agent", max_len: 2048 },
     Target { name: "anchor", max_len: 512 },
     Target { name: "checkpoint", max_len: 512 },
     Target { name: "database", max_len: 256 },
     Target { name: "flow", max_len: 1024 },
     Target { name: "guard", max_len: 2048 },
+    Target { name: "guarding", max_len: 1024 },
     Target { name: "http", max_len: 1024 },
     Target { name: "log", max_len: 4096 },
+    Target { name: "mcp", max_len: 1024 },
     Target { name: "monitor", max_len: 1024 },
     Target { name: "policy", max_len: 512 },
     Target { name: "proc", max_len: 2048 },

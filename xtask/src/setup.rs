@@ -90,30 +90,43 @@ pub fn run(purpose: For) -> Result<()> {
         make_test_user()?;
     }
     if purpose == For::Tests {
-        install_agent();
+        install_of_others();
     }
     Ok(())
 }
 
-/// The client of a coding agent, for the acceptance test: some 100 MB from npm's registry, into the
-/// target folder. Without it that test is skipped.
-fn install_agent() {
-    const PACKAGE: &str = "@google/gemini-cli@0.61.0";
-    let folder = command::root().join("target/agent");
-    if folder.join("node_modules/@google/gemini-cli/package.json").exists() {
-        return;
-    }
-    let Some(npm) = command::find("npm") else {
-        return eprintln!(
-            "setup: without npm, {PACKAGE} is not installed, and the acceptance test is skipped"
-        );
-    };
-    eprintln!("setup: installing {PACKAGE}");
-    let mut install = Command::new(npm);
-    install.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional", "--prefix"]);
-    install.arg(&folder).arg(PACKAGE).stdout(std::io::stderr());
-    if command::run(&mut install).is_err() {
-        eprintln!("setup: installing {PACKAGE} failed, and the acceptance test is skipped");
+/// From npm's registry, for acceptance tests: into which folder in the target folder, and what. The client of a
+/// coding agent has some 100 MB.
+const OF_OTHERS: [(&str, &str, &str); 2] = [
+    ("agent", "@google/gemini-cli", "0.61.0"),
+    ("mcp-server", "@modelcontextprotocol/server-filesystem", "2026.8.31"),
+];
+
+/// Installs what acceptance tests use of others. Without it those tests are skipped.
+fn install_of_others() {
+    for (folder, package, version) in OF_OTHERS {
+        let folder = command::root().join("target").join(folder);
+        if folder.join("node_modules").join(package).join("package.json").exists() {
+            continue;
+        }
+        let Some(npm) = command::find("npm") else {
+            eprintln!("setup: without npm, {package} is not installed, and its acceptance test is skipped");
+            continue;
+        };
+        eprintln!("setup: installing {package}");
+        let mut install = Command::new(npm);
+        install.args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--omit=optional",
+            "--prefix",
+        ]);
+        install.arg(&folder).arg(format!("{package}@{version}")).stdout(std::io::stderr());
+        if command::run(&mut install).is_err() {
+            eprintln!("setup: installing {package} failed, and its acceptance test is skipped");
+        }
     }
 }
 

@@ -36,5 +36,7 @@ pub fn run_slow(arguments: &[String]) -> Result<()> {
     tests.args(["test", "--package", "sessile-cli", "--test", "e2e"]).args(arguments);
     // One after the other: an emulated machine takes what there is.
     tests.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
+    // No test: the server that others start.
+    tests.args(["--skip", "mcp::server::program"]);
     command::run(tests.env("SESSILE_GUEST_KERNEL", guest::kernel()?))
 }

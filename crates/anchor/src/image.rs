@@ -48,9 +48,60 @@ fn page_out(bytes: &[u8]) {
     }
 }
 
+/// Gives back the memory of this program's code; what is needed again is read from its file's cache. What
+/// a program does once, at its start, then weighs on it no longer. At worst nothing happens.
+pub fn give_back_code() {
+    let (Ok(maps), Ok(program)) = (std::fs::read_to_string("/proc/self/maps"), std::env::current_exe())
+    else {
+        return;
+    };
+    for (first, end) in maps.lines().filter_map(|line| code_in(line, program.to_str()?)) {
+        let address = std::ptr::without_provenance_mut(first);
+        // SAFETY: code is mapped from its file and written to by nobody, so that each page reads as before
+        // (madvise(2), MADV_DONTNEED).
+        unsafe { libc::madvise(address, end - first, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The first address and the end of a mapping that is this program's code, by its line in proc_pid_maps(5).
+fn code_in(line: &str, program: &str) -> Option<(usize, usize)> {
+    let mut words = line.split_ascii_whitespace();
+    let (first, end) = words.next()?.split_once('-')?;
+    let is_code = words.next()? == "r-xp" && line.ends_with(program) && words.nth(3)? == program;
+    let number = |text| usize::from_str_radix(text, 16).ok();
+    is_code.then(|| Some((number(first)?, number(end)?)))?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn code_that_was_given_back_runs() {
+        let program = std::env::current_exe().unwrap();
+        let resident = || {
+            let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let mut lines =
+                text.lines().skip_while(|line| code_in(line, program.to_str().unwrap()).is_none());
+            let line = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        let before = resident();
+        give_back_code();
+        let after = resident();
+        assert!(after < before, "{before} KiB, then {after} KiB");
+    }
+
+    #[test]
+    fn only_the_programs_own_code_is_found() {
+        let line = "00400000-00c51000 r-xp 00200000 fe:00 1234                     /usr/bin/sessile";
+        assert_eq!(code_in(line, "/usr/bin/sessile"), Some((0x40_0000, 0xc5_1000)));
+        assert_eq!(code_in(line, "/bin/sessile"), None);
+        assert_eq!(code_in(&line.replace("r-xp", "rw-p"), "/usr/bin/sessile"), None);
+        assert_eq!(code_in("7f00-7fff r-xp 0 00:00 0 ", "/usr/bin/sessile"), None);
+        assert_eq!(code_in("", ""), None);
+    }
+
     use std::io::Seek as _;
 
     #[test]

@@ -59,7 +59,7 @@ pub enum Order<'a> {
         source: &'a str,
         /// Name of the stored ring.
         ring: &'a str,
-        /// Name of the stored eventfd to ring.
+        /// Name of the stored descriptor to ring: an eventfd or a pipe.
         notify: &'a str,
     },
 }
@@ -160,7 +160,7 @@ impl Link {
     }
 
     /// Starts pumping bytes from one stored descriptor into a stored ring, ringing a stored
-    /// eventfd. The source becomes nonblocking for all who share its open file.
+    /// eventfd or pipe. The source becomes nonblocking for all who share its open file.
     ///
     /// # Errors
     /// [`LinkError`]; `Refused` with `NotFound`, `BadRing`, `PumpExists` or `PumpsFull`.

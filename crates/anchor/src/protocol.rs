@@ -47,8 +47,8 @@
 //! more from it.
 //!
 //! A pump holds its own duplicates: dropping a name does not stop it. It sets its source
-//! O_NONBLOCK and adds 1 to its notify eventfd after each batch of bytes, when the source comes to
-//! its end, and when the ring's floor stops it. A source at its end, and one stopped by the floor,
+//! O_NONBLOCK and writes the number 1, in eight bytes as an eventfd has it, to its notify descriptor
+//! after each batch of bytes, when the source comes to its end, and when the ring's floor stops it. A source at its end, and one stopped by the floor,
 //! is left alone until Poke. (A pty master at its end may flow again once a program opens the
 //! terminal.)
 

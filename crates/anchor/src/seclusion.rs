@@ -27,6 +27,9 @@ const ALLOWED: &[i64] = &[
     libc::SYS_sendmsg,
     libc::SYS_recvfrom,
     libc::SYS_sendto,
+    libc::SYS_ppoll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
     libc::SYS_pread64,
     libc::SYS_pwrite64,
     libc::SYS_fstat,

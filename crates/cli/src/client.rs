@@ -114,12 +114,15 @@ impl Daemon {
         })
     }
 
-    /// Sends a request; one that may be repeated is, should the daemon die meanwhile.
+    /// Sends a request, again should the daemon die before it was asked; one that may be repeated also if it dies
+    /// later.
     async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
-        let mut left = if is_repeatable(&method, path) { REPEATS } else { 0 };
+        let mut left = REPEATS;
+        let once = !is_repeatable(&method, path);
         loop {
             match self.send_once(method.clone(), path, body.clone()).await {
-                Err(Sent::Lost(_)) if left > 0 => {
+                Err(Sent::Lost(failure)) if once => return Err(uncertain(failure)),
+                Err(Sent::Unasked(_) | Sent::Lost(_)) if left > 0 => {
                     // One that was just killed still takes connections for a moment.
                     tokio::time::sleep(APART * (REPEATS - left)).await;
                     left -= 1;
@@ -128,7 +131,9 @@ impl Daemon {
                         *first = Some(reached.stream);
                     }
                 }
-                Err(Sent::Lost(failure) | Sent::Refused(failure)) => return Err(failure),
+                Err(Sent::Unasked(failure) | Sent::Lost(failure) | Sent::Refused(failure)) => {
+                    return Err(failure);
+                }
                 Ok(answer) => return Ok(answer),
             }
         }
@@ -149,7 +154,7 @@ impl Daemon {
         path: &str,
         body: Bytes,
     ) -> Result<T, Sent> {
-        let stream = self.connect().await.map_err(|e| gone(&plain(&e)))?;
+        let stream = self.connect().await.map_err(|e| Sent::Unasked(gone(&plain(&e))))?;
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let mut answer = pin!(self.exchange(stream, method, path, body));
         tokio::select! {
@@ -163,8 +168,9 @@ impl Daemon {
         loop {
             tokio::time::sleep(UNANSWERED).await;
             let asked = async {
-                let stream =
-                    tokio::net::UnixStream::connect(&self.socket).await.map_err(|e| gone(&plain(&e)))?;
+                let stream = tokio::net::UnixStream::connect(&self.socket)
+                    .await
+                    .map_err(|e| Sent::Lost(gone(&plain(&e))))?;
                 self.exchange::<DaemonStatus>(stream, Method::GET, "/v1/daemon", Bytes::new()).await
             };
             // One that refuses is not silent: the request itself hears of it.
@@ -183,22 +189,21 @@ impl Daemon {
     ) -> Result<T, Sent> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|e| gone(&e.to_string()))?;
+            .map_err(|e| Sent::Unasked(gone(&e.to_string())))?;
         let driver = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, "sessile")
-            .header(CONTENT_TYPE, "application/json")
-            .header(LOSSES, "tell")
-            .body(Full::new(body))
-            .map_err(|e| {
-                Sent::Refused(Failure::new(ProblemKind::Internal, format!("cannot build the request: {e}")))
-            })?;
-        let response = sender.send_request(request).await.map_err(|e| gone(&e.to_string()))?;
+        if !is_repeatable(&method, path) {
+            // One that was just killed still takes connections for a moment, and nobody would know whether it had
+            // read this.
+            let alive = request(Method::GET, "/v1/daemon", Bytes::new())?;
+            let alive = async { sender.send_request(alive).await?.into_body().collect().await };
+            alive.await.map_err(|e| Sent::Unasked(gone(&e.to_string())))?;
+            sender.ready().await.map_err(|e| Sent::Unasked(gone(&e.to_string())))?;
+        }
+        let lost = |e: hyper::Error| Sent::Lost(gone(&e.to_string()));
+        let response = sender.send_request(request(method, path, body)?).await.map_err(lost)?;
         let status = response.status();
         tell_losses(response.headers());
-        let body = response.into_body().collect().await.map_err(|e| gone(&e.to_string()))?.to_bytes();
+        let body = response.into_body().collect().await.map_err(lost)?.to_bytes();
         driver.abort();
         if status.is_success() {
             return answer(path, &body).map_err(Sent::Refused);
@@ -210,6 +215,19 @@ impl Daemon {
             None => failure,
         }))
     }
+}
+
+fn request(method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Sent> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, "sessile")
+        .header(CONTENT_TYPE, "application/json")
+        .header(LOSSES, "tell")
+        .body(Full::new(body))
+        .map_err(|e| {
+            Sent::Refused(Failure::new(ProblemKind::Internal, format!("cannot build the request: {e}")))
+        })
 }
 
 /// Says on standard error what the daemon found lost. It hands it to one command only.
@@ -285,6 +303,8 @@ const APART: Duration = Duration::from_millis(50);
 
 /// Why there is no answer.
 enum Sent {
+    /// The daemon went away before it was asked.
+    Unasked(Failure),
     /// The daemon went away before it answered in full.
     Lost(Failure),
     /// It answered otherwise, or could not be asked.
@@ -299,10 +319,16 @@ fn is_repeatable(method: &Method, path: &str) -> bool {
         || matches!(last, Some("attachments" | "pause" | "resume"))
 }
 
-fn gone(why: &str) -> Sent {
-    Sent::Lost(
-        Failure::new(ProblemKind::Failed, format!("the daemon stopped answering: {why}"))
-            .hint("try again: sessions go on without the daemon, and the next command starts another"),
+fn gone(why: &str) -> Failure {
+    Failure::new(ProblemKind::Failed, format!("the daemon stopped answering: {why}"))
+        .hint("try again: sessions go on without the daemon, and the next command starts another")
+}
+
+/// What is said of a request that may have been carried out.
+fn uncertain(failure: Failure) -> Failure {
+    failure.hint(
+        "whether it was carried out is not known: `sessile ls` and `sessile show` say how things stand; sessions go on, and \
+         the next command starts another daemon",
     )
 }
 

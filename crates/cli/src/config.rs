@@ -22,6 +22,7 @@ use crate::hosts::{HostArgument, Lists};
 use crate::keys::DetachKey;
 use crate::options::{Cpu, MountArgument};
 use crate::presets::Preset;
+use crate::servers::ServerArgument;
 use crate::tools::ToolSet;
 
 /// The whole file. An empty one is the same as none.
@@ -72,6 +73,9 @@ pub struct RunDefaults {
     pub deny: Vec<HostArgument>,
     /// See `--policy`, read before those of the command line.
     pub policy: Vec<PathBuf>,
+    /// See `--mcp`, added to those of the command line.
+    #[serde(deserialize_with = "texts")]
+    pub mcp: Vec<ServerArgument>,
     /// See `--credential`, added to those of the command line.
     pub credential: Vec<CredentialArgument>,
     /// See `--intercept`, added to those of the command line.
@@ -162,6 +166,8 @@ impl RunDefaults {
             first.extend(second);
             first
         };
+        let mut mcp = base.mcp;
+        mcp.extend(self.mcp);
         let mut labels = base.labels;
         labels.extend(self.labels);
         let mut accept_weaker = base.accept_weaker;
@@ -189,6 +195,7 @@ impl RunDefaults {
             unknown: self.unknown.or(base.unknown),
             on_question: self.on_question.or(base.on_question),
             mount,
+            mcp,
             env: joined(base.env, self.env),
             env_file,
             policy,

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
+use sessile_model::wire::first_of;
 use thiserror::Error;
 
 /// A key by name, as the bytes an application reads for it.
@@ -124,14 +125,16 @@ pub struct DetachKey {
 impl DetachKey {
     /// Where this key begins in what was typed.
     pub fn find(&self, typed: &[u8]) -> Option<usize> {
+        first_of(&self.sent(), typed)
+    }
+
+    /// What terminals send for it.
+    pub fn sent(&self) -> [String; 2] {
         let number = u32::from(match self.byte {
             byte @ 1..=26 => byte + 0x60,
             byte => byte + 0x40,
         });
-        let reported = format!("\x1b[{number};5u").into_bytes();
-        let by_number = typed.windows(reported.len()).position(|w| w == reported);
-        let by_byte = typed.iter().position(|&b| b == self.byte);
-        by_byte.into_iter().chain(by_number).min()
+        [char::from(self.byte).to_string(), format!("\x1b[{number};5u")]
     }
 
     /// Its name.

@@ -33,6 +33,7 @@ mod proxy;
 mod registries;
 mod request;
 mod selector;
+mod servers;
 mod standard;
 mod startup;
 mod talk;
@@ -57,6 +58,9 @@ static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
 fn main() -> ExitCode {
     if let Some(outcome) = guard_terminal::run_if_asked(std::env::args_os()) {
         return ended(outcome, false);
+    }
+    if let Err(error) = sessile_sandbox::streams::closed_output_fails() {
+        return ended(Err(Failure::system("open standard output", &error)), false);
     }
     let program = match Program::read(declarations::joined(std::env::args_os()).into_iter()) {
         Ok(program) => program,

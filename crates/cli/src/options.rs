@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::hosts::HostArgument;
 use crate::project::{ProjectArgument, utf8};
 use crate::protocols::asked::{CloserArgument, RoleArgument, ViolationArgument};
+use crate::servers::ServerArgument;
 use crate::tools;
 
 /// What a session is to be, as `run` takes it.
@@ -122,6 +123,10 @@ pub struct SessionOptions {
     /// A role that may close the conversation once what was said is heard, or with =abort at once
     #[arg(long, value_name = "ROLE[=abort]", requires = "protocol", help_heading = "What is said")]
     pub closer: Vec<CloserArgument>,
+    /// An MCP server that is started as the app mcp-NAME; apps inside call its tools by `sessile mcp NAME`, past the
+    /// guard. The command is cut into words as a shell would, and run by none
+    #[arg(long, value_name = "NAME=COMMAND", help_heading = "What is said")]
+    pub mcp: Vec<ServerArgument>,
     /// A shell command that tells you of each question, run outside the session; what is asked is in
     /// SESSILE_QUESTION_ID, _SESSION, _APP, _HOST and _PORT (of a signature _KEY and _PURPOSE, of a line
     /// that is held _LINE), and as JSON on its input. After 30 in a minute, _MORE of the next is how many

@@ -51,18 +51,26 @@ pub struct ProjectArgument {
 }
 
 impl std::str::FromStr for ProjectArgument {
-    type Err = std::convert::Infallible;
+    type Err = NoFolder;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, NoFolder> {
         let (path, access) = match text.rsplit_once(':') {
             Some((path, "ro")) => (path, Some(Access::Ro)),
             Some((path, "rw")) => (path, Some(Access::Rw)),
             Some((path, "copy")) => (path, Some(Access::Copy)),
             _ => (text, None),
         };
+        if text.is_empty() {
+            return Err(NoFolder);
+        }
         Ok(Self { path: PathBuf::from(if path.is_empty() { "." } else { path }), access })
     }
 }
+
+/// A project without a folder: a variable that is not set, as a rule.
+#[derive(Debug, Error, PartialEq, Eq, Clone, Copy)]
+#[error("names no folder (examples: ., ~/work, .:ro)")]
+pub struct NoFolder;
 
 /// Why a folder is not to be a session's project.
 #[derive(Debug, Error, PartialEq, Eq, Clone)]
@@ -84,14 +92,14 @@ pub enum Unfit {
 /// What a project must keep away from.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// Home folders of the caller.
+    /// Home folders of the caller, and of other people.
     pub homes: Vec<PathBuf>,
     /// Our folders and files: run time, state, configuration.
     pub ours: Vec<PathBuf>,
 }
 
 impl Surroundings {
-    /// The caller's: `$HOME` and every home that the user database gives the caller's user id.
+    /// The caller's: `$HOME` and every home that the user database gives the caller's user id or people's.
     pub fn of_caller(ours: Vec<PathBuf>) -> Self {
         let uid = rustix::process::getuid().as_raw();
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -167,11 +175,15 @@ fn resolved(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// The home folders of a user id in the text of `/etc/passwd`.
+/// User ids of people, as Debian, Fedora and others give them out (`UID_MIN` and `UID_MAX` of login.defs(5)).
+const PEOPLE: std::ops::RangeInclusive<u32> = 1000..=60_000;
+
+/// The home folders of a user id and of people in the text of `/etc/passwd`.
 fn homes_in(passwd: &str, uid: u32) -> Vec<PathBuf> {
     let entry = |line: &str| {
         let fields: Vec<&str> = line.split(':').collect();
-        let is_it = fields.len() >= 7 && fields[2].parse() == Ok(uid);
+        let of = fields.get(2).and_then(|id| id.parse::<u32>().ok());
+        let is_it = fields.len() >= 7 && of.is_some_and(|of| of == uid || PEOPLE.contains(&of));
         is_it.then(|| PathBuf::from(fields[5]))
     };
     passwd.lines().filter_map(entry).collect()
@@ -233,8 +245,11 @@ mod tests {
 
     #[test]
     fn homes_come_from_the_user_database() {
-        let passwd = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000:A:/home/ann:/bin/sh\nann2:x:1000:1000::/srv/ann:/bin/sh\nbad:x\n";
-        assert_eq!(homes_in(passwd, 1000), [PathBuf::from("/home/ann"), "/srv/ann".into()]);
+        let passwd = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000:A:/home/ann:/bin/sh\nann2:x:1000:1000::/srv/ann:/bin/sh\nbad:x\nwww:x:33:33::/var/www:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/sh\n";
+        assert_eq!(
+            homes_in(passwd, 1000),
+            [PathBuf::from("/home/ann"), "/srv/ann".into(), "/home/bob".into()]
+        );
     }
 
     #[test]
@@ -242,6 +257,7 @@ mod tests {
         let parse = |text: &str| text.parse::<ProjectArgument>().unwrap();
         assert_eq!(parse("a:b:ro"), ProjectArgument { path: "a:b".into(), access: Some(Access::Ro) });
         assert_eq!(parse(":copy"), ProjectArgument { path: ".".into(), access: Some(Access::Copy) });
+        assert_eq!("".parse::<ProjectArgument>(), Err(NoFolder));
         assert_eq!(parse("/x:y"), ProjectArgument { path: "/x:y".into(), access: None });
     }
 }

@@ -1,6 +1,6 @@
 //! From the command line and the configuration to a specification.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use sessile_model::guarding::GuardSpec;
@@ -60,7 +60,7 @@ pub fn build(
 ) -> Result<Request, Failure> {
     let defaults = chosen_defaults(options, config)?;
     let mut given = Given::default();
-    for mount in defaults.mount.iter().chain(&options.mount) {
+    for mount in options.mount.iter().chain(&defaults.mount) {
         given.mounts.push(mount.resolve(&place.folder, &place.home)?);
     }
     if options.shows_tools() || defaults.tools == Some(true) {
@@ -88,11 +88,12 @@ pub fn build(
         name: options.name.clone(),
         command,
         project: chosen_project(options, &defaults.project, defaults.allow_hooks, place)?,
-        mounts: without_doubles(mounts),
+        mounts: without_doubles(mounts, options.mount.len()),
         env,
         network,
         protocol: protocols::asked::asked(options, &place.folder)?,
         guard,
+        mcp: defaults.mcp.iter().chain(&options.mcp).map(|server| server.0.clone()).collect(),
         on_question: options.on_question.clone().or(defaults.on_question),
         size: options.size.or(defaults.size).unwrap_or_default(),
         record: (options.record || options.record_input || defaults.record == Some(true))
@@ -228,10 +229,13 @@ fn bad(error: &impl std::fmt::Display) -> Failure {
     Failure::new(ProblemKind::BadRequest, error.to_string())
 }
 
-/// The mounts without a second one at the same target: the first, which is the user's own, stays.
-fn without_doubles(mounts: Vec<Mount>) -> Vec<Mount> {
-    let mut seen: BTreeMap<String, ()> = BTreeMap::new();
-    mounts.into_iter().filter(|m| seen.insert(m.target.clone(), ()).is_none()).collect()
+/// The mounts without those of configuration and tools whose targets are taken. The first `own` are asked for: what
+/// is wrong with them is said.
+fn without_doubles(mut mounts: Vec<Mount>, own: usize) -> Vec<Mount> {
+    let given = mounts.split_off(own);
+    let mut taken: BTreeSet<String> = mounts.iter().map(|mount| mount.target.clone()).collect();
+    mounts.extend(given.into_iter().filter(|mount| taken.insert(mount.target.clone())));
+    mounts
 }
 
 #[cfg(test)]
@@ -278,7 +282,7 @@ mod tests {
         );
         assert_eq!(spec.project.unwrap().access, Access::Ro);
         let targets: Vec<_> = spec.mounts.iter().map(|m| (m.source.as_str(), m.target.as_str())).collect();
-        assert_eq!(targets, [("/usr/share", "/share"), ("/usr/include", "/usr/include")]);
+        assert_eq!(targets, [("/usr/lib", "/share"), ("/usr/include", "/usr/include")]);
         assert!(request.notices.is_empty());
         let unknown = SessionOptions { profile: Some("q".parse().unwrap()), ..SessionOptions::default() };
         assert!(build(&unknown, vec![], &config, &place(dir.path())).is_err());

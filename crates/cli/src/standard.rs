@@ -1,7 +1,7 @@
 //! Standard input and output where what goes through them must not get lost unseen.
 //!
 //! The standard library opens the null device for reading and writing in place of a descriptor that was closed,
-//! and takes a write that is refused as bad (`EBADF`) for one that succeeded.
+//! and takes a write that is refused as bad (`EBADF`) for one that succeeded; [`streams`] knows of the first.
 
 use std::os::fd::BorrowedFd;
 
@@ -10,6 +10,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
 use rustix::io::{Errno, write};
 use rustix::stdio::{stdin, stdout};
 use sessile_model::problem::ProblemKind;
+use sessile_sandbox::streams;
 
 use crate::failure::Failure;
 use crate::output::printable;
@@ -19,7 +20,8 @@ use crate::output::printable;
 /// # Errors
 /// When it is closed, or open for reading alone.
 pub fn output_is_open() -> Result<(), Failure> {
-    open("output", stdout(), OFlags::RDONLY, "`> /dev/null` throws away what is written")
+    let closed = streams::output_was_closed();
+    open("output", stdout(), closed, OFlags::RDONLY, "`> /dev/null` throws away what is written")
 }
 
 /// Makes sure that standard input is open for reading.
@@ -27,10 +29,16 @@ pub fn output_is_open() -> Result<(), Failure> {
 /// # Errors
 /// When it is closed, or open for writing alone.
 pub fn input_is_open() -> Result<(), Failure> {
-    open("input", stdin(), OFlags::WRONLY, "`< /dev/null` gives nothing")
+    open("input", stdin(), false, OFlags::WRONLY, "`< /dev/null` gives nothing")
 }
 
-fn open(name: &str, descriptor: BorrowedFd<'_>, useless: OFlags, hint: &str) -> Result<(), Failure> {
+fn open(
+    name: &str,
+    descriptor: BorrowedFd<'_>,
+    was_closed: bool,
+    useless: OFlags,
+    hint: &str,
+) -> Result<(), Failure> {
     let mode = fcntl_getfl(descriptor).map(|flags| flags & OFlags::RWMODE);
     let closed = match mode {
         Ok(OFlags::RDWR) => fstat(descriptor).is_ok_and(|stat| {
@@ -40,7 +48,7 @@ fn open(name: &str, descriptor: BorrowedFd<'_>, useless: OFlags, hint: &str) -> 
         Ok(mode) => mode == useless,
         Err(_) => true,
     };
-    if closed {
+    if was_closed || closed {
         let detail = format!("standard {name} is closed");
         return Err(Failure::new(ProblemKind::BadRequest, detail).hint(hint));
     }

@@ -27,6 +27,8 @@ const SOCKET: &str = "SESSILE_SOCKET";
 /// How often, and how much apart, the socket is tried while the session's keeper is replaced by another.
 const TRIES: u32 = 150;
 const APART: Duration = Duration::from_millis(100);
+/// What the operator is called where there is no protocol.
+const OPERATOR: &str = "operator";
 /// Longest answer: a payload in base64, or many offers.
 const LONGEST_TOLD: u64 = 16 << 20;
 
@@ -69,25 +71,19 @@ impl Talk {
     /// Finds the way.
     ///
     /// # Errors
-    /// When there is no daemon to ask, or no session around this with a protocol.
+    /// When there is no daemon to ask, or no session around this.
     pub fn reach(place: Place) -> Result<Self, Failure> {
         match place {
             Place::Session(session) => Ok(Self::Outside(Daemon::reach()?, session)),
-            Place::Here => match std::env::var_os(SOCKET).filter(|path| !path.is_empty()) {
-                Some(path) => Ok(Self::Inside(path.into())),
-                None => Err(Failure::new(
-                    ProblemKind::Conflict,
-                    format!(
-                        "`.` is the session around this command, and {SOCKET} names none with a protocol"
-                    ),
-                )
-                .hint("outside, name the session; `sessile ls` shows them")),
-            },
+            Place::Here => socket_here().map(Self::Inside),
         }
     }
 
-    /// Says a line as it is.
-    fn say_once(&self, say: &Say) -> Result<Said, Failure> {
+    /// Says a line as it is, unsigned or signed already.
+    ///
+    /// # Errors
+    /// When it is refused, or there is no room in time.
+    pub(crate) fn say_once(&self, say: &Say) -> Result<Said, Failure> {
         match self {
             Self::Outside(daemon, session) => daemon.post(&session.path("/say"), say),
             Self::Inside(socket) => {
@@ -98,7 +94,10 @@ impl Talk {
     }
 
     /// What is to be signed with a line.
-    fn stand(&self, stand: &Stand) -> Result<Standing, Failure> {
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub(crate) fn stand(&self, stand: &Stand) -> Result<Standing, Failure> {
         match self {
             Self::Outside(daemon, session) => daemon.post(&session.path("/stand"), stand),
             Self::Inside(socket) => {
@@ -170,12 +169,30 @@ impl Talk {
     /// When it is refused.
     pub fn offered(&self, role: &str) -> Result<Vec<Offer>, Failure> {
         match self {
-            Self::Outside(daemon, session) => daemon.get(&session.path(&format!("/roles/{role}"))),
+            Self::Outside(daemon, session) => {
+                let role = if role.is_empty() { OPERATOR } else { role };
+                daemon.get(&session.path(&format!("/roles/{role}")))
+            }
             Self::Inside(socket) => {
                 let told = ask(socket, &Asked::Offered { role: role.to_owned() })?;
                 if let Told::Offers(offers) = told { Ok(offers) } else { Err(mismatch(told)) }
             }
         }
+    }
+}
+
+/// The socket of the session that this runs in.
+///
+/// # Errors
+/// When it runs in none that has one.
+pub fn socket_here() -> Result<PathBuf, Failure> {
+    match std::env::var_os(SOCKET).filter(|path| !path.is_empty()) {
+        Some(path) => Ok(path.into()),
+        None => Err(Failure::new(
+            ProblemKind::Conflict,
+            format!("`.` is the session around this command, and {SOCKET} names none"),
+        )
+        .hint("outside, name the session; `sessile ls` shows them")),
     }
 }
 
@@ -221,7 +238,8 @@ fn is_away(error: &io::Error) -> bool {
     )
 }
 
-fn mismatch(told: Told) -> Failure {
+/// What an answer is that nobody expected.
+pub fn mismatch(told: Told) -> Failure {
     match told {
         Told::Problem(problem) => problem.into(),
         Told::Said(_)
@@ -230,7 +248,8 @@ fn mismatch(told: Told) -> Failure {
         | Told::Offers(_)
         | Told::Stands(_)
         | Told::Closed(_)
-        | Told::Delegated(_) => {
+        | Told::Delegated(_)
+        | Told::Connected => {
             Failure::new(ProblemKind::Internal, "the session's keeper answered something else")
         }
     }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use sessile_model::SessionId;
 use sessile_model::api::{Attachment, Opened};
 use sessile_model::problem::{Problem, ProblemKind};
@@ -21,7 +24,10 @@ use sessile_model::receipt::ClaimLevel;
 use sessile_model::record::{SessionRecord, Usage};
 use sessile_model::spec::Limits;
 use sessile_model::state::{Component, Exit, Outcome, Phase, State};
-use sessile_model::wire::{self, Attach, Event, FLAG_STDERR, FrameType, Hello, Reply, Request};
+use sessile_model::wire::{
+    self, Attach, Event, FLAG_STDERR, FrameType, HandOver, Hello, ReadTyped, Reply, Request,
+};
+use sessile_terminal::TerminalModes;
 
 /// Nothing here takes longer unless it hangs.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -84,6 +90,11 @@ impl Stage {
     }
 
     fn run(&self, arguments: &[&str]) -> Child {
+        let stream = || Stdio::piped();
+        self.run_on(arguments, [stream(), stream(), stream()])
+    }
+
+    fn run_on(&self, arguments: &[&str], [stdin, stdout, stderr]: [Stdio; 3]) -> Child {
         let path = |name: &str| -> PathBuf { self.dir.path().join(name) };
         Command::new(env!("CARGO_BIN_EXE_sessile"))
             .args(arguments)
@@ -92,9 +103,9 @@ impl Stage {
             .env("SESSILE_RUNTIME_DIR", self.dir.path())
             .env("SESSILE_STATE_DIR", path("state"))
             .env("SESSILE_CONFIG", path("config.toml"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .unwrap()
     }
@@ -119,12 +130,17 @@ impl Stage {
     }
 }
 
-/// Answers one request as the daemon does.
+/// Answers the requests of a connection as the daemon does.
 fn serve(stream: UnixStream, keeper: &str, outcome: Option<Outcome>) {
     let mut reader = BufReader::new(stream);
+    while answer(&mut reader, keeper, outcome.clone()) {}
+}
+
+/// Answers one request, where there is one more.
+fn answer(reader: &mut BufReader<UnixStream>, keeper: &str, outcome: Option<Outcome>) -> bool {
     let mut head = String::new();
     if reader.read_line(&mut head).unwrap_or(0) == 0 {
-        return;
+        return false;
     }
     let mut length = 0;
     loop {
@@ -151,9 +167,8 @@ fn serve(stream: UnixStream, keeper: &str, outcome: Option<Outcome>) {
         _ => panic!("an unexpected request: {head}"),
     };
     let body = body.unwrap();
-    let answer =
-        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
-    reader.into_inner().write_all(answer.as_bytes()).unwrap();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    reader.get_mut().write_all(answer.as_bytes()).is_ok()
 }
 
 /// A client's connection, from the keeper's side.
@@ -177,12 +192,16 @@ impl Peer {
         self.reply(&Reply::Attached { input_done, input_started, offset: 0, exclusive: false });
     }
 
+    fn tell(&mut self, event: &Event) {
+        self.put(FrameType::Event, 0, 1, &serde_json::to_vec(event).unwrap());
+    }
+
     fn output(&mut self, flags: u8, offset: u64, bytes: &[u8]) {
         self.put(FrameType::Output, flags, 1, &[&offset.to_le_bytes(), bytes].concat());
     }
 
     fn exited(&mut self, exit: Exit) {
-        self.put(FrameType::Event, 0, 1, &serde_json::to_vec(&Event::Exited { exit }).unwrap());
+        self.tell(&Event::Exited { exit });
     }
 
     /// The next frame: type, flags, payload.
@@ -388,4 +407,175 @@ fn sessions_are_not_nested() {
         .unwrap();
     assert_eq!(output.status.code(), Some(77));
     assert!(String::from_utf8(output.stderr).unwrap().contains("inside the session outer"));
+}
+
+/// A client on a terminal, its keeper's side, what it handed over, and both ends of the terminal.
+fn on_a_terminal(stage: &Stage) -> (Child, Peer, HandOver, File, File) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let path = ptsname(&master, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let slave = File::from(open(path.as_c_str(), flags, Mode::empty()).unwrap());
+    let stream = || Stdio::from(slave.try_clone().unwrap());
+    let child = stage.run_on(&["attach", "amber"], [stream(), stream(), stream()]);
+    let (mut peer, attach) = stage.accept();
+    assert!(attach.size.is_some() && !attach.raw);
+    let Request::HandOver(handed) = peer.request() else { panic!("it hands over its terminal") };
+    peer.attached(0, 0);
+    (child, peer, handed, File::from(master), slave)
+}
+
+/// Reads what is shown until this is in it.
+fn shown_until(master: &mut File, end: &[u8]) -> Vec<u8> {
+    let mut shown = Vec::new();
+    while !shown.windows(end.len()).any(|window| window == end) {
+        let mut chunk = [0; 4096];
+        let count = master.read(&mut chunk).unwrap();
+        shown.extend_from_slice(&chunk[..count]);
+    }
+    shown
+}
+
+/// The client gives its terminal back and ends.
+#[track_caller]
+fn has_left(child: &mut Child, master: &mut File) {
+    shown_until(master, b"\x1b[0m\r\n");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_terminal_is_reset_behind_the_keepers_last_word() {
+    let stage = Stage::set(None);
+    let (mut child, mut peer, handed, mut master, mut slave) = on_a_terminal(&stage);
+    peer.reply(&Reply::HandedOver { number: handed.number, taken: true });
+    let Request::ReadTyped(asked) = peer.request() else { panic!("it has what is typed read") };
+    assert_eq!((asked.number, asked.last), (handed.number, 0));
+    peer.reply(&Reply::ReadsTyped { number: handed.number, taken: false, last: None });
+    let mut modes: TerminalModes = serde_json::from_str(&handed.modes).unwrap();
+    modes.watch(b"\x1b[?25l");
+    let modes = serde_json::to_string(&modes).unwrap();
+    peer.tell(&Event::Changed { modes: modes.clone() });
+    slave.write_all(b"\x1b[?25lshown").unwrap();
+    master.write_all(b"ls\x1c").unwrap();
+    // What was typed before, and the wish to leave, come in either order.
+    let (mut typed, mut asked) = (false, false);
+    while !asked {
+        match peer.next() {
+            (FrameType::Input, _, payload) => {
+                typed = wire::split_number(&payload).unwrap() == (1, b"ls");
+                peer.put(FrameType::InputDone, 0, 1, &1u64.to_le_bytes());
+            }
+            (FrameType::Request, _, payload) => {
+                asked = serde_json::from_slice::<Request>(&payload).unwrap() == Request::LetGo;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(child.try_wait().unwrap().is_none());
+    slave.write_all(b" and the last").unwrap();
+    peer.tell(&Event::LetGo { number: handed.number, modes, lost: false, last: None });
+    let shown = shown_until(&mut master, b"\x1b[0m\r\n");
+    let text = String::from_utf8(shown).unwrap();
+    assert!(text.contains("shown and the last\x1b[23;0t\x1b[?25h\x1b[0m\r\n"), "{}", text.escape_debug());
+    if !typed {
+        assert_eq!(peer.input(), (1, b"ls".to_vec()));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// A keeper on a terminal that it was handed, which also reads what is typed there.
+fn reading(stage: &Stage) -> (Child, Peer, HandOver, ReadTyped, File, File) {
+    let (child, mut peer, handed, master, slave) = on_a_terminal(stage);
+    peer.reply(&Reply::HandedOver { number: handed.number, taken: true });
+    let Request::ReadTyped(asked) = peer.request() else { panic!("it has what is typed read") };
+    peer.reply(&Reply::ReadsTyped { number: handed.number, taken: true, last: None });
+    (child, peer, handed, asked, master, slave)
+}
+
+#[test]
+fn what_the_keeper_reads_is_not_read_here() {
+    let stage = Stage::set(None);
+    let (mut child, mut peer, handed, asked, mut master, mut slave) = reading(&stage);
+    assert_eq!(asked.leave, ["\x1c", "\x1b[92;5u"]);
+    master.write_all(b"typed").unwrap();
+    let mut typed = [0; 5];
+    slave.read_exact(&mut typed).unwrap();
+    assert_eq!(&typed, b"typed");
+    // Lost, as when the client is not in front: the numbers go on here.
+    let modes = handed.modes;
+    peer.tell(&Event::LetGo { number: handed.number, modes, lost: true, last: Some(5) });
+    master.write_all(b"x").unwrap();
+    assert_eq!(peer.input(), (6, b"x".to_vec()));
+    master.write_all(b"\x1c").unwrap();
+    has_left(&mut child, &mut master);
+}
+
+#[test]
+fn the_key_that_leaves_is_the_keepers_to_find() {
+    let stage = Stage::set(None);
+    let (mut child, mut peer, handed, _, mut master, _slave) = reading(&stage);
+    peer.tell(&Event::Leave);
+    assert_eq!(peer.request(), Request::LetGo);
+    peer.tell(&Event::LetGo { number: handed.number, modes: handed.modes, lost: false, last: Some(8) });
+    has_left(&mut child, &mut master);
+}
+
+/// Until it says that it reads no more, nothing is read here; one that hangs is not waited for.
+#[test]
+fn what_the_keeper_leaves_is_read_here() {
+    for hangs in [false, true] {
+        let stage = Stage::set(None);
+        let (mut child, mut peer, handed, _, mut master, _slave) = reading(&stage);
+        master.write_all(b"typed").unwrap();
+        let Request::ReadTyped(asked) = peer.request() else { panic!("it takes back what is typed") };
+        assert_eq!(asked.number, handed.number);
+        if !hangs {
+            peer.reply(&Reply::ReadsTyped { number: handed.number, taken: false, last: Some(2) });
+        }
+        assert_eq!(peer.input(), (if hangs { 1 } else { 3 }, b"typed".to_vec()));
+        master.write_all(b"\x1c").unwrap();
+        assert_eq!(peer.request(), Request::LetGo);
+        peer.tell(&Event::LetGo { number: handed.number, modes: handed.modes, lost: false, last: None });
+        has_left(&mut child, &mut master);
+    }
+}
+
+#[test]
+fn what_a_dead_keeper_read_last_is_uncertain() {
+    let stage = Stage::set(None);
+    let (mut child, peer, _, _, mut master, _slave) = reading(&stage);
+    drop(peer);
+    let (mut peer, _) = stage.accept();
+    let Request::HandOver(handed) = peer.request() else { panic!("it hands over its terminal") };
+    peer.attached(2, 3);
+    let Request::Tell { text } = peer.request() else { panic!("it is said") };
+    assert!(text.contains("whether what was typed last arrived is uncertain"), "{text}");
+    peer.reply(&Reply::HandedOver { number: handed.number, taken: false });
+    master.write_all(b"x").unwrap();
+    assert_eq!(peer.input(), (4, b"x".to_vec()));
+    master.write_all(b"\x1c").unwrap();
+    has_left(&mut child, &mut master);
+}
+
+#[test]
+fn a_terminal_that_hangs_up_while_the_keeper_reads() {
+    let stage = Stage::set(None);
+    let (mut child, mut peer, handed, _, master, slave) = reading(&stage);
+    drop((master, slave));
+    assert_eq!(peer.request(), Request::LetGo);
+    peer.tell(&Event::LetGo { number: handed.number, modes: handed.modes, lost: false, last: None });
+    assert_eq!(child.wait().unwrap().code(), Some(129));
+}
+
+/// One of the version before answers that it does not know what it is asked.
+#[test]
+fn a_keeper_that_takes_no_terminal_is_shown_by_frames() {
+    let stage = Stage::set(None);
+    let (mut child, mut peer, _, mut master, _slave) = on_a_terminal(&stage);
+    peer.reply(&Reply::Problem(Problem::new(ProblemKind::BadRequest, "the request does not parse")));
+    peer.output(0, 0, b"by frames");
+    shown_until(&mut master, b"by frames");
+    master.write_all(b"\x1c").unwrap();
+    has_left(&mut child, &mut master);
 }

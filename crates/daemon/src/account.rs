@@ -3,7 +3,10 @@
 //! The steps that a keeper had taken are in its log, and the receipt repeats them. For every other
 //! step it says what it means that nobody took it, and what may therefore remain.
 
+use sessile_journal::audit::Chained;
 use sessile_journal::store::StoredEntry;
+use sessile_model::guarding::GuardReceipt;
+use sessile_model::hex;
 use sessile_model::property::Property;
 use sessile_model::receipt::{ClaimLevel, Receipt, Residue, WipeEvidence, WipeLine, WipeStep};
 use sessile_model::record::{Grant, RecordingState};
@@ -75,11 +78,21 @@ impl Told {
     }
 }
 
+/// What is left of a lost session's guard: nothing was overwritten, and this is where its audit ends.
+pub fn guard_of(audit: &Chained) -> GuardReceipt {
+    GuardReceipt {
+        overwritten: 0,
+        ended: false,
+        entries: audit.entries.len() as u64,
+        head: hex::text(&audit.head),
+    }
+}
+
 /// The receipt of a session that was lost.
 pub fn receipt_of(
     record: &SessionRecord,
     loss: &Loss,
-    told: &Told,
+    (told, guard): (&Told, Option<GuardReceipt>),
     remains: &Remains,
     began: Timestamp,
     now: Timestamp,
@@ -110,10 +123,10 @@ pub fn receipt_of(
         ended_at: now,
         claim_level: ClaimLevel::L1,
         steps: WipeStep::ALL.into_iter().map(step).collect(),
-        residue: residue(loss.component, told),
+        residue: residue(loss.component, told, guard.is_some()),
         outside,
         recordings,
-        guard: None,
+        guard,
         weaker: Property::ALL.into_iter().filter(weaker).collect(),
         program: program.to_owned(),
     }
@@ -157,7 +170,7 @@ fn line(step: WipeStep, lost: Component, remains: &Remains) -> WipeLine {
     WipeLine { step, app: None, evidence, took_us: 0 }
 }
 
-fn residue(lost: Component, told: &Told) -> Vec<Residue> {
+fn residue(lost: Component, told: &Told, has_guard: bool) -> Vec<Residue> {
     let mend = (lost != Component::Host).then(|| "boot with init_on_free=1".to_owned());
     let freed =
         |what: &str, why: &str| Residue { what: what.to_owned(), why: why.to_owned(), mend: mend.clone() };
@@ -187,6 +200,12 @@ fn residue(lost: Component, told: &Told) -> Vec<Residue> {
         },
     ];
     all.retain(|residue| !overwritten(residue));
+    if has_guard {
+        all.push(freed(
+            "the guard's memory",
+            "its guard was killed, or died, before it could overwrite what it knew",
+        ));
+    }
     all
 }
 
@@ -199,7 +218,7 @@ mod tests {
         let record = record(1, Some("fox"), sessile_model::State::Active);
         let loss = Loss { component, cause: "gone".into() };
         let (began, now) = (Timestamp::from_millis(1), Timestamp::from_millis(2));
-        receipt_of(&record, &loss, &Told::default(), &Remains { removed }, began, now, "test")
+        receipt_of(&record, &loss, (&Told::default(), None), &Remains { removed }, began, now, "test")
     }
 
     #[test]
@@ -238,7 +257,7 @@ mod tests {
         let loss = Loss { component: Component::Keeper, cause: "gone".into() };
         let now = Timestamp::from_millis(9);
         let account = |entries: &[StoredEntry], removed| {
-            receipt_of(&record, &loss, &Told::by(entries), &Remains { removed }, now, now, "test")
+            receipt_of(&record, &loss, (&Told::by(entries), None), &Remains { removed }, now, now, "test")
         };
         let whole = account(&entries, Ok(0));
         assert!(matches!(whole.outcome, Outcome::Ended { .. }));

@@ -1,13 +1,15 @@
 //! The end of a session as the daemon sees it: its receipt, log and record go into the database,
 //! then what it left in the runtime and state folders goes away.
 
+use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use sessile_journal::audit::{self, Chained};
 use sessile_journal::frame::{Condition, PREAMBLE_LEN};
+use sessile_journal::log;
 use sessile_journal::store::{StoreError, Stored, StoredEntry};
-use sessile_journal::{audit, log};
 use sessile_model::protocol::ProtocolStatus;
 use sessile_model::receipt::{Receipt, SignedReceipt};
 use sessile_model::{Phase, SessionId, SessionRecord, State};
@@ -64,8 +66,9 @@ pub async fn close(daemon: &Daemon, id: SessionId, ending: Ending, anchor: Optio
         Ending::Receipt(signed) => signed,
         Ending::Lost(loss) => {
             let told = Told::by(&entries);
+            let guard = audit_of(daemon, id).as_ref().map(account::guard_of);
             let (record, version) = (&session.record, daemon.version);
-            let receipt = account::receipt_of(record, &loss, &told, &remains, began, now(), version);
+            let receipt = account::receipt_of(record, &loss, (&told, guard), &remains, began, now(), version);
             daemon.key.sign(&receipt)
         }
         Ending::Never => {
@@ -142,6 +145,14 @@ async fn forget(daemon: &Daemon, id: SessionId) {
     }
     remove_state(daemon, id);
     daemon.directory.remove(id);
+}
+
+/// What a lost session's guard has decided, where that is whole.
+fn audit_of(daemon: &Daemon, id: SessionId) -> Option<Chained> {
+    let file = std::fs::File::open(daemon.folders.state_of(id).join(audit::FILE_NAME)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(audit::MAX_LEN + 1).read_to_end(&mut bytes).ok()?;
+    audit::read(&bytes, id).ok().filter(|audit| audit.len > 0)
 }
 
 /// Takes the audit out of a folder that is about to be removed.

@@ -166,7 +166,8 @@ pub fn now() -> Timestamp {
 }
 
 fn unknown() -> Problem {
-    Problem::new(ProblemKind::NotFound, "there is no such session").hint("sessile ls --all lists them")
+    Problem::new(ProblemKind::NotFound, "there is no such session")
+        .hint("sessile ls --all lists them; one that has ended is found by its id, for its name is dropped")
 }
 
 fn ambiguous(word: &str, candidates: Vec<String>) -> Problem {

@@ -30,7 +30,7 @@ use crate::daemon::Daemon;
 use crate::keeper_link::{KeeperLink, LinkError, Said};
 use crate::remnants;
 
-/// Keepers that are started within [`WINDOW`] before the session is given up.
+/// Keepers that are started within [`WINDOW`]; the next waits until it is over.
 const RESPAWNS: usize = 5;
 /// Failures to reach a keeper within [`WINDOW`] before the session is given up.
 const FAILURES: usize = 20;
@@ -123,7 +123,15 @@ async fn listen(daemon: &Daemon, id: SessionId, link: &mut KeeperLink, bell: &mu
                     bell.tell_open(&open);
                 }
             }
-            Ok(Said::Event(_, Event::Exited { .. } | Event::Detached { .. } | Event::Notice { .. })) => {}
+            Ok(Said::Event(
+                _,
+                Event::Exited { .. }
+                | Event::Detached { .. }
+                | Event::Notice { .. }
+                | Event::Changed { .. }
+                | Event::LetGo { .. }
+                | Event::Leave,
+            )) => {}
             Err(_) => return None,
         }
     }
@@ -187,6 +195,7 @@ async fn reach(
     bell: &mut Bell,
 ) -> Reached {
     let anchor = daemon.folders.anchor_socket(id);
+    let mut is_told = false;
     let mut hidden = Hidden { since: None, pause: FIRST_LOOK, ended: false };
     loop {
         if let Some(receipt) = closing::left_receipt(daemon, id) {
@@ -210,9 +219,20 @@ async fn reach(
         let tried = match anchor_link::standing(anchor.clone()).await {
             Ok(Standing::KeeperRuns) => introduce(daemon, id, bell).await,
             Ok(Standing::KeeperDead) => {
-                if !budgets.respawns.spend(Instant::now()) {
-                    let cause = format!("its keeper died more than {RESPAWNS} times in a minute");
-                    return Reached::Over(lost(Component::Keeper, &cause));
+                let now = Instant::now();
+                if !budgets.respawns.spend(now) {
+                    // The session and what was said in it are with its anchor: nothing is lost by waiting.
+                    let wait = budgets.respawns.room_at().map_or(LAST_LOOK, |then| then - now);
+                    if !std::mem::replace(&mut is_told, true) {
+                        daemon.notices.add(format!(
+                            "the keeper of session {} died {} times within a minute: the next one starts in {} s",
+                            id.short(),
+                            RESPAWNS + 1,
+                            wait.as_secs() + 1
+                        ));
+                    }
+                    tokio::time::sleep(wait.min(LAST_LOOK)).await;
+                    continue;
                 }
                 match anchor_link::start_keeper(anchor.clone(), &daemon.images.keeper).await {
                     Ok(()) => introduce(daemon, id, bell).await,
@@ -319,6 +339,8 @@ async fn introduce(daemon: &Daemon, id: SessionId, bell: &mut Bell) -> Result<In
                 Reply::Problem(_)
                 | Reply::Done
                 | Reply::Attached { .. }
+                | Reply::HandedOver { .. }
+                | Reply::ReadsTyped { .. }
                 | Reply::Screen(_)
                 | Reply::Commands(_)
                 | Reply::Typed(_)
@@ -347,7 +369,15 @@ async fn introduce(daemon: &Daemon, id: SessionId, bell: &mut Bell) -> Result<In
                 closing::await_silence(&mut link).await;
                 return Ok(Introduced::Closed(receipt));
             }
-            Said::Event(_, Event::Exited { .. } | Event::Detached { .. } | Event::Notice { .. }) => {}
+            Said::Event(
+                _,
+                Event::Exited { .. }
+                | Event::Detached { .. }
+                | Event::Notice { .. }
+                | Event::Changed { .. }
+                | Event::LetGo { .. }
+                | Event::Leave,
+            ) => {}
         }
     }
 }

@@ -24,6 +24,10 @@ const SILENCE: Duration = Duration::from_secs(15);
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// How long what is left of a session that was wiped or lost may take to go away.
 const REMOVAL: Duration = Duration::from_secs(20);
+/// How often in a row a keeper is seen stopped before nobody waits for it.
+const SEEN_STOPPED: u32 = 4;
+/// How often it is looked at, first and at last.
+const LOOKS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(64)];
 /// How often something that may be asked twice is asked.
 const TRIES: u32 = 5;
 /// How long a keeper whose socket was removed may take to put one back; it looks once a second.
@@ -46,6 +50,7 @@ fn told(answer: Result<Reply, Unanswered>, id: SessionId) -> Result<Reply, Probl
         Ok(Reply::Problem(problem)) => Err(problem),
         Ok(reply) => Ok(reply),
         Err(Unanswered::Late) => Err(late()),
+        Err(Unanswered::Stopped(pid)) => Err(is_stopped(pid, id)),
         Err(Unanswered::Hidden) => Err(hidden(id)),
         Err(Unanswered::Link(e)) => Err(link_problem(&e)),
     }
@@ -55,6 +60,8 @@ fn told(answer: Result<Reply, Unanswered>, id: SessionId) -> Result<Reply, Probl
 enum Unanswered {
     /// It was asked and said nothing.
     Late,
+    /// It was asked, and is stopped by a signal: the process id.
+    Stopped(i32),
     /// No socket leads to it.
     Hidden,
     /// The connection failed.
@@ -67,10 +74,16 @@ async fn answer(daemon: &Daemon, id: SessionId, request: &Request) -> Result<Rep
     let mut hidden_since = None;
     loop {
         let asked = once(daemon, id, request);
-        let answer = if nature.prompt {
-            timeout(PROMPT, asked).await.map_err(|_| Unanswered::Late)?
-        } else {
-            asked.await
+        let patience = async {
+            if nature.prompt { tokio::time::sleep(PROMPT).await } else { std::future::pending().await }
+        };
+        let answer = tokio::select! {
+            answer = asked => answer,
+            () = patience => return Err(Unanswered::Late),
+            // What may have been done already is waited for.
+            pid = stopped(daemon, id), if nature.prompt || nature.repeatable => {
+                return Err(Unanswered::Stopped(pid));
+            }
         };
         tries += 1;
         match answer {
@@ -85,6 +98,31 @@ async fn answer(daemon: &Daemon, id: SessionId, request: &Request) -> Result<Rep
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
             Err(e) => return Err(Unanswered::Link(e)),
+        }
+    }
+}
+
+/// The process id of a session's keeper once that has been stopped for some seconds.
+async fn stopped(daemon: &Daemon, id: SessionId) -> i32 {
+    if rehearsal::keepers_stop() {
+        return std::future::pending().await;
+    }
+    let (mut pause, mut seen) = (LOOKS[0], 0);
+    loop {
+        tokio::time::sleep(pause).await;
+        match remnants::stopped_keeper(&daemon.folders, id).await {
+            Some(pid) => {
+                seen += 1;
+                pause = LOOKS[0];
+                if seen == SEEN_STOPPED {
+                    return pid;
+                }
+            }
+            // Most requests that take long do so by design: they are not to cost anything.
+            None => {
+                seen = 0;
+                pause = LOOKS[1].min(pause * 2);
+            }
         }
     }
 }
@@ -136,7 +174,7 @@ pub async fn end(daemon: &Daemon, found: Found, request: Request) -> Result<Sign
     let answered = loop {
         tokio::select! {
             answer = answer(daemon, id, &request) => match answer {
-                Err(Unanswered::Hidden) if !forced => {}
+                Err(Unanswered::Hidden | Unanswered::Stopped(_)) if !forced => {}
                 answer => break Some(told(answer, id)),
             },
             () = gone.clone().wait() => break None,
@@ -212,6 +250,7 @@ fn nature(request: &Request) -> Nature {
         Request::Input(_) | Request::Exec(_) | Request::Signal { .. } | Request::CloseInput => (true, false),
         Request::Export(_) | Request::Apply(_) | Request::Open(_) => (false, false),
         Request::Attach(_) | Request::Detach => (true, false),
+        Request::HandOver(_) | Request::ReadTyped(_) | Request::LetGo | Request::Tell { .. } => (true, false),
     };
     Nature { prompt, repeatable }
 }
@@ -227,6 +266,14 @@ fn late() -> Problem {
         format!("the session's keeper did not answer in {} s", PROMPT.as_secs()),
     )
     .hint("look at the session, then decide whether to ask again")
+}
+
+fn is_stopped(pid: i32, id: SessionId) -> Problem {
+    Problem::new(ProblemKind::Timeout, format!("the session's keeper, process {pid}, is stopped by a signal"))
+        .hint(format!(
+            "`kill -CONT {pid}` lets it go on, `sessile end {}` ends and wipes the session",
+            id.short()
+        ))
 }
 
 fn hidden(id: SessionId) -> Problem {

@@ -35,6 +35,7 @@ pub mod inside;
 pub mod keeper_link;
 pub mod launch;
 pub mod ledger;
+mod mounts;
 mod names;
 pub mod opening;
 pub mod paths;

@@ -85,10 +85,18 @@ pub async fn open(daemon: &Arc<Daemon>, spec: Spec) -> Result<SessionRecord, Pro
     opened.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "the opening was cut short")))
 }
 
-/// This program as a session with a protocol has it, so that a script inside can take part.
+/// This program as sessions have it, so that programs inside can take part in what is said there. Where the place is
+/// another grant's, they do without.
 fn program_inside(spec: &Spec) -> Option<Mount> {
     let target = format!("{PROGRAM_FOLDER}/sessile");
-    if spec.protocol.is_none() || spec.mounts.iter().any(|mount| mount.target == target) {
+    let project = spec.project.iter().map(|project| &project.path);
+    if spec
+        .mounts
+        .iter()
+        .map(|mount| &mount.target)
+        .chain(project)
+        .any(|taken| Path::new(&target).starts_with(taken))
+    {
         return None;
     }
     let program = std::env::current_exe().ok()?;
@@ -220,6 +228,8 @@ async fn hand_over(
         Reply::Record(_)
         | Reply::Done
         | Reply::Attached { .. }
+        | Reply::HandedOver { .. }
+        | Reply::ReadsTyped { .. }
         | Reply::Screen(_)
         | Reply::Commands(_)
         | Reply::Typed(_)

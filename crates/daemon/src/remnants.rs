@@ -22,6 +22,7 @@ const DEATH: Duration = Duration::from_secs(5);
 /// An anchor or a keeper.
 #[derive(Debug)]
 struct Part {
+    pid: i32,
     is_anchor: bool,
     stopped: bool,
     process: OwnedFd,
@@ -32,6 +33,15 @@ pub async fn are_left(folders: &Folders, id: SessionId) -> bool {
     let folders = folders.clone();
     // A thread that cannot be had finds nothing.
     tokio::task::spawn_blocking(move || !parts(&folders, id).is_empty()).await.unwrap_or(false)
+}
+
+/// The process id of the keeper, where that is stopped by a signal.
+pub async fn stopped_keeper(folders: &Folders, id: SessionId) -> Option<i32> {
+    let folders = folders.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        parts(&folders, id).into_iter().find(|part| !part.is_anchor && part.stopped).map(|part| part.pid)
+    });
+    found.await.ok().flatten()
 }
 
 /// Kills the keeper alone: its anchor then binds its own socket again, by which another is asked
@@ -124,7 +134,7 @@ fn part(folders: &Folders, id: SessionId, pid: i32) -> Option<Part> {
     let state = line("State:")?;
     let runs = !state.starts_with(['Z', 'X']);
     let ours = outside && runs && owner == rustix::process::geteuid().as_raw();
-    ours.then(|| Part { is_anchor, stopped: state.starts_with('T'), process })
+    ours.then(|| Part { pid, is_anchor, stopped: state.starts_with('T'), process })
 }
 
 /// Whether these arguments, as ARCHITECTURE.md has them, are this session's anchor's (`true`) or

@@ -188,6 +188,8 @@ async fn serve(
         listening().map_err(DaemonError::System)?;
     }
     let app = api::router(Arc::clone(&daemon)).layer(Extension(adopted));
+    // What was needed to start is not needed to serve.
+    image::give_back_code();
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let asked = Arc::clone(&daemon);
     let stop = async move {

@@ -8,6 +8,7 @@ use sessile_anchor::control::MAX_STRINGS;
 use sessile_guard::tools::Tools;
 use sessile_model::credential::{Credential, MAX_CREDENTIALS, MAX_VALUES, is_header, is_value};
 use sessile_model::guarding::{GuardSpec, MAX_TOOLS_BYTES};
+use sessile_model::mcp::{MOST_SERVERS, McpServer};
 use sessile_model::network::{MAX_RULES, MAX_UPSTREAM_CA, Network, Route};
 use sessile_model::protocol::ProtocolSpec;
 use sessile_model::quantity::{ByteSize, Millis};
@@ -16,6 +17,7 @@ use sessile_model::{Problem, ProblemKind, Property, Spec};
 use sessile_protocol::held::{Unplanned, planned};
 
 use crate::launch::PROGRAMS;
+use crate::mounts;
 use crate::paths::Folders;
 
 /// Bytes of arguments and environment together, each with its final NUL.
@@ -23,6 +25,8 @@ const MAX_ARGUMENTS: usize = 1 << 20;
 /// Longest single argument or `NAME=VALUE`: the kernel's MAX_ARG_STRLEN, with its final NUL.
 const MAX_ARGUMENT: usize = 128 << 10;
 const MAX_MOUNTS: usize = 256;
+/// Longest name of an MCP server: its app, and further commands in it, have names made of it.
+const LONGEST_SERVER: usize = 16;
 /// Longest command that tells of a question.
 const MAX_NOTICE: usize = 4096;
 const MAX_LABELS: usize = 64;
@@ -55,6 +59,7 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
             return Err(bad("a mount's target is the root folder"));
         }
     }
+    mounts::check(&spec.mounts, spec.project.as_ref())?;
     if spec.on_question.as_ref().is_some_and(|c| c.is_empty() || c.contains('\0') || c.len() > MAX_NOTICE) {
         return Err(bad(format!("on_question must be a command of 1 to {MAX_NOTICE} bytes without NUL")));
     }
@@ -67,6 +72,7 @@ pub fn checked(mut spec: Spec, folders: &Folders, home: Option<&Path>) -> Result
         protocol.check_size().map_err(|e| bad(e.to_string()))?;
     }
     guard(&spec.guard)?;
+    servers(&spec.mcp)?;
     network(&spec.network)?;
     tor_choices(&spec)?;
     credentials(&spec.credentials, &spec.network)?;
@@ -176,6 +182,26 @@ fn guard(guard: &GuardSpec) -> Result<(), Problem> {
         return Err(bad(format!("what tools do has at most {MAX_TOOLS_BYTES} bytes")));
     }
     Tools::parse(tools).map(drop).map_err(|e| bad(format!("what tools do: {e}")))
+}
+
+/// What is to be started as MCP servers.
+fn servers(servers: &[McpServer]) -> Result<(), Problem> {
+    if servers.len() > MOST_SERVERS {
+        return Err(bad(format!("a session has at most {MOST_SERVERS} MCP servers")));
+    }
+    for (at, server) in servers.iter().enumerate() {
+        let name = &server.name;
+        if name.to_string().len() > LONGEST_SERVER {
+            return Err(bad(format!("an MCP server's name has at most {LONGEST_SERVER} letters")));
+        }
+        if servers[..at].iter().any(|other| other.name == *name) {
+            return Err(bad(format!("two MCP servers are called {name}")));
+        }
+        if server.command.is_empty() || server.command.iter().any(|word| word.contains('\0')) {
+            return Err(bad(format!("the MCP server {name} has no command, or one with NUL in it")));
+        }
+    }
+    Ok(())
 }
 
 /// What is chosen about tor, where that is the route at all.

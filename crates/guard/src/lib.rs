@@ -10,6 +10,7 @@
 //! | `layer` | a text without disguises, and what is encoded in it |
 //! | `taint` | a session's own values, found again: [`Registry`] |
 //! | [`destination`] | where a URL really leads |
+//! | [`packed`] | compressed bodies, undone within bounds |
 //! | [`risk`] | what a session's findings add up to |
 //! | `stream` | a text in parts: [`Stream`] |
 //! | `inspect` | the way from [`Raw`] to [`Inspected`] |
@@ -26,6 +27,7 @@ pub mod flow;
 mod inspect;
 mod layer;
 mod marking;
+pub mod packed;
 pub mod risk;
 mod stream;
 mod taint;

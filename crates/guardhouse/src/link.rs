@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
 use rustix::io::Errno;
@@ -23,14 +23,14 @@ impl Link {
         Self(socket)
     }
 
-    /// Waits for the next order; `None` when nobody holds the other end.
+    /// Waits for the next order, and the descriptor that comes along; `None` when nobody holds the other end.
     ///
     /// # Errors
     /// When the socket fails.
-    pub fn next(&self) -> io::Result<Option<Order>> {
+    pub fn next(&self) -> io::Result<Option<(Order, Option<OwnedFd>)>> {
         let mut bytes = Zeroizing::new(vec![0u8; MAX_PACKET]);
         loop {
-            let (length, file) = match receive(&self.0, &mut bytes) {
+            let (length, file) = match receive(&self.0, &mut bytes, RecvFlags::empty()) {
                 Err(Errno::INTR) => continue,
                 Err(Errno::CONNRESET) => return Ok(None),
                 received => received?,
@@ -39,14 +39,13 @@ impl Link {
                 return Ok(None);
             }
             let packet = bytes.get(..length).unwrap_or_default();
-            let order = match file {
-                Some(file) if packet == ENCLOSED => serde_json::from_slice(&enclosed(file)?),
-                Some(_) | None => serde_json::from_slice(packet),
-            };
             // What does not parse comes from a later version, or is a mistake of ours: not obeyed.
-            if let Ok(order) = order {
-                return Ok(Some(order));
-            }
+            return Ok(Some(match file {
+                Some(file) if packet == ENCLOSED => {
+                    (serde_json::from_slice(&enclosed(file)?).unwrap_or(Order::Unknown), None)
+                }
+                file => (serde_json::from_slice(packet).unwrap_or(Order::Unknown), file),
+            }));
         }
     }
 
@@ -69,6 +68,12 @@ impl Link {
     }
 }
 
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// An order that lies in a memory file, which is overwritten.
 fn enclosed(file: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = File::from(file);
@@ -79,10 +84,15 @@ fn enclosed(file: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+pub(crate) fn receive(
+    socket: &OwnedFd,
+    bytes: &mut [u8],
+    flags: RecvFlags,
+) -> Result<(usize, Option<OwnedFd>), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
     let mut file = None;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

@@ -1,4 +1,4 @@
-//! The guard's program; a keeper starts it. Descriptor 3 is its socket to the keeper.
+//! The program of guards and, as `relay`, of the relays of MCP servers; a keeper starts it. Descriptor 3 is its socket to the keeper.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,11 @@ static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
     zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
-    match sessile_guardhouse::run() {
+    let outcome = match std::env::args_os().nth(1) {
+        Some(what) if what == "relay" => sessile_guardhouse::relay(),
+        Some(_) | None => sessile_guardhouse::run(),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sessile-guard: {error}");

@@ -4,13 +4,15 @@
 //! those they told it to may tell it to each other. Said by somebody else to somebody else, it is not within
 //! its readers. What follows is for policies to say.
 
+pub mod outgoing;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_guard::flow::{self, Conversation};
 use sessile_guard::risk::Risk;
-use sessile_guard::tools::{NotRead, Tools};
+use sessile_guard::tools::{Annotations, NotRead, Tools};
 use sessile_guard::{
     Category, Confidentiality, Event, Finding, Inspected, Inspector, Integrity, Raw, Registry, TaintId, Trail,
 };
@@ -19,6 +21,7 @@ use sessile_model::guarding::{
     Memory, Order, Report, Text, Value, without,
 };
 use sessile_model::hex;
+use sessile_model::mcp::Hints;
 use sessile_policy::guard::{self as policy, Message, Payload, Policies, Ruling};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -61,6 +64,7 @@ pub struct Post {
     said_bytes: usize,
     events: u64,
     pending: BTreeMap<u32, Pending>,
+    waiting: outgoing::Waiting,
 }
 
 impl core::fmt::Debug for Post {
@@ -120,6 +124,7 @@ impl Post {
             said_bytes: 0,
             events: 0,
             pending: BTreeMap::new(),
+            waiting: outgoing::Waiting::default(),
         };
         for value in memory.values {
             post.remember(value);
@@ -157,11 +162,23 @@ impl Post {
                 self.risk.reset(&who, &why, at_ms);
                 vec![self.risk_report(at_ms)]
             }
-            Order::Begin { .. } | Order::Quit | Order::Unknown => Vec::new(),
+            Order::Begin { .. } | Order::Watch { .. } | Order::Release { .. } => Vec::new(),
+            Order::Quit | Order::Unknown => Vec::new(),
         }
     }
 
-    fn risk_report(&self, at_ms: u64) -> Report {
+    /// Knows these values as well, which others keep.
+    pub fn give(&mut self, values: Vec<Value>) {
+        for value in values {
+            self.remember(value);
+        }
+    }
+
+    pub(crate) fn risk(&self) -> &Risk {
+        &self.risk
+    }
+
+    pub(crate) fn risk_report(&self, at_ms: u64) -> Report {
         let level = rounded(self.risk.level(at_ms));
         Report::Risk { level, risk: serde_json::to_value(&self.risk).unwrap_or_default() }
     }
@@ -187,7 +204,7 @@ impl Post {
                 let said = Said::Returned { tool: tool.clone(), text: decoded.text.clone() };
                 self.settle(number, (tool, to), Some(said), text.0.as_bytes(), (ruling, seen), at_ms)
             }
-            Matter::Call { speaker, tool, arguments } => {
+            Matter::Call { speaker, tool, arguments, hints } => {
                 let Ok(serde_json::Value::Object(given)) = serde_json::from_str(&arguments.0) else {
                     return refused("the arguments are no JSON object");
                 };
@@ -195,7 +212,15 @@ impl Post {
                 let seen = self.look((&speaker, &tool), &decoded, at_ms);
                 let risk = rounded(self.risk.level(at_ms));
                 let call = flow::Call { speaker: &speaker, tool: &tool, arguments: &given, risk, tee: false };
-                let judged = self.conversation.judge(&self.tools, &self.policies, &call);
+                let judged = match self.tools.declared(&tool) {
+                    Some(declared) => {
+                        let mut tools = Tools::default();
+                        tools.declare(&tool, declared.clone().tightened(said_of(hints)));
+                        self.conversation.judge(&tools, &self.policies, &call)
+                    }
+                    // Of a tool that nobody declared the worst is taken for true already.
+                    None => self.conversation.judge(&self.tools, &self.policies, &call),
+                };
                 let because = judged.because.to_string();
                 let (way, judged) = ((speaker, tool), (judged.ruling, seen));
                 let mut judgement = self.settle(number, way, None, arguments.0.as_bytes(), judged, at_ms);
@@ -426,6 +451,15 @@ impl Post {
 
 fn spelled(text: &str) -> Zeroizing<String> {
     Zeroizing::new(text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect())
+}
+
+fn said_of(hints: Hints) -> Annotations {
+    Annotations {
+        read_only_hint: hints.read_only_hint,
+        destructive_hint: hints.destructive_hint,
+        idempotent_hint: hints.idempotent_hint,
+        open_world_hint: hints.open_world_hint,
+    }
 }
 
 fn refused(why: &str) -> Judgement {

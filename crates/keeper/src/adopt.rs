@@ -23,8 +23,8 @@ use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
 
 use crate::app::App;
-use crate::bringup::STORAGE;
-use crate::channels::{self, Conversation};
+use crate::bringup::{BELL, STORAGE};
+use crate::channels::Conversation;
 use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
 use crate::clock::Clock;
 use crate::cookies;
@@ -32,6 +32,7 @@ use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
 use crate::guard::GuardState;
 use crate::keeper::Keeper;
 use crate::listening;
+use crate::mcp::Servers;
 use crate::queries::Queries;
 use crate::route::{LISTENERS, RouteState};
 use crate::saved_screen::{self, SavedScreen};
@@ -110,6 +111,7 @@ impl Keeper {
         let mut store: Store = held.into_iter().collect();
         self.route = RouteState::adopt(&mut store);
         self.guard = GuardState::adopt(&mut store);
+        self.servers = Servers::adopt(&mut store);
         let log = self.seat.state.join(sessile_journal::log::FILE_NAME);
         let has_log = !matches!(log.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
         if !has_log && !store.contains_key("checkpoint") {
@@ -143,7 +145,7 @@ impl Keeper {
             self.seat.listener = listener;
         }
         self.baseline_file = store.remove("baseline");
-        self.talk.conversation = Conversation::adopt(store.remove(channels::NAME));
+        self.talk.conversation = Conversation::adopt(&mut store);
         self.cookies = store.remove(cookies::NAME).and_then(|file| cookies::Kept::adopt(file).ok());
         self.cgroup = Cgroup::reopen(self.seat.id);
         match snapshot {
@@ -172,6 +174,7 @@ impl Keeper {
                 self.open_doors_again();
                 self.heed_interception();
                 self.greet_gateway();
+                self.greet_relays();
                 self.look_at_anchor();
             }
             None => self.recover(&mut store, &entries),
@@ -226,7 +229,8 @@ impl Keeper {
     /// and what starts them. All are the anchor's children.
     fn kill_strays(&self) {
         let own = rustix::process::getpid();
-        let services: Vec<u32> = self.route.processes().filter_map(pid_of).collect();
+        let services: Vec<u32> =
+            self.route.processes().chain(self.servers.processes()).filter_map(pid_of).collect();
         let Some(anchor) = rustix::process::getppid().filter(|_| !self.anchor_is_dead) else { return };
         for pid in processes::children(anchor.as_raw_pid().unsigned_abs()) {
             let known = self.apps.values().any(|app| app.pid == pid) || services.contains(&pid);
@@ -402,8 +406,8 @@ impl Keeper {
     /// Takes the pumps' knocks; the rings themselves say what is new.
     pub(crate) fn silence_notify(&mut self) {
         if let Some(notify) = &self.notify {
-            let mut count = [0u8; 8];
-            let _ = rustix::io::read(notify, &mut count);
+            let mut knocks = [0u8; BELL];
+            let _ = rustix::io::read(notify, &mut knocks);
         }
     }
 }

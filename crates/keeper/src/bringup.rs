@@ -2,10 +2,13 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use sessile_anchor::control::Control;
 use sessile_anchor::link::{LinkError, Order};
 use sessile_model::ids::AppName;
@@ -28,6 +31,8 @@ use crate::facts::AppFacts;
 use crate::keeper::Keeper;
 use crate::plan;
 
+/// Bytes that the pipe holds which the pumps ring.
+pub(crate) const BELL: usize = 4096;
 /// How long a new sandbox may take to say that it is confined.
 const READY: Duration = Duration::from_secs(10);
 /// Where in the session's runtime folder its storage is mounted, for itself alone.
@@ -244,8 +249,7 @@ impl Keeper {
             | space::SpaceError::Mount { .. }
             | space::SpaceError::Assembly(_) => failed("session storage", &error),
         })?;
-        let notify = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|e| failed("the notification descriptor", &e))?;
+        let notify = bell().map_err(|e| failed("the notification descriptor", &e))?;
         self.keep_all(&[
             ("userns", space.userns.as_fd()),
             ("mntns", space.mntns.as_fd()),
@@ -448,6 +452,20 @@ impl Keeper {
         }
         status
     }
+}
+
+/// What the pumps ring: a pipe's both ends as one descriptor, as small as there are. Who writes to a pipe is about
+/// to sleep, as the kernel takes it, and who waits there is woken at once and beside it; by an eventfd,
+/// which does as well, a processor that sleeps is often woken first.
+fn bell() -> rustix::io::Result<OwnedFd> {
+    let pipe = || {
+        let (ear, _) = pipe_with(PipeFlags::CLOEXEC)?;
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let both = open(format!("/proc/self/fd/{}", ear.as_raw_fd()), flags, Mode::empty())?;
+        fcntl_setpipe_size(&both, BELL)?;
+        Ok(both)
+    };
+    pipe().or_else(|_: Errno| eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK))
 }
 
 fn broken(why: String) -> PropertyStatus {

@@ -1,16 +1,20 @@
 //! One connection on the keeper's socket: its buffers and what it has attached.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{SendFlags, send};
+use sessile_anchor::fds::{NO_WAIT, recv_with_fds};
 use sessile_model::ids::AppName;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::spec::WindowSize;
 use sessile_model::wire::{self, Event, FrameType, Reply};
 use sessile_terminal::Replies;
 use zeroize::Zeroize as _;
+
+use crate::hold::Hold;
 
 /// Most bytes queued for a client before its output waits in the ring.
 pub const OUTPUT_QUEUE: usize = 256 << 10;
@@ -34,6 +38,8 @@ pub struct ClientId(pub u32);
 pub struct Client {
     socket: OwnedFd,
     input: Vec<u8>,
+    /// Descriptors that came with what was received last.
+    handed: Vec<OwnedFd>,
     output: Vec<u8>,
     /// Bytes of `output` already sent.
     sent: usize,
@@ -48,6 +54,8 @@ pub struct Client {
     unconfirmed: u32,
     /// Nothing more is read; it is dropped when its output is sent.
     pub closing: bool,
+    /// It has gone; what it had sent before is read to its end.
+    has_left: bool,
 }
 
 /// One channel's view of a task.
@@ -77,6 +85,38 @@ pub struct Attachment {
     pub replies: Replies,
     /// Bytes that it typed and the journal has not been told of.
     pub typed: u64,
+    /// Where what it is to show goes.
+    pub shows: Shows,
+}
+
+/// Where what an attachment is to show goes.
+#[derive(Debug, Default)]
+pub enum Shows {
+    /// To its client, by frames.
+    #[default]
+    ByFrames,
+    /// To its client's terminal.
+    On(Box<Hold>),
+    /// Nowhere, until its client hands its terminal over again.
+    Away,
+}
+
+impl Shows {
+    /// The terminal that is written to.
+    pub fn hold(&self) -> Option<&Hold> {
+        match self {
+            Self::On(hold) => Some(hold),
+            Self::ByFrames | Self::Away => None,
+        }
+    }
+
+    /// Whether it is for now shown nothing.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Away => true,
+            Self::ByFrames | Self::On(_) => false,
+        }
+    }
 }
 
 /// Why a connection is of no more use.
@@ -89,6 +129,7 @@ impl Client {
         let mut client = Self {
             socket,
             input: Vec::new(),
+            handed: Vec::new(),
             output: Vec::new(),
             sent: 0,
             follows: false,
@@ -97,6 +138,7 @@ impl Client {
             confirm_by: None,
             unconfirmed: 0,
             closing: false,
+            has_left: false,
         };
         let hello = wire::Hello { version: wire::VERSION, program: sessile_model::version().to_owned() };
         client.put_json(FrameType::Hello, 0, &hello);
@@ -124,16 +166,24 @@ impl Client {
     /// When the peer is gone.
     pub fn receive(&mut self) -> Result<(), Gone> {
         let mut chunk = [0u8; READ_CHUNK];
-        match recv(&self.socket, &mut chunk, RecvFlags::DONTWAIT) {
+        match recv_with_fds(self.socket.as_fd(), &mut chunk, NO_WAIT) {
             Ok((0, _)) => Err(Gone),
-            Ok((n, _)) => {
+            Ok((n, handed)) => {
                 self.input.extend_from_slice(&chunk[..n]);
                 chunk[..n].zeroize();
+                if !handed.is_empty() {
+                    self.handed = handed;
+                }
                 Ok(())
             }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
             Err(_) => Err(Gone),
         }
+    }
+
+    /// Takes the descriptors that came with the frame that was received last.
+    pub fn take_handed(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.handed)
     }
 
     /// Takes the next whole frame that was received.
@@ -179,20 +229,23 @@ impl Client {
         }
     }
 
-    /// Sends what the socket takes now.
+    /// Sends what the socket takes now. A peer that has gone is sent nothing, and known by what is received.
     ///
     /// # Errors
-    /// When the peer is gone or lets too much pile up.
+    /// When the peer lets too much pile up.
     pub fn flush(&mut self, now: Timestamp) -> Result<(), Gone> {
         self.put_confirmations(now);
-        while self.has_output() {
+        while self.has_output() && !self.has_left {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             match send(&self.socket, &self.output[self.sent..], flags) {
                 Ok(n) => self.sent += n,
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
-                Err(_) => return Err(Gone),
+                Err(_) => self.has_left = true,
             }
+        }
+        if self.has_left {
+            self.sent = self.output.len();
         }
         if self.has_output() {
             if self.output.len() - self.sent > HARD_QUEUE {
@@ -215,9 +268,14 @@ impl Client {
         self.put_json(FrameType::Reply, channel, reply);
     }
 
-    /// Queues an event.
+    /// Queues an event. A sentence goes where the attachment shows.
     pub fn tell(&mut self, channel: u16, event: &Event) {
-        self.put_json(FrameType::Event, channel, event);
+        match (event, self.attachments.get_mut(&channel).map(|attachment| &mut attachment.shows)) {
+            (Event::Notice { text }, Some(Shows::On(hold))) => hold.tell(text),
+            (_, Some(Shows::ByFrames | Shows::On(_) | Shows::Away) | None) => {
+                self.put_json(FrameType::Event, channel, event);
+            }
+        }
     }
 
     /// Queues bytes of an app, numbered.
@@ -233,5 +291,33 @@ impl Client {
             }
             Ok(_) | Err(_) => self.closing = true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// Who types and leaves at once is heard, whatever it was still to be told.
+    #[test]
+    fn what_was_sent_before_leaving_is_read() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut client = Client::new(ours.into());
+        let now = Timestamp::from_millis(1);
+        client.flush(now).unwrap();
+        let mut frame = Vec::new();
+        wire::put_frame(&mut frame, FrameType::Input, 1, &[&1u64.to_le_bytes(), b"last"]);
+        theirs.write_all(&frame).unwrap();
+        drop(theirs);
+        client.reply(1, &Reply::Done);
+        client.flush(now).unwrap();
+        assert!(!client.has_output());
+        client.receive().unwrap();
+        let (header, payload) = client.next_frame().unwrap().unwrap();
+        assert_eq!((header.kind, &payload[8..]), (FrameType::Input as u8, &b"last"[..]));
+        assert_eq!(client.receive(), Err(Gone));
     }
 }

@@ -16,7 +16,7 @@ use sessile_sandbox::app::Ahead;
 use sessile_sandbox::cgroup::Cgroup;
 use sessile_sandbox::space::Space;
 use sessile_sandbox::wipe::Scrub;
-use sessile_session::{Effect, Effects, Entry, Event, Opening, Session};
+use sessile_session::{Effect, Effects, Entry, Event, Note, Opening, Session};
 use sessile_terminal::Commands;
 use sessile_vault::keys::RootKey;
 use sessile_vault::secret::SecretMemory;
@@ -32,6 +32,7 @@ use crate::cookies::Kept;
 use crate::facts::Facts;
 use crate::guard::GuardState;
 use crate::listening::Place;
+use crate::mcp::Servers;
 use crate::recorded::Reader;
 use crate::route::{RouteState, interception};
 use crate::seat::Seat;
@@ -86,6 +87,7 @@ pub struct Keeper {
     pub(crate) route: RouteState,
     pub(crate) agents: Agents,
     pub(crate) guard: GuardState,
+    pub(crate) servers: Servers,
 
     pub(crate) clients: BTreeMap<ClientId, Client>,
     pub(crate) next_client: u32,
@@ -154,6 +156,7 @@ impl Keeper {
             route: RouteState::default(),
             agents: Agents::default(),
             guard: GuardState::default(),
+            servers: Servers::default(),
             clients: BTreeMap::new(),
             next_client: 0,
             opener: None,
@@ -205,7 +208,7 @@ impl Keeper {
         let credential_grants: Vec<_> = interception::grants(&credentials).collect();
         self.remember_interception(&open.spec, credentials)?;
         self.open_channels(open.spec.protocol.as_ref())?;
-        let guard = open.spec.protocol.is_some().then(|| self.prepare_guard()).transpose()?;
+        let guard = open.spec.is_guarded().then(|| self.prepare_guard()).transpose()?;
         let (claim_level, residue) = sessile_sandbox::survey::claim_level();
         let mut grants = crate::plan::grants(&open.spec, &variables);
         grants.extend(credential_grants);
@@ -247,6 +250,11 @@ impl Keeper {
         self.go_on_as(machine, &mut effects);
     }
 
+    /// Has something journaled that changes nothing else.
+    pub(crate) fn note(&mut self, note: Note) {
+        self.advance(Event::Noted(note));
+    }
+
     /// Takes the machine as a call returned it, with the effects it asked for.
     pub(crate) fn go_on_as(&mut self, machine: Session, effects: &mut Effects) {
         for effect in effects.drain() {
@@ -272,10 +280,7 @@ impl Keeper {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::CutRoute => {
-                self.cut_agents();
-                self.cut_gateway();
-            }
+            Effect::CutRoute => self.cut_route(),
             Effect::Journal(entry) => {
                 let Some(log) = &mut self.log else { return self.hold_entry(entry) };
                 let outcome = log.append(&entry);
@@ -533,12 +538,12 @@ impl Keeper {
         }
         let (refused, length) = (outcome.is_err(), bytes.len());
         task.pending.pop_front();
+        if let (Some((client, sequence)), Some(ledger)) = (from.numbered(), &mut self.ledger) {
+            // The write is over; an unfinished note only makes it uncertain to its sender.
+            let _ = ledger.finish(client, sequence);
+        }
         match from {
-            InputSource::Frame { connection, channel, client, sequence } => {
-                if let Some(ledger) = &mut self.ledger {
-                    // The write is over; an unfinished note only makes it uncertain to its sender.
-                    let _ = ledger.finish(client, sequence);
-                }
+            InputSource::Frame { connection, channel, sequence, .. } => {
                 if let Some(c) = self.clients.get_mut(&connection) {
                     c.confirm(channel, sequence, length, self.now);
                 }
@@ -551,7 +556,7 @@ impl Keeper {
                 };
                 self.reply(connection, channel, &reply);
             }
-            InputSource::Screen => {}
+            InputSource::Terminal { .. } | InputSource::Screen => {}
         }
         if refused {
             self.close_input(name);

@@ -20,8 +20,8 @@ use crate::keeper::Keeper;
 
 /// How often the sockets are looked at while the session runs.
 const LOOK: Millis = Millis(1_000);
-/// Connections that wait while no keeper runs.
-const BACKLOG: i32 = 128;
+/// Connections that wait while the keeper does something else, or while none runs.
+pub(crate) const BACKLOG: i32 = 128;
 /// The sockets' names in the session's runtime folder.
 pub(crate) const NAME: &str = "keeper.sock";
 pub(crate) const ANCHOR: &str = "anchor.sock";

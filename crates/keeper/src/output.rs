@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::wire::{self, Event, FrameType};
-use sessile_terminal::{Scrollback, token};
+use sessile_terminal::{Scrollback, TerminalModes, token};
 use zeroize::Zeroize as _;
 
-use crate::client::{Attachment, Client};
+use crate::client::{Attachment, Client, Shows};
+use crate::hold::{Hold, Shown};
 use crate::queries::KNOWN;
 use crate::task::{Streams, Task};
 
 /// Bytes taken from a ring at once.
 const CHUNK: usize = 16 << 10;
+/// Most bytes written to one terminal between two looks at everything else.
+const TURN: u64 = 64 << 10;
 /// How long a terminal's client that does not read may delay the news of its task's end.
 const PATIENCE: Millis = Millis(2_000);
 
@@ -30,6 +33,7 @@ pub fn serve(client: &mut Client, tasks: &mut BTreeMap<AppName, Task>, now: Time
             && is_current(attachment, task)
             && let Some(exit) = task.exit.clone()
         {
+            let_go(client, channel, attachment, Why::Over);
             client.tell(channel, &Event::Exited { exit });
             attachment.told_exit = true;
             queued = true;
@@ -39,11 +43,33 @@ pub fn serve(client: &mut Client, tasks: &mut BTreeMap<AppName, Task>, now: Time
     queued
 }
 
+/// Writes no more to the terminal that an attachment has, and tells its client.
+pub fn let_go(client: &mut Client, channel: u16, attachment: &mut Attachment, why: Why) {
+    let then = if why == Why::Over { Shows::ByFrames } else { Shows::Away };
+    if let Shows::On(hold) = std::mem::replace(&mut attachment.shows, then) {
+        let lost = why == Why::Lost;
+        let last = hold.last_typed();
+        client.tell(channel, &Event::LetGo { number: hold.number, modes: hold.modes(), lost, last });
+    }
+}
+
+/// Why a terminal is let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There is nothing more to show.
+    Over,
+    /// Its client asked for it.
+    Asked,
+    /// It is its client's no more, or gone.
+    Lost,
+}
+
 /// Tells how tasks ended, to those who have not been told.
 pub fn tell_exits(client: &mut Client, tasks: &BTreeMap<AppName, Task>) {
     let mut attachments = std::mem::take(&mut client.attachments);
     for (&channel, attachment) in attachments.iter_mut().filter(|(_, attachment)| !attachment.told_exit) {
         if let Some(exit) = tasks.get(&attachment.task).and_then(|task| task.exit.clone()) {
+            let_go(client, channel, attachment, Why::Over);
             client.tell(channel, &Event::Exited { exit });
             attachment.told_exit = true;
         }
@@ -54,6 +80,7 @@ pub fn tell_exits(client: &mut Client, tasks: &BTreeMap<AppName, Task>) {
 /// Whether everything the task wrote has been queued for this attachment.
 fn is_current(attachment: &Attachment, task: &Task) -> bool {
     attachment.out >= task.output().ring.head()
+        && attachment.shows.hold().is_none_or(Hold::is_empty)
         && task.error_output().is_none_or(|err| attachment.err >= err.ring.head())
 }
 
@@ -70,6 +97,13 @@ fn serve_one(
     task: &mut Task,
     now: Timestamp,
 ) -> bool {
+    match &mut attachment.shows {
+        Shows::Away => return false,
+        Shows::On(_) if !attachment.raw && task.screen().is_some() => {
+            return show(client, channel, attachment, task, now);
+        }
+        Shows::ByFrames | Shows::On(_) => {}
+    }
     let readable = task.readable();
     match &task.streams {
         Streams::Terminal { output, screen, .. } if !attachment.raw => {
@@ -79,18 +113,8 @@ fn serve_one(
                 if client.room() == 0 {
                     return false;
                 }
-                // Lines that scrolled off are for who comes; who fell behind has had them, or most.
-                let scrollback = if attachment.fresh { Scrollback::With } else { Scrollback::Without };
-                let oldest = if task.exit.is_some() { u64::MAX } else { oldest };
-                let (offset, dump) = screen.dump_understood(scrollback, oldest);
-                // One who comes is given a token: it comes back where its terminal is this very one.
-                let token = if attachment.fresh { token(attachment.client) } else { Vec::new() };
-                client.put_numbered(FrameType::Dump, 0, channel, offset, &[token, dump].concat());
-                let from = if attachment.fresh { 0 } else { attachment.out };
-                attachment.fresh = false;
-                attachment.out = offset;
-                let answers = task.queries.skipped(attachment.client, from, offset, now);
-                task.answer(answers);
+                let (offset, dump) = draw(attachment, task, oldest, now);
+                client.put_numbered(FrameType::Dump, 0, channel, offset, &dump);
                 return true;
             }
             let conceal = |start, bytes: &mut [u8]| task.queries.conceal(attachment.client, start, bytes);
@@ -105,6 +129,92 @@ fn serve_one(
             copy(client, channel, &err.ring, &mut attachment.err, u64::MAX, flag, as_it_is) | some
         }
     }
+}
+
+/// What draws the screen for an attachment, which goes on from the offset that comes with it.
+fn draw(attachment: &mut Attachment, task: &mut Task, oldest: u64, now: Timestamp) -> (u64, Vec<u8>) {
+    let Some(screen) = task.screen() else { return (attachment.out, Vec::new()) };
+    // Lines that scrolled off are for who comes; who fell behind has had them, or most.
+    let scrollback = if attachment.fresh { Scrollback::With } else { Scrollback::Without };
+    let oldest = if task.exit.is_some() { u64::MAX } else { oldest };
+    let (offset, dump) = screen.dump_understood(scrollback, oldest);
+    // One who comes is given a token: it comes back where its terminal is this very one.
+    let token = if attachment.fresh { token(attachment.client) } else { Vec::new() };
+    let from = if attachment.fresh { 0 } else { attachment.out };
+    attachment.fresh = false;
+    attachment.out = offset;
+    let answers = task.queries.skipped(attachment.client, from, offset, now);
+    task.answer(answers);
+    (offset, [token, dump].concat())
+}
+
+/// Writes to the terminal that an attachment has. Returns whether anything was queued for its client.
+fn show(
+    client: &mut Client,
+    channel: u16,
+    attachment: &mut Attachment,
+    task: &mut Task,
+    now: Timestamp,
+) -> bool {
+    let Shows::On(mut hold) = std::mem::take(&mut attachment.shows) else { return false };
+    let until = attachment.out.saturating_add(TURN);
+    let mut told = false;
+    let shown = loop {
+        let mut changes = |modes: &TerminalModes| {
+            told = true;
+            let modes = serde_json::to_string(modes).unwrap_or_default();
+            client.tell(channel, &Event::Changed { modes });
+        };
+        let shown = hold.write(&mut changes);
+        if shown != Shown::All || attachment.out >= until || !next(&mut hold, attachment, task, now) {
+            break shown;
+        }
+    };
+    attachment.shows = Shows::On(hold);
+    if shown == Shown::Lost {
+        lose(client, channel, attachment, task, Why::Lost, now);
+        return true;
+    }
+    told
+}
+
+/// Takes what an attachment is to be shown next. Returns whether there is anything.
+fn next(hold: &mut Hold, attachment: &mut Attachment, task: &mut Task, now: Timestamp) -> bool {
+    let readable = task.readable();
+    let Streams::Terminal { output, screen, .. } = &task.streams else { return false };
+    let behind = screen.offset().saturating_sub(attachment.out);
+    let oldest = output.ring.oldest().max(task.queries.known_from());
+    if attachment.fresh || hold.redraw || attachment.out < oldest || behind > KNOWN {
+        hold.redraw = false;
+        *hold.put() = draw(attachment, task, oldest, now).1;
+        return true;
+    }
+    let most = readable.min(output.ring.head()).saturating_sub(attachment.out).min(CHUNK as u64);
+    if most == 0 {
+        return false;
+    }
+    let bytes = hold.put();
+    bytes.resize(most as usize, 0);
+    let got = output.ring.read(attachment.out, bytes);
+    let shown = task.queries.conceal(attachment.client, got.start, &mut bytes[..got.len]);
+    bytes[shown..].zeroize();
+    bytes.truncate(shown);
+    attachment.out = got.start + shown as u64;
+    shown > 0
+}
+
+/// Nothing more is shown to an attachment for now, and what its terminal was asked is answered in its place.
+pub fn lose(
+    client: &mut Client,
+    channel: u16,
+    attachment: &mut Attachment,
+    task: &mut Task,
+    why: Why,
+    now: Timestamp,
+) {
+    let_go(client, channel, attachment, why);
+    let answers = task.queries.left(attachment.client, now);
+    task.answer(answers);
 }
 
 /// Output that nothing is concealed of.

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use sessile_model::mcp;
 use sessile_model::protocol::PROGRAM_FOLDER;
 use sessile_model::record::Grant;
 use sessile_model::spec::{Access, EnvVar, Spec};
@@ -139,13 +140,15 @@ pub fn environment(
             None => all.push((variable.name.clone(), variable.value.clone())),
         }
     }
-    if spec.protocol.is_some() {
-        all.retain(|(name, _)| name != SOCKET.0);
-        all.push((SOCKET.0.into(), SOCKET.1.into()));
-        if let Some((_, path)) = all.iter_mut().find(|(name, _)| name == "PATH") {
-            path.push(':');
-            path.push_str(PROGRAM_FOLDER);
-        }
+    all.retain(|(name, _)| name != SOCKET.0 && (name != mcp::VARIABLE || !spec.is_guarded()));
+    all.push((SOCKET.0.into(), SOCKET.1.into()));
+    if !spec.mcp.is_empty() {
+        let names: Vec<String> = spec.mcp.iter().map(|server| server.name.to_string()).collect();
+        all.push((mcp::VARIABLE.into(), names.join(",")));
+    }
+    if let Some((_, path)) = all.iter_mut().find(|(name, _)| name == "PATH") {
+        path.push(':');
+        path.push_str(PROGRAM_FOLDER);
     }
     all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
@@ -163,7 +166,7 @@ mod tests {
         let session = [variable("PATH", "/s"), variable("A", "1")];
         let own = [variable("A", "2")];
         let env = environment(&Spec::default(), &session, &own, false, None);
-        assert!(env.contains(&"PATH=/s".to_owned()) && env.contains(&"A=2".to_owned()));
+        assert!(env.contains(&"PATH=/s:/sessile/bin".to_owned()) && env.contains(&"A=2".to_owned()));
         assert_eq!(env.iter().filter(|v| v.starts_with("A=")).count(), 1);
         assert!(!env.iter().any(|v| v.starts_with("TERM=")));
     }

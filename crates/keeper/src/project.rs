@@ -14,7 +14,7 @@ use sessile_sandbox::app::ProjectMount;
 use sessile_sandbox::files::places::{self, PlacesError};
 use sessile_sandbox::files::{self, ApplyError, Baseline, CopyCap, CopyError, ExportError};
 use sessile_sandbox::wipe::overwrite_file;
-use sessile_session::Event;
+use sessile_session::Note;
 
 use crate::adopt::has_ended;
 use crate::bringup::{causes, failed};
@@ -221,7 +221,7 @@ impl Keeper {
             facts.grants.push(grant.clone());
         }
         self.changed = true;
-        self.advance(Event::Granted { grant });
+        self.note(Note::Granted { grant });
     }
 
     fn both_sides(&self) -> Result<(OwnedFd, OwnedFd, Baseline), Problem> {

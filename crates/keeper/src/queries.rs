@@ -242,7 +242,9 @@ impl Task {
             client.attachments.iter().map(move |(&channel, attachment)| ((id, channel), attachment))
         });
         // A terminal that only watches answers, too, but into nowhere.
-        let mut may = attached.filter(|&(place, a)| a.task == self.name && !a.raw && self.may_type(place, a));
+        let mut may = attached.filter(|&(place, a)| {
+            a.task == self.name && !a.raw && !a.shows.is_away() && self.may_type(place, a)
+        });
         let first = may.next()?;
         let typed = |(place, _): &(_, _)| Some(*place) == self.typist;
         let chosen = if typed(&first) { first } else { may.find(typed).unwrap_or(first) };

@@ -13,7 +13,7 @@ use sessile_model::spec::{Limits, Recording};
 use sessile_model::wire::Event as Told;
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::files::{self, ExportError};
-use sessile_session::Event;
+use sessile_session::Note;
 use sessile_terminal::Scrollback;
 
 use crate::bringup::{causes, failed};
@@ -181,7 +181,7 @@ impl Keeper {
             facts.notices.push(notice.clone());
         }
         self.changed = true;
-        self.advance(Event::Granted { grant });
+        self.note(Note::Granted { grant });
         let Some(text) = notice else { return };
         for client in self.clients.values_mut() {
             let watching = client.attachments.iter().filter(|(_, a)| a.task == *name);

@@ -5,7 +5,7 @@
 //! `skip=POINT` makes it leave the point's work out, `capture=explicit` has it open sessions as
 //! where nf_tables is missing, `clock=FILE` adds the milliseconds in a file to each reading of the wall
 //! clock. Points are `bringup.STEP`, `places.held`, `start.main`,
-//! `start.noted`, `apply.remember`, `pause.freeze`, `pause.thaw`, `adopt.interception`, `wipe.STEP`, `finish.sign`, `finish.leave` and
+//! `start.noted`, `typed.read`, `apply.remember`, `pause.freeze`, `pause.thaw`, `adopt.interception`, `wipe.STEP`, `finish.sign`, `finish.leave` and
 //! `finish.gone`, when nothing is left of a keeper but its process; `POINT@NAME` is meant for the
 //! session of that name alone; several are separated by commas. A keeper stops once at each point,
 //! and only a session's first keeper: the one that follows goes on.

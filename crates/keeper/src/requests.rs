@@ -15,8 +15,10 @@ use sessile_terminal::Said;
 use crate::channels::Caller;
 use crate::client::{Attachment, ClientId};
 use crate::keeper::Keeper;
+use crate::output::Why;
 use crate::queries::Heard;
-use crate::task::{InputSource, PendingInput, Task};
+use crate::roles::Place;
+use crate::task::{Input, InputSource, PendingInput, Task};
 use crate::waits::{PendingWait, speaking};
 
 /// Most bytes of output in one answer.
@@ -116,6 +118,16 @@ impl Keeper {
             }
             Request::Detach => {
                 self.detach(id, channel);
+                Ok(Reply::Done.into())
+            }
+            Request::HandOver(asked) => Ok(self.hand_over(id, channel, &asked).into()),
+            Request::ReadTyped(asked) => Ok(self.read_typed_at(id, channel, asked).into()),
+            Request::LetGo => {
+                self.lose((id, channel), Why::Asked);
+                Ok(Reply::Done.into())
+            }
+            Request::Tell { text } => {
+                self.tell_back(id, channel, text);
                 Ok(Reply::Done.into())
             }
             Request::Resize(size) => self.client_resized(id, channel, size).map(Answer::Now),
@@ -300,6 +312,7 @@ impl Keeper {
             told_exit: false,
             replies: Default::default(),
             typed: 0,
+            shows: Default::default(),
         };
         self.hold_until.remove(&name);
         let Some(client) = self.clients.get_mut(&id) else { return Err(not_attached()) };
@@ -373,34 +386,46 @@ impl Keeper {
 
     fn input_frame(&mut self, id: ClientId, channel: u16, payload: &[u8]) {
         let Ok((sequence, bytes)) = wire::split_number(payload) else { return };
-        let attachment = self.clients.get_mut(&id).and_then(|c| c.attachments.get_mut(&channel));
-        let Some(attachment) = attachment else { return };
-        if attachment.read_only || bytes.len() > wire::MAX_INPUT {
+        let attachment = self.clients.get(&id).and_then(|c| c.attachments.get(&channel));
+        let Some(client) = attachment.map(|attachment| attachment.client) else { return };
+        if bytes.len() > wire::MAX_INPUT {
             return;
         }
+        let source = InputSource::Frame { connection: id, channel, client, sequence };
+        if self.input((id, channel), source, bytes) == Input::Dropped
+            && let Some(client) = self.clients.get_mut(&id)
+        {
+            // It is not to be sent again later.
+            client.confirm(channel, sequence, bytes.len(), self.now);
+        }
+    }
+
+    /// Takes input of an attachment.
+    pub(crate) fn input(&mut self, place: Place, source: InputSource, bytes: &[u8]) -> Input {
+        let (id, channel) = place;
+        let attachment = self.clients.get_mut(&id).and_then(|c| c.attachments.get_mut(&channel));
+        let Some(attachment) = attachment.filter(|attachment| !attachment.read_only) else {
+            return Input::Ignored;
+        };
         let client = attachment.client;
         let name = attachment.task.clone();
         let said = if attachment.raw { vec![Said::Typed] } else { attachment.replies.read(bytes) };
-        let Some(task) = self.tasks.get_mut(&name) else { return };
+        let Some(task) = self.tasks.get_mut(&name) else { return Input::Ignored };
         let heard = task.queries.hear(client, &said);
         let types = heard == Heard::Typed;
-        if heard != Heard::Answers && !task.may_type((id, channel), attachment) {
-            // Another has taken over typing. It is not to be sent again later.
-            if let Some(client) = self.clients.get_mut(&id) {
-                client.confirm(channel, sequence, bytes.len(), self.now);
-            }
-            return;
+        if heard != Heard::Answers && !task.may_type(place, attachment) {
+            return Input::Dropped;
         }
         if types {
-            task.typist = Some((id, channel));
+            task.typist = Some(place);
             attachment.typed += bytes.len() as u64;
         }
-        let source = InputSource::Frame { connection: id, channel, client, sequence };
         self.push_input(&name, source, bytes.to_vec());
         if types {
             // A terminal that refuses a size it accepted before has gone; its end is told apart.
-            let _ = self.follow_size(&name, (id, channel));
+            let _ = self.follow_size(&name, place);
         }
+        Input::Taken
     }
 
     fn type_input(&mut self, id: ClientId, channel: u16, input: &api::Input) -> Result<Answer, Problem> {

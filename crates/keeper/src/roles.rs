@@ -15,7 +15,7 @@ use sessile_model::problem::ProblemKind;
 use sessile_model::record::{ClientRecord, Role};
 use sessile_model::spec::{SizePolicy, WindowSize};
 use sessile_model::wire::Event as Told;
-use sessile_session::Event;
+use sessile_session::{Event, Note};
 
 use crate::client::{Attachment, ClientId};
 use crate::keeper::Keeper;
@@ -153,6 +153,7 @@ impl Keeper {
         let of_client = self.attached(name).find(|(_, attachment)| attachment.client == client);
         let Some(((id, channel), _)) = of_client else { return };
         if let Some(client) = self.clients.get_mut(&id) {
+            client.let_go(channel);
             client.tell(channel, &Told::Detached { why: LOOP.to_owned() });
         }
         self.detach(id, channel);
@@ -182,7 +183,7 @@ impl Keeper {
 
     fn typed(&mut self, app: AppName, client: Option<u64>, bytes: u64) {
         if bytes > 0 {
-            self.advance(Event::Typed { app, client, bytes });
+            self.note(Note::Typed { app, client, bytes });
         }
     }
 

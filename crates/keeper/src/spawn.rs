@@ -55,6 +55,8 @@ struct Launch<'a> {
     env: &'a [EnvVar],
     terminal: Option<WindowSize>,
     hold: bool,
+    /// Its standard input and output, where others hold their other ends.
+    served: Option<[&'a OwnedFd; 2]>,
 }
 
 /// The ends of a command's streams that it is given.
@@ -83,7 +85,15 @@ impl Keeper {
         let (argv, terminal, hold) =
             (facts.spec.command.clone(), facts.spec.terminal, facts.spec.hold_output);
         self.proceed("start", "main");
-        let launch = Launch { name: main.clone(), app: main.clone(), argv: &argv, env: &[], terminal, hold };
+        let launch = Launch {
+            name: main.clone(),
+            app: main.clone(),
+            argv: &argv,
+            env: &[],
+            terminal,
+            hold,
+            served: None,
+        };
         if let Err(problem) = self.start(&launch) {
             let cause = problem.detail.clone();
             self.open_problem = Some(problem);
@@ -91,7 +101,9 @@ impl Keeper {
                 component: sessile_model::state::Component::Sandbox,
                 cause,
             });
+            return;
         }
+        self.start_servers();
     }
 
     /// Starts a further command, in a sandbox of its own if the app is new.
@@ -104,20 +116,7 @@ impl Keeper {
             return Err(bad("a terminal cannot have that size"));
         }
         let app = exec.app.clone().unwrap_or_else(AppName::main);
-        let fresh = self.apps.get(&app).is_none_or(|app| app.gone);
-        if fresh && self.apps.values().filter(|app| !app.gone).count() >= MAX_APPS {
-            return Err(Problem::new(ProblemKind::Exhausted, "the session has too many apps already"));
-        }
-        self.make_room()?;
-        if fresh {
-            // What the host removed meanwhile is made again.
-            self.hold_places()?;
-            self.launch_app(&app)?;
-            if let Err(problem) = self.verify_new_app(&app) {
-                self.discard_app(&app);
-                return Err(problem);
-            }
-        }
+        self.make_app(&app)?;
         if let Some(socket) = &exec.ssh_agent {
             self.forward_agent(&app, socket)?;
         }
@@ -129,9 +128,43 @@ impl Keeper {
             env: &exec.env,
             terminal: exec.terminal,
             hold: exec.hold_output,
+            served: None,
         };
         self.start(&launch)?;
         Ok(name)
+    }
+
+    /// Starts a command in a sandbox of its own; the ends of its standard input and output.
+    pub(crate) fn start_served(&mut self, app: &AppName, argv: &[String]) -> Result<[OwnedFd; 2], Problem> {
+        self.make_app(app)?;
+        let name = self.free_name(app)?;
+        let (input, sink) = pipe()?;
+        let (source, output) = pipe()?;
+        set_nonblocking(&sink)?;
+        set_nonblocking(&source)?;
+        let served = Some([&input, &output]);
+        let launch = Launch { name, app: app.clone(), argv, env: &[], terminal: None, hold: false, served };
+        self.start(&launch)?;
+        Ok([sink, source])
+    }
+
+    /// Makes an app's sandbox, unless there is one.
+    fn make_app(&mut self, app: &AppName) -> Result<(), Problem> {
+        let fresh = self.apps.get(app).is_none_or(|app| app.gone);
+        if fresh && self.apps.values().filter(|app| !app.gone).count() >= MAX_APPS {
+            return Err(Problem::new(ProblemKind::Exhausted, "the session has too many apps already"));
+        }
+        self.make_room()?;
+        if fresh {
+            // What the host removed meanwhile is made again.
+            self.hold_places()?;
+            self.launch_app(app)?;
+            if let Err(problem) = self.verify_new_app(app) {
+                self.discard_app(app);
+                return Err(problem);
+            }
+        }
+        Ok(())
     }
 
     /// Kills an app that must not be used.
@@ -225,10 +258,15 @@ impl Keeper {
                 (streams, Inner::Terminal(slave), StreamFacts::Terminal { io: first_io, size })
             }
             None => {
-                let (input, sink) = pipe()?;
-                let (source, out) = pipe()?;
+                let (mut input, sink) = pipe()?;
+                let (source, mut out) = pipe()?;
                 let (error_source, err) = pipe()?;
                 set_nonblocking(&sink)?;
+                if let Some([served_input, served_out]) = launch.served {
+                    // The pipes of before have nobody at their other ends: nothing is typed, nothing is put out.
+                    input = cloned(served_input)?;
+                    out = cloned(served_out)?;
+                }
                 let sources = [(first_io, &source), (first_io + 1, &error_source)];
                 let [output, error_output] = self.pump(sources, ring_size, &sink)?;
                 if launch.hold {
@@ -236,7 +274,11 @@ impl Keeper {
                     error_output.ring.set_floor(Some(0));
                     self.hold_until.insert(launch.name.clone(), self.now.plus(HOLD));
                 }
-                let streams = Streams::Pipes { stdin: Some(sink), out: output, err: error_output };
+                let stdin = Some(sink).filter(|_| launch.served.is_none());
+                if stdin.is_none() {
+                    let _ = self.seat.link.remove(&format!("io/{first_io}/sink"));
+                }
+                let streams = Streams::Pipes { stdin, out: output, err: error_output };
                 let facts = StreamFacts::Pipes { out: first_io, err: first_io + 1 };
                 (streams, Inner::Pipes([input, out, err]), facts)
             }
@@ -506,6 +548,10 @@ fn ring_size(asked: Option<ByteSize>) -> u64 {
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), Problem> {
     pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed("a pipe for the command", &e))
+}
+
+fn cloned(fd: &OwnedFd) -> Result<OwnedFd, Problem> {
+    fd.try_clone().map_err(|e| failed("a pipe for the command", &e))
 }
 
 fn set_nonblocking(fd: &OwnedFd) -> Result<(), Problem> {

@@ -84,6 +84,17 @@ pub enum PendingInput {
     End,
 }
 
+/// What became of an attachment's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// It is written as soon as its task takes it.
+    Taken,
+    /// Another has taken over typing.
+    Dropped,
+    /// It only watches, or there is nobody to take it.
+    Ignored,
+}
+
 /// Who sent input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputSource {
@@ -98,6 +109,13 @@ pub enum InputSource {
         /// The frame's sequence number.
         sequence: u64,
     },
+    /// What an attachment's client typed at a terminal that is read here.
+    Terminal {
+        /// The number its input is counted under.
+        client: u64,
+        /// The input's sequence number, which is noted as begun.
+        sequence: u64,
+    },
     /// A request, answered when the bytes are written.
     Request {
         /// The connection.
@@ -109,6 +127,18 @@ pub enum InputSource {
     },
     /// The screen model, which answers what an app asks of its terminal.
     Screen,
+}
+
+impl InputSource {
+    /// The client and the sequence number that it is counted under.
+    pub fn numbered(&self) -> Option<(u64, u64)> {
+        match *self {
+            Self::Frame { client, sequence, .. } | Self::Terminal { client, sequence } => {
+                Some((client, sequence))
+            }
+            Self::Request { .. } | Self::Screen => None,
+        }
+    }
 }
 
 /// What [`Task::absorb`] did.

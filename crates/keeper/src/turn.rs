@@ -14,7 +14,8 @@ use crate::agent;
 use crate::channels::door;
 use crate::client::{Client, ClientId};
 use crate::keeper::Keeper;
-use crate::output;
+use crate::output::{self, Why};
+use crate::roles::Place;
 use crate::task::INPUT_QUEUE;
 
 /// Most connections at once; further ones wait in the backlog.
@@ -37,11 +38,19 @@ enum Source {
     Knock,
     Gateway,
     Guard,
+    /// The relay of an MCP server.
+    Relay(AppName),
     Tor,
     Agent(agent::Part),
     /// Something of apps' conversation.
     Door(door::Part),
     Client(ClientId),
+    /// The process of a client that has handed over its terminal.
+    Owner(Place),
+    /// A terminal that was handed over.
+    Terminal(Place),
+    /// Where a client that has handed over its terminal types.
+    Typed(Place),
 }
 
 impl Keeper {
@@ -75,19 +84,21 @@ impl Keeper {
         self.await_opening();
         self.settle();
         let mut more = self.absorb_output();
+        // As soon as it is known what it is: somebody waits for the echo.
+        for client in self.clients.values_mut() {
+            output::serve(client, &mut self.tasks, self.now);
+        }
         self.save_screens();
         self.heed_recorders();
         self.answer_readers();
         self.check_waits();
         self.check_guard();
         self.check_lines();
+        self.check_asks();
         self.give_up_on_answers();
         self.look_at_agents();
         self.keep_guards();
         self.write_pending_input();
-        for client in self.clients.values_mut() {
-            output::serve(client, &mut self.tasks, self.now);
-        }
         self.release_floors();
         self.hear_queued();
         if self.tasks.values().any(|task| task.exit.is_some() && self.unreported.contains(&task.name)) {
@@ -147,10 +158,18 @@ impl Keeper {
                 Source::Knock => self.start_gateway(),
                 Source::Gateway => self.hear_gateway(),
                 Source::Guard => self.hear_guard(),
+                Source::Relay(name) => self.hear_relay(&name),
                 Source::Tor => self.look_at_tor(),
                 Source::Agent(part) => self.tend_agent(&part, flags.contains(PollFlags::HUP)),
                 Source::Door(part) => self.tend_door(&part, flags.contains(PollFlags::HUP)),
                 Source::Client(id) => self.hear_client(id, flags),
+                Source::Owner(place) => self.lose(place, Why::Lost),
+                Source::Typed(place) => self.read_typed(place),
+                Source::Terminal(place) => {
+                    if flags.intersects(PollFlags::HUP | PollFlags::ERR) {
+                        self.lose(place, Why::Lost);
+                    }
+                }
             }
         }
     }
@@ -189,6 +208,9 @@ impl Keeper {
         if let Some(link) = self.guard.link() {
             watch(Source::Guard, link, PollFlags::IN);
         }
+        for (name, link) in self.servers.links() {
+            watch(Source::Relay(name.clone()), link, PollFlags::IN);
+        }
         if let Some(tor) = self.route.tor() {
             watch(Source::Tor, tor, PollFlags::IN);
         }
@@ -212,6 +234,18 @@ impl Keeper {
                 flags |= PollFlags::OUT;
             }
             watch(Source::Client(id), client.fd(), flags);
+            for (&channel, attachment) in &client.attachments {
+                let Some(hold) = attachment.shows.hold() else { continue };
+                watch(Source::Owner((id, channel)), hold.process(), PollFlags::IN);
+                if let Some(terminal) = hold.waits_for() {
+                    watch(Source::Terminal((id, channel)), terminal, PollFlags::OUT);
+                }
+                // One read at a time is on its way: what is not read stays in the terminal.
+                let free = self.tasks.get(&attachment.task).is_some_and(|task| task.pending.is_empty());
+                if let Some(typed) = hold.typed().filter(|_| free) {
+                    watch(Source::Typed((id, channel)), typed, PollFlags::IN);
+                }
+            }
         }
         let timeout = timeout.map(|t| Timespec {
             tv_sec: t.as_secs().min(86_400) as i64,
@@ -296,6 +330,8 @@ fn has_more(client: &Client, task: &crate::task::Task) -> bool {
     let limit = task.readable();
     client.attachments.values().any(|a| {
         a.task == task.name
+            && !a.shows.is_away()
+            && a.shows.hold().is_none_or(|hold| !hold.is_blocked())
             && (a.out < limit || task.error_output().is_some_and(|err| a.err < err.ring.head()))
     })
 }

@@ -87,8 +87,13 @@ impl Keeper {
             WipeStep::OverwriteRings => self.overwrite_rings(),
             WipeStep::DestroyKeys => self.destroy_keys(),
             WipeStep::RetireRoute => {
-                let residue =
-                    [self.gateway_residue(), self.guard_residue(), self.tor_residue(), self.guards_residue()];
+                let residue = [
+                    self.gateway_residue(),
+                    self.guard_residue(),
+                    self.relay_residue(),
+                    self.tor_residue(),
+                    self.guards_residue(),
+                ];
                 self.add_residue(residue.into_iter().flatten().collect());
                 self.retire_route()
             }
@@ -348,7 +353,8 @@ impl Keeper {
                 Err(error) => return WipeEvidence::Failed { why: error.to_string() },
             }
         }
-        for name in ["checkpoint", "ledger", "baseline", crate::cookies::NAME, crate::channels::NAME] {
+        let lines = [crate::channels::NAME, crate::channels::free::NAME];
+        for name in ["checkpoint", "ledger", "baseline", crate::cookies::NAME].into_iter().chain(lines) {
             let _ = self.seat.link.remove(name);
         }
         let ios: Vec<u32> = self
@@ -474,6 +480,7 @@ impl Keeper {
                 output::tell_exits(client, &self.tasks);
                 let channels: Vec<u16> = client.attachments.keys().copied().collect();
                 for channel in channels.into_iter().chain(client.follows.then_some(0)) {
+                    client.let_go(channel);
                     client.tell(channel, &Told::Closed(Box::new(signed.clone())));
                 }
             }

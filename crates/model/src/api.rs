@@ -279,7 +279,7 @@ pub struct Recorded {
 pub struct Exported {
     /// Files written.
     pub files: u64,
-    /// Bytes written.
+    /// Their length together, in bytes.
     #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub bytes: ByteSize,
     /// Paths left out and why (links that lead out, sockets, devices).

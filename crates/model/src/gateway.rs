@@ -24,6 +24,9 @@ pub const MAX_PACKET: usize = 64 << 10;
 pub const ENCLOSED: &[u8] = b"@";
 /// Largest order, in a memory file.
 pub const MAX_ORDER: usize = 4 << 20;
+/// Numbers of names that are set aside for a gateway before it uses them: from what [`Order::Before`] says
+/// on, and again whenever it has used half of them ([`Report::Named`]).
+pub const NAMES_AHEAD: u64 = 512;
 /// Most flows in one [`Report::Flows`].
 pub const FLOWS_PER_PACKET: usize = 64;
 
@@ -49,6 +52,9 @@ pub enum Order {
         answers: Vec<Answered>,
         /// Bytes that connections had moved, both ways.
         spent: u64,
+        /// Names that come to be known have numbers from this one on: their fake addresses were no others'.
+        #[serde(default)]
+        names: u64,
     },
     /// Open the TLS of the hosts that the plan names. Comes behind `Begin`, before any app; one that
     /// comes again says the same.
@@ -104,6 +110,12 @@ pub enum Order {
     /// The connected socket that a [`Report::Dial`] asked for comes along; without one, there is
     /// none.
     Dialled {
+        /// As in the report.
+        sequence: u32,
+    },
+    /// The socket to the session's guard that a [`Report::Unguarded`] asked for comes along; without one, there
+    /// is none, and requests are refused.
+    Guard {
         /// As in the report.
         sequence: u32,
     },
@@ -176,6 +188,11 @@ pub enum Report {
         /// Both ways.
         bytes: u64,
     },
+    /// Names may have numbers below this one, as they are about to; a gateway that comes after begins there.
+    Named {
+        /// [`NAMES_AHEAD`] more than are used.
+        below: u64,
+    },
     /// Flows, answering [`Order::Flows`].
     Flows {
         /// As in the order.
@@ -191,6 +208,13 @@ pub enum Report {
         sequence: u32,
         /// What went wrong, if something did.
         problem: Option<String>,
+    },
+    /// A request is to pass the session's guard, and there is no socket to one: answer with [`Order::Guard`].
+    Unguarded {
+        /// Comes back with the answer.
+        sequence: u32,
+        /// The guard before said nothing in time, or what nobody understands.
+        failed: bool,
     },
     /// A connection into an app is wanted: answer with [`Order::Dialled`].
     Dial {

@@ -5,6 +5,8 @@
 //! which comes along as the only descriptor of a packet [`ENCLOSED`]. A guard knows nothing of before its first order, so one that
 //! takes another's place is told. Receivers ignore messages that they do not know. Version [`VERSION`].
 
+pub mod outgoing;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::api::Verdict;
+use crate::mcp::Hints;
 use crate::network::PolicyText;
 use crate::quantity::Timestamp;
 
@@ -122,6 +125,22 @@ pub enum Order {
         key: Text,
         /// What guards before this one knew.
         memory: Memory,
+        /// Values that it is to know beside them, and that are kept elsewhere: credentials.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        given: Vec<Value>,
+    },
+    /// Look at requests that the session's gateway shows ([`outgoing`]): the socket to it comes along, in place
+    /// of the one before.
+    Watch {
+        /// The session's milliseconds now; what comes later is counted from here.
+        at_ms: u64,
+    },
+    /// What is to become of a part of a request that was weighed. It is in the audit by now.
+    Release {
+        /// As in the report.
+        ticket: u32,
+        /// Whether it goes on; what it teaches is known from then.
+        goes: bool,
     },
     /// Look at something and say what is to be done with it.
     Judge {
@@ -181,6 +200,9 @@ pub enum Matter {
         tool: String,
         /// Its arguments: a JSON object.
         arguments: Text,
+        /// What its server says of it: this only tightens.
+        #[serde(default)]
+        hints: Hints,
     },
     /// A tool has returned something.
     Returned {
@@ -210,6 +232,18 @@ pub enum Report {
         number: u32,
         /// What.
         judgement: Box<Judgement>,
+    },
+    /// A part of a request waits for [`Order::Release`].
+    Weighed {
+        /// Its number with this guard.
+        ticket: u32,
+        /// What it is, and what was decided.
+        weighed: Box<outgoing::Weighed>,
+    },
+    /// Nobody waits for it any more.
+    Left {
+        /// As in the report before.
+        ticket: u32,
     },
     /// The risk, whenever it is another.
     Risk {

@@ -22,6 +22,7 @@
 //! | [`api`] | bodies of the REST API |
 //! | [`wire`] | frames and messages on the keeper's socket |
 //! | [`gateway`] | messages between a keeper and its gateway |
+//! | [`mcp`] | MCP servers of a session, and messages between a keeper and their relays |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -32,6 +33,7 @@ pub mod gateway;
 pub mod guarding;
 pub mod hex;
 pub mod ids;
+pub mod mcp;
 pub mod network;
 pub mod problem;
 pub mod property;

@@ -17,7 +17,7 @@ use crate::ids::AppName;
 use crate::problem::Problem;
 use crate::quantity::Millis;
 
-/// The folder inside where sessions with a protocol have this program.
+/// The folder inside where sessions have this program.
 pub const PROGRAM_FOLDER: &str = "/sessile/bin";
 /// Most bytes of a protocol's files together.
 pub const MAX_PROTOCOL_BYTES: usize = 256 << 10;
@@ -179,11 +179,13 @@ pub enum Speaker {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Say {
-    /// As which role.
+    /// As which role. Without a protocol, `operator` or the app that asks; so it is where it is left out.
+    #[serde(default)]
     pub role: String,
-    /// To which.
+    /// To which. Without a protocol, `operator` or the name of an app.
     pub to: String,
-    /// What it is called.
+    /// What it is called. Without a protocol it needs no name.
+    #[serde(default)]
     pub label: String,
     /// What it carries, in base64.
     #[serde(default)]
@@ -213,7 +215,8 @@ pub struct Said {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Hear {
-    /// As which role.
+    /// As which role; to be left out where there is no protocol.
+    #[serde(default)]
     pub role: String,
     /// To whom; to whomever without it.
     #[serde(default)]
@@ -247,7 +250,8 @@ pub struct Heard {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Take {
-    /// As which role.
+    /// As which role; to be left out where there is no protocol.
+    #[serde(default)]
     pub role: String,
     /// Who said it.
     pub from: String,
@@ -291,7 +295,8 @@ pub enum Asked {
     Take(Take),
     /// What its role may do next.
     Offered {
-        /// The role.
+        /// The role; to be left out where there is no protocol.
+        #[serde(default)]
         role: String,
     },
     /// What is to be signed with a line.
@@ -300,6 +305,11 @@ pub enum Asked {
     Close(CloseTalk),
     /// To have another speak for its role.
     Delegate(Delegate),
+    /// To call the tools of an MCP server: from the answer on, the connection is one to it.
+    Mcp {
+        /// The server.
+        name: String,
+    },
 }
 
 /// The answer to it: a line of JSON as well.
@@ -320,6 +330,8 @@ pub enum Told {
     Closed(ProtocolRecord),
     /// The role was handed over.
     Delegated(Delegated),
+    /// What follows is the server's.
+    Connected,
     /// It was refused or failed.
     Problem(Problem),
 }

@@ -11,6 +11,7 @@ use zeroize::Zeroize;
 use crate::credential::Credential;
 use crate::guarding::GuardSpec;
 use crate::ids::{ProfileName, SessionName};
+use crate::mcp::McpServer;
 use crate::network::Network;
 use crate::property::Property;
 use crate::protocol::ProtocolSpec;
@@ -46,6 +47,9 @@ pub struct Spec {
     /// By what its guard decides, besides what is shipped.
     #[serde(skip_serializing_if = "GuardSpec::is_empty")]
     pub guard: GuardSpec,
+    /// MCP servers that are started with it; what apps call of them passes its guard.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mcp: Vec<McpServer>,
     /// The terminal of the main app; `None`: its standard streams are pipes.
     pub terminal: Option<WindowSize>,
     /// Who decides how large its terminals are.
@@ -105,6 +109,11 @@ impl Spec {
     /// Deepest nesting of [`Self::metadata`]. The record holds it further down, inside messages,
     /// and JSON is read only so deep.
     pub const MAX_METADATA_DEPTH: usize = 32;
+
+    /// Whether anything in it passes a guard.
+    pub fn is_guarded(&self) -> bool {
+        self.protocol.is_some() || !self.mcp.is_empty()
+    }
 
     /// Whether its metadata is nested deeper than [`Self::MAX_METADATA_DEPTH`].
     pub fn is_too_deep(&self) -> bool {

@@ -32,8 +32,12 @@
 //! write is lossless: the keeper drops no byte above the last OutputDone of its stream, and lets
 //! the app block instead.
 
+mod attach;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use attach::{Attach, HandOver, ReadTyped, first_of};
 
 use crate::api;
 use crate::ids::AppName;
@@ -223,6 +227,19 @@ pub enum Request {
     Attach(Attach),
     /// End this channel's attachment.
     Detach,
+    /// What this channel is to show goes to the terminal that comes with this frame, and no longer by
+    /// frames: see [`HandOver`].
+    HandOver(HandOver),
+    /// Read what is typed at the terminal that comes with this frame: see [`ReadTyped`].
+    ReadTyped(ReadTyped),
+    /// Write nothing more to the terminal that was handed over, and read nothing there. [`Event::LetGo`] comes
+    /// first.
+    LetGo,
+    /// A sentence of the client's own, for the terminal that it has handed over.
+    Tell {
+        /// The sentence.
+        text: String,
+    },
     /// The client's window changed.
     Resize(WindowSize),
     /// Closes the app's standard input, where it is a pipe.
@@ -345,27 +362,6 @@ pub struct Open {
     pub tor: Option<String>,
 }
 
-/// How a channel attaches.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Attach {
-    /// The app; `main` when absent.
-    pub app: Option<AppName>,
-    /// Watch only.
-    pub read_only: bool,
-    /// Take over typing: nobody else may type while this lasts.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub exclusive: bool,
-    /// The client's window; `None` when the client is not a terminal.
-    pub size: Option<WindowSize>,
-    /// Go on from this output offset instead of a fresh screen, if the ring still has it.
-    pub resume_from: Option<u64>,
-    /// Raw output from the oldest byte, no screen: for clients that are not terminals.
-    pub raw: bool,
-    /// A random number the client keeps across reconnects: names its sequence of input frames.
-    pub client: u64,
-}
-
 /// The answer to a [`Request`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", content = "body", rename_all = "snake_case")]
@@ -388,6 +384,23 @@ pub enum Reply {
         /// Typing was taken over as asked; an earlier keeper cannot.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         exclusive: bool,
+    },
+    /// Whether the keeper writes to the terminal that was handed over; else frames go on.
+    HandedOver {
+        /// The number it was handed over with.
+        number: u32,
+        /// It does.
+        taken: bool,
+    },
+    /// Whether the keeper reads what is typed at the terminal; else it comes by frames.
+    ReadsTyped {
+        /// The number it was handed over with.
+        number: u32,
+        /// It does.
+        taken: bool,
+        /// The number of the last input that was read, where any was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<u64>,
     },
     /// The screen.
     Screen(api::Screen),
@@ -451,6 +464,26 @@ pub enum Event {
         /// Why, in a sentence.
         why: String,
     },
+    /// What is next written to the terminal that was handed over changes it. Told before it is written.
+    Changed {
+        /// What is changed, to hand it over with the terminal again; means something to keepers.
+        modes: String,
+    },
+    /// The keeper has stopped writing to the terminal that was handed over.
+    LetGo {
+        /// The number it was handed over with.
+        number: u32,
+        /// What is changed of it.
+        modes: String,
+        /// Nobody asked for that: its client did not own it any more, or it was gone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lost: bool,
+        /// The number of the last input that was read there, where any was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<u64>,
+    },
+    /// The key that leaves was typed at a terminal that the keeper reads.
+    Leave,
     /// A sentence for the person at the terminal.
     Notice {
         /// The sentence.

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use crate::dns;
 use crate::flows::Way;
 use crate::gateway::{Shared, now};
+use crate::guard::Withheld;
 use crate::http::visit::{self, Judge, Stopped, Visit, differs};
 use crate::http::{Refusal, farewell, refusal};
 use crate::intercept::Interception;
@@ -24,7 +25,7 @@ use crate::names::{Names, is_fake};
 use crate::policy::Decision;
 use crate::proxy::{self, Manner, Wanted};
 use crate::questions::Waiting;
-use crate::relay;
+use crate::relay::{self, Closing};
 use crate::route::ConnectError;
 use crate::sight::{self, Sight};
 use crate::stream::Stream;
@@ -73,7 +74,7 @@ async fn serve_wanted(
     let Wanted { host, port, manner, first } = wanted;
     if port == 53 {
         if stream.write_all(manner.reached()).await.is_ok() {
-            answer_dns(stream, names).await;
+            answer_dns(shared, stream, names).await;
         }
         return;
     }
@@ -176,7 +177,14 @@ async fn pass_through(
     // Neither end waits for more to send.
     let _ = (stream.set_nodelay(), world.set_nodelay());
     let intercepted = shared.intercepted.iter().any(|target| target.matches(host, port));
-    match introduce(shared, (app, flow, host, port), intercepted, first, &stream, &world).await {
+    relay::closes_as(Closing::Reset, &stream, &world);
+    let introduced = introduce(shared, (app, flow, host, port), intercepted, first, &stream, &world).await;
+    if matches!(introduced, Ok(Introduced::Tls { .. } | Introduced::Http { .. } | Introduced::Refused { .. }))
+    {
+        // Each of these tells its end in its own language.
+        relay::closes_as(Closing::End, &stream, &world);
+    }
+    match introduced {
         Ok(Introduced::Tls { first }) => {
             let Some(interception) = shared.interception.borrow().clone() else {
                 return Err("what TLS is opened with is not here yet".to_owned());
@@ -188,7 +196,8 @@ async fn pass_through(
         }
         Ok(Introduced::Http { first }) => {
             let judge = Judge { policy: &shared.policy, app, port };
-            let visit = Visit { flows: &shared.flows, flow, host, scheme: "http", brokered: &[], judge };
+            let (flows, guard) = (&shared.flows, &shared.guard);
+            let visit = Visit { flows, flow, host, scheme: "http", brokered: &[], judge, guard };
             ended(shared, app, flow, (host, port), visit::serve(&visit, stream, world, first).await)
         }
         Ok(Introduced::Refused { by, first }) => {
@@ -221,8 +230,8 @@ async fn open_tls(
         Ok(Ok(world)) => {
             let brokered = interception.brokered(host, port);
             let judge = Judge { policy: &shared.policy, app, port };
-            let visit =
-                Visit { flows: &shared.flows, flow, host, scheme: "https", brokered: &brokered, judge };
+            let (flows, guard) = (&shared.flows, &shared.guard);
+            let visit = Visit { flows, flow, host, scheme: "https", brokered: &brokered, judge, guard };
             let outcome = visit::serve(&visit, inside, world, Vec::new()).await;
             return ended(shared, app, flow, (host, port), outcome);
         }
@@ -250,6 +259,9 @@ fn ended(
     if let Err(Stopped::Forbidden { by }) = &outcome {
         // The connection was allowed, and others of its requests may have been.
         shared.tell_refused(app, host, port, by);
+    }
+    if let Err(Stopped::Withheld(Withheld::Refused)) = &outcome {
+        shared.tell_refused(app, host, port, "the session's guard");
     }
     outcome.map_err(|e| e.to_string())
 }
@@ -496,7 +508,7 @@ pub async fn serve_published(shared: &Shared, app: &AppName, port: u16, stream: 
     let _ = relay::both_ways(shared, 0, &Stream::Tcp(inside), &Stream::Tcp(stream)).await;
 }
 
-async fn answer_dns(mut stream: TcpStream, names: &RefCell<Names>) {
+async fn answer_dns(shared: &Shared, mut stream: TcpStream, names: &RefCell<Names>) {
     // RFC 1035, section 4.2.2: a length of two bytes before each message.
     let talk = async {
         loop {
@@ -506,7 +518,7 @@ async fn answer_dns(mut stream: TcpStream, names: &RefCell<Names>) {
             }
             let mut question = vec![0; length];
             stream.read_exact(&mut question).await?;
-            let Some(answer) = dns::answer(&question, &mut names.borrow_mut()) else { break };
+            let Some(answer) = shared.answer_dns(&question, names) else { break };
             let Ok(length) = u16::try_from(answer.len()) else { break };
             stream.write_all(&[&length.to_be_bytes()[..], &answer].concat()).await?;
         }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sessile_model::api::Verdict;
-use sessile_model::gateway::{Answered, FLOWS_PER_PACKET, Order, Report, VERSION};
+use sessile_model::gateway::{Answered, FLOWS_PER_PACKET, NAMES_AHEAD, Order, Report, VERSION};
 use sessile_model::network::{Network, Target};
 use sessile_model::{AppName, Timestamp};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -20,6 +20,7 @@ use tokio::time::MissedTickBehavior;
 use crate::connection;
 use crate::dns;
 use crate::flows::Flows;
+use crate::guard::Guard;
 use crate::intercept::Interception;
 use crate::link::Link;
 use crate::names::Names;
@@ -48,6 +49,8 @@ pub struct Shared {
     pub intercepted: Vec<Target>,
     /// What it is opened with, once the keeper has said so.
     pub interception: RefCell<Option<Rc<Interception>>>,
+    /// Who looks at requests.
+    pub guard: Guard,
     /// The way out.
     pub route: Route,
     /// What connections borrow to move bytes.
@@ -57,6 +60,10 @@ pub struct Shared {
     dials: RefCell<HashMap<u32, oneshot::Sender<Option<OwnedFd>>>>,
     last_dial: Cell<u32>,
     told_spent: Cell<u64>,
+    /// The first number of a name, once the keeper has said so.
+    names_from: Cell<Option<u64>>,
+    /// Names have numbers below this one, as the keeper knows.
+    names_below: Cell<u64>,
 }
 
 impl Shared {
@@ -68,6 +75,7 @@ impl Shared {
             intercepted: network.intercept.clone(),
             interception: RefCell::default(),
             questions: RefCell::default(),
+            guard: Guard::new(reports.clone()),
             route,
             buffers: Buffers::default(),
             reports,
@@ -75,6 +83,8 @@ impl Shared {
             dials: RefCell::default(),
             last_dial: Cell::new(0),
             told_spent: Cell::new(0),
+            names_from: Cell::new(None),
+            names_below: Cell::new(NAMES_AHEAD),
         }
     }
 
@@ -102,6 +112,27 @@ impl Shared {
         if bytes != self.told_spent.get() && self.reports.try_send(Report::Spent { bytes }).is_ok() {
             self.told_spent.set(bytes);
         }
+    }
+
+    /// Begins where the gateway before ended. What was begun stays.
+    fn begin_names(&self, number: u64) {
+        if self.names_from.get().is_none() {
+            self.names_from.set(Some(number));
+            self.names_below.set(number.saturating_add(NAMES_AHEAD));
+        }
+    }
+
+    /// Answers a question about a name, and has the keeper set more numbers aside in time.
+    pub fn answer_dns(&self, question: &[u8], names: &RefCell<Names>) -> Option<Vec<u8>> {
+        let answer = dns::answer(question, &mut names.borrow_mut());
+        let next = names.borrow().next();
+        if next + NAMES_AHEAD / 2 > self.names_below.get() {
+            let below = next + NAMES_AHEAD;
+            if self.reports.try_send(Report::Named { below }).is_ok() {
+                self.names_below.set(below);
+            }
+        }
+        answer
     }
 
     /// A connection to a port inside an app's namespace, which the keeper makes.
@@ -177,7 +208,8 @@ pub async fn serve(link: Link) -> io::Result<()> {
         };
         match order {
             Order::Begin { .. } => tell_again(&shared),
-            Order::Before { question, answers, spent } => {
+            Order::Before { question, answers, spent, names } => {
+                shared.begin_names(names);
                 shared.questions.borrow_mut().begin_after(question);
                 shared.flows.borrow_mut().begin_after(spent);
                 for Answered { host, port, verdict } in answers {
@@ -222,6 +254,7 @@ pub async fn serve(link: Link) -> io::Result<()> {
                     let _ = waiting.send(fds.into_iter().next());
                 }
             }
+            Order::Guard { sequence } => shared.guard.found(sequence, fds.into_iter().next()),
             Order::Quit => return Ok(()),
             Order::Unknown => {}
         }
@@ -251,6 +284,7 @@ fn tell_again(shared: &Shared) {
     if shared.route.is_ready() {
         shared.tell(Report::Ready);
     }
+    shared.guard.ask_again();
     shared.told_spent.set(0);
     shared.tell_spent();
     for (question, (app, host, port)) in shared.questions.borrow().open() {
@@ -284,7 +318,7 @@ fn tell_flows(shared: &Shared, sequence: u32) {
 fn serve_app(shared: &Rc<Shared>, app: &AppName, explicit: bool, fds: Vec<OwnedFd>) -> io::Result<Served> {
     let [tcp4, tcp6, dns4, dns6] =
         <[OwnedFd; 4]>::try_from(fds).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let names = Rc::new(RefCell::new(Names::default()));
+    let names = Rc::new(RefCell::new(Names::begin_at(shared.names_from.get().unwrap_or_default())));
     let mut tasks = Vec::new();
     for listener in [tcp4, tcp6] {
         let listener = StdListener::from(listener);
@@ -306,7 +340,7 @@ fn serve_app(shared: &Rc<Shared>, app: &AppName, explicit: bool, fds: Vec<OwnedF
         let socket = StdSocket::from(socket);
         socket.set_nonblocking(true)?;
         let socket = UdpSocket::from_std(socket)?;
-        tasks.push(spawn_local(answer_dns(socket, Rc::clone(&names))).abort_handle());
+        tasks.push(spawn_local(answer_dns(Rc::clone(shared), socket, Rc::clone(&names))).abort_handle());
     }
     Ok(Served(tasks))
 }
@@ -324,7 +358,7 @@ async fn accept(listener: TcpListener, serve: impl Fn(TcpStream) -> JoinHandle<(
     }
 }
 
-async fn answer_dns(socket: UdpSocket, names: Rc<RefCell<Names>>) {
+async fn answer_dns(shared: Rc<Shared>, socket: UdpSocket, names: Rc<RefCell<Names>>) {
     let mut bytes = vec![0u8; dns::MAX_QUESTION];
     loop {
         let Ok((length, from)) = socket.recv_from(&mut bytes).await else {
@@ -332,7 +366,7 @@ async fn answer_dns(socket: UdpSocket, names: Rc<RefCell<Names>>) {
             tokio::task::yield_now().await;
             continue;
         };
-        let answer = dns::answer(bytes.get(..length).unwrap_or_default(), &mut names.borrow_mut());
+        let answer = shared.answer_dns(bytes.get(..length).unwrap_or_default(), &names);
         if let Some(answer) = answer {
             // A question whose asker has left needs no answer.
             let _ = socket.send_to(&answer, from).await;

@@ -4,6 +4,7 @@
 //!  app ──► lo of its own namespace ──► listener ──► connection: name, policy, question
 //!                                                       │ first bytes agree with the name
 //!                                                       ▼
+//!                                                       │ HTTP/1: the guard says what may go
 //!                                         route: direct, socks5, tor ─► the world
 //! ```
 //!
@@ -20,6 +21,7 @@ mod connection;
 pub mod dns;
 pub mod flows;
 pub mod gateway;
+pub mod guard;
 pub mod http;
 pub mod intercept;
 pub mod link;

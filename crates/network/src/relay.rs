@@ -5,7 +5,9 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt;
 
 use crate::flows::Way;
 use crate::gateway::Shared;
@@ -44,15 +46,37 @@ impl Buffers {
     }
 }
 
-/// Passes bytes on until both ways are at their end. Each end is passed on by itself.
+/// Passes bytes on until both ways are at their end. Each end is passed on by itself; where something
+/// fails, or this process dies, both sides hear of that instead.
 ///
 /// # Errors
 /// When a socket fails or a cap is reached.
 pub async fn both_ways(shared: &Shared, flow: u64, app: &Stream, world: &Stream) -> io::Result<()> {
+    closes_as(Closing::Reset, app, world);
     let out = one_way(shared, flow, Way::Out, app, world);
     let back = one_way(shared, flow, Way::In, world, app);
     // The first failure ends both: what the other way still carries has lost its meaning.
-    tokio::try_join!(out, back).map(drop)
+    tokio::try_join!(out, back)?;
+    closes_as(Closing::End, app, world);
+    Ok(())
+}
+
+/// How connections close when they are let go of, also by a process that dies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// With an end: what was said is all.
+    End,
+    /// With a reset: there was more to say.
+    Reset,
+}
+
+/// Says how both connections close from now on.
+pub fn closes_as(closing: Closing, app: &Stream, world: &Stream) {
+    let linger = (closing == Closing::Reset).then_some(Duration::ZERO);
+    for stream in [app, world] {
+        // One that is gone closes as it did.
+        let _ = sockopt::set_socket_linger(stream, linger);
+    }
 }
 
 async fn one_way(shared: &Shared, flow: u64, way: Way, from: &Stream, to: &Stream) -> io::Result<()> {

@@ -8,7 +8,9 @@
 //! receive from several roles cannot mistake a message for one of another branch (receive validity).
 //! Subsets may be exponentially many: a limit that is reached is no acceptance.
 
+mod counterexample;
 mod events;
+mod fault;
 #[cfg(test)]
 mod oracle;
 mod validity;
@@ -22,6 +24,7 @@ use crate::syntax::Symbols;
 use crate::tables::Table;
 
 use events::Events;
+use fault::Fault;
 use validity::Subsets;
 
 /// The machines of a protocol that can be implemented.
@@ -34,13 +37,26 @@ pub(crate) fn check(whole: &Whole, symbols: &Symbols, budget: &mut Budget) -> Re
     check_reachable(&whole.body, |act| act.span, budget)?;
     check_subjects(whole, &whole.body, symbols, budget)?;
     let events = events(whole, symbols, budget)?;
-    (0..whole.roles.len() as RoleId)
-        .map(|role| {
-            let machine = Subsets::build(whole, symbols, &events, role, budget)?;
-            machine.check(budget)?;
-            Ok(machine.into_table())
-        })
-        .collect()
+    let mut tables = Vec::with_capacity(whole.roles.len());
+    let mut faults: Vec<Fault> = Vec::new();
+    for role in 0..whole.roles.len() as RoleId {
+        let machine = Subsets::build(&events, role, budget)
+            .and_then(|machine| machine.fault(budget).map(|fault| (machine.into_table(), fault)));
+        match machine {
+            Ok((table, fault)) => {
+                tables.push(table);
+                faults.extend(fault);
+            }
+            // What is wrong is worth more than a limit that is reached after it.
+            Err(problem) if faults.is_empty() => return Err(problem),
+            Err(_) => break,
+        }
+    }
+    let Some(fault) = faults.into_iter().min_by_key(Fault::moves) else { return Ok(tables) };
+    let is_whole = tables.len() == whole.roles.len();
+    let shorter =
+        is_whole.then(|| counterexample::shorter(&events, &tables, fault.moves(), budget.limits())).flatten();
+    Err(shorter.unwrap_or(fault).problem(whole, symbols))
 }
 
 /// The automaton of a protocol whose choices are each made by one sender.

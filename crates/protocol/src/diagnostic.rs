@@ -94,14 +94,23 @@ impl Code {
         self.entry().1
     }
 
+    /// Whether a limit was reached before there was an answer: such a protocol is neither accepted nor shown wrong.
+    #[must_use]
+    pub fn is_limit(self) -> bool {
+        matches!(self, Code::TooLarge | Code::TooDeep | Code::Unknown)
+    }
+
     fn entry(self) -> (&'static str, &'static str) {
         match self {
             Code::TooLarge => ("P001", "split it into protocols that are opened one after the other"),
             Code::Syntax => ("P002", "see the page on protocols for the syntax"),
-            Code::TooDeep => ("P003", "move inner blocks to protocols of their own, nested less deeply"),
+            Code::TooDeep => ("P003", "nest blocks less deeply: each `do` brings those of what it names"),
             Code::Unsupported => ("P004", "write it with messages, `choice`, `rec` and `do`"),
             Code::ModuleName => ("P010", "name the module as its file, without the ending"),
-            Code::MissingModule => ("P011", "imports are looked for below the folder that roots them"),
+            Code::MissingModule => (
+                "P011",
+                "a.b is looked for as a/b.scr beside the file; `protocol check` takes further folders by --import-path",
+            ),
             Code::DuplicateModule => ("P012", "give the import another name with `as`"),
             Code::DuplicateDeclaration => ("P013", "rename or remove one of them"),
             Code::UnknownProtocol => ("P014", "declare it, or import its module and name it with the module"),

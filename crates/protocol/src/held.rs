@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::check::{Discipline, check};
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::Diagnostic;
 use crate::limits::Limits;
 use crate::modules::Source;
 use crate::plan::{CompileError, Plan, Verdict};
@@ -66,11 +66,10 @@ pub fn planned<'a>(
         |module: &str| imported.iter().find(|(name, _)| *name == module).map(|(_, text)| (*text).to_owned());
     let source = Source { name: file, text };
     let found = check(&source, &mut imports, name, Discipline::Complete, Limits::default());
-    let (protocol, _) =
-        found.map_err(|all| match all.iter().all(|problem| problem.code == Code::Unknown) {
-            true => Unplanned::Undecided(all),
-            false => Unplanned::Refused(all),
-        })?;
+    let (protocol, _) = found.map_err(|all| match all.iter().all(|problem| problem.code.is_limit()) {
+        true => Unplanned::Undecided(all),
+        false => Unplanned::Refused(all),
+    })?;
     let plan = Plan::compile(&protocol, Verdict::Proved)?;
     let mut bound: Vec<(&str, &str)> = Vec::new();
     for (role, speaker) in roles {

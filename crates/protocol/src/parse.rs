@@ -308,10 +308,22 @@ impl<'a> Parser<'a> {
             "h" => 3_600_000,
             _ => 0,
         };
-        let number = digits.parse::<u32>().ok().filter(|number| *number > 0 && unit_ms > 0);
-        let number = number.ok_or_else(|| {
-            Problem::at(Code::Syntax, token.span, "a duration is a number with ms, s, m or h, as in 30s")
-        })?;
+        let plain = unit_ms > 0 && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        let number = match digits.parse::<u32>() {
+            Ok(number) if plain && number > 0 => number,
+            Ok(_) if plain => {
+                let text = "a duration is not nothing: without `within` there is no bound";
+                return Err(Problem::at(Code::Syntax, token.span, text));
+            }
+            Err(_) if plain => {
+                let text = format!("the number of a duration is at most {}", u32::MAX);
+                return Err(Problem::at(Code::Syntax, token.span, text));
+            }
+            Ok(_) | Err(_) => {
+                let text = "a duration is a number with ms, s, m or h, as in 30s";
+                return Err(Problem::at(Code::Syntax, token.span, text));
+            }
+        };
         Ok(Duration::from_millis(u64::from(number) * unit_ms))
     }
 

@@ -36,7 +36,7 @@ pub(crate) fn check(
         machines.push(Automaton::build(&local, budget)?);
     }
     for (role, machine) in machines.iter().enumerate() {
-        check_states(machine, &whole.messages, whole.role(role as RoleId, symbols), budget)?;
+        check_states(machine, (&whole.messages, symbols), whole.role(role as RoleId, symbols), budget)?;
     }
     model::check(whole, symbols, &machines, model::Choices::Fair, budget)?;
     let unfair: Result<Vec<Automaton>, Problem> =
@@ -56,7 +56,7 @@ pub(crate) fn machine(whole: &Whole, role: RoleId, budget: &mut Budget) -> Resul
 /// In one state a role sends or receives, and a label has one payload.
 fn check_states(
     machine: &Automaton,
-    messages: &Messages,
+    (messages, symbols): (&Messages, &Symbols),
     role: &str,
     budget: &mut Budget,
 ) -> Result<(), Problem> {
@@ -71,7 +71,10 @@ fn check_states(
             for (other, _) in &steps[..i] {
                 let alike = one.peer == other.peer && messages.same_label(one.message, other.message);
                 if alike && one.message != other.message {
-                    let text = format!("for role {role}, this label has two payloads in one choice");
+                    let shown = |id| messages.shown(id, symbols);
+                    let (one_text, other_text) = (shown(other.message), shown(one.message));
+                    let text =
+                        format!("for role {role}, {other_text} and {one_text} have one label in one choice");
                     return Err(Problem::at(Code::Payloads, one.span, text));
                 }
             }

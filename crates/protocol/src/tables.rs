@@ -134,7 +134,7 @@ pub(crate) fn hand_on(
             if !sends && table.ends[state] && !steps.is_empty() {
                 waiting.push((Role(role as u16), State(state as u32)));
             }
-            check_labels(whole, name, steps)?;
+            check_labels(whole, symbols, name, steps)?;
             let within = check_deadlines(name, steps)?;
             let steps = steps.iter().map(|(action, next)| Step {
                 direction: if sends { Direction::Send } else { Direction::Receive },
@@ -195,7 +195,12 @@ fn check_direction(role: &str, steps: &[(Action, usize)], ends: bool) -> Result<
 }
 
 /// A label has one payload in one state.
-fn check_labels(whole: &Whole, role: &str, steps: &[(Action, usize)]) -> Result<(), Problem> {
+fn check_labels(
+    whole: &Whole,
+    symbols: &Symbols,
+    role: &str,
+    steps: &[(Action, usize)],
+) -> Result<(), Problem> {
     let mut seen: HashMap<(RoleId, String), MessageId> = HashMap::new();
     for (action, _) in steps {
         let label = match whole.messages.label(action.message) {
@@ -204,7 +209,12 @@ fn check_labels(whole: &Whole, role: &str, steps: &[(Action, usize)]) -> Result<
         };
         let first = *seen.entry((action.peer, label)).or_insert(action.message);
         if first != action.message {
-            let text = format!("for role {role}, this label has two payloads in one choice");
+            let (one, other) = (first, action.message);
+            let text = format!(
+                "for role {role}, {} and {} have one label in one choice",
+                whole.messages.shown(one, symbols),
+                whole.messages.shown(other, symbols)
+            );
             return Err(Problem::at(Code::Payloads, action.span, text));
         }
     }

@@ -98,7 +98,8 @@ pub(crate) fn tokens(file: u16, text: &str) -> Result<Vec<Token>, Problem> {
                     at += 1;
                 }
                 if bytes.get(at) != Some(&b'"') {
-                    let text = "a quoted text ends with a quote, and has no blanks";
+                    let text = "a quoted text is of letters and digits without accents and of \
+                                {}()[]:/\\.#&?!_, and ends with a quote in its line";
                     return Err(Problem::at(Code::Syntax, span(start, at), text));
                 }
                 at += 1;

@@ -159,7 +159,7 @@ global protocol P(role A, role B) {
     let problem = problem(text, Complete).unwrap();
     let run: Vec<String> = problem.trace.iter().map(ToString::to_string).collect();
     assert_eq!(problem.code, Code::SendValidity);
-    assert_eq!(run, ["A sends 3() to B"]);
+    assert_eq!(run, ["A sends 3() to B", "C sends 2() to B"]);
 }
 
 /// The page on protocols shows a protocol, and what is said of another.

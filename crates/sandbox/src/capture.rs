@@ -167,9 +167,10 @@ fn prepare(network: Network) -> Result<Option<Prepared>, Fault> {
     let Some(rules) = (wanted == Capture::Transparent).then(install).and_then(Result::ok) else {
         return Ok(Some(Prepared { capture: Capture::Explicit, listeners, rules: None }));
     };
-    netlink::open(libc::NETLINK_ROUTE)
-        .and_then(|socket| routes::install(&socket, has_v6))
-        .on(step, "routes")?;
+    let socket = netlink::open(libc::NETLINK_ROUTE).on(step, "routes")?;
+    // Where the kernel takes no larger packets, it is slower.
+    let _ = routes::enlarge(&socket);
+    routes::install(&socket, has_v6).on(step, "routes")?;
     Ok(Some(Prepared { capture: Capture::Transparent, listeners, rules: Some(rules) }))
 }
 

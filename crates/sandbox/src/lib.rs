@@ -17,6 +17,7 @@
 //! | [`files`] | copying a project in, its changes back, and exports |
 //! | [`wipe`] | overwriting memory and storage |
 //! | [`background`] | what a process beside a terminal's foreground needs |
+//! | [`streams`] | standard streams that a program was started without |
 
 #![warn(missing_docs)]
 
@@ -38,6 +39,7 @@ pub mod seccomp;
 pub mod service;
 pub mod space;
 mod step;
+pub mod streams;
 pub mod survey;
 mod sys;
 pub mod target;

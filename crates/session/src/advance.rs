@@ -83,20 +83,8 @@ impl Call<'_> {
                 let in_flight = in_flight(&bringup);
                 self.fail(component, cause, in_flight)
             }
-            Event::Granted { grant } => {
-                self.journal(Fact::Granted { grant: grant.without_paths() });
-                Stage::Bringup { bringup }
-            }
-            Event::Answered { question, verdict, always, timed_out, why } => {
-                self.journal(Fact::Answered { question, verdict, always, timed_out, why });
-                Stage::Bringup { bringup }
-            }
-            Event::Typed { app, client, bytes } => {
-                self.journal(Fact::Typed { app, client, bytes });
-                Stage::Bringup { bringup }
-            }
-            Event::IdentityRenewed => {
-                self.journal(Fact::IdentityRenewed);
+            Event::Noted(note) => {
+                self.journal(Fact::Noted(note.without_paths()));
                 Stage::Bringup { bringup }
             }
             Event::Violated { violation, .. } => {

@@ -39,20 +39,8 @@ impl Call<'_> {
                 self.fail_midway(component, cause, teardown)
             }
             Event::AnchorDied => self.fail_midway(Component::Anchor, ANCHOR_DIED.to_owned(), teardown),
-            Event::Granted { grant } => {
-                self.journal(Fact::Granted { grant: grant.without_paths() });
-                Stage::Ending { outcome, teardown }
-            }
-            Event::Answered { question, verdict, always, timed_out, why } => {
-                self.journal(Fact::Answered { question, verdict, always, timed_out, why });
-                Stage::Ending { outcome, teardown }
-            }
-            Event::Typed { app, client, bytes } => {
-                self.journal(Fact::Typed { app, client, bytes });
-                Stage::Ending { outcome, teardown }
-            }
-            Event::IdentityRenewed => {
-                self.journal(Fact::IdentityRenewed);
+            Event::Noted(note) => {
+                self.journal(Fact::Noted(note.without_paths()));
                 Stage::Ending { outcome, teardown }
             }
             Event::Violated { violation, .. } => {
@@ -113,20 +101,8 @@ impl Call<'_> {
                 teardown.ask(&mut self.plan);
                 Stage::Failed { component, cause, teardown }
             }
-            Event::Granted { grant } => {
-                self.journal(Fact::Granted { grant: grant.without_paths() });
-                Stage::Failed { component, cause, teardown }
-            }
-            Event::Answered { question, verdict, always, timed_out, why } => {
-                self.journal(Fact::Answered { question, verdict, always, timed_out, why });
-                Stage::Failed { component, cause, teardown }
-            }
-            Event::Typed { app, client, bytes } => {
-                self.journal(Fact::Typed { app, client, bytes });
-                Stage::Failed { component, cause, teardown }
-            }
-            Event::IdentityRenewed => {
-                self.journal(Fact::IdentityRenewed);
+            Event::Noted(note) => {
+                self.journal(Fact::Noted(note.without_paths()));
                 Stage::Failed { component, cause, teardown }
             }
             Event::Violated { violation, .. } => {

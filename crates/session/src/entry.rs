@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sessile_model::api::Verdict;
+use sessile_model::protocol::{Closing, Speaker};
 use sessile_model::receipt::WipeLine;
 use sessile_model::record::Grant;
 use sessile_model::state::{Exit, Outcome};
@@ -44,7 +46,7 @@ impl fmt::Display for Violation {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "fact", rename_all = "snake_case")]
+#[serde(remote = "Self", tag = "fact", rename_all = "snake_case")]
 pub enum Fact {
     /// The session was asked for.
     Opened {
@@ -102,6 +104,54 @@ pub enum Fact {
         /// Clients attached now.
         clients: u32,
     },
+    /// A role wanted to say or to hear what the session's protocol does not allow.
+    Violated {
+        /// Whose, of which kind, about what.
+        violation: Violation,
+    },
+    /// A new keeper took over.
+    KeeperRestarted,
+    /// The teardown began with this outcome, or its outcome became this.
+    TearingDown {
+        /// How the session comes to its end.
+        outcome: Outcome,
+    },
+    /// A step of the wipe is complete.
+    Wiped {
+        /// Its line in the receipt.
+        line: WipeLine,
+    },
+    /// The session is closed.
+    Closed {
+        /// How it came to its end.
+        outcome: Outcome,
+    },
+    /// Something happened beside the session's own course.
+    #[serde(untagged, skip_deserializing)]
+    Noted(Note),
+}
+
+impl Serialize for Fact {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fact {
+    /// Notes stand among the facts by their own names. What is neither is refused by its name.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        Self::deserialize(&value).or_else(|fact| {
+            let note = Note::deserialize(&value).map(Self::Noted);
+            note.map_err(|note| D::Error::custom(format_args!("{fact}; as a note: {note}")))
+        })
+    }
+}
+
+/// What happened beside the session's own course, which it does not change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Note {
     /// Something from outside was granted, or something was given out.
     Granted {
         /// What, without paths.
@@ -131,26 +181,37 @@ pub enum Fact {
     },
     /// The route took on a new identity.
     IdentityRenewed,
-    /// A role wanted to say or to hear what the session's protocol does not allow.
-    Violated {
-        /// Whose, of which kind, about what.
-        violation: Violation,
+    /// Another speaks for a role of the session's protocol.
+    Delegated {
+        /// The role's name.
+        role: String,
+        /// Who spoke for it.
+        from: Speaker,
+        /// Who speaks for it now.
+        to: Speaker,
+        /// Delegations and closings of the conversation so far.
+        epoch: u64,
     },
-    /// A new keeper took over.
-    KeeperRestarted,
-    /// The teardown began with this outcome, or its outcome became this.
-    TearingDown {
-        /// How the session comes to its end.
-        outcome: Outcome,
+    /// The session's conversation was closed before its end.
+    TalkClosed {
+        /// The role that did; none for an operator.
+        role: Option<String>,
+        /// Whether what was said could still be heard.
+        how: Closing,
     },
-    /// A step of the wipe is complete.
-    Wiped {
-        /// Its line in the receipt.
-        line: WipeLine,
-    },
-    /// The session is closed.
-    Closed {
-        /// How it came to its end.
-        outcome: Outcome,
-    },
+}
+
+impl Note {
+    /// The same without the paths of what was granted.
+    #[must_use]
+    pub fn without_paths(self) -> Self {
+        match self {
+            Self::Granted { grant } => Self::Granted { grant: grant.without_paths() },
+            other @ (Self::Answered { .. }
+            | Self::Typed { .. }
+            | Self::IdentityRenewed
+            | Self::Delegated { .. }
+            | Self::TalkClosed { .. }) => other,
+        }
+    }
 }

@@ -1,12 +1,10 @@
 //! What can happen to a session.
 
-use sessile_model::api::Verdict;
 use sessile_model::receipt::{WipeEvidence, WipeStep};
-use sessile_model::record::Grant;
 use sessile_model::state::{Component, EndedBy, Exit};
 use sessile_model::{AppName, Millis, Property, PropertyStatus};
 
-use crate::entry::Violation;
+use crate::entry::{Note, Violation};
 use crate::step::BringupStep;
 
 /// Counts the times apps were asked to freeze or thaw, so that a late answer to an earlier ask
@@ -95,35 +93,8 @@ pub enum Event {
     },
     /// The result of a lingering session reached someone.
     Collected,
-    /// The session was given something from outside, or gave something out.
-    Granted {
-        /// What; its paths are dropped before it is journaled.
-        grant: Grant,
-    },
-    /// A question of the gateway's was settled.
-    Answered {
-        /// Its number.
-        question: u32,
-        /// How.
-        verdict: Verdict,
-        /// For the rest of the session.
-        always: bool,
-        /// Nobody answered in time.
-        timed_out: bool,
-        /// Why, in the words of whoever answered.
-        why: Option<String>,
-    },
-    /// Somebody typed into an app, and left or is done.
-    Typed {
-        /// The app, or `APP.N` for a further command in its sandbox.
-        app: AppName,
-        /// The client's number; none for requests that type without being attached.
-        client: Option<u64>,
-        /// How many bytes.
-        bytes: u64,
-    },
-    /// The route took on a new identity, and what went on under the old one ended.
-    IdentityRenewed,
+    /// Something happened that is journaled and changes nothing else.
+    Noted(Note),
     /// A role wanted to say or to hear what the session's protocol does not allow.
     Violated {
         /// What is journaled of it.

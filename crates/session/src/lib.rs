@@ -49,7 +49,7 @@ mod wipe;
 
 pub use admission::{Admission, Denied, Request};
 pub use effect::{Effect, Effects};
-pub use entry::{Entry, Fact, Violation};
+pub use entry::{Entry, Fact, Note, Violation};
 pub use event::{Event, Turn};
 pub use opening::{DEFAULT_LINGER, MainCommand, Opening};
 pub use recover::Unrecoverable;

@@ -66,10 +66,7 @@ impl Call<'_> {
             | Event::Activity
             | Event::EndRequested { .. }
             | Event::Collected
-            | Event::Granted { .. }
-            | Event::Answered { .. }
-            | Event::Typed { .. }
-            | Event::IdentityRenewed
+            | Event::Noted(_)
             | Event::Violated { .. }
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
@@ -134,10 +131,7 @@ impl Call<'_> {
             | Event::Activity
             | Event::EndRequested { .. }
             | Event::Collected
-            | Event::Granted { .. }
-            | Event::Answered { .. }
-            | Event::Typed { .. }
-            | Event::IdentityRenewed
+            | Event::Noted(_)
             | Event::Violated { .. }
             | Event::AnchorDied
             | Event::ComponentFailed { .. }
@@ -194,20 +188,8 @@ impl Call<'_> {
                 let outcome = Outcome::Ended { by: EndedBy::MainExited };
                 Either::Leaves(self.end(outcome, DEFAULT_GRACE, None))
             }
-            Event::Granted { grant } => {
-                self.journal(Fact::Granted { grant: grant.without_paths() });
-                Either::Stays(run)
-            }
-            Event::Answered { question, verdict, always, timed_out, why } => {
-                self.journal(Fact::Answered { question, verdict, always, timed_out, why });
-                Either::Stays(run)
-            }
-            Event::Typed { app, client, bytes } => {
-                self.journal(Fact::Typed { app, client, bytes });
-                Either::Stays(run)
-            }
-            Event::IdentityRenewed => {
-                self.journal(Fact::IdentityRenewed);
+            Event::Noted(note) => {
+                self.journal(Fact::Noted(note.without_paths()));
                 Either::Stays(run)
             }
             Event::Violated { violation, ends } => {

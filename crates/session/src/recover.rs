@@ -89,10 +89,7 @@ fn read<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Told, Unreco
             | Fact::AppExited { .. }
             | Fact::Attached { .. }
             | Fact::Detached { .. }
-            | Fact::Granted { .. }
-            | Fact::Answered { .. }
-            | Fact::Typed { .. }
-            | Fact::IdentityRenewed
+            | Fact::Noted(_)
             | Fact::Violated { .. }
             | Fact::KeeperRestarted
             | Fact::TearingDown { .. }
@@ -119,10 +116,7 @@ fn read<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Told, Unreco
             | Fact::AppExited { .. }
             | Fact::Attached { .. }
             | Fact::Detached { .. }
-            | Fact::Granted { .. }
-            | Fact::Answered { .. }
-            | Fact::Typed { .. }
-            | Fact::IdentityRenewed
+            | Fact::Noted(_)
             | Fact::Violated { .. }
             | Fact::KeeperRestarted
             | Fact::Closed { .. } => {}

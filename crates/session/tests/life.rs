@@ -2,11 +2,12 @@
 
 mod support;
 
+use sessile_model::protocol::Closing;
 use sessile_model::receipt::{WipeEvidence, WipeStep};
 use sessile_model::state::{Component, EndedBy, Exit, Outcome};
 use sessile_model::{AppName, Millis, Property, PropertyStatus, State};
 use sessile_session::{
-    Admission, BringupStep, DEFAULT_LINGER, Denied, Effect, Entry, Event, Fact, MainCommand, Request,
+    Admission, BringupStep, DEFAULT_LINGER, Denied, Effect, Entry, Event, Fact, MainCommand, Note, Request,
     SILENT_PROBES, Violation,
 };
 use support::{Life, opening};
@@ -310,4 +311,16 @@ fn a_step_that_fails_twice_is_in_the_receipt() {
     let receipt = life.session.wipe_receipt().expect("a failed step does not stop the wipe");
     let line = receipt.lines().iter().find(|l| l.step == WipeStep::UnmountStorage).unwrap();
     assert_eq!(line.evidence, failed);
+}
+
+#[test]
+fn a_note_stands_in_the_journal_as_any_fact() {
+    let note = Note::TalkClosed { role: Some("Agent".into()), how: Closing::Drain };
+    let written = serde_json::to_string(&Fact::Noted(note.clone())).unwrap();
+    assert_eq!(written, r#"{"fact":"talk_closed","role":"Agent","how":"drain"}"#);
+    assert_eq!(serde_json::from_str::<Fact>(&written).unwrap(), Fact::Noted(note));
+    let restarted = serde_json::to_string(&Fact::KeeperRestarted).unwrap();
+    assert_eq!(serde_json::from_str::<Fact>(&restarted).unwrap(), Fact::KeeperRestarted);
+    let short = serde_json::from_str::<Fact>(r#"{"fact":"typed","app":"main"}"#).unwrap_err().to_string();
+    assert!(short.contains("missing field `client`") || short.contains("missing field `bytes`"), "{short}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sessile_model::receipt::{WipeLine, WipeStep};
 use sessile_model::record::Grant;
 use sessile_model::{Property, State};
-use sessile_session::{Effect, Fact};
+use sessile_session::{Effect, Fact, Note};
 
 use crate::reference::Owed;
 use crate::run::Run;
@@ -117,7 +117,8 @@ impl Run {
         if lines != self.reference.wiped.len() - wiped {
             return Err(format!("{lines} lines of the wipe journaled"));
         }
-        let secret = facts().any(|f| matches!(f, Fact::Granted { grant: Grant::Tools { path: Some(_) } }));
+        let secret = facts()
+            .any(|f| matches!(f, Fact::Noted(Note::Granted { grant: Grant::Tools { path: Some(_) } })));
         if secret { Err("a path was journaled".into()) } else { Ok(()) }
     }
 

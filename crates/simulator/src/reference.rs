@@ -397,8 +397,7 @@ impl Reference {
                     self.grace = Millis(0);
                 }
             }
-            Event::Granted { .. } | Event::Answered { .. } | Event::Typed { .. } | Event::IdentityRenewed => {
-            }
+            Event::Noted(_) => {}
             Event::AnchorDied => self.fail(Component::Anchor, "the process that holds the session died"),
             Event::ComponentFailed { component, cause } => {
                 if !self.torn() || self.apps_may_run() {

@@ -7,7 +7,7 @@ use sessile_model::record::Grant;
 use sessile_model::state::{Component, EndedBy, Outcome, State};
 use sessile_model::{AppName, Millis, Property, Timestamp};
 use sessile_session::{
-    Admission, Effect, Effects, Entry, Event, MainCommand, Opening, Request, Session, Violation,
+    Admission, Effect, Effects, Entry, Event, MainCommand, Note, Opening, Request, Session, Violation,
 };
 
 use crate::prng::Prng;
@@ -278,9 +278,9 @@ impl Run {
             }
             Request::Pause => self.deliver(Event::PauseRequested),
             Request::Resume => self.deliver(Event::ResumeRequested),
-            Request::Export | Request::Apply => {
-                self.deliver(Event::Granted { grant: Grant::Tools { path: Some("/secret".into()) } })
-            }
+            Request::Export | Request::Apply => self.deliver(Event::Noted(Note::Granted {
+                grant: Grant::Tools { path: Some("/secret".into()) },
+            })),
             Request::Collect => self.deliver(Event::Collected),
             Request::End => {
                 let grace = Millis(self.dice.below(30_000));

@@ -191,10 +191,7 @@ impl World {
             | Event::PauseRequested
             | Event::ResumeRequested
             | Event::Collected
-            | Event::Granted { .. }
-            | Event::Answered { .. }
-            | Event::Typed { .. }
-            | Event::IdentityRenewed
+            | Event::Noted(_)
             | Event::Violated { .. }
             | Event::AnchorDied
             | Event::ComponentFailed { .. }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::attributes::Protection;
 use crate::modes::private;
 use crate::replies::Form;
 use crate::state::State;
@@ -96,18 +97,40 @@ impl State {
     }
 
     /// DSR: how it is, and where the cursor.
-    pub(crate) fn answer_status(&mut self, private: bool, number: u16) {
-        let cursor = self.screen().cursor;
-        let top = if self.modes.private(private::ORIGIN) { self.margins.0 } else { 0 };
-        let (row, column) = (cursor.row.saturating_sub(top) + 1, cursor.column + 1);
-        let (form, answer) = match (private, number) {
-            (false, 5) => (Form::control(0, b'n'), "\x1b[0n".to_owned()),
-            (false, 6) => (Form::control(0, b'R'), format!("\x1b[{row};{column}R")),
-            (true, 6) => (Form::control(b'?', b'R'), format!("\x1b[?{row};{column};1R")),
-            (true, _) => (Form::control(b'?', b'n'), String::new()),
-            (false, _) => return,
+    pub(crate) fn answer_status(&mut self, number: u16) {
+        let (row, column) = self.place();
+        let (form, answer) = match number {
+            5 => (Form::control(0, b'n'), "\x1b[0n".to_owned()),
+            6 => (Form::control(0, b'R'), format!("\x1b[{};{}R", row + 1, column + 1)),
+            _ => return,
         };
         self.answers.give(form, answer);
+    }
+
+    /// DEC's own: where the cursor is, and of printer, keys, keyboard, pointer, line and sessions what
+    /// is so of every terminal without them. `pid` names what a checksum is asked of.
+    pub(crate) fn answer_private_status(&mut self, number: u16, pid: u16) {
+        let (row, column) = self.place();
+        let status = match number {
+            6 => {
+                let answer = format!("\x1b[?{};{};1R", row + 1, column + 1);
+                return self.answers.give(Form::control(b'?', b'R'), answer);
+            }
+            63 => {
+                let answer = format!("\x1bP{pid}!~0000\x1b\\");
+                return self.answers.give(Form::device(b'!', b'~'), answer);
+            }
+            15 => "13",
+            25 => "20",
+            26 => "27;1;0;0",
+            53 | 55 => "50",
+            56 => "57;0",
+            75 => "70",
+            85 => "83",
+            _ => "",
+        };
+        let answer = if status.is_empty() { String::new() } else { format!("\x1b[?{status}n") };
+        self.answers.give(Form::control(b'?', b'n'), answer);
     }
 
     /// DECRQM: whether a mode is set.
@@ -115,7 +138,12 @@ impl State {
         let (prefix, report) = if private {
             let screen = matches!(number, 47 | 1047 | 1049);
             let shown = 2 - u8::from(self.on_alternate);
-            ("?", if screen { shown } else { self.modes.report_private(number) })
+            let report = match number {
+                _ if screen => shown,
+                private::KEYPAD => 2 - u8::from(self.keypad),
+                _ => self.modes.report_private(number),
+            };
+            ("?", report)
         } else {
             ("", self.modes.report_ansi(number))
         };
@@ -151,6 +179,19 @@ impl State {
                 Some(text.split_off(2))
             }
             b"r" => Some(format!("{};{}r", self.margins.0 + 1, self.margins.1)),
+            b"s" => Some(format!("{};{}s", self.sides.0 + 1, self.sides.1)),
+            b"t" => Some(format!("{}t", self.rows)),
+            b"$|" => Some(format!("{}$|", self.columns)),
+            b"*|" => Some(format!("{}*|", self.rows)),
+            b"*x" => Some(format!("{}*x", 2 * u8::from(self.changes_rectangles))),
+            // Where nothing else was asked for, as the attributes say; with controls of seven bits.
+            b"\"p" => Some(format!("{};1\"p", self.level.unwrap_or(62))),
+            b"\"q" => {
+                let protection = self.screen().cursor.pen.protection;
+                Some(format!("{}\"q", u8::from(protection == Protection::Selective)))
+            }
+            // There is no status line.
+            b"$}" | b"$~" => Some(format!("0{}", String::from_utf8_lossy(setting))),
             b" q" => Some(format!("{} q", self.cursor_shape)),
             _ => None,
         };

@@ -85,6 +85,18 @@ impl Attributes {
     }
 }
 
+/// What spares a character from being erased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Protection {
+    #[default]
+    None = 0,
+    /// From selective erasing (DECSCA).
+    Selective = 1,
+    /// From the other (SPA).
+    Ordinary = 2,
+}
+
 /// Everything but the character that a cell has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Style {
@@ -98,6 +110,7 @@ pub struct Style {
     pub attributes: Attributes,
     /// The line below.
     pub underline: Underline,
+    pub(crate) protection: Protection,
     /// A hyperlink's place in the table of links; 0: none.
     pub(crate) link: u32,
 }
@@ -115,7 +128,8 @@ impl Style {
             Color::Indexed(index) => 0x100 | u32::from(index),
             Color::Rgb(red, green, blue) => 1 << 24 | u32::from_be_bytes([0, red, green, blue]),
         };
-        let rest = u32::from(self.attributes.0) << 8 | self.underline as u32 | self.link << 16;
+        let kind = (self.protection as u32) << 4 | self.underline as u32;
+        let rest = u32::from(self.attributes.0) << 8 | kind | self.link << 16;
         let mut digest = color(self.foreground);
         for part in [color(self.background), color(self.underline_color), rest] {
             digest = digest.rotate_left(7).wrapping_mul(0x9e37_79b1) ^ part;
@@ -133,7 +147,9 @@ impl Style {
     fn select_one<'a>(&mut self, parameter: &[u16], rest: &mut impl Iterator<Item = &'a [u16]>) {
         let &[number, ref sub @ ..] = parameter else { return };
         match number {
-            0 if sub.is_empty() => *self = Self { link: self.link, ..Self::default() },
+            0 if sub.is_empty() => {
+                *self = Self { link: self.link, protection: self.protection, ..Self::default() };
+            }
             1 => self.attributes.set(Attributes::BOLD, true),
             2 => self.attributes.set(Attributes::DIM, true),
             3 => self.attributes.set(Attributes::ITALIC, true),
@@ -170,7 +186,7 @@ impl Style {
         }
     }
 
-    /// Writes the sequence that selects this style, whatever was selected before. Not the link.
+    /// Writes the sequence that selects this style, whatever was selected before. Not the link, nor what spares it.
     pub(crate) fn write(self, out: &mut String) {
         out.push_str("\x1b[0");
         for (attribute, number, _) in Attributes::ALL {

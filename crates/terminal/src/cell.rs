@@ -57,6 +57,10 @@ impl Cell {
         Self { content: self.content & WIDE | CLUSTER | number & VALUE, style: self.style }
     }
 
+    pub(crate) fn with_style(self, style: StyleId) -> Self {
+        Self { content: self.content, style }
+    }
+
     pub(crate) fn is_blank(self) -> bool {
         self.content == 0
     }

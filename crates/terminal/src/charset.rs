@@ -9,26 +9,38 @@ pub(crate) enum Charset {
     Graphics,
     /// With a pound sign.
     British,
+    /// A national replacement set, by its place among them.
+    National(u8),
 }
 
 impl Charset {
-    /// The byte that designates it.
-    pub(crate) fn byte(self) -> u8 {
+    /// What designates it, behind the byte that says as which.
+    pub(crate) fn designator(self) -> &'static str {
         match self {
-            Self::Ascii => b'B',
-            Self::Graphics => b'0',
-            Self::British => b'A',
+            Self::Ascii => "B",
+            Self::Graphics => "0",
+            Self::British => "A",
+            Self::National(place) => NATIONAL[usize::from(place)].0[0],
         }
     }
 
-    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Ascii, Self::Graphics, Self::British].into_iter().find(|set| set.byte() == byte)
+    /// National ones are there only in the mode that allows them.
+    pub(crate) fn designated(designator: &[u8], national: bool) -> Option<Self> {
+        let common = [Self::Ascii, Self::Graphics, Self::British];
+        let known = common.into_iter().find(|set| set.designator().as_bytes() == designator);
+        let place =
+            || NATIONAL.iter().position(|(names, _)| names.iter().any(|name| name.as_bytes() == designator));
+        known.or_else(|| place().filter(|_| national).map(|place| Self::National(place as u8)))
     }
 
     fn map(self, character: char) -> char {
         match (self, character) {
             (Self::Graphics, '_'..='~') => GRAPHICS[character as usize - '_' as usize],
             (Self::British, '#') => '£',
+            (Self::National(place), _) => {
+                let found = REPLACED.iter().position(|&replaced| replaced == character);
+                found.map_or(character, |at| NATIONAL[usize::from(place)].1[at])
+            }
             (Self::Ascii | Self::Graphics | Self::British, other) => other,
         }
     }
@@ -38,6 +50,27 @@ impl Charset {
 const GRAPHICS: [char; 32] = [
     ' ', '◆', '▒', '␉', '␌', '␍', '␊', '°', '±', '␤', '␋', '┘', '┐', '┌', '└', '┼', '⎺', '⎻', '─', '⎼', '⎽',
     '├', '┤', '┴', '┬', '│', '≤', '≥', 'π', '≠', '£', '·',
+];
+
+/// The characters that national sets replace.
+const REPLACED: [char; 12] = ['#', '@', '[', '\\', ']', '^', '_', '`', '{', '|', '}', '~'];
+
+/// National replacement sets: what designates each, and what it has in their place (VT220 programmer
+/// reference, appendix A; VT320's for Portuguese).
+const NATIONAL: [(&[&str], [char; 12]); 11] = [
+    // Dutch, Finnish, French, French Canadian, German, Italian.
+    (&["4"], ['£', '¾', 'ÿ', '½', '|', '^', '_', '`', '¨', 'ƒ', '¼', '´']),
+    (&["C", "5"], ['#', '@', 'Ä', 'Ö', 'Å', 'Ü', '_', 'é', 'ä', 'ö', 'å', 'ü']),
+    (&["R", "f"], ['£', 'à', '°', 'ç', '§', '^', '_', '`', 'é', 'ù', 'è', '¨']),
+    (&["Q", "9"], ['#', 'à', 'â', 'ç', 'ê', 'î', '_', 'ô', 'é', 'ù', 'è', 'û']),
+    (&["K"], ['#', '§', 'Ä', 'Ö', 'Ü', '^', '_', '`', 'ä', 'ö', 'ü', 'ß']),
+    (&["Y"], ['£', '§', '°', 'ç', 'é', '^', '_', 'ù', 'à', 'ò', 'è', 'ì']),
+    // Norwegian and Danish, Portuguese, Spanish, Swedish, Swiss.
+    (&["`", "E", "6"], ['#', 'Ä', 'Æ', 'Ø', 'Å', 'Ü', '_', 'ä', 'æ', 'ø', 'å', 'ü']),
+    (&["%6"], ['#', '@', 'Ã', 'Ç', 'Õ', '^', '_', '`', 'ã', 'ç', 'õ', '~']),
+    (&["Z"], ['£', '§', '¡', 'Ñ', '¿', '^', '_', '`', '°', 'ñ', 'ç', '~']),
+    (&["H", "7"], ['#', 'É', 'Ä', 'Ö', 'Å', 'Ü', '_', 'é', 'ä', 'ö', 'å', 'ü']),
+    (&["="], ['ù', 'à', 'é', 'ç', 'ê', 'î', 'è', 'ô', 'ä', 'ö', 'ü', 'û']),
 ];
 
 /// The four sets and the one in use.
@@ -53,7 +86,14 @@ impl Charsets {
         self.sets[self.active] == Charset::Ascii
     }
 
-    pub(crate) fn map(&self, character: char) -> char {
-        self.sets[self.active].map(character)
+    /// What a character shows, in the set in use or in another that was shifted in for it alone.
+    #[inline]
+    pub(crate) fn map(&self, character: char, single: Option<usize>) -> char {
+        let set = self.sets[single.unwrap_or(self.active)];
+        if set == Charset::Ascii { character } else { set.map(character) }
+    }
+
+    pub(crate) fn has_national(&self) -> bool {
+        self.sets.iter().any(|set| matches!(set, Charset::National(_)))
     }
 }

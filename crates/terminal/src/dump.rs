@@ -6,12 +6,12 @@
 
 use std::fmt::Write as _;
 
-use crate::attributes::{Color, Style};
+use crate::attributes::{Color, Protection, Style};
 use crate::cell::Cell;
 use crate::modes::{Modes, private};
 use crate::row::Row;
 use crate::screen::{Cursor, SavedCursor, Screen};
-use crate::state::default_tabs;
+use crate::state::{State, default_tabs};
 use crate::tables::{StyleId, Tables};
 use crate::terminal::Terminal;
 use crate::width::width;
@@ -44,16 +44,23 @@ impl Terminal {
             Scrollback::Without => (Vec::new(), state.tables.clone()),
         };
         let mut writer = Writer::new(&tables);
-        writer.prepare();
+        writer.prepare(state);
         if let Some(alternate) = &state.alternate
             && !state.on_alternate
-            && (alternate.saved != SavedCursor::default() || state.keyboard[1] != [0])
         {
-            // They are there again when the alternate screen is.
-            writer.text("\x1b[?1049h");
-            writer.keyboard(&state.keyboard[1]);
-            writer.saved_cursor(alternate);
-            writer.text("\x1b[?1049l");
+            let is_filled = alternate.rows.iter().any(|row| !row.is_blank());
+            if is_filled || alternate.saved != SavedCursor::default() || state.keyboard[1] != [0] {
+                // They are there again when the alternate screen is; its rows only by its older mode.
+                let mode = if is_filled { 47 } else { 1049 };
+                let _ = write!(writer.out, "\x1b[?{mode}h");
+                writer.keyboard(&state.keyboard[1]);
+                writer.saved_cursor(alternate);
+                if is_filled {
+                    writer.begin_screen();
+                    writer.rows(&[], &alternate.rows);
+                }
+                let _ = write!(writer.out, "\x1b[?{mode}l");
+            }
         }
         self.write_tabs(&mut writer);
         // Before the rows: for it something may be written in a last column.
@@ -65,10 +72,11 @@ impl Terminal {
             if state.main.saved.origin {
                 writer.text("\x1b[?6h");
             }
-            writer.cursor(&state.main, state.main.cursor, 0);
+            writer.cursor(&state.main, state.main.cursor, None);
             writer.charsets(state.main.cursor);
             let saves = state.main.saved.cursor == state.main.cursor;
             writer.text(if saves { "\x1b[?1049h" } else { "\x1b[?47h" });
+            writer.widen();
             writer.text("\x1b[?6l");
             writer.plain_charsets();
             writer.saved_cursor(state.screen());
@@ -99,28 +107,29 @@ impl Terminal {
         if let Some(last) = state.last.filter(|_| !screen.cursor.wraps) {
             writer.last_character(screen, last);
         }
-        let (top, bottom) = state.margins;
-        let origin = state.modes.private(private::ORIGIN);
-        // Such a place has no number; a cursor is only ever restored to it.
-        let is_restored = origin && !(top..bottom).contains(&screen.cursor.row);
-        if is_restored {
-            writer.text("\x1b[?6h");
-            writer.cursor(screen, screen.cursor, 0);
-            writer.text("\x1b7");
-        }
         if state.margins != (0, state.rows) {
+            let (top, bottom) = state.margins;
             let _ = write!(writer.out, "\x1b[{};{bottom}r", top + 1);
         }
-        if is_restored {
-            writer.text("\x1b8");
-        } else {
-            if origin {
-                writer.text("\x1b[?6h");
-            }
-            writer.cursor(screen, screen.cursor, if origin { top } else { 0 });
+        let allow = if state.modes.private(private::SIDES) { "\x1b[?69h" } else { "" };
+        writer.text(allow);
+        if state.has_sides() {
+            let (left, right) = state.sides;
+            let _ = write!(writer.out, "\x1b[{};{right}s", left + 1);
+        }
+        if state.modes.private(private::ORIGIN) {
+            writer.text("\x1b[?6h");
+        }
+        writer.cursor(screen, screen.cursor, Some(state));
+        if writer.widen() {
+            writer.text(allow);
         }
         writer.charsets(screen.cursor);
-        state.modes.write(&[private::ORIGIN, private::SYNCHRONIZED], &mut writer.out);
+        let written = [private::ORIGIN, private::SIDES, private::SYNCHRONIZED];
+        state.modes.write(&written, &mut writer.out);
+        if state.changes_rectangles {
+            writer.text("\x1b[2*x");
+        }
         if state.keypad {
             writer.text("\x1b=");
         }
@@ -145,6 +154,9 @@ impl Terminal {
         if state.modes.private(private::SYNCHRONIZED) {
             writer.text("\x1b[?2026h");
         }
+        if let Some(set) = state.single_shift {
+            writer.text(if set == 2 { "\x1bN" } else { "\x1bO" });
+        }
     }
 }
 
@@ -153,22 +165,31 @@ struct Writer<'a> {
     out: String,
     tables: &'a Tables,
     style: Style,
+    /// There is a right margin for a cursor that waits behind it.
+    is_narrow: bool,
 }
 
 impl<'a> Writer<'a> {
     fn new(tables: &'a Tables) -> Self {
-        Self { out: String::with_capacity(4096), tables, style: Style::default() }
+        Self { out: String::with_capacity(4096), tables, style: Style::default(), is_narrow: false }
     }
 
     fn text(&mut self, text: &str) {
         self.out.push_str(text);
     }
 
-    /// Whatever the other terminal was: the main screen, nothing set.
-    fn prepare(&mut self) {
+    /// Whatever the other terminal was: the main screen, nothing set. Modes that were put aside are so
+    /// by being set.
+    fn prepare(&mut self, state: &State) {
         self.text("\x1b[?1049l");
+        if let Some(level) = state.level {
+            let _ = write!(self.out, "\x1b[{level};1\"p");
+        }
+        for (number, &on) in &state.saved_modes {
+            let _ = write!(self.out, "\x1b[?{number}{}\x1b[?{number}s", if on { 'h' } else { 'l' });
+        }
         Modes::write_initial(&mut self.out);
-        self.text("\x1b[r\x1b[<32u\x1b[>4m\x1b>\x1b[0 q\x1b[m\x1b]8;;\x1b\\");
+        self.text("\x1b[r\x1b[<32u\x1b[>4m\x1b>\x1b[0 q\x1b[m\x1b[0\"q\x1b[0*x\x1b]8;;\x1b\\");
         self.plain_charsets();
     }
 
@@ -178,8 +199,14 @@ impl<'a> Writer<'a> {
 
     fn charsets(&mut self, cursor: Cursor) {
         let charsets = cursor.charsets;
+        if charsets.has_national() {
+            self.text("\x1b[?42h");
+        }
         for (intermediate, set) in "()*+".chars().zip(charsets.sets) {
-            let _ = write!(self.out, "\x1b{intermediate}{}", char::from(set.byte()));
+            let _ = write!(self.out, "\x1b{intermediate}{}", set.designator());
+        }
+        if charsets.has_national() {
+            self.text("\x1b[?42l");
         }
         self.text(["\x0f", "\x0e", "\x1bn", "\x1bo"][charsets.active]);
     }
@@ -197,6 +224,14 @@ impl<'a> Writer<'a> {
             }
             self.style.link = style.link;
         }
+        if style.protection != self.style.protection {
+            self.text(match style.protection {
+                Protection::None => "\x1b[0\"q",
+                Protection::Selective => "\x1b[1\"q",
+                Protection::Ordinary => "\x1bV",
+            });
+            self.style.protection = style.protection;
+        }
         if style != self.style {
             style.write(&mut self.out);
             self.style = style;
@@ -205,7 +240,8 @@ impl<'a> Writer<'a> {
 
     fn begin_screen(&mut self) {
         self.style(Style::default());
-        self.text("\x1b[H\x1b[J");
+        // A rectangle of all of it has also what is spared from ordinary erasing.
+        self.text("\x1b[$z\x1b[H\x1b[J");
     }
 
     /// Rows from the top of an empty screen on; those of the history scroll off it.
@@ -319,34 +355,52 @@ impl<'a> Writer<'a> {
         if saved.origin {
             self.text("\x1b[?6h");
         }
-        self.cursor(screen, saved.cursor, 0);
+        self.cursor(screen, saved.cursor, None);
         self.charsets(saved.cursor);
         self.text("\x1b7");
         self.plain_charsets();
+        self.widen();
         if saved.origin {
             self.text("\x1b[?6l");
         }
     }
 
-    /// The cursor at its place, with its pen; `top` is the row that counts as the first.
-    fn cursor(&mut self, screen: &Screen, cursor: Cursor, top: usize) {
+    /// Without the right margin that [`Writer::cursor`] needed, if it did.
+    fn widen(&mut self) -> bool {
+        let was_narrow = std::mem::take(&mut self.is_narrow);
+        if was_narrow {
+            self.text("\x1b[?69l");
+        }
+        was_narrow
+    }
+
+    /// The cursor at its place, with its pen, within the margins of a state or without any.
+    fn cursor(&mut self, screen: &Screen, cursor: Cursor, within: Option<&State>) {
+        let ((top, _), (left, _)) = within.map_or(((0, 0), (0, 0)), State::addressed);
         let row = cursor.row.saturating_sub(top) + 1;
         if cursor.wraps {
-            // Only what is written in the last column makes it wait for the next row.
+            // Only what is written in the last column, or in the last before the right margin, makes
+            // it wait for the next row.
+            let has_sides = within.is_some_and(State::has_sides);
+            if !has_sides && cursor.column + 1 < screen.columns {
+                let _ = write!(self.out, "\x1b[?69h\x1b[1;{}s", cursor.column + 1);
+                self.is_narrow = true;
+            }
             let cells = screen.rows[cursor.row].cells();
-            let from =
-                if cells[screen.columns - 1].is_spacer() { screen.columns - 2 } else { screen.columns - 1 };
-            let _ = write!(self.out, "\x1b[{row};{}H", from + 1);
+            let from = cursor.column - usize::from(cells[cursor.column].is_spacer());
+            let _ = write!(self.out, "\x1b[{row};{}H", from - left + 1);
             self.style(self.tables.style(cells[from].style));
             if cells[from].is_blank() {
                 // Erased since. A terminal that then no longer waits would not have done so before.
                 self.text(" \x1b[X");
-            } else if cells[from].is_leading() {
+            } else if cells[from].is_leading() || from == cursor.column && cells[from].is_wide() {
+                // Neither is there where a cursor is put aside: the rows are written later.
                 self.text(" ");
+            } else {
+                self.tables.write_text(cells[from], &mut self.out);
             }
-            self.tables.write_text(cells[from], &mut self.out);
         } else {
-            let _ = write!(self.out, "\x1b[{row};{}H", cursor.column + 1);
+            let _ = write!(self.out, "\x1b[{row};{}H", cursor.column.saturating_sub(left) + 1);
         }
         self.style(cursor.pen);
     }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::attributes::{Attributes, Color, Style, Underline};
+use crate::attributes::{Attributes, Color, Protection, Style, Underline};
 use crate::cell::Cell;
 use crate::row::Row;
 use crate::tables::{StyleId, Tables};
@@ -222,10 +222,12 @@ const HAS_UNDERLINE_COLOR: u8 = 4;
 const HAS_ATTRIBUTES: u8 = 8;
 const HAS_UNDERLINE: u8 = 16;
 const HAS_LINK: u8 = 32;
+const IS_SPARED: [(Protection, u8); 2] = [(Protection::Selective, 64), (Protection::Ordinary, 128)];
 
 fn write_style(style: Style, tables: &Tables, out: &mut Vec<u8>) {
     let link = tables.link(style.link);
     let has = |is: bool, flag: u8| if is { flag } else { 0 };
+    let spared = IS_SPARED.iter().find(|(protection, _)| *protection == style.protection);
     out.push(STYLE);
     out.push(
         has(style.foreground != Color::Default, HAS_FOREGROUND)
@@ -233,7 +235,8 @@ fn write_style(style: Style, tables: &Tables, out: &mut Vec<u8>) {
             | has(style.underline_color != Color::Default, HAS_UNDERLINE_COLOR)
             | has(style.attributes != Attributes::default(), HAS_ATTRIBUTES)
             | has(style.underline != Underline::None, HAS_UNDERLINE)
-            | has(link.is_some(), HAS_LINK),
+            | has(link.is_some(), HAS_LINK)
+            | spared.map_or(0, |(_, flag)| *flag),
     );
     for color in [style.foreground, style.background, style.underline_color] {
         match color {
@@ -274,6 +277,8 @@ fn read_style(bytes: &[u8], tables: &mut Tables) -> (Style, usize) {
     let attributes = Attributes(if has & HAS_ATTRIBUTES != 0 { next() } else { 0 });
     let underline =
         if has & HAS_UNDERLINE != 0 { Underline::from_number(next().into()) } else { Underline::None };
+    let spared = IS_SPARED.iter().find(|(_, flag)| has & flag != 0);
+    let protection = spared.map_or(Protection::None, |(protection, _)| *protection);
     let mut link = 0;
     if has & HAS_LINK != 0 {
         let mut text = || {
@@ -284,7 +289,7 @@ fn read_style(bytes: &[u8], tables: &mut Tables) -> (Style, usize) {
         let (id, uri) = (text(), text());
         link = tables.intern_link(&id, &uri);
     }
-    (Style { foreground, background, underline_color, attributes, underline, link }, at)
+    (Style { foreground, background, underline_color, attributes, underline, protection, link }, at)
 }
 
 #[cfg(test)]
@@ -301,6 +306,7 @@ mod tests {
             underline_color: Color::Indexed(2),
             attributes: Attributes::BOLD,
             underline: Underline::Curly,
+            protection: Protection::Ordinary,
             link,
         });
         let accented = tables.combine(Cell::new('e', loud), '\u{301}');

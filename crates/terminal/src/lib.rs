@@ -9,6 +9,7 @@
 //! | `terminal` | [`Terminal`]: text, and where in the bytes it is |
 //! | `scanner` | sequences and characters that are not complete, strings that are too long |
 //! | `state`, `sequences`, `parameters` | what text, controls and escape sequences do |
+//! | `motion`, `erase`, `region` | cursor movement, erasing, columns between margins and rectangles |
 //! | `screen`, `row`, `cell`, `attributes`, `tables` | the grid |
 //! | `history` | what scrolled off |
 //! | `modes`, `charset`, `titles`, `palette` | the rest of what a terminal is |
@@ -17,6 +18,7 @@
 //! | `answers`, `marks` | what is told to others |
 //! | `replies`, `tokens` | what other terminals answer, and what comes back from them |
 //! | `commands` | a shell's commands, by its marks |
+//! | `undo` | what output did to a terminal that is given back |
 //!
 //! What holds, and the test that holds it:
 //! - A dump at any byte, and the rest of the bytes after it, make another terminal what it would be
@@ -33,11 +35,14 @@ mod cell;
 mod charset;
 mod commands;
 mod dump;
+mod erase;
 mod history;
 mod marks;
 mod modes;
+mod motion;
 mod palette;
 mod parameters;
+mod region;
 mod replies;
 mod resize;
 mod row;
@@ -49,6 +54,7 @@ mod tables;
 mod terminal;
 mod titles;
 mod tokens;
+mod undo;
 mod view;
 mod width;
 
@@ -62,3 +68,4 @@ pub use crate::modes::private as private_mode;
 pub use crate::replies::{Form, Replies, Said};
 pub use crate::terminal::Terminal;
 pub use crate::tokens::token;
+pub use crate::undo::TerminalModes;

@@ -9,14 +9,23 @@ pub mod private {
     pub const ORIGIN: u16 = 6;
     pub const AUTOWRAP: u16 = 7;
     pub const SHOW_CURSOR: u16 = 25;
+    pub const MORE_FIX: u16 = 41;
+    pub const NATIONAL: u16 = 42;
+    pub const REVERSE_WRAP: u16 = 45;
+    pub const KEYPAD: u16 = 66;
+    pub const SIDES: u16 = 69;
+    pub const KEEP_ON_COLUMN_MODE: u16 = 95;
     pub const FOCUS: u16 = 1004;
+    pub const EXTENDED_REVERSE_WRAP: u16 = 1045;
     pub const BRACKETED_PASTE: u16 = 2004;
     pub const SYNCHRONIZED: u16 = 2026;
 }
 
 /// ANSI modes that do, by their numbers.
 pub(crate) mod ansi {
+    pub(crate) const KEYBOARD_ACTION: u16 = 2;
     pub(crate) const INSERT: u16 = 4;
+    pub(crate) const SEND_RECEIVE: u16 = 12;
     pub(crate) const NEW_LINE: u16 = 20;
 }
 
@@ -27,8 +36,12 @@ const MOUSE_ENCODING: [u16; 4] = [1005, 1006, 1015, 1016];
 /// Modes of whose number nothing is known are kept as well, but not any number of them.
 const MAX_KEPT: usize = 64;
 /// Private modes that a terminal may be left in by whoever used it before, and that are off at first.
-const OFF: [u16; 18] =
-    [1, 5, 6, 9, 45, 1000, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 2004, 2026, 2027, 2031, 2048];
+const OFF: [u16; 22] = [
+    1, 5, 6, 9, 41, 42, 45, 69, 1000, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1045, 2004, 2026, 2027, 2031,
+    2048,
+];
+/// Others that are off until they are set.
+const OFF_TOO: [u16; 11] = [4, 8, 12, 18, 19, 40, 47, 67, 95, 1047, 1049];
 
 /// Modes by number, those that were ever set or reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,9 +73,18 @@ impl Modes {
         set(&mut self.ansi, number, on);
     }
 
-    /// What DECRQM answers: 1 set, 2 reset, 0 not known (VT510 manual).
+    /// Whether a mode's value is known and can be put aside.
+    pub(crate) fn is_known(&self, number: u16) -> bool {
+        OFF.contains(&number) || matches!(number, 7 | 25) || self.private.contains_key(&number)
+    }
+
+    /// What DECRQM answers: 1 set, 2 reset, 4 always reset, 0 not known (VT510 manual).
     pub(crate) fn report_private(&self, number: u16) -> u8 {
-        let known = OFF.contains(&number) || matches!(number, 7 | 12 | 25 | 47 | 1007 | 1047 | 1049);
+        let known = OFF.contains(&number) || OFF_TOO.contains(&number) || matches!(number, 7 | 25 | 1007);
+        if number == 3 {
+            // How many columns there are is for the window to say.
+            return 4;
+        }
         match self.private.get(&number) {
             Some(true) => 1,
             Some(false) => 2,
@@ -74,7 +96,10 @@ impl Modes {
 
     pub(crate) fn report_ansi(&self, number: u16) -> u8 {
         match number {
-            ansi::INSERT | ansi::NEW_LINE => 2 - u8::from(self.ansi(number)),
+            ansi::KEYBOARD_ACTION | ansi::INSERT | ansi::SEND_RECEIVE | ansi::NEW_LINE => {
+                2 - u8::from(self.ansi(number))
+            }
+            1 | 5 | 7 | 10 | 11 | 13..=19 => 4,
             _ => 0,
         }
     }

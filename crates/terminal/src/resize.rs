@@ -19,6 +19,7 @@ pub(crate) struct Before {
     cursor: Cursor,
     saved: SavedCursor,
     margins: (usize, usize),
+    sides: (usize, usize),
     alternate: Option<Box<Screen>>,
     /// Rows of the main screen that no longer fit below its cursor.
     below: Vec<Row>,
@@ -41,6 +42,7 @@ impl Terminal {
                 cursor: state.main.cursor,
                 saved: state.main.saved,
                 margins: state.margins,
+                sides: state.sides,
                 alternate: state.alternate.clone(),
                 below: Vec::new(),
                 behind: [state.main.cursor.wraps, state.main.saved.cursor.wraps],
@@ -51,24 +53,27 @@ impl Terminal {
         reflow(state, rows, columns, returns, &mut before);
         state.alternate = before.alternate.as_ref().map(|original| Box::new(fitted(original, rows, columns)));
         (state.rows, state.columns) = (rows, columns);
-        state.margins = (0, rows);
+        (state.margins, state.sides) = ((0, rows), (0, columns));
         for column in state.tabs.len()..columns {
             state.tabs.push(column % 8 == 0);
         }
         if size == before.size {
             state.main.cursor = Cursor { pen: state.main.cursor.pen, ..before.cursor };
             state.main.saved = before.saved;
-            state.margins = before.margins;
+            (state.margins, state.sides) = (before.margins, before.sides);
         } else {
             self.before_resize = Some(before);
+            state.main.clamp();
         }
-        state.main.clamp();
         state.pen_changed();
     }
 }
 
 /// The same screen, cut or extended: at the top only as far as its cursor would be lost.
 fn fitted(original: &Screen, rows: usize, columns: usize) -> Screen {
+    if (original.rows.len(), original.columns) == (rows, columns) {
+        return original.clone();
+    }
     let skipped = (original.cursor.row + 1).saturating_sub(rows);
     let mut screen = Screen::new(rows, columns);
     for (row, old) in screen.rows.iter_mut().zip(&original.rows[skipped..]) {

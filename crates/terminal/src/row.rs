@@ -110,40 +110,66 @@ impl Row {
         self.wrapped = false;
     }
 
-    /// Moves the cells from a column on to the right and erases what becomes free.
-    pub(crate) fn insert(&mut self, column: usize, count: usize, style: StyleId) {
-        let columns = self.cells.len();
-        let count = count.min(columns - column);
-        if self.cells[column].is_spacer() {
+    /// Moves the cells from a column up to `end` to the right and erases what becomes free.
+    pub(crate) fn insert(&mut self, column: usize, end: usize, count: usize, style: StyleId) {
+        let count = count.min(end - column);
+        self.cut(end);
+        self.cut(column);
+        self.cells[column..end].rotate_right(count);
+        self.cells[column..column + count].fill(Cell::erased(style));
+        // A wide character whose right half was moved out is a space.
+        if self.cells[end - 1].is_wide() {
+            self.blot(end - 1);
+        }
+        self.settle();
+    }
+
+    /// Takes cells away from a column on; what follows up to `end` moves left, and leaves blanks.
+    pub(crate) fn delete(&mut self, column: usize, end: usize, count: usize, style: StyleId) {
+        let count = count.min(end - column);
+        self.cut(end);
+        self.cut(column);
+        self.cut(column + count);
+        self.cells[column..end].rotate_left(count);
+        self.cells[end - count..end].fill(Cell::erased(style));
+        self.settle();
+    }
+
+    /// A wide character that stands on both sides of an edge becomes spaces.
+    fn cut(&mut self, column: usize) {
+        if self.cells.get(column).is_some_and(|cell| cell.is_spacer()) {
             self.blot(column - 1);
             self.blot(column);
         }
-        self.cells[column..].rotate_right(count);
-        self.cells[column..column + count].fill(Cell::erased(style));
-        self.mend_last();
-        self.settle();
     }
 
-    /// Takes cells away from a column on; what follows moves left, the end is erased.
-    pub(crate) fn delete(&mut self, column: usize, count: usize, style: StyleId) {
-        let columns = self.cells.len();
-        let count = count.min(columns - column);
-        if self.cells[column].is_spacer() {
-            self.blot(column - 1);
+    /// Writes cells of another place over those from a column on. Halves of wide characters are
+    /// spaces, and so is a marker for one that did not fit there.
+    pub(crate) fn put(&mut self, column: usize, cells: &[Cell]) {
+        let end = column + cells.len();
+        self.overwrite(column, end).copy_from_slice(cells);
+        for at in column..end {
+            let half =
+                at == column && self.cells[at].is_spacer() || at + 1 == end && self.cells[at].is_wide();
+            if half || self.cells[at].is_leading() {
+                self.blot(at);
+            }
         }
-        if column + count < columns && self.cells[column + count].is_spacer() {
-            self.blot(column + count);
-        }
-        self.cells[column..].rotate_left(count);
-        self.cells[columns - count..].fill(Cell::erased(style));
-        self.settle();
     }
 
-    /// A wide character whose right half was moved out is a space.
-    fn mend_last(&mut self) {
-        let last = self.cells.len() - 1;
-        if self.cells[last].is_wide() {
-            self.blot(last);
+    /// Erases those of columns `from..to` that are not spared.
+    pub(crate) fn erase_but(
+        &mut self,
+        from: usize,
+        to: usize,
+        style: StyleId,
+        spared: impl Fn(Cell) -> bool,
+    ) {
+        let mut at = from;
+        while at < to {
+            let end = (at..to).find(|&column| spared(self.cells[column])).unwrap_or(to);
+            self.erase(at, end, style);
+            at = end + 1;
         }
     }
 

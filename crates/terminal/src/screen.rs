@@ -70,11 +70,15 @@ impl Screen {
         }
     }
 
-    /// Keeps cursors on the screen.
+    /// Keeps cursors on a screen whose size is another, without margins.
     pub(crate) fn clamp(&mut self) {
         let (rows, columns) = (self.rows.len(), self.columns);
         for cursor in [&mut self.cursor, &mut self.saved.cursor] {
             if cursor.row >= rows || cursor.column >= columns {
+                cursor.wraps = false;
+            } else if cursor.wraps && cursor.column + 1 < columns {
+                // What it stands behind is no longer in a last column.
+                cursor.column += 1;
                 cursor.wraps = false;
             }
             cursor.row = cursor.row.min(rows - 1);

@@ -4,16 +4,21 @@ use std::borrow::Cow;
 
 use vte::{Params, Perform};
 
+use crate::attributes::Protection;
 use crate::charset::Charset;
 use crate::modes::private;
 use crate::palette;
 use crate::parameters::Parameters;
 use crate::replies::Form;
+use crate::screen::{Cursor, Screen};
 use crate::state::{State, default_tabs};
 use crate::tables::StyleId;
+use crate::width::width;
 
 /// Deepest stack of keyboard flags (kitty keyboard protocol asks for a limit).
 const MAX_KEYBOARD: usize = 16;
+/// Most private modes put aside.
+const MAX_SAVED: usize = 64;
 /// Longest id of a hyperlink, in bytes.
 const MAX_LINK_ID: usize = 256;
 
@@ -83,19 +88,23 @@ impl State {
             }
             ([], 'H' | 'f') => self.go_to(count(0) - 1, count(1) - 1),
             ([], 'A') => self.go_vertically(-(count(0) as isize)),
-            ([], 'B' | 'e') => self.go_vertically(count(0) as isize),
-            ([], 'C' | 'a') => self.go_to_column(self.screen().cursor.column + count(0)),
-            ([], 'D') => self.go_to_column(self.screen().cursor.column.saturating_sub(count(0))),
+            ([], 'B') => self.go_vertically(count(0) as isize),
+            ([], 'e') => self.go_to(self.place().0 + count(0), self.place().1),
+            ([], 'C') => self.go_right(count(0)),
+            ([], 'a') => self.go_to_column(self.place().1 + count(0)),
+            ([], 'j') => self.go_to_column(self.place().1.saturating_sub(count(0))),
+            ([], 'k') => self.go_to(self.place().0.saturating_sub(count(0)), self.place().1),
+            ([], 'D') => self.go_left(count(0)),
             ([], 'E') => {
                 self.go_vertically(count(0) as isize);
-                self.go_to_column(0);
+                self.carriage_return();
             }
             ([], 'F') => {
                 self.go_vertically(-(count(0) as isize));
-                self.go_to_column(0);
+                self.carriage_return();
             }
             ([], 'G' | '`') => self.go_to_column(count(0) - 1),
-            ([], 'd') => self.go_to(count(0) - 1, self.screen().cursor.column),
+            ([], 'd') => self.go_to(count(0) - 1, self.place().1),
             ([], 'I') => self.tab_forward(count(0)),
             ([], 'Z') => self.tab_backward(count(0)),
             ([], 'g') => match number(0) {
@@ -107,23 +116,40 @@ impl State {
                 _ => {}
             },
             ([b'?'], 'W') if number(0) == 5 => self.tabs = default_tabs(self.tabs.len()),
-            ([], 'J') => self.erase_in_display(number(0)),
-            ([], 'K') => self.erase_in_line(number(0)),
+            ([], 'J') => self.erase_in_display(number(0), false),
+            ([], 'K') => self.erase_in_line(number(0), false),
+            ([b'?'], 'J') if self.level.is_some() => self.erase_in_display(number(0), true),
+            ([b'?'], 'K') if self.level.is_some() => self.erase_in_line(number(0), true),
             ([], 'X') => {
-                let (column, columns) = (self.screen().cursor.column, self.columns);
-                self.edit(|row, style| row.erase(column, (column + count(0)).min(columns), style));
+                let (cursor, columns) = (self.screen().cursor, self.columns);
+                self.erase_cells(cursor.row, cursor.column, (cursor.column + count(0)).min(columns), false);
             }
-            ([], '@') => {
-                let column = self.screen().cursor.column;
-                self.edit(|row, style| row.insert(column, count(0), style));
+            ([], '@' | 'P') => {
+                let (column, end) = (self.screen().cursor.column, self.sides.1);
+                match action {
+                    _ if !self.is_within_sides(column) => {}
+                    '@' => self.edit(|row, style| row.insert(column, end, count(0), style)),
+                    _ => self.edit(|row, style| row.delete(column, end, count(0), style)),
+                }
             }
-            ([], 'P') => {
-                let column = self.screen().cursor.column;
-                self.edit(|row, style| row.delete(column, count(0), style));
+            ([b'\''], '}' | '~') => {
+                self.shift_columns(self.screen().cursor.column, count(0), action == '~');
             }
+            ([b' '], '@' | 'A') => self.shift_columns(self.sides.0, count(0), action == '@'),
+            ([b'$'], 'x') => self.fill_rectangle(parameters),
+            ([b'$'], 'z') => self.erase_rectangle(parameters),
+            ([b'$'], '{') => self.wipe_rectangle(parameters),
+            ([b'$'], 'v') => self.copy_rectangle(parameters),
+            ([b'$'], 'r' | 't') => self.change_rectangle(parameters, action == 't'),
+            ([b'*'], 'x') if number(0) <= 2 => self.changes_rectangles = number(0) == 2,
+            ([b'"'], 'q') => match number(0) {
+                0 | 2 => self.protect(Protection::None),
+                1 => self.protect(Protection::Selective),
+                _ => {}
+            },
             ([], 'L' | 'M') => {
-                let row = self.screen().cursor.row;
-                if (self.margins.0..self.margins.1).contains(&row) {
+                let Cursor { row, column, .. } = self.screen().cursor;
+                if (self.margins.0..self.margins.1).contains(&row) && self.is_within_sides(column) {
                     if action == 'L' {
                         self.scroll_down(row, count(0));
                     } else {
@@ -132,45 +158,55 @@ impl State {
                 }
             }
             ([], 'S') => self.scroll_up(self.margins.0, count(0)),
-            ([], 'T') if parameters.len() <= 1 => self.scroll_down(self.margins.0, count(0)),
+            ([], 'T' | '^') if parameters.len() <= 1 => self.scroll_down(self.margins.0, count(0)),
             ([], 'b') => {
                 if let Some(last) = self.last {
                     // More than a screenful leaves the same as a screenful and what is left over,
                     // but in the history, where nobody misses it.
                     let most = self.rows * self.columns + self.columns;
                     let wanted = count(0);
-                    let repeats = if wanted > most { most + (wanted - most) % self.columns } else { wanted };
+                    let line = ((self.sides.1 - self.sides.0) / width(last).max(1)).max(1);
+                    let repeats = if wanted > most { most + (wanted - most) % line } else { wanted };
                     (0..repeats).for_each(|_| self.print_mapped(last));
                 }
             }
-            ([], 'r') => self.set_margins(count(0) - 1, number(1)),
+            ([], 'r') => self.set_margins(count(0), number(1)),
+            ([], 's') if self.modes.private(private::SIDES) => self.set_sides(count(0), number(1)),
             ([], 's') => self.save_cursor(),
+            ([b'?'], 's') => parameters.iter().for_each(|mode| self.save_mode(mode[0])),
+            ([b'?'], 'r') => parameters.iter().for_each(|mode| self.restore_mode(mode[0])),
             ([], 'u') => self.restore_cursor(),
             ([], 'h') => parameters.iter().for_each(|mode| self.modes.set_ansi(mode[0], true)),
             ([], 'l') => parameters.iter().for_each(|mode| self.modes.set_ansi(mode[0], false)),
             ([b'?'], 'h') => parameters.iter().for_each(|mode| self.set_private_mode(mode[0], true)),
             ([b'?'], 'l') => parameters.iter().for_each(|mode| self.set_private_mode(mode[0], false)),
             ([b'!'], 'p') => self.soft_reset(),
+            ([b'"'], 'p') => {
+                self.level = (62..=65).contains(&number(0)).then(|| number(0) as u8);
+                self.soft_reset();
+            }
             ([b' '], 'q') if number(0) <= 6 => self.cursor_shape = number(0) as u8,
             ([], 't') => match number(0) {
                 // Where the window is, how large, and what its titles are: titles are not told.
                 number @ (11 | 13..=16 | 18 | 19) => self.answer_window(number),
-                22 => self.titles.push(),
-                23 => self.titles.pop(),
+                // An icon's title is none of ours.
+                22 if number(1) != 1 => self.titles.push(),
+                23 if number(1) != 1 => self.titles.pop(),
                 _ => {}
             },
             ([b'>'], 'm') if number(0) == 4 => {
                 self.modify_keys =
                     (parameters.len() > 1).then(|| number(1).min(3) as u8).filter(|&level| level > 0);
             }
+            ([b'>'], 'n') if number(0) == 4 => self.modify_keys = None,
             ([b'?'], 'm') => self.asked(Form::control(b'>', b'm')),
             ([b'?'], 'S') => self.asked(Form::control(b'?', b'S')),
             ([], 'x') if number(0) <= 1 => self.asked(Form::control(0, b'x')),
             ([b'>' | b'=' | b'<' | b'?'], 'u') => self.keyboard(intermediates[0], parameters),
             ([], 'c') if number(0) == 0 => self.answer_attributes(None),
             ([b'>' | b'='], 'c') if number(0) == 0 => self.answer_attributes(Some(intermediates[0])),
-            ([], 'n') => self.answer_status(false, number(0)),
-            ([b'?'], 'n') => self.answer_status(true, number(0)),
+            ([], 'n') => self.answer_status(number(0)),
+            ([b'?'], 'n') => self.answer_private_status(number(0), number(1)),
             ([b'$'], 'p') => self.answer_mode(false, number(0)),
             ([b'?', b'$'], 'p') => self.answer_mode(true, number(0)),
             ([b'>'], 'q') if number(0) == 0 => self.answer_version(),
@@ -190,14 +226,13 @@ impl State {
                 let column = self.screen().cursor.column;
                 self.tabs[column] = true;
             }
-            ([], b'M') => {
-                let row = self.screen().cursor.row;
-                if row == self.margins.0 {
-                    self.scroll_down(self.margins.0, 1);
-                } else {
-                    self.screen_mut().cursor.row = row.saturating_sub(1);
-                }
-            }
+            ([], b'M') => self.reverse_line_feed(),
+            ([], b'6') => self.index_columns(false),
+            ([], b'9') => self.index_columns(true),
+            ([], b'V') => self.protect(Protection::Ordinary),
+            ([], b'W') => self.protect(Protection::None),
+            ([], b'N') => self.single_shift = Some(2),
+            ([], b'O') => self.single_shift = Some(3),
             ([], b'Z') => self.answer_attributes(None),
             ([], b'c') => self.reset(),
             ([], b'7') => self.save_cursor(),
@@ -209,12 +244,15 @@ impl State {
             ([b'#'], b'8') => {
                 let columns = self.columns;
                 self.clear(0, self.rows);
+                (self.margins, self.sides) = ((0, self.rows), (0, columns));
+                self.settle_cursor();
                 for row in &mut self.screen_mut().rows {
                     row.overwrite(0, columns).fill(crate::cell::Cell::ascii(b'E', StyleId::DEFAULT));
                 }
             }
-            ([set @ b'('..=b'+'], designated) => {
-                if let Some(charset) = Charset::from_byte(designated) {
+            ([set @ b'('..=b'+', rest @ ..], last) => {
+                let national = self.modes.private(private::NATIONAL);
+                if let Some(charset) = Charset::designated(&[rest, &[last]].concat(), national) {
                     self.screen_mut().cursor.charsets.sets[usize::from(set - b'(')] = charset;
                 }
             }
@@ -270,86 +308,33 @@ impl State {
     /// REP repeats what was shown, whatever the character set is now.
     fn print_mapped(&mut self, character: char) {
         let charsets = std::mem::take(&mut self.screen_mut().cursor.charsets);
+        let single_shift = self.single_shift.take();
         self.print(character);
         self.screen_mut().cursor.charsets = charsets;
-    }
-
-    fn erase_in_display(&mut self, what: u16) {
-        let (rows, columns) = (self.rows, self.columns);
-        let cursor = self.screen().cursor;
-        match what {
-            0 => {
-                self.edit(|row, style| row.erase(cursor.column, columns, style));
-                self.clear(cursor.row + 1, rows);
-            }
-            1 => {
-                self.clear(0, cursor.row);
-                self.edit(|row, style| row.erase(0, cursor.column + 1, style));
-            }
-            2 => {
-                if !self.on_alternate {
-                    // What was there can be looked up afterwards.
-                    let filled =
-                        self.main.rows.iter().rposition(|row| !row.is_blank()).map_or(0, |last| last + 1);
-                    for row in &self.main.rows[..filled] {
-                        self.history.push(row, &self.tables);
-                    }
-                }
-                self.clear(0, rows);
-            }
-            3 => self.history.clear(),
-            _ => {}
-        }
-    }
-
-    fn erase_in_line(&mut self, what: u16) {
-        let columns = self.columns;
-        let cursor = self.screen().cursor;
-        let (from, to) = match what {
-            // The cursor is past the last column: nothing is to its right.
-            0 if cursor.wraps => return,
-            0 => (cursor.column, columns),
-            1 => (0, cursor.column + 1),
-            2 => (0, columns),
-            _ => return,
-        };
-        self.edit(|row, style| row.erase(from, to, style));
-    }
-
-    fn set_margins(&mut self, top: usize, bottom: u16) {
-        let bottom = if bottom == 0 { self.rows } else { usize::from(bottom).min(self.rows) };
-        if top + 1 < bottom || (top + 1 == bottom && self.rows == 1) {
-            self.margins = (top, bottom);
-            self.go_to(0, 0);
-        }
-    }
-
-    fn save_cursor(&mut self) {
-        let origin = self.modes.private(private::ORIGIN);
-        let screen = self.screen_mut();
-        screen.saved.cursor = screen.cursor;
-        screen.saved.origin = origin;
-    }
-
-    fn restore_cursor(&mut self) {
-        let screen = self.screen_mut();
-        screen.cursor = screen.saved.cursor;
-        let origin = screen.saved.origin;
-        self.modes.set_private(private::ORIGIN, origin);
-        self.pen_changed();
+        self.single_shift = single_shift;
     }
 
     fn set_private_mode(&mut self, number: u16, on: bool) {
         match number {
             3 => {
                 // Columns stay as many as they are; the rest of DECCOLM is done.
-                self.set_margins(0, 0);
-                self.clear(0, self.rows);
+                self.allow_sides(false);
+                self.set_margins(1, 0);
+                if !self.modes.private(private::KEEP_ON_COLUMN_MODE) {
+                    self.clear(0, self.rows);
+                }
             }
+            private::KEYPAD => self.keypad = on,
+            private::SIDES => self.allow_sides(on),
             47 | 1047 => self.switch_screen(on, number == 1047),
             1048 if on => self.save_cursor(),
             1048 => self.restore_cursor(),
-            1049 => self.show_alternate(on),
+            1049 => {
+                if !on && self.on_alternate {
+                    self.screen_mut().rows.iter_mut().for_each(|row| row.clear(StyleId::DEFAULT));
+                }
+                self.show_alternate(on);
+            }
             private::ORIGIN => {
                 self.modes.set_private(number, on);
                 self.go_to(0, 0);
@@ -358,7 +343,25 @@ impl State {
         }
     }
 
-    /// The older ways to the alternate screen: the cursor stays where it is, nothing is saved.
+    /// XTSAVE. What has other effects than its own is not put aside.
+    fn save_mode(&mut self, number: u16) {
+        if self.modes.is_known(number)
+            && number != private::SYNCHRONIZED
+            && (self.saved_modes.len() < MAX_SAVED || self.saved_modes.contains_key(&number))
+        {
+            self.saved_modes.insert(number, self.modes.private(number));
+        }
+    }
+
+    /// XTRESTORE.
+    fn restore_mode(&mut self, number: u16) {
+        if let Some(&on) = self.saved_modes.get(&number) {
+            self.set_private_mode(number, on);
+        }
+    }
+
+    /// The older ways to the alternate screen: the cursor stays where it is, nothing is saved, and what
+    /// stood there is there again.
     fn switch_screen(&mut self, on: bool, clears: bool) {
         if on == self.on_alternate {
             return;
@@ -366,11 +369,10 @@ impl State {
         let saved = self.main.saved;
         let cursor = self.screen().cursor;
         if on {
-            let kept = self.alternate.take().filter(|_| !clears);
+            let kept = self.alternate.take();
             self.show_alternate(true);
-            if let Some(kept) = kept {
-                self.alternate = Some(kept);
-            }
+            let fresh = || Box::new(Screen::new(self.rows, self.columns));
+            self.alternate = Some(kept.unwrap_or_else(fresh));
             self.main.saved = saved;
         } else {
             if clears {
@@ -384,12 +386,20 @@ impl State {
 
     /// DECSTR.
     fn soft_reset(&mut self) {
-        for (number, on) in
-            [(private::ORIGIN, false), (private::AUTOWRAP, true), (private::SHOW_CURSOR, true)]
-        {
-            self.modes.set_private(number, on);
+        for number in [private::AUTOWRAP, private::SHOW_CURSOR] {
+            self.modes.set_private(number, true);
         }
-        self.modes.set_private(private::APPLICATION_CURSOR, false);
+        for number in [
+            private::ORIGIN,
+            private::APPLICATION_CURSOR,
+            private::NATIONAL,
+            private::REVERSE_WRAP,
+            private::EXTENDED_REVERSE_WRAP,
+        ] {
+            self.modes.set_private(number, false);
+        }
+        self.allow_sides(false);
+        self.single_shift = None;
         self.modes.set_ansi(crate::modes::ansi::INSERT, false);
         self.keypad = false;
         self.margins = (0, self.rows);

@@ -9,7 +9,7 @@ use crate::history::History;
 use crate::marks::Marks;
 use crate::modes::{Modes, ansi, private};
 use crate::row::Row;
-use crate::screen::Screen;
+use crate::screen::{Cursor, Screen};
 use crate::tables::{StyleId, Tables};
 use crate::titles::Titles;
 use crate::tokens::Tokens;
@@ -29,7 +29,19 @@ pub(crate) struct State {
     pub(crate) columns: usize,
     /// First row of the scrolling region, and the one after its last.
     pub(crate) margins: (usize, usize),
+    /// First column of the region, and the one after its last. Others than the screen's only in
+    /// left and right margin mode.
+    pub(crate) sides: (usize, usize),
+    /// Attributes of a rectangle are changed in it alone, not in the text from its first cell to its last.
+    pub(crate) changes_rectangles: bool,
+    /// The terminal that the app asked to have (DECSCL), from the VT220 on. Only then its selective
+    /// erasing is carried out, which most terminals pass over.
+    pub(crate) level: Option<u8>,
+    /// Something was ever spared from ordinary erasing.
+    pub(crate) spares: bool,
     pub(crate) modes: Modes,
+    /// Private modes put aside, as they were.
+    pub(crate) saved_modes: BTreeMap<u16, bool>,
     pub(crate) keypad: bool,
     /// Kitty keyboard flags of the main and the alternate screen, the current ones last.
     pub(crate) keyboard: [Vec<u8>; 2],
@@ -43,6 +55,8 @@ pub(crate) struct State {
     /// Colours that were changed, as they were written: of the palette, and dynamic ones from 10 on.
     pub(crate) palette: BTreeMap<u8, Box<str>>,
     pub(crate) dynamic: BTreeMap<u8, Box<str>>,
+    /// The character set that the next character alone is of.
+    pub(crate) single_shift: Option<usize>,
     /// What REP repeats.
     pub(crate) last: Option<char>,
     pub(crate) answers: Answers,
@@ -66,7 +80,12 @@ impl State {
             rows,
             columns,
             margins: (0, rows),
+            sides: (0, columns),
+            changes_rectangles: false,
+            level: None,
+            spares: false,
             modes: Modes::default(),
+            saved_modes: BTreeMap::new(),
             keypad: false,
             keyboard: [vec![0], vec![0]],
             modify_keys: None,
@@ -75,6 +94,7 @@ impl State {
             titles: Titles::default(),
             palette: BTreeMap::new(),
             dynamic: BTreeMap::new(),
+            single_shift: None,
             last: None,
             answers: Answers::default(),
             marks: Marks::default(),
@@ -99,12 +119,21 @@ impl State {
         }
     }
 
+    /// The screen that is shown, and what its cells name.
+    pub(crate) fn screen_and_tables(&mut self) -> (&mut Screen, &Tables) {
+        let screen = match &mut self.alternate {
+            Some(alternate) if self.on_alternate => alternate,
+            Some(_) | None => &mut self.main,
+        };
+        (screen, &self.tables)
+    }
+
     /// The pen was changed, or the cursor that has it.
     pub(crate) fn pen_changed(&mut self) {
         self.pen = None;
     }
 
-    fn pen(&mut self) -> StyleId {
+    pub(crate) fn pen(&mut self) -> StyleId {
         if let Some(pen) = self.pen {
             return pen;
         }
@@ -150,17 +179,17 @@ impl State {
     /// Writes printable ASCII.
     pub(crate) fn print_ascii(&mut self, mut text: &[u8]) {
         let Some(&last) = text.last() else { return };
-        if self.modes.ansi(ansi::INSERT) || !self.screen().cursor.charsets.is_plain() {
+        let is_plain = self.screen().cursor.charsets.is_plain() && self.single_shift.is_none();
+        if self.modes.ansi(ansi::INSERT) || !is_plain {
             text.iter().for_each(|&byte| self.print(char::from(byte)));
             return;
         }
         self.last = Some(char::from(last));
         let pen = self.pen();
-        let columns = self.columns;
         while !text.is_empty() {
             self.wrap_if_due();
             let column = self.screen().cursor.column;
-            let count = text.len().min(columns - column);
+            let count = text.len().min(self.edge(column) - column);
             let (now, later) = text.split_at(count);
             for (cell, &byte) in self.overwrite(column, column + count, None).iter_mut().zip(now) {
                 *cell = Cell::ascii(byte, pen);
@@ -172,8 +201,8 @@ impl State {
 
     /// Writes one character.
     pub(crate) fn print(&mut self, character: char) {
-        let character = self.screen().cursor.charsets.map(character);
-        let columns = self.columns;
+        let single_shift = self.single_shift.take();
+        let character = self.screen().cursor.charsets.map(character, single_shift);
         self.last = Some(character);
         let width = width(character);
         if width == 0 {
@@ -183,7 +212,7 @@ impl State {
         let pen = self.pen();
         let cursor = self.screen().cursor;
         if !cursor.wraps
-            && cursor.column + width < columns
+            && cursor.column + width < self.sides.1
             && cursor.column > 1
             && !self.modes.ansi(ansi::INSERT)
         {
@@ -196,19 +225,22 @@ impl State {
         }
         self.wrap_if_due();
         let column = self.screen().cursor.column;
-        if width == 2 && column + 1 >= columns {
-            if !self.modes.private(private::AUTOWRAP) || columns < 2 {
+        if width == 2 && column + 1 >= self.edge(column) {
+            if !self.modes.private(private::AUTOWRAP) || self.columns < 2 {
                 self.screen_mut().cursor.wraps = true;
                 self.part_behind();
                 return;
             }
-            self.overwrite(column, column + 1, None)[0] = Cell::leading(pen);
+            if !self.has_sides() {
+                self.overwrite(column, column + 1, None)[0] = Cell::leading(pen);
+            }
             self.screen_mut().cursor.wraps = true;
             self.wrap_if_due();
         }
         let column = self.screen().cursor.column;
-        if self.modes.ansi(ansi::INSERT) && column + width < columns {
-            self.edit(|row, _| row.insert(column, width, StyleId::DEFAULT));
+        let end = self.sides.1;
+        if self.modes.ansi(ansi::INSERT) && self.is_within_sides(column) && column + width < end {
+            self.edit(|row, _| row.insert(column, end, width, StyleId::DEFAULT));
         }
         let wide = (width == 2).then(|| Cell::wide(character, pen));
         let cells = self.overwrite(column, column + width, wide);
@@ -217,11 +249,11 @@ impl State {
     }
 
     fn advance(&mut self, count: usize) {
-        let columns = self.columns;
+        let edge = self.edge(self.screen().cursor.column);
         let cursor = &mut self.screen_mut().cursor;
         cursor.column += count;
-        if cursor.column >= columns {
-            cursor.column = columns - 1;
+        if cursor.column >= edge {
+            cursor.column = edge - 1;
             cursor.wraps = true;
         }
     }
@@ -247,26 +279,35 @@ impl State {
             return;
         }
         let last = self.columns - 1;
+        let is_last = self.screen().cursor.column == last && !self.has_sides();
         // Below the scroll region there may be no next row: the text begins this one anew.
         let has_next = self.screen().cursor.row + 1 < self.rows || self.margins.1 == self.rows;
         let row = self.screen_mut().row_mut();
-        if has_next {
+        if !is_last {
+            // What goes on in another column is not one line.
+            if row.wrapped {
+                row.part();
+            }
+        } else if has_next {
             // From a cell that was erased meanwhile no text goes on.
             row.wrapped = !row.get(last).is_blank();
         } else {
             row.part();
         }
         self.line_feed();
+        let left = self.sides.0;
         let cursor = &mut self.screen_mut().cursor;
-        cursor.column = 0;
+        cursor.column = left;
         cursor.wraps = false;
     }
 
     /// Down by one row, at the bottom of the region by scrolling.
     pub(crate) fn line_feed(&mut self) {
-        let row = self.screen().cursor.row;
+        let Cursor { row, column, .. } = self.screen().cursor;
         if row + 1 == self.margins.1 {
-            self.scroll_up(self.margins.0, 1);
+            if self.is_within_sides(column) {
+                self.scroll_up(self.margins.0, 1);
+            }
         } else if row + 1 < self.rows {
             self.screen_mut().cursor.row += 1;
         }
@@ -277,6 +318,10 @@ impl State {
         let bottom = self.margins.1;
         let count = count.min(bottom.saturating_sub(top));
         if count == 0 {
+            return;
+        }
+        if self.has_sides() {
+            self.scroll_columns(top, count, false);
             return;
         }
         let style = self.erased();
@@ -295,7 +340,9 @@ impl State {
     pub(crate) fn scroll_down(&mut self, top: usize, count: usize) {
         let bottom = self.margins.1;
         let count = count.min(bottom.saturating_sub(top));
-        if count > 0 {
+        if count > 0 && self.has_sides() {
+            self.scroll_columns(top, count, true);
+        } else if count > 0 {
             let style = self.erased();
             self.screen_mut().part(top, bottom);
             self.screen_mut().scroll_down(top, bottom, count, style);
@@ -314,9 +361,13 @@ impl State {
 
     /// Changes the cursor's row.
     pub(crate) fn edit(&mut self, change: impl FnOnce(&mut Row, StyleId)) {
+        self.edit_row(self.screen().cursor.row, change);
+    }
+
+    /// Changes a row.
+    pub(crate) fn edit_row(&mut self, row: usize, change: impl FnOnce(&mut Row, StyleId)) {
         let style = self.erased();
-        change(self.screen_mut().row_mut(), style);
-        let row = self.screen().cursor.row;
+        change(&mut self.screen_mut().rows[row], style);
         if self.screen().rows[row].is_blank() {
             self.part(row);
         } else if !self.screen().rows[row].get(0).is_wide() {
@@ -348,7 +399,7 @@ impl State {
     }
 
     /// What stands above a row no longer goes on in it.
-    fn part(&mut self, row: usize) {
+    pub(crate) fn part(&mut self, row: usize) {
         if row > 0 {
             self.screen_mut().rows[row - 1].part();
         } else if !self.on_alternate {
@@ -359,27 +410,34 @@ impl State {
     /// A cursor that comes to stand behind a row's last character ends its text there: whether it
     /// goes on is up to what is written next. A dump cannot tell otherwise.
     pub(crate) fn part_behind(&mut self) {
+        let last = self.columns - 1;
         let screen = self.screen_mut();
-        if screen.cursor.wraps && screen.row_mut().wrapped {
-            screen.row_mut().part();
+        if !screen.cursor.wraps {
+            return;
+        }
+        let column = screen.cursor.column;
+        let row = screen.row_mut();
+        if column == last && row.wrapped {
+            row.part();
+        } else if row.get(column).is_wide() {
+            // Over the right margin there is no place behind a character.
+            screen.cursor.wraps = false;
         }
     }
 
     /// Carries out a control character (C0).
     pub(crate) fn control(&mut self, byte: u8) {
         match byte {
-            0x08 => {
-                let cursor = &mut self.screen_mut().cursor;
-                if cursor.column > 0 {
-                    cursor.column -= 1;
-                    cursor.wraps = false;
-                }
-            }
+            0x08 if self.columns > 1 => self.go_left(1),
             0x09 => {
-                // A tab after the last column goes to the next row, as a character does.
+                // A tab after the last column goes to the next row, as a character does; in a mode
+                // of xterm's it is then still carried out there.
                 if self.screen().cursor.wraps && self.modes.private(private::AUTOWRAP) {
                     self.line_feed();
                     self.carriage_return();
+                    if self.modes.private(private::MORE_FIX) {
+                        self.tab_forward(1);
+                    }
                 } else if !self.screen().cursor.wraps {
                     self.tab_forward(1);
                 }
@@ -398,70 +456,6 @@ impl State {
         }
     }
 
-    pub(crate) fn carriage_return(&mut self) {
-        let cursor = &mut self.screen_mut().cursor;
-        cursor.column = 0;
-        cursor.wraps = false;
-    }
-
-    /// To a place on the screen, or in the region where origin mode says so.
-    pub(crate) fn go_to(&mut self, row: usize, column: usize) {
-        let (first, last) = if self.modes.private(private::ORIGIN) {
-            (self.margins.0, self.margins.1 - 1)
-        } else {
-            (0, self.rows - 1)
-        };
-        let columns = self.columns;
-        let cursor = &mut self.screen_mut().cursor;
-        cursor.row = row.saturating_add(first).min(last);
-        cursor.column = column.min(columns - 1);
-        cursor.wraps = false;
-    }
-
-    /// To another column of the same row.
-    pub(crate) fn go_to_column(&mut self, column: usize) {
-        let columns = self.columns;
-        let cursor = &mut self.screen_mut().cursor;
-        cursor.column = column.min(columns - 1);
-        cursor.wraps = false;
-    }
-
-    /// Up or down: not past the region's edge when it starts within.
-    pub(crate) fn go_vertically(&mut self, by: isize) {
-        let (top, bottom) = self.margins;
-        let rows = self.rows;
-        let cursor = &mut self.screen_mut().cursor;
-        let limit = if by < 0 {
-            if cursor.row >= top { top } else { 0 }
-        } else if cursor.row < bottom {
-            bottom - 1
-        } else {
-            rows - 1
-        };
-        let row = cursor.row.saturating_add_signed(by);
-        cursor.row = if by < 0 { row.max(limit) } else { row.min(limit) };
-        cursor.wraps = false;
-    }
-
-    pub(crate) fn tab_forward(&mut self, count: usize) {
-        let last = self.columns - 1;
-        let mut column = self.screen().cursor.column;
-        for _ in 0..count.min(last) {
-            column = (column + 1..last).find(|&stop| self.tabs[stop]).unwrap_or(last);
-        }
-        self.screen_mut().cursor.column = column;
-    }
-
-    pub(crate) fn tab_backward(&mut self, count: usize) {
-        let mut column = self.screen().cursor.column;
-        for _ in 0..count.min(self.columns) {
-            column = (0..column).rev().find(|&stop| self.tabs[stop]).unwrap_or(0);
-        }
-        let cursor = &mut self.screen_mut().cursor;
-        cursor.column = column;
-        cursor.wraps = false;
-    }
-
     /// Shows the other screen. The alternate one starts empty with the main one's cursor, which is
     /// saved for when it comes back.
     pub(crate) fn show_alternate(&mut self, on: bool) {
@@ -478,6 +472,7 @@ impl State {
             self.clear(0, rows);
         }
         self.on_alternate = on;
+        self.settle_cursor();
         self.pen_changed();
     }
 

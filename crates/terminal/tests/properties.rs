@@ -56,8 +56,30 @@ fn token() -> impl Strategy<Value = Token> {
         ]),
         2 => known(&[
             "\x1b[?1049h", "\x1b[?1049l", "\x1b[?6h", "\x1b[?6l", "\x1b[?7l", "\x1b[?7h", "\x1b[4h", "\x1b[4l", "\x1b[20h",
+            "\x1b[?45h", "\x1b[?45l", "\x1b[?1045h", "\x1b[?1045l", "\x1b[?41h", "\x1b[?69h", "\x1b[?69l", "\x1b[?3h", "\x1b[?47h",
+            "\x1b[?47l", "\x1b[?6s", "\x1b[?6r", "\x1b[?7s", "\x1b[?7r", "\x1b[?69s", "\x1b[?69r", "\x1b[?42h", "\x1b[?42l",
             "\x1b[?25l", "\x1b[?1000h", "\x1b[?1002h", "\x1b[?1006h", "\x1b[?1000l", "\x1b[?2004h", "\x1b[?1004h", "\x1b[?1h",
         ]),
+        3 => (0..12u32, 0..14u32).prop_map(|(left, width)| {
+            format!("\x1b[?69h\x1b[{left};{}s", left + width).into_bytes()
+        }),
+        3 => csi("", "rs"),
+        2 => known(&[
+            "\x1b[64\"p", "\x1b6", "\x1b9", "\x1bV", "\x1bW", "\x1b[1\"q", "\x1b[0\"q", "\x1b[?K", "\x1b[?1K", "\x1b[?2J", "\x1b[?J", "\x1b[?1J",
+            "\x1b['}", "\x1b['~", "\x1b[2'}", "\x1b[3'~", "\x1b[ @", "\x1b[2 A", "\x1b[2*x", "\x1b[*x", "\x1bN", "\x1bO",
+            "\x1b(K", "\x1b)%6", "\x1b*0", "\x1b+A", "\x1bn", "\x1bo",
+        ]),
+        3 => (vec(0..14u32, 8), 0..6usize, prop::sample::select(vec![0, 1, 4, 7, 22, 27])).prop_map(|(n, kind, attribute)| {
+            let area = format!("{};{};{};{}", n[0], n[1], n[0] + n[2], n[1] + n[3]);
+            match kind {
+                0 => format!("\x1b[{};{area}$x", 33 + n[4]),
+                1 => format!("\x1b[{area}$z"),
+                2 => format!("\x1b[{area}${{"),
+                3 => format!("\x1b[{area};1;{};{};1$v", n[4], n[5]),
+                4 => format!("\x1b[{area};{attribute}$r"),
+                _ => format!("\x1b[{area};{attribute}$t"),
+            }.into_bytes()
+        }),
         1 => known(&[
             "\x1b]8;;http://a/\x1b\\", "\x1b]8;id=x;http://b/\x07", "\x1b]8;;\x07", "\x1b]2;title\x07", "\x1b]0;\x07",
             "\x1b[22t", "\x1b[23t", "\x1b]4;1;#ff0000\x07", "\x1b]104\x07", "\x1b[>5u", "\x1b[<u", "\x1b[=3;2u", "\x1b[4 q",
@@ -82,6 +104,17 @@ fn dumped(terminal: &Terminal) -> String {
     String::from_utf8_lossy(&terminal.dump(Scrollback::With)).into_owned()
 }
 
+/// What follows whatever an app wrote, and tells apart what looks the same.
+const PROBES: [&str; 7] = [
+    "\u{18}\x1b\\\x1b[?J\x1b[1J",
+    "\u{18}\x1b\\\x1b[J\x1b[?1J",
+    "\u{18}\x1b\\#[~abcdefghijklmnopqrstuvwxyzabcdefghijklmn",
+    "\u{18}\x1b\\\x1b8\x1b[?7h#[~xyz\x0e#[~\n\n\x08\x08\x08\x1b[L",
+    "\u{18}\x1b\\\x1b[?6;7;69rq\x08\x08\x1b[8Dz\x1b[M",
+    "\u{18}\x1b\\\x1b[?1049l\x1b8one",
+    "\u{18}\x1b\\\x1b[?47l\x1b[?47h\x1b8one\x1b['}\x1b[1;1;9;9;7$r",
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -100,7 +133,8 @@ proptest! {
         let (before, after) = bytes.split_at(at.index(bytes.len()));
         let dump = fed(size, &[before]).dump(Scrollback::With);
         let (whole, returned) = (fed(size, &[&bytes]), fed(size, &[&dump, after]));
-        let dump = String::from_utf8_lossy(&dump);
+        let bytes_of_dump = dump;
+        let dump = String::from_utf8_lossy(&bytes_of_dump);
         prop_assert_eq!(difference(&cells(&whole), &cells(&returned)), None, "dump {:?}", dump);
         prop_assert_eq!(whole.cursor(), returned.cursor(), "dump {:?}", dump);
         prop_assert_eq!(whole.history(), returned.history(), "dump {:?}", dump);
@@ -111,6 +145,17 @@ proptest! {
             (oracle.modes(), oracle.cursor())
         };
         prop_assert_eq!(modes(&whole), modes(&returned), "dump {:?}", dump);
+        // What does not show until it is tried: margins, what is spared from erasing, saved cursors,
+        // the character sets, modes put aside.
+        for probe in PROBES {
+            let tried = |parts: &[&[u8]]| {
+                let terminal = fed(size, &[parts, &[probe.as_bytes()]].concat());
+                (cells(&terminal), terminal.cursor())
+            };
+            let (ours, theirs) = (tried(&[&bytes]), tried(&[&bytes_of_dump, after]));
+            prop_assert_eq!(difference(&ours.0, &theirs.0), None, "probe {:?}, dump {:?}", probe, dump);
+            prop_assert_eq!(ours.1, theirs.1, "probe {:?}, dump {:?}", probe, dump);
+        }
     }
 
     /// Through other sizes and back, nothing is lost.
@@ -166,7 +211,7 @@ fn sizes_that_once_lost_something_return() {
 fn hostile_streams_stay_bounded() {
     let size = WindowSize { rows: 24, cols: 80 };
     let mut terminal = Terminal::new(size, DEFAULT_LINES);
-    let floods: [&[u8]; 9] = [
+    let floods: [&[u8]; 14] = [
         b"\x1b[1000000000@\x1b[1000000000L\x1b[1000000000T\x1b[1000000000S",
         b"x\x1b[1000000000b",
         b"\x1b[1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1m",
@@ -176,6 +221,11 @@ fn hostile_streams_stay_bounded() {
         "e\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}".as_bytes(),
         b"\x1b[6n\x1b[c\x1b[>q",
         b"\x1b]133;A\x07\x1b]133;D;0\x07",
+        b"\x1b[?69h\x1b[2;70s\x1b[65535L\x1b[65535S\x1b[65535'}\x1b[65535'~\x1b9\x1b6x\x1b[65535b\x1b[?69l",
+        b"\x1b[?1045h\x1b[65535D\x1b[?69h\x1b[79;80s\x1b[65535D\x1b[?69l\x1b[?1045l",
+        b"\x1bVguarded\x1b[2J\x1bW\x1b[1$z\x1b[65$x\x1b[;;;;;2;2$v\x1b[;;;;0$t\x1b[;;;;1$r\x1b[${",
+        b"\x1b[?1;2;3;4;5;6;7;8;9;1000;1001;1002;1003;2004s\x1b[?1;2;3;4;5;6;7;8;9;1000;1001;1002;1003;2004r",
+        b"\x1bN\x1bO\x1b[?42h\x1b(K\x1b)%6\x1b[64\"p",
     ];
     for flood in floods {
         (0..2000).for_each(|_| terminal.feed(flood));
@@ -183,6 +233,9 @@ fn hostile_streams_stay_bounded() {
     for number in 0..200_000u32 {
         terminal
             .feed(format!("\x1b[38;2;{};{};{}mx", number & 255, number >> 8 & 255, number >> 16).as_bytes());
+        if number % 1000 == 0 {
+            terminal.feed(b"\x1b[2;2;9;9;0$t\x1b[2*x\x1b[;;;;4$t\x1b[*x");
+        }
         if number % 7 == 0 {
             terminal.feed(format!("\x1b]8;;http://example.org/{number}\x07y").as_bytes());
         }

@@ -35,22 +35,12 @@ global protocol Bench(role User, role Agent) {
 pub fn run() -> Result<()> {
     let mut table = Table::default();
     eprintln!("bench: 10^8 events and more");
-    let mut cargo = command::cargo();
-    cargo.args([
-        "run",
-        "--release",
-        "--locked",
-        "--quiet",
-        "--package",
-        "sessile-protocol",
-        "--example",
-        "speed",
-    ]);
+    let mut speed = command::example("sessile-protocol", "speed");
     match corpus() {
-        Some(folder) => drop(cargo.arg("--").arg(folder)),
+        Some(folder) => drop(speed.arg(folder)),
         None => eprintln!("skipped: no scribble corpus (set SESSILE_CORPORA to the folder that has it)"),
     }
-    let printed = command::read(&mut cargo)?;
+    let printed = command::read(&mut speed)?;
     for line in printed.lines() {
         let mut words = line.split('\t');
         let mut next = || words.next().context("the example says something else");

@@ -11,6 +11,9 @@ use crate::sys;
 
 /// Most reads from one source before others get their turn.
 const READS_PER_TURN: usize = 16;
+/// Most bytes that are told of before the source is read again: what somebody types comes back in a few,
+/// and is waited for.
+const ECHO: usize = 256;
 
 /// The first `count` places are in use.
 pub(super) struct Pumps {
@@ -45,11 +48,15 @@ impl Pump {
     fn turn(&mut self) {
         let (Some(source), Some(ring)) = (self.source.fd(), &self.ring) else { return };
         let mut news = false;
+        let mut first = true;
         let was_ended = ring.ended();
         for _ in 0..READS_PER_TURN {
             match ring.write_from(source) {
-                Ok(WriteOutcome::Bytes(_)) => {
-                    news = true;
+                Ok(WriteOutcome::Bytes(count)) => {
+                    news = !std::mem::take(&mut first) || count > ECHO;
+                    if !news {
+                        self.ring_bell();
+                    }
                     continue;
                 }
                 Ok(WriteOutcome::WouldBlock) => {}
@@ -71,9 +78,13 @@ impl Pump {
             break;
         }
         if news {
-            // SAFETY: writes the eight bytes of a value that outlives the call.
-            unsafe { libc::write(self.notify.number(), (&raw const ONE).cast(), size_of::<u64>()) };
+            self.ring_bell();
         }
+    }
+
+    fn ring_bell(&self) {
+        // SAFETY: writes the eight bytes of a value that outlives the call.
+        unsafe { libc::write(self.notify.number(), (&raw const ONE).cast(), size_of::<u64>()) };
     }
 }
 

@@ -8,10 +8,12 @@ use rustix::io::Errno;
 use sessile_model::ids::SessionId;
 use sessile_model::problem::ProblemKind;
 use sessile_model::receipt::SignedReceipt;
+use sessile_model::spec::WindowSize;
 use sessile_model::state::{Exit, State};
 use sessile_model::wire::{self, Attach, Event, FLAG_STDERR, FrameType, Header, Reply, Request};
-use signal_hook::consts::{SIGHUP, SIGKILL, SIGPIPE, SIGTERM, SIGWINCH};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGKILL, SIGPIPE, SIGTERM, SIGTSTP, SIGWINCH};
 
+use super::handing::{Hand, Joining};
 use super::input::{InputQueue, Outgoing};
 use super::link::Link;
 use super::signals::Signals;
@@ -20,10 +22,9 @@ use super::terminal::RawMode;
 use super::{Mode, Parting, Target, Until, terminal_size};
 use crate::client::Daemon;
 use crate::failure::{Failure, plain};
-use crate::output::say;
 
 /// The channel of the one attachment.
-const CHANNEL: u16 = 1;
+pub(super) const CHANNEL: u16 = 1;
 /// Output waiting for our streams beyond which the keeper is not read.
 const MAX_PENDING: usize = 256 << 10;
 /// How long a new connection waits before the daemon is asked to see to the keeper.
@@ -36,21 +37,25 @@ const PIPE_GRACE: Duration = Duration::from_secs(1);
 /// An attachment under way.
 #[derive(Debug)]
 pub struct Conversation<'a> {
-    target: &'a Target,
-    mode: &'a Mode,
+    pub(super) target: &'a Target,
+    pub(super) mode: &'a Mode,
     until: Until,
     /// Names our input across connections.
     client: u64,
-    link: Link,
-    joined: bool,
+    pub(super) link: Link,
+    pub(super) joined: bool,
     joining_since: Instant,
     nudged: bool,
     lost: u32,
-    input: InputQueue,
-    out: Sink,
+    pub(super) input: InputQueue,
+    pub(super) out: Sink,
     err: Sink,
     /// Where output shows, in terminal mode.
-    terminal: Option<RawMode>,
+    pub(super) terminal: Option<RawMode>,
+    /// Who writes to it.
+    pub(super) hand: Hand,
+    /// Its size, as the keeper was told.
+    pub(super) size: Option<WindowSize>,
     /// Signals for the app that came before we were attached.
     forward: Vec<i32>,
     reader_gone: Option<Instant>,
@@ -88,32 +93,34 @@ impl<'a> Conversation<'a> {
             out: Sink::from(since),
             err: Sink::default(),
             terminal: None,
+            hand: Hand::default(),
+            size: None,
             forward: Vec::new(),
             reader_gone: None,
             exit: None,
         };
-        conversation.join(true)?;
+        conversation.join(Joining::First)?;
         if !matches!(mode, Mode::Terminal { .. }) {
             conversation.link.flush();
         }
         Ok(conversation)
     }
 
-    /// Has output show on this terminal, and only now asks for it: a key that leaves would be taken for
-    /// a signal before.
-    pub fn show_on(&mut self, terminal: RawMode) {
-        self.terminal = Some(terminal);
-        self.link.flush();
-    }
-
     /// Asks to be attached, at first or again.
-    fn join(&mut self, first: bool) -> Result<(), Failure> {
+    pub(super) fn join(&mut self, joining: Joining) -> Result<(), Failure> {
         let (read_only, raw, size) = match self.mode {
             Mode::Terminal { read_only, .. } => (*read_only, false, Some(terminal_size())),
             Mode::Streams { .. } => (false, true, None),
             Mode::Follow { .. } => (true, true, None),
         };
-        let fresh_screen = first && matches!(self.mode, Mode::Terminal { from_start: false, .. });
+        let fresh_screen = match (self.mode, joining) {
+            (Mode::Terminal { from_start, .. }, Joining::First) => !from_start,
+            // How far a keeper came that wrote to the terminal itself is not known.
+            (Mode::Terminal { .. }, Joining::Again) => self.hand.was_given(),
+            (Mode::Terminal { .. }, Joining::Stopped) => true,
+            (Mode::Streams { .. } | Mode::Follow { .. }, _) => false,
+        };
+        self.size = size;
         let attach = Attach {
             app: self.target.app.clone(),
             read_only,
@@ -126,7 +133,8 @@ impl<'a> Conversation<'a> {
         self.joined = false;
         self.joining_since = Instant::now();
         self.nudged = false;
-        self.request(&Request::Attach(attach))
+        self.request(&Request::Attach(attach))?;
+        if joining == Joining::First { Ok(()) } else { self.hand_over(true) }
     }
 
     /// Whether nobody else is to type.
@@ -137,7 +145,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn request(&mut self, request: &Request) -> Result<(), Failure> {
+    pub(super) fn request(&mut self, request: &Request) -> Result<(), Failure> {
         self.link.request(CHANNEL, request).map_err(|e| Failure::system("write a request", &e))
     }
 
@@ -163,6 +171,9 @@ impl<'a> Conversation<'a> {
             }
             if ready.err {
                 self.err.write(io::stderr());
+            }
+            if ready.stdin && !self.hand.types() {
+                return Ok(Parting::Signalled(SIGHUP));
             }
             if ready.stdin
                 && let Some(parting) = self.read_input(&mut typed)
@@ -193,6 +204,7 @@ impl<'a> Conversation<'a> {
             while let Some(outgoing) = self.input.next() {
                 self.put_input(outgoing)?;
             }
+            self.hand_typing()?;
             if matches!(self.mode, Mode::Streams { .. }) {
                 if let Some(offset) = self.out.confirm() {
                     self.link.put_numbered(FrameType::OutputDone, 0, CHANNEL, offset, &[]);
@@ -206,7 +218,7 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    fn put_input(&mut self, outgoing: Outgoing) -> Result<(), Failure> {
+    pub(super) fn put_input(&mut self, outgoing: Outgoing) -> Result<(), Failure> {
         match outgoing {
             Outgoing::Bytes(sequence, bytes) => {
                 self.link.put_numbered(FrameType::Input, 0, CHANNEL, sequence, &bytes);
@@ -231,7 +243,9 @@ impl<'a> Conversation<'a> {
                 fds.len() - 1
             })
         };
-        let stdin = place(reads_input, PollFd::new(&stdin, PollFlags::IN));
+        // Where the keeper reads, no more than that the terminal hangs up is news.
+        let types = if self.hand.types() { PollFlags::IN } else { PollFlags::empty() };
+        let stdin = place(reads_input, PollFd::new(&stdin, types));
         let out = place(self.out.pending() > 0, PollFd::new(&stdout, PollFlags::OUT));
         let err = place(self.err.pending() > 0, PollFd::new(&stderr, PollFlags::OUT));
         let timeout = self.next_deadline().map(|at| {
@@ -262,7 +276,7 @@ impl<'a> Conversation<'a> {
     fn next_deadline(&self) -> Option<Instant> {
         let nudge = (!self.joined && !self.nudged).then(|| self.joining_since + NUDGE_AFTER);
         let kill = self.reader_gone.map(|since| since + PIPE_GRACE);
-        nudge.into_iter().chain(kill).min()
+        nudge.into_iter().chain(kill).chain(self.hand.look_at()).min()
     }
 
     fn see_to_deadlines(&mut self) -> Result<(), Failure> {
@@ -275,17 +289,19 @@ impl<'a> Conversation<'a> {
             self.reader_gone = None;
             self.forward.push(SIGKILL);
         }
-        Ok(())
+        self.look_at_typing(now)
     }
 
     fn signalled(&mut self, signals: &[i32]) -> Result<Option<Parting>, Failure> {
         for &signal in signals {
             match (self.mode, signal) {
-                (Mode::Terminal { .. }, SIGWINCH) => {
-                    if self.joined {
-                        self.request(&Request::Resize(terminal_size()))?;
+                (Mode::Terminal { .. }, SIGWINCH) => self.tell_size()?,
+                (Mode::Terminal { .. }, SIGTSTP) => {
+                    if let Some(parting) = self.stop()? {
+                        return Ok(Some(parting));
                     }
                 }
+                (Mode::Terminal { .. }, SIGCONT) => self.go_on()?,
                 (Mode::Terminal { .. } | Mode::Follow { .. }, _)
                 | (Mode::Streams { returning: true }, SIGTERM | SIGHUP) => {
                     return Ok(Some(Parting::Signalled(signal)));
@@ -337,7 +353,7 @@ impl<'a> Conversation<'a> {
         leave.map(|_| Parting::Detached)
     }
 
-    fn take_frames(&mut self) -> Result<Option<Parting>, Failure> {
+    pub(super) fn take_frames(&mut self) -> Result<Option<Parting>, Failure> {
         while let Some((header, payload)) = self.link.next_frame().map_err(|e| garbled(&e))? {
             if let Some(parting) = self.frame(header, &payload)? {
                 return Ok(Some(parting));
@@ -352,7 +368,7 @@ impl<'a> Conversation<'a> {
             FrameType::Hello | FrameType::Request | FrameType::Input | FrameType::OutputDone => Ok(None),
             FrameType::Reply => self.reply(header.channel, payload),
             // An event of a newer keeper is not for us.
-            FrameType::Event => Ok(serde_json::from_slice(payload).ok().and_then(|event| self.event(event))),
+            FrameType::Event => serde_json::from_slice(payload).map_or(Ok(None), |event| self.event(event)),
             FrameType::InputDone => {
                 let (sequence, _) = wire::split_number(payload).map_err(|e| garbled(&e))?;
                 self.input.confirmed(sequence);
@@ -365,7 +381,7 @@ impl<'a> Conversation<'a> {
                 let lost = sink.take(offset, bytes);
                 if lost > 0 {
                     let bytes = crate::output::counted(lost, "byte", "bytes");
-                    self.notice(&format!("no longer kept: {bytes} of output"));
+                    self.notice(&format!("no longer kept: {bytes} of output"))?;
                 }
                 Ok(None)
             }
@@ -389,24 +405,39 @@ impl<'a> Conversation<'a> {
             Reply::Attached { input_done, input_started, .. } => {
                 self.joined = true;
                 self.lost = 0;
+                self.tell_size()?;
                 let (again, uncertain) = self.input.rejoined(input_done, input_started);
                 for outgoing in again {
                     self.put_input(outgoing)?;
                 }
-                if uncertain > 0 {
+                if let Some(uncertain) = uncertain {
                     self.notice(&format!(
-                        "the keeper was replaced; whether the last {uncertain} bytes typed arrived is uncertain, they were not sent again"
-                    ));
+                        "the keeper was replaced; whether {uncertain} arrived is uncertain, it was not sent again"
+                    ))?;
                 }
                 Ok(None)
             }
             Reply::Problem(problem) if channel == CHANNEL && !self.joined => Err(problem.into()),
+            Reply::HandedOver { number, taken } => {
+                self.hand.answered(number, taken);
+                Ok(None)
+            }
+            Reply::ReadsTyped { number, taken, last } => {
+                self.input.go_on_from(last.unwrap_or(0));
+                self.hand.answered_typing(number, taken);
+                Ok(None)
+            }
             Reply::Record(record) => {
                 let ends = matches!(record.state, State::Ending | State::Failed | State::Closed);
                 Ok(if ends { None } else { self.exited(None) })
             }
             // A signal or a window size for a command that has just ended.
-            Reply::Problem(_) | Reply::Done => Ok(None),
+            Reply::Problem(_) => {
+                // Or an earlier keeper's, which takes no terminals.
+                self.hand.refused();
+                Ok(None)
+            }
+            Reply::Done => Ok(None),
             Reply::Screen(_)
             | Reply::Commands(_)
             | Reply::Typed(_)
@@ -431,8 +462,8 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn event(&mut self, event: Event) -> Option<Parting> {
-        match event {
+    fn event(&mut self, event: Event) -> Result<Option<Parting>, Failure> {
+        Ok(match event {
             Event::Record(_) => None,
             Event::Exited { exit } => {
                 self.exit = Some(exit);
@@ -446,12 +477,21 @@ impl<'a> Conversation<'a> {
                     }
                 }
             }
+            Event::Changed { modes } => {
+                self.changed(&modes);
+                None
+            }
+            Event::LetGo { number, modes, lost, last } => {
+                self.has_let_go(number, &modes, lost, last)?;
+                None
+            }
+            Event::Leave => Some(Parting::Detached),
             Event::Detached { why } => match self.exit {
                 Some(_) => self.exited(None),
                 None => Some(Parting::Dismissed(why)),
             },
             Event::Notice { text } => {
-                self.notice(&crate::output::printable(&text));
+                self.notice(&crate::output::printable(&text))?;
                 None
             }
             Event::Asked { .. } => None,
@@ -459,7 +499,7 @@ impl<'a> Conversation<'a> {
                 Some(_) => self.exited(Some(receipt)),
                 None => Some(Parting::Closed(receipt)),
             },
-        }
+        })
     }
 
     fn exited(&mut self, receipt: Option<Box<SignedReceipt>>) -> Option<Parting> {
@@ -476,7 +516,8 @@ impl<'a> Conversation<'a> {
         match Link::open(&self.target.socket) {
             Ok(link) => {
                 self.link = link;
-                self.join(false)?;
+                self.hand.lost_keeper();
+                self.join(Joining::Again)?;
                 Ok(None)
             }
             Err(_) => Ok(Some(Parting::Lost(self.exit.clone()))),
@@ -510,31 +551,6 @@ impl<'a> Conversation<'a> {
         if matches!(self.mode, Mode::Streams { .. }) {
             self.link.put_numbered(FrameType::OutputDone, flags, CHANNEL, offset, &[]);
             self.link.flush();
-        }
-    }
-
-    /// Gives the terminal back, and the keeper what was typed last.
-    pub fn leave(&mut self, parting: &Result<Parting, Failure>) {
-        if matches!(parting, Ok(Parting::Detached)) && self.joined {
-            while let Some(outgoing) = self.input.next() {
-                if self.put_input(outgoing).is_err() {
-                    break;
-                }
-            }
-            // The link is dropped next; a keeper that does not read now has a full queue of ours.
-            self.link.flush();
-        }
-        if let Some(terminal) = self.terminal.take() {
-            let has_exited = matches!(parting, Ok(Parting::Exited { .. }));
-            terminal.give_back(if has_exited { b"" } else { b"\r\n" });
-        }
-    }
-
-    fn notice(&self, text: &str) {
-        match self.mode {
-            // The terminal is raw: a line break needs both halves.
-            Mode::Terminal { .. } => say(&format!("\r\n[sessile: {text}]\r")),
-            Mode::Streams { .. } | Mode::Follow { .. } => say(&format!("sessile: {text}")),
         }
     }
 }

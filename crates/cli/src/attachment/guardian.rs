@@ -2,18 +2,20 @@
 //! `kill -9`, or a crash.
 //!
 //! ```text
-//!  client ──pipe: the bytes that would undo the app's output, whenever they change──► guardian
-//!    │                                                                                   │
-//!    └─ leaves: gives the terminal back, then kills the guardian      the pipe ends: gives
-//!                                                                     the terminal back, ends
+//!  client, keeper ──pipe: what would undo the app's output, whenever it changes──► guardian
+//!    │                                                                                │
+//!    └─ leaves: gives the terminal back, then kills the guardian   the pipe ends: gives
+//!                                                                  the terminal back, ends
 //! ```
+//!
+//! The pipe ends when nobody can write to the terminal any more: a keeper that has it holds the pipe too.
 //!
 //! The guardian is this program (`guard-terminal`, hidden), in a process group of its own so that
 //! what hits the client's does not hit it.
 
 use std::fmt;
 use std::io::{self, PipeWriter, Read, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
@@ -138,6 +140,16 @@ impl Guardian {
             .stderr(terminal)
             .spawn()?;
         Ok(Self { process, line, told: Vec::new() })
+    }
+
+    /// Its line, for who else writes to the terminal: it watches until that one has gone, too.
+    pub fn line(&self) -> io::Result<OwnedFd> {
+        self.line.as_fd().try_clone_to_owned()
+    }
+
+    /// Another has told it what undoes the output.
+    pub fn was_told(&mut self, undo: Vec<u8>) {
+        self.told = undo;
     }
 
     /// Tells it the bytes that undo what output has done to the terminal.

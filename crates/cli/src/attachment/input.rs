@@ -1,6 +1,7 @@
 //! Input on its way to an app: numbered, bounded, and never sent twice.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use sessile_model::wire::MAX_INPUT;
 
@@ -9,6 +10,17 @@ const WINDOW: usize = 16;
 /// Bytes read ahead of the app.
 const AHEAD: usize = 1 << 20;
 
+impl fmt::Display for Uncertain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(count) => {
+                write!(f, "the last {} typed", crate::output::counted(*count as u64, "byte", "bytes"))
+            }
+            Self::ReadByKeeper => f.write_str("what was typed last"),
+        }
+    }
+}
+
 /// A client's input for one app.
 #[derive(Debug, Default)]
 pub struct InputQueue {
@@ -16,8 +28,19 @@ pub struct InputQueue {
     /// Frames sent and not confirmed.
     sent: VecDeque<Frame>,
     last: u64,
+    /// Of this number it was said that it is uncertain.
+    uncertain: u64,
     ended: bool,
     end_sent: bool,
+}
+
+/// Input that may have arrived or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uncertain {
+    /// So many bytes.
+    Bytes(usize),
+    /// What the keeper read last, at most [`MAX_INPUT`] bytes.
+    ReadByKeeper,
 }
 
 #[derive(Debug)]
@@ -44,6 +67,16 @@ impl InputQueue {
     /// Queues bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.waiting.extend(bytes);
+    }
+
+    /// The number of the last frame, once everything has arrived that was read here.
+    pub fn is_through(&self) -> Option<u64> {
+        (self.waiting.is_empty() && self.sent.is_empty() && !self.ended).then_some(self.last)
+    }
+
+    /// Goes on from this number: input up to it was read by the keeper.
+    pub fn go_on_from(&mut self, last: u64) {
+        self.last = self.last.max(last);
     }
 
     /// Notes that no more will come.
@@ -75,16 +108,20 @@ impl InputQueue {
         }
     }
 
-    /// Takes up the queue on a new connection: what to send again, and how many bytes are
-    /// uncertain (their write was begun when the keeper went away; they are not sent again).
-    pub fn rejoined(&mut self, done: u64, started: u64) -> (Vec<Outgoing>, usize) {
+    /// Takes up the queue on a new connection: what to send again, and what is uncertain (its write was
+    /// begun when the keeper went away; it is not sent again).
+    pub fn rejoined(&mut self, done: u64, started: u64) -> (Vec<Outgoing>, Option<Uncertain>) {
         self.confirmed(done);
-        let mut uncertain = 0;
+        let mut bytes = 0;
         while self.sent.front().is_some_and(|f| f.sequence <= started) {
-            uncertain += self.sent.pop_front().map_or(0, |f| f.bytes.len());
+            bytes += self.sent.pop_front().map_or(0, |f| f.bytes.len());
         }
+        self.go_on_from(started);
         self.end_sent = false;
-        (self.sent.iter().map(|f| Outgoing::Bytes(f.sequence, f.bytes.clone())).collect(), uncertain)
+        let news = started > done && std::mem::replace(&mut self.uncertain, started) != started;
+        let uncertain = if bytes > 0 { Uncertain::Bytes(bytes) } else { Uncertain::ReadByKeeper };
+        let again = self.sent.iter().map(|f| Outgoing::Bytes(f.sequence, f.bytes.clone())).collect();
+        (again, news.then_some(uncertain))
     }
 }
 
@@ -129,9 +166,26 @@ mod tests {
         queue.end();
         assert_eq!(queue.next(), Some(Outgoing::End));
         let (again, uncertain) = queue.rejoined(1, 2);
-        assert_eq!(uncertain, 3);
+        assert_eq!(uncertain, Some(Uncertain::Bytes(3)));
         assert_eq!(again, [Outgoing::Bytes(3, b"abc".to_vec()), Outgoing::Bytes(4, b"abc".to_vec())]);
         assert_eq!(queue.next(), Some(Outgoing::End));
+    }
+
+    #[test]
+    fn what_a_keeper_read_is_uncertain_once() {
+        let mut queue = InputQueue::default();
+        queue.push(b"abc");
+        queue.next();
+        queue.confirmed(1);
+        assert_eq!(queue.is_through(), Some(1));
+        assert_eq!(queue.rejoined(4, 5), (Vec::new(), Some(Uncertain::ReadByKeeper)));
+        assert_eq!(queue.rejoined(4, 5), (Vec::new(), None));
+        queue.push(b"d");
+        assert_eq!(queue.is_through(), None);
+        assert_eq!(queue.next(), Some(Outgoing::Bytes(6, b"d".to_vec())));
+        queue.confirmed(6);
+        queue.go_on_from(9);
+        assert_eq!((queue.is_through(), queue.rejoined(9, 9).1), (Some(9), None));
     }
 
     #[test]

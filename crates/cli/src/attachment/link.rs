@@ -1,14 +1,19 @@
 //! A connection to a keeper: frames in, frames out, never blocking.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, ErrorKind, IoSlice, Read as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use sessile_model::wire::{self, FrameError, FrameType, Header, Hello, Request};
 
 /// Bytes read at once.
 const CHUNK: usize = 64 << 10;
+/// Most descriptors handed over at once: the terminal, and the guardian's line.
+const MOST_HANDED: usize = 2;
 
 /// A connection to a keeper.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub struct Link {
     chunk: Vec<u8>,
     received: Vec<u8>,
     unsent: Vec<u8>,
+    /// Descriptors that go with what is sent next.
+    handed: Vec<OwnedFd>,
     ended: bool,
 }
 
@@ -30,8 +37,14 @@ impl Link {
         let stream = UnixStream::connect(path)?;
         crate::startup::check_owner(&stream)?;
         stream.set_nonblocking(true)?;
-        let mut link =
-            Self { stream, chunk: vec![0; CHUNK], received: Vec::new(), unsent: Vec::new(), ended: false };
+        let mut link = Self {
+            stream,
+            chunk: vec![0; CHUNK],
+            received: Vec::new(),
+            unsent: Vec::new(),
+            handed: Vec::new(),
+            ended: false,
+        };
         let hello = Hello { version: wire::VERSION, program: sessile_model::version().to_owned() };
         link.put_json(FrameType::Hello, 0, &hello)?;
         Ok(link)
@@ -43,6 +56,15 @@ impl Link {
     /// When it cannot be written as JSON.
     pub fn request(&mut self, channel: u16, request: &Request) -> io::Result<()> {
         self.put_json(FrameType::Request, channel, request)
+    }
+
+    /// Queues a request that these descriptors go with.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn hand(&mut self, channel: u16, request: &Request, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        self.handed = descriptors;
+        self.request(channel, request)
     }
 
     /// Queues a frame that starts with a number.
@@ -69,14 +91,27 @@ impl Link {
     /// Sends what the socket takes now. A lost connection shows in [`Self::has_ended`].
     pub fn flush(&mut self) {
         while !self.unsent.is_empty() {
-            match self.stream.write(&self.unsent) {
-                Ok(n) => drop(self.unsent.drain(..n)),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+            match self.send() {
+                Ok(n) => {
+                    self.unsent.drain(..n);
+                    self.handed.clear();
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
                 // What the keeper said before it went may still be there to read.
                 Err(_) => return self.unsent.clear(),
             }
         }
+    }
+
+    fn send(&self) -> Result<usize, Errno> {
+        let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_HANDED))];
+        let mut along = SendAncillaryBuffer::new(&mut room);
+        let handed: Vec<BorrowedFd<'_>> = self.handed.iter().map(AsFd::as_fd).collect();
+        if !handed.is_empty() && !along.push(SendAncillaryMessage::ScmRights(&handed)) {
+            return Err(Errno::INVAL);
+        }
+        sendmsg(&self.stream, &[IoSlice::new(&self.unsent)], &mut along, SendFlags::NOSIGNAL)
     }
 
     /// Reads what has arrived.

@@ -8,14 +8,17 @@
 //!            └── nobody listens: Lost
 //! ```
 //!
+//! A keeper of this version is handed the terminal and writes to it itself (`handing`); what is said here
+//! of output is then of pipes, and of terminals that it cannot open.
+//!
 //! One `poll` loop. The keeper's socket is held by the anchor too, so that a client that connects
 //! while no keeper runs waits there for the next one.
 
 mod conversation;
 mod guardian;
+mod handing;
 mod input;
 mod link;
-mod modes;
 mod signals;
 mod sink;
 mod terminal;
@@ -26,7 +29,9 @@ use sessile_model::api;
 use sessile_model::ids::{AppName, SessionId};
 use sessile_model::receipt::SignedReceipt;
 use sessile_model::state::Exit;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
+use signal_hook::consts::{
+    SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+};
 
 use crate::client::Daemon;
 use crate::failure::Failure;
@@ -34,7 +39,6 @@ use crate::keys::DetachKey;
 use crate::selector::SessionSelector;
 use conversation::Conversation;
 pub use guardian::{SavedModes, guard};
-pub use modes::TerminalModes;
 pub use signals::Signals;
 pub use sink::{Sink, Written};
 pub use terminal::{Guarded, RawMode, size as terminal_size};
@@ -151,15 +155,15 @@ pub fn attach_guarded(
     guarded: Option<Guarded>,
 ) -> Result<Parting, Failure> {
     let caught: &[i32] = match mode {
-        Mode::Terminal { .. } => &[SIGWINCH, SIGTERM, SIGHUP, SIGINT],
-        Mode::Streams { .. } => &[SIGINT, SIGQUIT, SIGTERM, SIGHUP],
+        Mode::Terminal { .. } => &[SIGWINCH, SIGTERM, SIGHUP, SIGINT, SIGTSTP, SIGCONT],
+        Mode::Streams { .. } => &[SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM],
         Mode::Follow { .. } => &[],
     };
     let signals = Signals::catch(caught).map_err(|e| Failure::system("catch signals", &e))?;
     let mut conversation = Conversation::begin(target, mode, until)?;
     if matches!(mode, Mode::Terminal { .. }) {
         let raw = guarded.map_or_else(RawMode::enter, Guarded::make_raw);
-        conversation.show_on(raw.map_err(|e| Failure::system("use the terminal", &e))?);
+        conversation.show_on(raw.map_err(|e| Failure::system("use the terminal", &e))?)?;
     } else {
         // Pipes change no terminal.
         drop(guarded);

@@ -1,14 +1,16 @@
 //! The client's own terminal: raw while attached, always given back as it was.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Mutex, Once, PoisonError};
 
-use rustix::termios::{OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+};
 use sessile_model::spec::WindowSize;
+use sessile_terminal::TerminalModes;
 
 use super::guardian::{Guardian, SavedModes};
-use super::modes::TerminalModes;
 use super::sink::{Sink, Written};
 use crate::failure::plain;
 use crate::output::say;
@@ -63,12 +65,8 @@ impl Guarded {
         let raw = raw(&self.saved);
         *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.saved);
         tcsetattr(io::stdin().as_fd(), OptionalActions::Now, &raw)?;
-        let mut entered = RawMode { modes: TerminalModes::with_title_put_aside(), guardian: self.guardian };
-        if let Some(guardian) = &mut entered.guardian {
-            guardian.tell(&entered.modes.undo());
-        }
-        // A terminal that does not know this keeps the title that it is given.
-        let _ = rustix::io::write(io::stdout(), b"\x1b[22;0t");
+        let mut entered = RawMode { modes: TerminalModes::default(), guardian: self.guardian };
+        entered.put_title_aside();
         Ok(entered)
     }
 }
@@ -98,19 +96,84 @@ impl RawMode {
         written
     }
 
+    /// What a keeper needs to write to the terminal itself, and what is changed of it.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn hand(&self) -> io::Result<(Vec<OwnedFd>, String)> {
+        let mut descriptors = vec![io::stdout().as_fd().try_clone_to_owned()?];
+        if let Some(guardian) = &self.guardian {
+            descriptors.push(guardian.line()?);
+        }
+        Ok((descriptors, serde_json::to_string(&self.modes)?))
+    }
+
+    /// A keeper has changed the terminal, or is about to. It tells the guardian.
+    pub fn changed(&mut self, modes: &str) {
+        let Ok(modes) = serde_json::from_str(modes) else { return };
+        self.modes = modes;
+        if let Some(guardian) = &mut self.guardian {
+            guardian.was_told(self.modes.undo());
+        }
+    }
+
+    /// Gives the terminal back for as long as this process is stopped.
+    pub fn pause(&mut self) {
+        write_all(&[&self.undo()[..], b"\r\n"].concat());
+        self.modes = TerminalModes::default();
+        if let Some(guardian) = &mut self.guardian {
+            guardian.tell(&self.modes.undo());
+        }
+        restore();
+    }
+
+    /// Makes the terminal raw again, whoever has changed it meanwhile. Stops this process until it is in
+    /// the foreground.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn resume(&mut self) -> io::Result<()> {
+        let now = tcgetattr(io::stdin().as_fd())?;
+        let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
+        let paused = saved.is_none();
+        let raw = raw(saved.get_or_insert(now));
+        drop(saved);
+        tcsetattr(io::stdin().as_fd(), OptionalActions::Now, &raw)?;
+        if paused {
+            self.put_title_aside();
+        }
+        Ok(())
+    }
+
+    fn put_title_aside(&mut self) {
+        self.modes = TerminalModes::with_title_put_aside();
+        if let Some(guardian) = &mut self.guardian {
+            guardian.tell(&self.modes.undo());
+        }
+        // A terminal that does not know this keeps the title that it is given.
+        let _ = rustix::io::write(io::stdout(), b"\x1b[22;0t");
+    }
+
     /// Undoes what output has done to the terminal, writes these bytes behind that, and gives it back.
     pub fn give_back(self, last: &[u8]) {
-        let bytes = [&self.undo()[..], last].concat();
-        let mut rest = &bytes[..];
-        while let Ok(n @ 1..) = rustix::io::write(io::stdout(), rest) {
-            rest = &rest[n..];
-        }
+        write_all(&[&self.undo()[..], last].concat());
     }
 
     /// The bytes that undo what output has done to the terminal.
     pub fn undo(&self) -> Vec<u8> {
         self.modes.undo()
     }
+}
+
+fn write_all(mut bytes: &[u8]) {
+    while let Ok(n @ 1..) = rustix::io::write(io::stdout(), bytes) {
+        bytes = &bytes[n..];
+    }
+}
+
+/// Whether this process is in the foreground of its terminal.
+pub fn is_in_front() -> bool {
+    tcgetpgrp(io::stdin().as_fd()).is_ok_and(|front| front == rustix::process::getpgrp())
 }
 
 /// The settings that raw mode makes of these.

@@ -38,7 +38,8 @@ impl Args {
     /// Prints or verifies it.
     pub fn run(self, json: bool) -> Outcome {
         let daemon = Daemon::reach()?;
-        let trail: AuditTrail = daemon.get(&self.session.path("/audit"))?;
+        let trail: Result<AuditTrail, Failure> = daemon.get(&self.session.path("/audit"));
+        let trail = trail.map_err(|failure| self.removed(&daemon).unwrap_or(failure))?;
         let text: String = trail.lines.iter().map(|line| format!("{line}\n")).collect();
         let chained =
             read(text.as_bytes(), trail.session).map_err(|broken| unbelievable(&broken.to_string()))?;
@@ -53,6 +54,16 @@ impl Args {
             false => print(&table(&entries.iter().map(row).collect::<Vec<_>>()))?,
         }
         Ok(Status::OK)
+    }
+
+    /// That there was an audit, where it is to be verified and there is none.
+    fn removed(&self, daemon: &Daemon) -> Option<Failure> {
+        let receipt: SignedReceipt =
+            self.verify.then(|| daemon.get(&self.session.path("/receipt")).ok()).flatten()?;
+        let guard =
+            verify(&receipt, self.key.as_ref()).ok()?.receipt.guard.filter(|guard| guard.entries > 0)?;
+        let count = counted(guard.entries, "entry", "entries");
+        Some(unbelievable(&format!("the receipt knows of {count}, and nothing is there")))
     }
 
     fn verified(&self, daemon: &Daemon, trail: &AuditTrail, chained: &Chained, json: bool) -> Outcome {
@@ -75,7 +86,7 @@ impl Args {
                     }
                     None => {
                         return Err(unbelievable(
-                            "its receipt knows of no audit: the session was lost before it was wiped",
+                            "its receipt knows of no audit: when the session was lost, its audit was not whole",
                         ));
                     }
                 }
@@ -121,12 +132,13 @@ fn row(entry: &AuditEntry) -> Vec<String> {
             let part = |part: &Part| format!("{} ({} bytes)", part.kind, part.length);
             let found: Vec<String> = found.iter().map(part).collect();
             let what = format!("{label} from {from} ({by}) to {to}, {bytes} bytes");
+            let what = what.trim_start();
             let by = format!("by {}", policies.join(", "));
             vec![
                 at.to_string(),
                 number.to_string(),
                 effect.to_owned(),
-                printable(&what),
+                printable(what),
                 printable(&found.join(", ")),
                 printable(&by),
             ]

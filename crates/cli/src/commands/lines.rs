@@ -1,4 +1,4 @@
-//! `send`, `recv`, `offered`: a session's protocol, spoken by hand or from a script.
+//! `send`, `recv`, `offered`: what is said in a session, by its protocol or without one, by hand or from a script.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -6,7 +6,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_model::problem::ProblemKind;
-use sessile_model::protocol::{Hear, LONGEST_PAYLOAD, NOT_HEARD, Offer, Say, Take};
+use sessile_model::protocol::{
+    Hear, LONGEST_PAYLOAD, LONGEST_WORD, NOT_HEARD, Offer, Said, Say, Stand, Take,
+};
 use sessile_model::quantity::Millis;
 
 use crate::failure::{Failure, Outcome, Status};
@@ -15,26 +17,31 @@ use crate::output::{print, print_json, printable, say, table};
 use crate::standard;
 use crate::talk::{Place, Talk, waiting};
 
-/// Say a line of a session's protocol
+/// Say a line in a session: to an app or the operator, or as its protocol has it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  sessile send amber main 'What is new?'                 # a session without a protocol
+  git diff | sessile send amber main -
+  sessile send . operator 'Not much.'                    # from a script inside
   sessile send amber --as User Agent prompt 'What is new?'
   git diff | sessile send amber --as Coder Reviewer change -
   sessile send . --as Agent User part 'Not much.'        # from a script inside
 
-Once this command has ended with 0, the line is delivered once, whatever dies. What the protocol does
-not allow now is refused (73); so is a role that somebody else speaks for (77). It is signed by a key that
-is made with the first line: an operator's in the state folder, an app's in its own sandbox.")]
+Once this command has ended with 0, the line is delivered once, whatever dies. Without a protocol the
+operator and the apps, each by its name, say what they like to each other; where sixteen lines wait already
+there is no room (71), and --timeout waits for some. What a protocol does not allow now is refused (73); so
+is a role that somebody else speaks for (77). Lines of a protocol are signed by a key that is made with the
+first one: an operator's in the state folder, an app's in its own sandbox.")]
 pub struct SendArgs {
     /// The session; inside one, . for that
     session: Place,
-    /// As which role
+    /// As which role; without a protocol it goes without saying
     #[arg(long = "as", value_name = "ROLE")]
-    role: String,
-    /// To which role
+    role: Option<String>,
+    /// To which role, or without a protocol to which app
     to: String,
-    /// What it is called
-    label: String,
+    /// What it is called; without a protocol it may be left out
+    label: Option<String>,
     /// What it carries, where the protocol has a type for it: a text, '' for an empty one, or - for standard input
     payload: Option<String>,
     /// Give up where there is no room for this long
@@ -45,6 +52,7 @@ pub struct SendArgs {
 /// Hear the next line for a role
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  sessile recv amber                                     # what apps say to the operator
   sessile recv amber --as Agent
   sessile recv amber --as Agent --from User --timeout 5s --json | jq -r .payload
   heard=$(sessile recv . --as Agent --with-label)        # in a script inside
@@ -54,10 +62,10 @@ terminal gets escape sequences made visible. It counts as heard once it is writt
 pub struct RecvArgs {
     /// The session; inside one, . for that
     session: Place,
-    /// As which role
+    /// As which role; without a protocol it goes without saying
     #[arg(long = "as", value_name = "ROLE")]
-    role: String,
-    /// From this role
+    role: Option<String>,
+    /// From this role, or without a protocol from this app
     #[arg(long, value_name = "ROLE")]
     from: Option<String>,
     /// Give up after this long
@@ -76,44 +84,79 @@ pub struct RecvArgs {
 pub struct OfferedArgs {
     /// The session; inside one, . for that
     session: Place,
-    /// The role
+    /// The role; without a protocol it goes without saying
     #[arg(long = "as", value_name = "ROLE")]
-    role: String,
+    role: Option<String>,
 }
 
 impl SendArgs {
     /// Says it.
     pub fn run(self, json: bool) -> Outcome {
-        let payload = match self.payload.as_deref() {
-            None => None,
-            Some("-") => {
-                standard::input_is_open()?;
-                Some(files::standard_input(LONGEST_PAYLOAD)?.to_vec())
-            }
-            Some(text) if text.len() > LONGEST_PAYLOAD => {
-                let detail = format!("a payload has at most {LONGEST_PAYLOAD} bytes");
-                return Err(Failure::new(ProblemKind::BadRequest, detail));
-            }
-            Some(text) => Some(text.as_bytes().to_vec()),
+        let Some(word) = self.label else {
+            let detail = "say what: a text, or - for standard input; with a protocol, its label before it";
+            return Err(Failure::new(ProblemKind::BadRequest, detail));
         };
-        let line = Say {
-            role: self.role,
+        let role = self.role.unwrap_or_default();
+        let mut line = Say {
+            role: role.clone(),
             to: self.to,
-            label: self.label,
-            payload: STANDARD.encode(payload.as_deref().unwrap_or_default()),
+            label: String::new(),
+            payload: String::new(),
             token: token()?,
             timeout: self.timeout,
             seal: None,
         };
-        let talk = Arc::new(Talk::reach(self.session)?);
-        let role = line.role.clone();
-        let said =
-            waiting::asked(&talk, &role, self.timeout, move |talk| talk.say(line, payload.as_deref()))?;
+        let said = if let Some(text) = self.payload {
+            let payload = carried(&text)?;
+            line.label = word;
+            line.payload = STANDARD.encode(&payload);
+            let talk = Arc::new(Talk::reach(self.session)?);
+            waiting::asked(&talk, &role, self.timeout, move |talk| talk.say(line, Some(&payload), None))?
+        } else {
+            // One word is a label where there is a protocol, and else what is said.
+            let input = if word == "-" { Some(carried(&word)?) } else { None };
+            let talk = Arc::new(Talk::reach(self.session)?);
+            waiting::asked(&talk, &role, self.timeout, move |talk| say_one(talk, line, word, input))?
+        };
         if json {
             print_json(&said)?;
         }
         Ok(Status::OK)
     }
+}
+
+/// What a line carries: a text, or standard input.
+fn carried(text: &str) -> Result<Vec<u8>, Failure> {
+    match text {
+        "-" => {
+            standard::input_is_open()?;
+            Ok(files::standard_input(LONGEST_PAYLOAD)?.to_vec())
+        }
+        text if text.len() > LONGEST_PAYLOAD => {
+            let detail = format!("a payload has at most {LONGEST_PAYLOAD} bytes");
+            Err(Failure::new(ProblemKind::BadRequest, detail))
+        }
+        text => Ok(text.as_bytes().to_vec()),
+    }
+}
+
+/// Says one word: a label that carries nothing, or where there is no protocol this text, or what came by standard
+/// `input`.
+fn say_one(talk: &Talk, mut line: Say, word: String, input: Option<Vec<u8>>) -> Result<Said, Failure> {
+    let is_label = input.is_none() && word.len() <= LONGEST_WORD;
+    let label = if is_label { word.clone() } else { String::new() };
+    let stand = Stand { role: line.role.clone(), to: line.to.clone(), label };
+    let standing = talk.stand(&stand)?;
+    if !standing.free {
+        line.label = word;
+        return talk.say(line, None, Some(standing));
+    }
+    let payload = match input {
+        Some(input) => input,
+        None => carried(&word)?,
+    };
+    line.payload = STANDARD.encode(&payload);
+    talk.say_once(&line)
 }
 
 impl RecvArgs {
@@ -122,13 +165,10 @@ impl RecvArgs {
         standard::output_is_open()?;
         let talk = Arc::new(Talk::reach(self.session)?);
         let token = token()?;
-        let hear = Hear {
-            role: self.role.clone(),
-            from: self.from,
-            token: Some(token.clone()),
-            timeout: self.timeout,
-        };
-        let heard = waiting::asked(&talk, &self.role, self.timeout, move |talk| talk.hear(hear))?;
+        let role = self.role.unwrap_or_default();
+        let hear =
+            Hear { role: role.clone(), from: self.from, token: Some(token.clone()), timeout: self.timeout };
+        let heard = waiting::asked(&talk, &role, self.timeout, move |talk| talk.hear(hear))?;
         let payload = STANDARD
             .decode(&heard.payload)
             .map_err(|e| Failure::new(ProblemKind::Internal, format!("the daemon's answer: {e}")))?;
@@ -150,13 +190,10 @@ impl RecvArgs {
             // A label is a name of the protocol's, without a line's end.
             standard::write_all(&[heard.label.as_bytes(), b"\n", &shown].concat())?;
         } else {
-            say(&format!("{} says {}", printable(&heard.from), printable(&heard.label)));
+            say(format!("{} says {}", printable(&heard.from), printable(&heard.label)).trim_end());
             standard::write_all(&shown)?;
         }
-        taken(
-            &talk,
-            Take { role: self.role, from: heard.from, sequence: heard.sequence, token: Some(token) },
-        )?;
+        taken(&talk, Take { role, from: heard.from, sequence: heard.sequence, token: Some(token) })?;
         Ok(Status::OK)
     }
 }
@@ -181,11 +218,12 @@ impl OfferedArgs {
     /// Prints it.
     pub fn run(self, json: bool) -> Outcome {
         // Names of roles have no character that means something in a path.
-        if !self.role.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            return Err(Failure::new(ProblemKind::BadRequest, format!("{} is no name of a role", self.role)));
+        let role = self.role.unwrap_or_default();
+        if !role.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {
+            return Err(Failure::new(ProblemKind::BadRequest, format!("{role} is no name of a role")));
         }
         let talk = Arc::new(Talk::reach(self.session)?);
-        let offers = waiting::promptly(&talk, move |talk| talk.offered(&self.role))?;
+        let offers = waiting::promptly(&talk, move |talk| talk.offered(&role))?;
         if json {
             print_json(&offers)?;
             return Ok(Status::OK);

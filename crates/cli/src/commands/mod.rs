@@ -22,6 +22,7 @@ pub mod guard_terminal;
 mod lines;
 mod list;
 mod man;
+mod mcp;
 mod net;
 mod parting;
 mod pause;
@@ -101,6 +102,7 @@ enum Command {
     Close(closing::CloseArgs),
     Delegate(closing::DelegateArgs),
     Guard(guard::Args),
+    Mcp(mcp::Args),
     Questions(questions::Args),
     Answer(answer::Args),
     Port(port::Args),
@@ -199,6 +201,7 @@ impl Program {
             Command::Close(args) => args.run(json),
             Command::Delegate(args) => args.run(json),
             Command::Guard(args) => args.run(json),
+            Command::Mcp(args) => args.run(),
             Command::Questions(args) => args.run(json),
             Command::Answer(args) => args.run(json),
             Command::Port(args) => args.run(json),

@@ -9,7 +9,9 @@ use sessile_model::problem::ProblemKind;
 use sessile_model::quantity::Millis;
 use sessile_model::recording::Happening;
 
-use crate::attachment::{TerminalModes, terminal_size};
+use sessile_terminal::TerminalModes;
+
+use crate::attachment::terminal_size;
 use crate::failure::{Failure, Outcome, Status};
 use crate::output::{print_bytes, print_json, say};
 use crate::player::{self, Pace, Source};

@@ -46,12 +46,14 @@ impl Args {
 
 /// A line that is held: what it says, and what was found in it and came from whom.
 fn held(line: &HeldLine) -> String {
-    let HeldLine { from, by, to, label, text, found, policies } = line;
+    let HeldLine { from, by, to, label, text, found, policies, because } = line;
     let parts = found.iter().map(|part| format!("{} {:?} from {}", part.kind, part.value, part.of));
     let parts: Vec<String> = parts.collect();
     let found = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
+    let blank = if label.is_empty() { "" } else { " " };
+    let because = because.as_ref().map_or_else(String::new, |because| format!("; {because}"));
     printable(&format!(
-        "{from} ({by}) says {label} to {to}: {text:?}; found: {found}; by {}",
+        "{from} ({by}) says {label}{blank}to {to}: {text:?}; found: {found}{because}; by {}",
         policies.join(", ")
     ))
 }

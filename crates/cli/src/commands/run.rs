@@ -51,7 +51,7 @@ impl Args {
     pub fn run(self, json: bool) -> Outcome {
         let config_path = startup::config_file()?;
         let config = config::load(&config_path)?;
-        let place = here(config_path)?;
+        let place = here(config_path, &self.options)?;
         let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let command = self.chosen_command(terminal)?;
         let has_command = !command.is_empty();
@@ -143,8 +143,14 @@ fn opened(record: &SessionRecord, json: bool) -> Outcome {
 }
 
 /// Where the caller is.
-fn here(config: PathBuf) -> Result<Place, Failure> {
-    let folder = startup::current_folder()?;
+fn here(config: PathBuf, options: &SessionOptions) -> Result<Place, Failure> {
+    let elsewhere =
+        options.no_project || options.project.as_ref().is_some_and(|given| given.path.is_absolute());
+    let folder = match startup::current_folder() {
+        // Removed, and not what the session is about: only what is named relative to it is missing.
+        Err(_) if elsewhere => PathBuf::new(),
+        folder => folder?,
+    };
     let folders = startup::folders()?;
     let surroundings = Surroundings::of_caller(vec![folders.runtime, folders.state, config]);
     let home = startup::home().or_else(|| surroundings.homes.first().cloned());

@@ -48,7 +48,7 @@ impl FromStr for CloserArgument {
 pub enum ViolationArgument {
     /// It is refused
     Refuse,
-    /// It ends the conversation
+    /// It ends the session
     Fault,
 }
 
@@ -59,6 +59,11 @@ pub enum ViolationArgument {
 pub fn asked(options: &SessionOptions, folder: &Path) -> Result<Option<ProtocolSpec>, Failure> {
     let Some(wanted) = &options.protocol else { return Ok(None) };
     let (path, name) = match wanted.rsplit_once('#') {
+        Some((path, "")) => {
+            let detail = format!("--protocol {wanted} names no protocol behind its #");
+            let hint = format!("name it, as in {path}#Name, or leave the # out");
+            return Err(Failure::new(ProblemKind::BadRequest, detail).hint(hint));
+        }
         Some((path, name)) => (path, Some(name)),
         None => (wanted.as_str(), None),
     };

@@ -1,7 +1,7 @@
 //! What is wrong with a protocol, on a terminal and as JSON.
 
 use serde_json::{Value, json};
-use sessile_protocol::{Code, Diagnostic};
+use sessile_protocol::Diagnostic;
 
 /// Several lines that end with one, as compilers have them.
 pub fn shown(diagnostic: &Diagnostic, coloured: bool) -> String {
@@ -12,7 +12,7 @@ pub fn shown(diagnostic: &Diagnostic, coloured: bool) -> String {
 
 /// Whether a limit was reached before there was an answer.
 pub fn is_undecided(diagnostic: &Diagnostic) -> bool {
-    diagnostic.code == Code::Unknown
+    diagnostic.code.is_limit()
 }
 
 /// The diagnostic for programs.
@@ -115,15 +115,16 @@ global protocol P(role A, role B, role C) {
         insta::assert_json_snapshot!(described(&wrong(UNTOLD)), @r#"
         {
           "code": "P052",
-          "message": "C may send 1(), but cannot know that it should",
+          "message": "C may send 2(), but cannot know that it should",
           "place": {
             "file": "p.scr",
-            "line": 3,
-            "column": 36,
+            "line": 4,
+            "column": 27,
             "width": 16
           },
           "run": [
-            "A sends 2() to B"
+            "A sends 1() to B",
+            "C sends 2() to B"
           ],
           "help": "send the role a message that tells the branches apart"
         }

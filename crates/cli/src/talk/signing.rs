@@ -18,14 +18,19 @@ use crate::output::printable;
 use crate::startup;
 
 impl Talk {
-    /// Says a line that carries this, signed where lines are.
+    /// Says a line that carries this, signed where lines are. What it `stands` by may be known already.
     ///
     /// # Errors
     /// When it lacks a payload, is refused, or there is no key to sign it with.
-    pub fn say(&self, mut line: Say, payload: Option<&[u8]>) -> Result<Said, Failure> {
+    pub fn say(
+        &self,
+        mut line: Say,
+        payload: Option<&[u8]>,
+        known: Option<Standing>,
+    ) -> Result<Said, Failure> {
         let stand = Stand { role: line.role.clone(), to: line.to.clone(), label: line.label.clone() };
         let until = line.timeout.map(|timeout| Instant::now() + timeout.as_duration());
-        let mut standing = self.stand(&stand)?;
+        let mut standing = known.map_or_else(|| self.stand(&stand), Ok)?;
         let payload = match payload {
             None if !standing.payload.is_empty() => return Err(without(&line.label, &standing.payload)),
             payload => payload.unwrap_or_default(),

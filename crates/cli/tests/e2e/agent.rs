@@ -155,13 +155,13 @@ for_root_and_user! {
             .refused_with(64, &["no socket"]);
         agent.sessile(world, &["run", "--detach", "--name", "plain", "--", "bash"]).succeeded();
         let look = "echo [$SSH_AUTH_SOCK]; ls /run";
-        assert_eq!(runs(world, "plain", look).succeeded(), "[]\nlock  user\n");
+        assert_eq!(runs(world, "plain", look).succeeded(), "[]\nlock  sessile  user\n");
         assert_eq!(grant(world, "plain"), None);
         // One app of the session is given it, by name; the other is not.
         let listed = agent.sessile(world, &["exec", "plain", "--app", "keys", "--forward-agent", "--", "ssh-add", "-l"]);
         assert!(listed.succeeded().contains("ED25519"), "{}", listed.text());
         assert_eq!(grant(world, "plain").unwrap()["app"], "keys");
-        assert_eq!(runs(world, "plain", look).succeeded(), "[]\nlock  user\n");
+        assert_eq!(runs(world, "plain", look).succeeded(), "[]\nlock  sessile  user\n");
         // An agent that is gone is a refusal, not a wait.
         drop(agent);
         let refused = world.sessile(&["exec", "plain", "--app", "keys", "--", "ssh-add", "-l"]);

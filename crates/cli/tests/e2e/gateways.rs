@@ -1,6 +1,6 @@
 //! What a session keeps of its gateway when that dies: numbers, answers, bytes spent, ports.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 use std::time::Duration;
@@ -103,6 +103,87 @@ for_root_and_user! {
         kill_both(world, &id);
         let refused = run(&get("host.sessile", port));
         assert!(refused.contains("503") && refused.contains("cap on bytes"), "{refused}");
+    }
+
+    /// An app may know an address from the gateway before: it leads nowhere rather than to another name.
+    fn an_address_from_before_leads_to_no_other_name(world) {
+        let served = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = served.local_addr().unwrap().port();
+        let rule = format!("host.sessile:{port}");
+        let serving = std::thread::spawn(move || {
+            for stream in served.incoming().take(2) {
+                stream.unwrap().write_all(b"hello\n").unwrap();
+            }
+        });
+        world.must(&["run", "--detach", "--name", "knows", "--allow", &rule, "--", "sleep", "infinity"]);
+        let id = world.show("knows")["id"].as_str().unwrap().to_owned();
+        let address = |host: &str| {
+            let known = world.sessile(&["exec", "knows", "--", "getent", "ahostsv4", host]).succeeded();
+            known.split_whitespace().next().unwrap().to_owned()
+        };
+        let said = |address: &str| {
+            world.sessile(&["exec", "knows", "--", "bash", "-c", &greet(address, port)]).text()
+        };
+        let mut known = vec![address("other.example")];
+        let ends: [fn(&World, &str); 2] =
+            [|world, id| processes::kill(gateway(world, id).unwrap()), kill_both];
+        for end in ends {
+            end(world, &id);
+            let host = address("host.sessile");
+            for before in &known {
+                let refused = said(before);
+                assert!(!refused.contains("hello"), "{before} led to host.sessile: {refused}");
+            }
+            assert!(said(&host).contains("hello"));
+            known.push(host);
+            known.push(address("third.example"));
+        }
+        serving.join().unwrap();
+    }
+
+    /// What was cut off does not look whole, on either side.
+    fn what_a_gateway_did_not_finish_is_no_end(world) {
+        let served = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = served.local_addr().unwrap().port();
+        let rule = format!("host.sessile:{port}");
+        let serving = std::thread::spawn(move || {
+            let talk = |spoke: bool| {
+                let mut stream = served.accept().unwrap().0;
+                stream.read_exact(&mut vec![0; spoke.into()]).unwrap();
+                stream.write_all(b"half").unwrap();
+                let error = stream.read(&mut [0]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            };
+            talk(false);
+            talk(true);
+            // The host resets what the app hears.
+            let mut stream = served.accept().unwrap().0;
+            stream.write_all(b"half").unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+        });
+        let hear = "import socket, sys\n\
+                    s = socket.create_connection(('host.sessile', int(sys.argv[1])))\n\
+                    s.sendall(sys.argv[2].encode())\n\
+                    print(s.recv(4).decode(), flush=True)\n\
+                    s.sendall(sys.argv[3].encode())\n\
+                    try: print(s.recv(1))\n\
+                    except ConnectionResetError: print('reset')";
+        world.must(&["run", "--detach", "--name", "cut", "--allow", &rule, "--", "sleep", "infinity"]);
+        let id = world.show("cut")["id"].as_str().unwrap().to_owned();
+        for (before, after, killed) in [("", "", true), ("\u{1}", "", true), ("", "\u{1}", false)] {
+            let port = port.to_string();
+            let command = ["exec", "cut", "--", "python3", "-c", hear, &port, before, after];
+            let mut hearing = world.start(&command, Stdio::null());
+            let mut lines = BufReader::new(hearing.take_output()).lines();
+            assert_eq!(lines.next().unwrap().unwrap(), "half");
+            if killed {
+                processes::kill(gateway(world, &id).unwrap());
+            }
+            assert_eq!(lines.next().unwrap().unwrap(), "reset");
+            hearing.finish().ended_with(0);
+        }
+        serving.join().unwrap();
     }
 
     fn a_published_port_outlives_gateway_and_keeper(world) {

@@ -86,7 +86,8 @@ for_root_and_user! {
         let id = opened(world, "desk", &[]);
         assert!(guard(world, &id).is_none(), "it is started when it is needed");
         let shown = guarded(world);
-        assert_eq!(shown["guarded"], json!(["User to Agent", "Agent to User", "Agent to Tool"]), "{shown}");
+        let ways = &shown["guarded"].as_array().unwrap()[..3];
+        assert_eq!(ways, ["User to Agent", "Agent to User", "Agent to Tool"], "{shown}");
         assert!(shown["blind"].to_string().contains("the terminal of main"), "{shown}");
         say(world, "User", "Agent", "ask", &format!("book it, card {CARD}"));
         assert!(guard(world, &id).is_some());
@@ -326,5 +327,33 @@ for_root_and_user! {
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
         fs::write(&audit, lines[..lines.len() - 1].concat()).unwrap();
         world.sessile(&["audit", &id, "--verify"]).refused_with(77, &["another last line"]);
+    }
+
+    fn the_audit_of_a_lost_session_is_signed_as_it_was_found(world) {
+        let lose = |id: &str| {
+            for part_of in ["anchor", "keeper"] {
+                kill(part(world, part_of, id).unwrap());
+            }
+            processes::eventually("the session is closed", || (world.show(id)["state"] == "closed").then_some(()));
+        };
+        let id = ruled(world, &[]);
+        say(world, "User", "Agent", "ask", "for something");
+        lose(&id);
+        let verified = world.json(&["audit", &id, "--verify", "--json"]);
+        assert_eq!((&verified["signed"], &verified["entries"]), (&true.into(), &1.into()));
+        let receipt = world.must(&["receipt", &id]);
+        assert!(receipt.contains("the guard was killed") && receipt.contains("the guard's memory"), "{receipt}");
+        let audit = world.state().join("audits").join(&id);
+        fs::remove_file(&audit).unwrap();
+        world.sessile(&["audit", &id, "--verify"]).refused_with(77, &["knows of 1 entry, and nothing is there"]);
+
+        let id = ruled(world, &[]);
+        say(world, "User", "Agent", "ask", "for something");
+        let audit = world.state().join("sessions").join(&id).join("audit");
+        let changed = fs::read_to_string(&audit).unwrap().replacen("pass", "held", 1);
+        fs::write(&audit, changed).unwrap();
+        lose(&id);
+        world.sessile(&["audit", &id, "--verify"]).refused_with(77, &["line 1 of the audit"]);
+        assert!(!world.must(&["receipt", &id]).contains("the guard"), "nobody signs what does not follow");
     }
 }

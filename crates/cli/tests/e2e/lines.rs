@@ -51,7 +51,7 @@ pub fn status(world: &World, session: &str) -> Value {
 }
 
 /// What a session's log holds: its lines are JSON within frames.
-fn journaled(world: &World, id: &str, words: &str) -> bool {
+pub fn journaled(world: &World, id: &str, words: &str) -> bool {
     let log = fs::read(world.state().join("sessions").join(id).join("log")).unwrap();
     log.windows(words.len()).any(|window| window == words.as_bytes())
 }
@@ -168,7 +168,7 @@ for_root_and_user! {
         world.must(&send("talk", "User", &["Agent", "ask", &long[1..]]));
         assert_eq!(world.must(&recv("talk", "Agent", &[])), &long[1..]);
         world.sessile(&["run", "--detach", "--name", "plain", "--", "sleep", "infinity"]).succeeded();
-        world.sessile(&send("plain", "User", &["Agent", "ask", "?"])).refused_with(73, &["has no protocol"]);
+        world.sessile(&send("plain", "User", &["Agent", "ask", "?"])).refused_with(64, &["nobody is called User here: there are operator, main"]);
     }
 
     fn a_violation_ends_the_session_where_that_was_asked_for(world) {
@@ -330,7 +330,20 @@ for_root_and_user! {
             (status(world, "impatient")["status"]["violation"] == "deadline: User").then_some(())
         });
         assert_eq!(world.show("impatient")["state"], "active");
-        world.sessile(&recv("impatient", "Agent", &[])).refused_with(73, &["nothing more"]);
+        world.sessile(&recv("impatient", "Agent", &[])).refused_with(73, &["nothing more", "deadline: User"]);
+    }
+
+    /// However often: that nobody counts for a moment adds nothing to a time.
+    fn a_deadline_is_not_put_off_by_keepers_that_die(world) {
+        let file = protocol(world, &format!("{TALK}{TIMED}"));
+        let id = opened(world, "patient", &format!("{file}#Patient"), &[]);
+        for _ in 0..3 {
+            kill(processes::eventually("a keeper runs", || part(world, "keeper", &id)));
+            // Each is there for less than the time.
+            std::thread::sleep(std::time::Duration::from_millis(600));
+        }
+        kill(processes::eventually("a keeper runs", || part(world, "keeper", &id)));
+        assert!(world.must(&["offered", "patient", "--as", "User"]).contains("bye()"));
     }
 
     /// While a session ends, what was said can be heard; what was not is listed.

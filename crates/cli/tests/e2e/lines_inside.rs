@@ -47,6 +47,24 @@ for_root_and_user! {
         assert!(grants.contains("\"target\":\"/sessile/bin/sessile\",\"writable\":false"), "{grants}");
     }
 
+    fn connections_that_say_nothing_keep_nobody_out_and_too_many_are_told(world) {
+        opened(world, "talk", "sleep infinity");
+        let script = "import os, socket\n\
+            def connected():\n\
+            \ts = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect(os.environ['SESSILE_SOCKET']); return s\n\
+            idle = [connected() for _ in range(60)]\n\
+            print(os.system('sessile offered . --as Agent'), flush=True)\n\
+            idle += [connected() for _ in range(52)]\n\
+            print(connected().recv(4096).decode(), flush=True)\n\
+            idle.pop().close()\n\
+            print(os.system('sessile offered . --as Agent'), flush=True)\n";
+        world.write("idle.py", script);
+        let told = world.must(&["exec", "talk", "--", "python3", "idle.py"]);
+        let lines: Vec<&str> = told.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines.iter().filter(|line| **line == "0").count(), 2, "{told}");
+        assert!(told.contains("112 connections of main are open already"), "{told}");
+    }
+
     fn nobody_speaks_for_another(world) {
         opened(world, "talk", "sleep infinity");
         let inside = |app: &str, line: &str| world.sessile(&["exec", "talk", "--app", app, "--", "sh", "-c", line]);
@@ -76,7 +94,7 @@ for_root_and_user! {
         world.must(&["run", "--detach", "--name", "plain", "--", "sleep", "infinity"]);
         let look = "echo [$SESSILE_SOCKET]; ls /run; ls -d /sessile";
         let plain = world.sessile(&["exec", "plain", "--", "sh", "-c", look]);
-        assert_eq!(plain.text(), "[]\nlock\nuser\n");
+        assert_eq!(plain.text(), "[/run/sessile]\nlock\nsessile\nuser\n/sessile\n");
     }
 
     /// Whatever an app says, and however many listen, the session goes on.

@@ -10,7 +10,7 @@ use sessile_protocol::monitor::seal::{Position, SecretKey, Statement};
 use sessile_protocol::monitor::setup::SessionId;
 use sessile_protocol::plan::Digest;
 
-use crate::lines::{OPERATORS, opened, protocol, recv, rest, send, status};
+use crate::lines::{OPERATORS, journaled, opened, protocol, recv, rest, send, status};
 use crate::support::processes::{self, daemon_of, kill, part};
 use crate::support::{Finished, Running, TALK, World};
 
@@ -92,7 +92,7 @@ for_root_and_user! {
 
     fn a_client_that_has_lost_its_key_is_told_and_known_again_once_the_role_is_handed_over(world) {
         let file = protocol(world, FLOW);
-        opened(world, "talk", &file, &["--on-violation", "fault"]);
+        let id = opened(world, "talk", &file, &["--on-violation", "fault"]);
         let item = send("talk", "User", &["Agent", "item", "?"]);
         world.must(&item);
         elsewhere(world, &item).refused_with(77, &["User is known by another key", "sessile delegate"]);
@@ -110,6 +110,10 @@ for_root_and_user! {
         let shown = status(world, "talk");
         assert_eq!((&shown["roles"]["User"], &shown["epoch"]), (&"operator:carol".into(), &2.into()));
         assert_eq!((&shown["violations"], &shown["status"]["kind"]), (&0.into(), &"active".into()));
+        for (from, to, epoch) in [("operator", "operator", 1), ("operator", "operator:carol", 2)] {
+            let fact = format!(r#"{{"fact":"delegated","role":"User","from":"{from}","to":"{to}","epoch":{epoch}}}"#);
+            assert!(journaled(world, &id, &fact), "{fact}");
+        }
     }
 
     /// Several clients of one operator speak at once; whoever is overtaken signs again.
@@ -144,6 +148,8 @@ for_root_and_user! {
         assert_eq!(world.must(&recv("talk", "Agent", &[])), "last");
         processes::eventually("it is over", || (status(world, "talk")["status"]["kind"] == "closed").then_some(()));
         assert_eq!(world.must(&["close", "talk", "--abort"]), "over\n");
+        assert!(journaled(world, &id, r#"{"fact":"talk_closed","role":"Agent","how":"drain"}"#));
+        assert!(!journaled(world, &id, r#""how":"abort""#), "it was over");
         assert_eq!(world.show("talk")["state"], "active");
 
         opened(world, "cut", &format!("{file}#Talk"), &[]);

@@ -26,6 +26,20 @@ for_root_and_user! {
         assert_eq!(fs::read_to_string(world.project().join("old.txt")).unwrap(), "old\nmore\n");
     }
 
+    fn mounts_show_no_processes_and_have_places_of_their_own(world) {
+        let run = |mounts: &[&str]| {
+            let options = mounts.iter().flat_map(|mount| ["--mount", mount]);
+            let arguments: Vec<&str> = ["run"].into_iter().chain(options).chain(["--", "true"]).collect();
+            world.sessile(&arguments)
+        };
+        run(&["/proc:/x"]).refused_with(77, &["shows this machine's processes"]);
+        run(&["/dev:/x:rw"]).refused_with(77, &["processes and devices"]);
+        run(&["/etc:/x:rw"]).refused_with(77, &["reads at most"]);
+        run(&["/usr/share:/x", "/usr/include:/x"]).refused_with(64, &["cannot both be at /x", "name another place"]);
+        let missing = format!("/usr/share:{}/none", world.project().display());
+        run(&[&missing]).refused_with(64, &["none does not exist", "make it first"]);
+    }
+
     fn a_read_only_project_is_not_written(world) {
         world.write("a", "a\n");
         let finished = world.sessile(&["run", "--project", ".:ro", "--", "sh", "-c", "cat a; echo b > a"]);
@@ -224,5 +238,20 @@ for_root_and_user! {
         let finished = world.sessile(&["run", "--mount", &mount, "--", "sh", "-c", script]);
         assert_eq!(finished.text(), "note\n");
         assert_ne!(finished.code, 0);
+    }
+
+    /// What it is not about does not have to be there.
+    fn the_current_folder_is_removed(world) {
+        let below = |arguments: &[&str]| {
+            let script = ["sh", "-c", "mkdir below && cd below && rmdir ../below && exec \"$@\"", "sh"];
+            world.run(world.command_behind(&script, arguments))
+        };
+        let finished = below(&["run", "--", "pwd"]);
+        finished.refused_with(66, &["change to a folder that exists"]);
+        let finished = below(&["run", "--no-project", "--", "echo", "opened"]);
+        finished.ended_with(0);
+        let project = world.project();
+        let finished = below(&["run", "--project", project.to_str().unwrap(), "--", "pwd"]);
+        finished.ended_with(0);
     }
 }

@@ -46,7 +46,7 @@ for_root_and_user! {
         let (wrong, small) = (world.file_beside("wrong.scr", WRONG), world.file_beside("small.scr",
             "module small; global protocol Small(role A, role B) { m() from A to B; }"));
         let finished = world.sessile(&["protocol", "check", &small, &wrong]);
-        finished.refused_with(64, &["error[P052]", "wrong.scr:3:36", "1. A sends 2() to B", "1 error"]);
+        finished.refused_with(64, &["error[P052]", "wrong.scr:4:27", "1. A sends 1() to B", "2. C sends 2() to B", "1 error"]);
         assert!(finished.text().contains("small.Small  accepted\n"), "{}", finished.text());
         assert!(finished.text().contains("wrong.Wrong  refused\n"), "{}", finished.text());
         assert!(!finished.err.contains('\x1b'), "{}", finished.err);
@@ -55,7 +55,7 @@ for_root_and_user! {
         finished.refused_with(64, &["1 error"]);
         let report: serde_json::Value = serde_json::from_str(&finished.text()).unwrap();
         assert_eq!(report[0]["protocols"][0]["verdict"], "refused");
-        assert_eq!(report[0]["protocols"][0]["problem"]["place"]["line"], 3);
+        assert_eq!(report[0]["protocols"][0]["problem"]["place"]["line"], 4);
         for command in [&["protocol", "project", &wrong, "A"][..], &["protocol", "explain", &wrong]] {
             world.sessile(command).refused_with(64, &["error[P052]", "wrong.scr is refused"]);
         }

@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
+use crate::lines_lost::shell;
 use crate::support::processes;
 
 for_root_and_user! {
@@ -16,6 +17,14 @@ for_root_and_user! {
         let finished = world.sessile(&["run", "--", "sh", "-c", "echo out; echo err >&2"]);
         assert_eq!(finished.succeeded(), "out\n");
         assert_eq!(finished.err, "err\n");
+    }
+
+    fn output_that_was_closed_before_the_start_is_no_success(world) {
+        for arguments in [vec!["run", "--", "echo", "lost"], vec!["protocol", "list"], vec!["doctor", "--json"]] {
+            assert_eq!(shell(world, &arguments, ">&-").code, 141, "{arguments:?}");
+        }
+        shell(world, &["run", "--", "true"], ">&-").succeeded();
+        shell(world, &["run", "--", "echo", "thrown away"], "<> /dev/null >&0").succeeded();
     }
 
     fn the_exit_status_is_passed_on(world) {
@@ -91,6 +100,30 @@ for_root_and_user! {
         output.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "caught\n");
         running.finish().ended_with(3);
+    }
+
+    fn other_signals_reach_the_command_too(world) {
+        for (name, signal) in [
+            ("USR1", rustix::process::Signal::USR1),
+            ("USR2", rustix::process::Signal::USR2),
+            ("ALRM", rustix::process::Signal::ALARM),
+        ] {
+            let script = format!("trap 'exit 3' {name}; echo ready; while :; do sleep 0.1; done");
+            let mut running = world.start(&["run", "--", "sh", "-c", &script], Stdio::null());
+            running.take_output().read_exact(&mut [0; 6]).unwrap();
+            processes::signal(running.pid(), signal);
+            running.finish().ended_with(3);
+        }
+    }
+
+    fn a_pipe_that_is_written_later_is_waited_for(world) {
+        let pipe = world.project().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
+        let running =
+            world.start(&["run", "--env-file", "pipe", "--", "sh", "-c", "echo $LATE"], Stdio::null());
+        // Whoever opens it for writing waits until it is open for reading.
+        std::fs::write(&pipe, "LATE=here\n").unwrap();
+        assert_eq!(running.finish().succeeded(), "here\n");
     }
 
     fn an_ended_run_leaves_no_session(world) {

@@ -28,6 +28,22 @@ for_root_and_user! {
         assert_eq!(part(world, "keeper", &id), Some(keeper.pid));
     }
 
+    fn it_is_named_to_who_waits_and_ends_all_the_same(world) {
+        // By its silence alone it would be waited for until this test is given up.
+        let daemon = world.daemon_with("silence=3600000");
+        let id = world.open("stuck", &["sleep", "1000"]);
+        let keeper = stopped_keeper(world, &id);
+        let advice = format!("kill -CONT {}", keeper.pid);
+        world.sessile(&["wait", "stuck", "--exit"]).refused_with(124, &["is stopped", &advice, "sessile end"]);
+        world.sessile(&["screen", "stuck"]).refused_with(124, &["is stopped", &advice]);
+        assert!(is_stopped(keeper));
+        world.must(&["end", "stuck", "--grace", "1h"]);
+        assert!(!keeper.runs());
+        assert_eq!(world.show(&id)["outcome"]["kind"], "ended");
+        world.must(&["daemon", "stop"]);
+        daemon.finish().succeeded();
+    }
+
     fn a_daemon_that_is_stopped_is_named(world) {
         world.open("quiet", &["sleep", "1000"]);
         let daemon = processes::daemon_of(world).unwrap();

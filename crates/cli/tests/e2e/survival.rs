@@ -183,3 +183,34 @@ fn has_failed(world: &World, id: &str) {
     assert_eq!(record["outcome"]["component"], "anchor", "{record}");
     world.must(&["receipt", id, "--verify"]);
 }
+
+/// However often keepers die, the session is there: the next one has to wait for a while.
+#[test]
+fn keepers_that_die_all_the_time_lose_nothing() {
+    crate::support::as_user(|world| {
+        let (id, app) = counting(world);
+        for _ in 0..6 {
+            kill(processes::eventually("a keeper runs", || part(world, "keeper", &id)));
+        }
+        processes::eventually("it is said", || {
+            world.sessile(&["daemon", "status"]).err.contains("the next one starts in").then_some(())
+        });
+        assert_eq!(world.show("counter")["state"], "active");
+        processes::eventually("the minute is over", || part(world, "keeper", &id));
+        goes_on(world, app);
+    });
+}
+
+for_root_and_user! {
+    /// A daemon that was just killed takes connections for a moment.
+    fn the_command_after_a_kill_of_the_daemon_is_carried_out_once(world) {
+        let id = world.open("kept", &["cat"]);
+        for round in 0..4 {
+            let script = format!("echo {round} >> carried");
+            let pid = daemon(world);
+            processes::signal(pid, Signal::KILL);
+            world.must(&["exec", &id, "--", "sh", "-c", &script]);
+        }
+        assert_eq!(std::fs::read_to_string(world.project().join("carried")).unwrap(), "0\n1\n2\n3\n");
+    }
+}

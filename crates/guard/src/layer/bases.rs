@@ -120,7 +120,7 @@ fn take(made: Made, coding: &'static str, sink: Sink<'_>) -> bool {
 }
 
 /// What follows the head of a gzip member (RFC 1952).
-fn gzip_body(flags: u8, rest: &[u8]) -> Option<&[u8]> {
+pub fn gzip_body(flags: u8, rest: &[u8]) -> Option<&[u8]> {
     let mut rest = rest.get(6..)?;
     if flags & 4 != 0 {
         let length = usize::from(*rest.first()?) | usize::from(*rest.get(1)?) << 8;

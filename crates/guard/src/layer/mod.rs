@@ -10,6 +10,7 @@ mod numbers;
 use core::ops::Range;
 use std::borrow::Cow;
 
+pub use bases::gzip_body;
 pub use confusables::latin;
 pub use decode::unfold;
 pub use normalise::normalise;

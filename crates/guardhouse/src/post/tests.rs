@@ -24,6 +24,7 @@ fn judged(post: &mut Post, number: u32, matter: Matter) -> Judgement {
     let judgement = |report| match report {
         Report::Judged { number: told, judgement } => (told == number).then_some(*judgement),
         Report::Ready | Report::Failed { .. } | Report::Risk { .. } | Report::Unknown => None,
+        Report::Weighed { .. } | Report::Left { .. } => None,
     };
     post.obey(Order::Judge { number, at_ms: 0, matter }).into_iter().find_map(judgement).unwrap()
 }
@@ -100,6 +101,7 @@ fn a_successor_knows_what_was_told() {
     let risk = risk.into_iter().find_map(|report| match report {
         Report::Risk { level, risk } => (level > 0).then_some(risk),
         Report::Ready | Report::Failed { .. } | Report::Judged { .. } | Report::Unknown => None,
+        Report::Weighed { .. } | Report::Left { .. } => None,
     });
     let memory = Memory { values, risk: risk.unwrap(), has_judged: true };
     let mut after = Post::begin(&GuardSpec::default(), &key(), memory).unwrap();
@@ -154,7 +156,12 @@ fn a_call_is_judged_by_where_its_destination_came_from() {
         judged(
             &mut post,
             number,
-            Matter::Call { speaker: "agent".into(), tool: "send_mail".into(), arguments },
+            Matter::Call {
+                speaker: "agent".into(),
+                tool: "send_mail".into(),
+                arguments,
+                hints: Default::default(),
+            },
         )
     };
     assert_eq!(call(3, "ann@example.org").effect, Effect::Pass);

@@ -28,12 +28,13 @@ use sessile_model::ids::AppName;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::record::Grant;
 use sessile_model::{Problem, ProblemKind};
-use sessile_session::Event;
+use sessile_session::Note;
 
 use self::connection::{Connection, Doing, Over, Pipe};
 use self::protocol::{Request, SignRequest};
 use crate::bringup::failed;
 use crate::keeper::Keeper;
+use crate::listening::BACKLOG;
 
 /// The socket's name in the app's `/run`.
 const NAME: &str = "ssh-agent";
@@ -191,7 +192,7 @@ impl Keeper {
             let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
             chownat(&folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
         }
-        listen(&socket, 16)?;
+        listen(&socket, BACKLOG)?;
         Ok(socket)
     }
 
@@ -357,7 +358,7 @@ impl Keeper {
                 .hint("leave out --always"));
         }
         let why = why.as_deref().map(crate::route::short_reason);
-        self.advance(Event::Answered { question, verdict, always, timed_out: false, why });
+        self.note(Note::Answered { question, verdict, always, timed_out: false, why });
         self.settle();
         self.sync_log();
         let Some(mut connection) = self.agents.connections.remove(&number) else { return Ok(()) };
@@ -396,7 +397,7 @@ impl Keeper {
             let Some(mut connection) = self.agents.connections.remove(&number) else { continue };
             if let Doing::Asking { question, .. } = connection.doing {
                 let (verdict, always, timed_out, why) = (Verdict::Deny, false, true, None);
-                self.advance(Event::Answered { question, verdict, always, timed_out, why });
+                self.note(Note::Answered { question, verdict, always, timed_out, why });
             }
             connection.answer(protocol::REFUSAL);
             if connection.app_side().flush().is_ok() {

@@ -1,5 +1,6 @@
 //! A session's conversation from its opening to its end, whoever keeps it.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use sessile_protocol::monitor::event::Close;
 use sessile_session::Event;
 
 use super::door::Doors;
+use super::free::{self, Free};
 use super::log::LogError;
 use super::{Channels, LineError, NAME, OpeningError, PendingLine};
 use crate::bringup::{causes, failed};
@@ -37,16 +39,21 @@ pub struct TalkFacts {
     pub violations: u64,
     /// How it ended, once it has.
     pub ended: Option<ProtocolRecord>,
+    /// Whether there are lines although there is no protocol.
+    #[serde(default)]
+    pub free: bool,
 }
 
 /// What there is of a session's conversation.
 #[derive(Debug, Default)]
 pub enum Conversation {
-    /// There is none: no protocol, or the session is so far in its end.
+    /// There is none: no protocol and nothing was said, or the session is so far in its end.
     #[default]
     None,
     /// It is kept.
     Held(Box<Channels>),
+    /// It is kept, and held to no protocol.
+    Free(Box<Free>),
     /// What was said is lost.
     Lost {
         /// Why.
@@ -57,14 +64,17 @@ pub enum Conversation {
 }
 
 impl Conversation {
-    /// Takes over what a predecessor kept.
-    pub fn adopt(file: Option<OwnedFd>) -> Self {
-        let Some(file) = file else { return Self::None };
+    /// Takes over what a predecessor kept with the anchor.
+    pub fn adopt(store: &mut BTreeMap<String, OwnedFd>) -> Self {
+        let typed = store.remove(NAME);
+        let is_typed = typed.is_some();
+        let Some(file) = typed.or_else(|| store.remove(free::NAME)) else { return Self::None };
         let copy = file.try_clone().map_err(|error| LogError::Io(error).into());
-        match copy.and_then(Channels::adopt) {
-            Ok(channels) => Self::Held(Box::new(channels)),
-            Err(error) => Self::Lost { why: causes(&error), file: Some(file) },
-        }
+        let adopted = copy.and_then(|copy| match is_typed {
+            true => Channels::adopt(copy).map(|channels| Self::Held(Box::new(channels))),
+            false => Free::adopt(copy).map(|free| Self::Free(Box::new(free))),
+        });
+        adopted.unwrap_or_else(|error| Self::Lost { why: causes(&error), file: Some(file) })
     }
 
     /// What is to be overwritten at the session's end.
@@ -72,6 +82,7 @@ impl Conversation {
         match self {
             Self::None => None,
             Self::Held(channels) => Some(channels.fd()),
+            Self::Free(free) => Some(free.fd()),
             Self::Lost { file, .. } => file.as_ref().map(|file| file.as_fd()),
         }
     }
@@ -90,14 +101,15 @@ impl Keeper {
     /// Looks whether what a predecessor kept is whole. What is to be told where it is not.
     pub(crate) fn heed_conversation(&mut self) -> Option<String> {
         let facts = self.facts.as_ref()?;
-        let expected = facts.spec.protocol.is_some() && facts.talk.ended.is_none();
+        let is_held = facts.spec.protocol.is_some() && facts.talk.ended.is_none();
+        let expected = is_held || facts.talk.free;
         if expected && matches!(self.talk.conversation, Conversation::None) {
             let why = "the log of what was said is gone".to_owned();
             self.talk.conversation = Conversation::Lost { why, file: None };
         }
         match &self.talk.conversation {
             Conversation::Lost { why, .. } => Some(lost(why)),
-            Conversation::None | Conversation::Held(_) => None,
+            Conversation::None | Conversation::Held(_) | Conversation::Free(_) => None,
         }
     }
 
@@ -106,7 +118,7 @@ impl Keeper {
         let facts = self.facts.as_ref()?;
         match &self.talk.conversation {
             Conversation::Held(channels) => Some(channels.record(facts.talk.violations)),
-            Conversation::None => facts.talk.ended.clone(),
+            Conversation::None | Conversation::Free(_) => facts.talk.ended.clone(),
             Conversation::Lost { why, .. } => {
                 let spec = facts.spec.protocol.as_ref()?;
                 Some(ProtocolRecord {
@@ -134,15 +146,23 @@ impl Keeper {
                 ProblemKind::Conflict,
                 "the session is ending, and its conversation is over",
             )),
-            Conversation::None => Err(Problem::new(ProblemKind::Conflict, "the session has no protocol")
-                .hint("`sessile run --protocol FILE` opens one with it")),
+            Conversation::None | Conversation::Free(_) => {
+                Err(Problem::new(ProblemKind::Conflict, "the session has no protocol")
+                    .hint("`sessile run --protocol FILE` opens one with it"))
+            }
         }
     }
 
     /// Lets time pass for the conversation, and ends it with its session: first nothing more is said.
     pub(super) fn tend_conversation(&mut self) {
-        let Conversation::Held(channels) = &mut self.talk.conversation else { return };
         let Some(state) = self.machine.as_ref().map(|machine| machine.state()) else { return };
+        if let Conversation::Free(free) = &mut self.talk.conversation {
+            match state {
+                State::Bringup | State::Active | State::Paused => {}
+                State::Ending | State::Failed | State::Closed => free.close(),
+            }
+        }
+        let Conversation::Held(channels) = &mut self.talk.conversation else { return };
         let was_active = channels.is_active();
         let tended = match state {
             State::Bringup | State::Paused => channels.pass(self.now, false),
@@ -201,6 +221,7 @@ impl Keeper {
         let record = self.protocol_record();
         if let Some(facts) = &mut self.facts {
             facts.talk.ended = record;
+            facts.talk.free = false;
         }
         std::mem::take(&mut self.talk.conversation)
     }
@@ -208,18 +229,25 @@ impl Keeper {
     /// Writes the log anew where most of it is over. Where that fails the one before goes on.
     pub(super) fn renew_channels(&mut self) {
         let Self { talk, seat, .. } = self;
-        let Conversation::Held(channels) = &mut talk.conversation else { return };
-        if channels.is_worth_renewing() {
-            let _ = channels.renew(|file| {
-                let kept = seat.link.put(NAME, file);
-                kept.map_err(|e| LogError::Io(std::io::Error::other(e.to_string())))
-            });
-        }
+        let keep = |name, file: BorrowedFd<'_>| {
+            let kept = seat.link.put(name, file);
+            kept.map_err(|e| LogError::Io(std::io::Error::other(e.to_string())))
+        };
+        let _ = match &mut talk.conversation {
+            Conversation::Held(channels) if channels.is_worth_renewing() => {
+                channels.renew(|file| keep(NAME, file))
+            }
+            Conversation::Free(free) if free.is_worth_renewing() => free.renew(|file| keep(free::NAME, file)),
+            Conversation::None
+            | Conversation::Held(_)
+            | Conversation::Free(_)
+            | Conversation::Lost { .. } => Ok(()),
+        };
     }
 }
 
 fn lost(why: &str) -> String {
-    format!("what was said by the session's protocol is lost, and nothing more can be: {why}")
+    format!("what was said in the session is lost, and nothing more can be: {why}")
 }
 
 fn unopened(error: OpeningError) -> Problem {
@@ -232,6 +260,15 @@ fn unopened(error: OpeningError) -> Problem {
         | OpeningError::Closer(_)
         | OpeningError::Open(_) => ProblemKind::BadRequest,
     };
-    Problem::new(kind, error.to_string())
-        .hint("`sessile protocol check` and `sessile protocol explain` say more")
+    let problem = Problem::new(kind, error.to_string());
+    match error {
+        // What `check` finds nothing wrong with.
+        OpeningError::TooManyWays(_) | OpeningError::Log(_) => problem,
+        OpeningError::TooLarge(_)
+        | OpeningError::Plan(_)
+        | OpeningError::Closer(_)
+        | OpeningError::Open(_) => {
+            problem.hint("`sessile protocol check` and `sessile protocol explain` say more")
+        }
+    }
 }

@@ -23,10 +23,10 @@ use crate::keeper::Keeper;
 
 /// The socket's name in the app's `/run`.
 const NAME: &str = "sessile";
-/// Most connections of one app at once.
-const MOST_OF_APP: usize = 16;
+/// Most connections of one app at once: more than may wait for lines.
+const MOST_OF_APP: usize = 112;
 /// Most connections at once.
-const MOST_CONNECTIONS: usize = 64;
+const MOST_CONNECTIONS: usize = 448;
 /// Bytes read at once.
 const CHUNK: usize = 16 << 10;
 
@@ -120,10 +120,7 @@ impl Doors {
     pub fn watched(&self) -> Vec<(Part, BorrowedFd<'_>, bool, bool)> {
         let mut all = Vec::new();
         for (app, listener) in &self.listeners {
-            let of_app = self.guests.values().filter(|guest| guest.app == *app).count();
-            if of_app < MOST_OF_APP && self.guests.len() < MOST_CONNECTIONS {
-                all.push((Part::Listener(app.clone()), listener.as_fd(), true, false));
-            }
+            all.push((Part::Listener(app.clone()), listener.as_fd(), true, false));
         }
         let guests = self.guests.iter().map(|(&number, guest)| {
             (Part::Guest(number), guest.socket.as_fd(), guest.is_idle(), !guest.output.is_empty())
@@ -156,11 +153,33 @@ impl Doors {
         }
     }
 
+    /// Tells a connection that what follows is a server's, and lets go of it. One that has not waited for that
+    /// is closed.
+    fn part_with(&mut self, number: u32) -> Option<OwnedFd> {
+        let mut guest = self.guests.remove(&number)?;
+        guest.answer(&Told::Connected);
+        let is_told = guest.flush().is_ok() && guest.output.is_empty();
+        (is_told && guest.input.is_empty()).then_some(guest.socket)
+    }
+
     fn accept(&mut self, app: &AppName) {
         let Some(listener) = self.listeners.get(app) else { return };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         // Whoever left again is nobody's loss.
         let Ok(socket) = accept_with(listener, flags) else { return };
+        let of_app = self.guests.values().filter(|guest| guest.app == *app).count();
+        if of_app >= MOST_OF_APP || self.guests.len() >= MOST_CONNECTIONS {
+            let problem = Problem::new(
+                ProblemKind::Exhausted,
+                format!("{of_app} connections of {app} are open already"),
+            )
+            .hint("close one");
+            // What this program writes it can write; a socket that is new has room for it.
+            let mut line = serde_json::to_vec(&Told::Problem(problem)).unwrap_or_default();
+            line.push(b'\n');
+            let _ = rustix::io::write(&socket, &line);
+            return;
+        }
         self.last += 1;
         let guest = Guest { app: app.clone(), socket, input: Vec::new(), output: Vec::new(), waits: false };
         self.guests.insert(self.last, guest);
@@ -168,15 +187,21 @@ impl Doors {
 }
 
 impl Keeper {
-    /// Gives an app the socket, where the session has a protocol. Done again when the app or the keeper is
-    /// another.
+    /// Gives an app the socket. Done again when the app or the keeper is another.
+    ///
+    /// # Errors
+    /// When that is not possible where the session has a protocol or MCP servers; others do without.
     pub(crate) fn open_door(&mut self, app: &AppName) -> Result<(), Problem> {
-        if self.facts()?.spec.protocol.is_none() {
-            return Ok(());
+        match self.listen_in(app, NAME) {
+            Ok(listener) => {
+                self.talk.doors.listeners.insert(app.clone(), listener);
+                Ok(())
+            }
+            Err(errno) if self.facts()?.spec.is_guarded() => {
+                Err(failed("the socket of the conversation", &errno))
+            }
+            Err(_) => Ok(()),
         }
-        let listener = self.listen_in(app, NAME).map_err(|e| failed("the socket of the conversation", &e))?;
-        self.talk.doors.listeners.insert(app.clone(), listener);
-        Ok(())
     }
 
     /// Listens again where a predecessor did.
@@ -233,6 +258,7 @@ impl Keeper {
                 Ok(Asked::Delegate(wanted)) => {
                     self.delegate(&caller, &wanted).map(|given| Some(Told::Delegated(given)))
                 }
+                Ok(Asked::Mcp { name }) => self.lead_to_server(number, &name).map(|()| None),
                 Err(error) => {
                     let detail = format!("the request does not parse: {error}");
                     Err(Problem::new(ProblemKind::BadRequest, detail))
@@ -244,6 +270,17 @@ impl Keeper {
                 Err(problem) => self.talk.doors.answer(number, &Told::Problem(problem)),
             }
         }
+    }
+
+    /// Makes a connection one to an MCP server.
+    fn lead_to_server(&mut self, number: u32, name: &str) -> Result<(), Problem> {
+        let gone = || Problem::new(ProblemKind::Denied, "the app has hung up");
+        let app = self.talk.doors.app(number).cloned().ok_or_else(gone)?;
+        let server = self.connect_server(&app, name)?;
+        if let Some(socket) = self.talk.doors.part_with(number) {
+            self.hand_to_relay(&server, app, &socket);
+        }
+        Ok(())
     }
 
     /// Answers whoever waits for a line.
@@ -260,6 +297,8 @@ impl Keeper {
                     Told::Stands(standing) => Reply::Stands(standing),
                     Told::Closed(record) => Reply::TalkClosed(record),
                     Told::Delegated(given) => Reply::Delegated(given),
+                    // Apps alone are led to servers.
+                    Told::Connected => Reply::Done,
                     Told::Problem(problem) => Reply::Problem(problem),
                 };
                 self.reply(connection, channel, &reply);

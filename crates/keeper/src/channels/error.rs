@@ -62,6 +62,15 @@ pub enum LineError {
     /// There is no such role.
     #[error("the protocol has no role {0}: there are {1}")]
     UnknownRole(String, String),
+    /// Without a protocol: nobody is called so.
+    #[error("nobody is called {0} here: there are {1}")]
+    Nobody(String, String),
+    /// Without a protocol: who speaks is also who is to hear it.
+    #[error("{0} cannot say anything to itself")]
+    Itself(String),
+    /// Without a protocol: too many talk to too many.
+    #[error("something was said in {0} directions already, and there may be no more")]
+    TooManyWays(usize),
     /// Somebody else speaks for the role.
     #[error("{speaker} speaks for {role}, and not {asked}")]
     NotYours {
@@ -140,13 +149,14 @@ pub enum LineError {
     /// The role is done, or the conversation is over.
     #[error("{0} has nothing more to say or to hear")]
     Over(String),
+    /// A violation has ended the conversation, or a time that was over.
+    #[error("{0} has nothing more to say or to hear: the conversation has ended by a violation ({1})")]
+    Faulted(String, String),
     /// What is taken was not heard, or by a keeper before this one.
     #[error("{NOT_HEARD}")]
     NotHeard,
     /// What is taken another has, or has taken.
-    #[error(
-        "another who listens as {0} has this line: it was theirs once it had not been taken for five seconds"
-    )]
+    #[error("another who listens as {0} has this line, or has taken it")]
     Anothers(String),
     /// What is taken is not what comes next.
     #[error("that message is not the next one")]

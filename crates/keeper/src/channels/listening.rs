@@ -4,35 +4,15 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use sessile_model::protocol::Speaker;
-use sessile_model::quantity::{Millis, Timestamp};
+use sessile_model::quantity::Timestamp;
 use sessile_protocol::machine::Role;
 use sessile_protocol::monitor::RecvError;
 use sessile_protocol::monitor::event::{Event, What};
 
 use super::{Channels, Heard, LineError, Token};
 
-/// How long who has a line may take to write it out, while others listen as the same role.
-const HOLD: Millis = Millis(5_000);
 /// Of how many lines it is known who took them, should they be taken again.
-const REMEMBERED: usize = 256;
-
-/// Somebody has heard a line, and not taken it yet.
-#[derive(Debug)]
-pub(super) struct Hold {
-    listener: Role,
-    by: Option<Token>,
-    from: Role,
-    sequence: u64,
-    /// Until when it is theirs alone.
-    until: Timestamp,
-}
-
-impl Hold {
-    /// Whether it is a line for this role.
-    pub(super) fn is_of(&self, role: Role) -> bool {
-        self.listener == role
-    }
-}
+pub(super) const REMEMBERED: usize = 256;
 
 /// The last lines that were taken with a token: listener, speaker, the how-manieth, and by whom.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -80,8 +60,7 @@ impl Channels {
         now: Timestamp,
     ) -> Result<Heard, LineError> {
         let (listener, from) = (self.spoken(asked, role)?, from.map(|from| self.role(from)).transpose()?);
-        let is_kept = |hold: &Hold| hold.is_of(listener) && hold.until > now;
-        if self.held.iter().any(|hold| is_kept(hold) && (hold.by.is_none() || hold.by != token)) {
+        if self.held.is_anothers(&listener, token, now) {
             return Err(LineError::Held(role.to_owned()));
         }
         match self.monitor.peek(listener, from) {
@@ -93,8 +72,7 @@ impl Channels {
                     payload: delivery.payload.bytes().to_vec(),
                     sequence,
                 };
-                self.held.retain(|hold| !hold.is_of(listener));
-                self.held.push(Hold { listener, by: token, from, sequence, until: now.plus(HOLD) });
+                self.held.put(listener, token, (from, sequence), now);
                 Ok(heard)
             }
             Err(RecvError::Violation(violation)) => {
@@ -103,15 +81,13 @@ impl Channels {
                 Err(self.violated(&violation, "listen".to_owned()))
             }
             Err(RecvError::Empty) => Err(LineError::Nothing(role.to_owned())),
-            Err(RecvError::Done | RecvError::Ended | RecvError::UnknownRole(_)) => {
-                Err(LineError::Over(role.to_owned()))
-            }
+            Err(RecvError::Done | RecvError::Ended | RecvError::UnknownRole(_)) => Err(self.over(role)),
         }
     }
 
     /// When a line that somebody has is others' again.
     pub fn released(&self, now: Timestamp) -> Option<Timestamp> {
-        self.held.iter().map(|hold| hold.until).filter(|until| *until > now).min()
+        self.held.released(now)
     }
 
     /// Takes a message that was looked at: it is written where it was to go. Once taken, taking it again
@@ -139,17 +115,16 @@ impl Channels {
             Ok(delivery) if delivery.sequence == sequence => {}
             Ok(_) | Err(_) => return Err(LineError::NotNext),
         }
-        let is_this = |hold: &&Hold| hold.is_of(listener) && (hold.from, hold.sequence) == (from, sequence);
-        let hold = self.held.iter().find(is_this).ok_or(LineError::NotHeard)?;
-        if anothers(hold.by) {
+        let by = self.held.by(&listener, (&from, sequence)).ok_or(LineError::NotHeard)?;
+        if anothers(by) {
             return Err(LineError::Anothers(role.to_owned()));
         }
-        let by = token.or(hold.by);
+        let by = token.or(by);
         self.monitor.recv(listener, Some(from)).map_err(|_| LineError::NotNext)?;
         let note = by.as_ref().map_or(&[][..], |by| &by.0);
         let events = self.settle(note)?;
         self.taken.follow(note, &events);
-        self.held.retain(|hold| !hold.is_of(listener));
+        self.held.drop_of(&listener);
         Ok(())
     }
 }

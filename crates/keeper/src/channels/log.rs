@@ -19,6 +19,8 @@ use crate::halves::{read_exact, write_all};
 const MAGIC: &[u8; 8] = b"SESSCHN1";
 /// Of a record: its length and its checksum.
 const HEADER: u64 = 8;
+/// From what length on a log is written anew, once most of it is over.
+const WORTH_RENEWING: u64 = 1 << 20;
 /// Largest file.
 pub const MOST_BYTES: u64 = 64 << 20;
 
@@ -26,6 +28,8 @@ pub const MOST_BYTES: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct Log {
     file: OwnedFd,
+    /// Where the first record ends.
+    base: u64,
     /// Where the next record begins.
     end: u64,
 }
@@ -45,14 +49,21 @@ pub enum LogError {
 }
 
 impl Log {
-    /// A new, empty one.
+    /// A new one, which begins with this record.
     ///
     /// # Errors
     /// When the machine has no memory file to give.
-    pub fn create() -> Result<Self, LogError> {
+    pub fn begin(record: &[u8]) -> Result<Self, LogError> {
+        let mut log = Self::create()?;
+        log.append(record)?;
+        log.base = log.end;
+        Ok(log)
+    }
+
+    fn create() -> Result<Self, LogError> {
         let file = memfd_create("sessile-channels", MemfdFlags::CLOEXEC).map_err(io::Error::from)?;
         write_all(file.as_fd(), MAGIC, 0)?;
-        Ok(Self { file, end: MAGIC.len() as u64 })
+        Ok(Self { file, base: 0, end: MAGIC.len() as u64 })
     }
 
     /// Takes over the one a predecessor wrote, with its records.
@@ -69,7 +80,7 @@ impl Log {
         if magic != *MAGIC {
             return Err(LogError::Damaged(0));
         }
-        let (mut at, mut records) = (8, Vec::new());
+        let (mut at, mut base, mut records) = (8, 0, Vec::new());
         while at + HEADER <= size {
             let mut header = [0; HEADER as usize];
             read_exact(file.as_fd(), &mut header, at)?;
@@ -87,10 +98,11 @@ impl Log {
             }
             records.push(body);
             at += HEADER + u64::from(length).next_multiple_of(8);
+            base = if records.len() == 1 { at } else { base };
         }
         // What a predecessor had begun to write is not taken for a part of what comes.
         ftruncate(&file, at).map_err(io::Error::from)?;
-        Ok((Self { file, end: at }, records))
+        Ok((Self { file, base, end: at }, records))
     }
 
     /// Appends a record. When it returns, whoever takes over finds it.
@@ -112,15 +124,36 @@ impl Log {
     }
 
     /// How many bytes it has.
+    #[cfg(test)]
     pub fn len(&self) -> u64 {
         self.end
+    }
+
+    /// Whether most of it comes after a state that it begins with, and so is over.
+    pub fn is_worth_renewing(&self) -> bool {
+        self.end > WORTH_RENEWING.max(2 * self.base)
+    }
+
+    /// Goes on as a new one that begins with this record, once it is `kept` in the place of the one before, which
+    /// is overwritten.
+    ///
+    /// # Errors
+    /// When there is no memory for it, or it is not kept; then this one is as it was.
+    pub fn renew<E: From<LogError>>(
+        &mut self,
+        record: &[u8],
+        kept: impl FnOnce(BorrowedFd<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let next = Self::begin(record)?;
+        kept(next.fd())?;
+        Ok(std::mem::replace(self, next).overwrite()?)
     }
 
     /// Overwrites everything in it.
     ///
     /// # Errors
     /// When the memory file fails.
-    pub fn overwrite(self) -> Result<(), LogError> {
+    fn overwrite(self) -> Result<(), LogError> {
         let size = fstat(&self.file).map_err(io::Error::from)?.st_size as u64;
         let zeros = vec![0; 64 << 10];
         let mut at = 0;
@@ -162,6 +195,24 @@ mod tests {
 
     fn adopted(log: &Log) -> Result<Vec<Vec<u8>>, LogError> {
         Log::adopt(log.file.try_clone().unwrap()).map(|(_, records)| records)
+    }
+
+    #[test]
+    fn a_log_is_renewed_once_most_of_it_is_over_whoever_keeps_it() {
+        let state = vec![1; WORTH_RENEWING as usize];
+        let mut log = Log::begin(&state).unwrap();
+        for _ in 0..2 {
+            assert!(!log.is_worth_renewing());
+            log.append(&state[1..]).unwrap();
+            assert!(!log.is_worth_renewing());
+            log.append(b"over").unwrap();
+            assert!(log.is_worth_renewing());
+            let again = log.fd().try_clone_to_owned().unwrap();
+            assert!(Log::adopt(again).unwrap().0.is_worth_renewing());
+            log.renew(&state, |_| Ok::<(), LogError>(())).unwrap();
+            let again = log.fd().try_clone_to_owned().unwrap();
+            log = Log::adopt(again).unwrap().0;
+        }
     }
 
     #[test]

@@ -6,11 +6,16 @@
 //! a recv ─► speaker? ─► looked at ─► written out by who asked ─► taken: monitor ─► log
 //! ```
 //!
-//! Nothing is acknowledged before it is in the log, and what could not be logged did not happen.
+//! Without a protocol lines are free ([`free`]). Nothing is acknowledged before it is in the log, and what could
+//! not be logged did not happen.
 
+mod clocked;
 mod conversation;
 pub mod door;
+mod either;
 mod error;
+pub mod free;
+mod holds;
 mod listening;
 pub(crate) mod log;
 mod office;
@@ -26,6 +31,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sessile_model::ids::AppName;
 use sessile_model::protocol::{LONGEST_PAYLOAD, OnViolation, ProtocolSpec, Signing, Speaker};
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_protocol::held::planned;
@@ -37,9 +43,11 @@ use sessile_protocol::monitor::setup::{
 };
 use sessile_protocol::plan::{Edge, Plan};
 
+use clocked::Clocked;
 pub use conversation::{Conversation, Talk, TalkFacts};
 pub use error::{AdoptError, LineError, OpeningError};
-use listening::{Hold, Takes};
+use holds::Holds;
+use listening::Takes;
 use log::{Log, LogError};
 use repeats::{Mark, Repeats};
 pub use requests::{Caller, PendingLine};
@@ -53,8 +61,14 @@ const CAPACITY: u32 = 16;
 const MOST_WAITING: u32 = 256;
 /// In how many directions roles may talk to each other.
 const MOST_WAYS: usize = MOST_WAITING as usize;
-/// From what length on a log is written anew, once most of it is over.
-const WORTH_RENEWING: u64 = 1 << 20;
+
+impl Channels {
+    /// The role that an app speaks for; of several the first.
+    pub fn role_of(&self, app: &AppName) -> Option<&str> {
+        let is_meant = |speaker: &Speaker| matches!(speaker, Speaker::App(name) if name == app);
+        self.speakers.iter().find(|(_, speaker)| is_meant(speaker)).map(|(role, _)| role.as_str())
+    }
+}
 
 /// Names a line, so that it is said once however often its sender tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,11 +88,10 @@ pub struct Channels {
     taken: Takes,
     /// When it was last told the time.
     told: Option<Timestamp>,
+    /// Whether time counts, as last told.
+    counts: Option<bool>,
     log: Log,
-    /// How long the log's first record is.
-    base: u64,
-    /// Who has heard a line that is not taken yet: one for each role.
-    held: Vec<Hold>,
+    held: Holds<Role>,
     /// What was refused, or ended the conversation, and is not journaled yet.
     violations: Vec<sessile_session::Violation>,
     /// The status that was last shown.
@@ -88,6 +101,8 @@ pub struct Channels {
 /// The first record of a log, without the state.
 #[derive(Serialize, Deserialize)]
 struct Base {
+    #[serde(default)]
+    clocked: Option<Clocked>,
     spec: ProtocolSpec,
     said: Repeats,
     taken: Takes,
@@ -159,8 +174,8 @@ impl Channels {
         let mut monitor = Monitor::open(&plan, setup)?;
         while monitor.next_event().is_some() {}
         let known = (Repeats::default(), Takes::default());
-        let (log, base) = begun(&spec, (&known.0, &known.1), &monitor)?;
-        Ok(Self::of(spec, plan, monitor, known, (log, base)))
+        let log = Log::begin(&record_of(&spec, (&known.0, &known.1), None, &monitor)?)?;
+        Ok(Self::of(spec, plan, monitor, known, log))
     }
 
     fn of(
@@ -168,12 +183,12 @@ impl Channels {
         plan: Arc<Plan>,
         monitor: Monitor,
         (said, taken): (Repeats, Takes),
-        (log, base): (Log, u64),
+        log: Log,
     ) -> Self {
-        let (told, held, violations) = (None, Vec::new(), Vec::new());
+        let (told, counts, held, violations) = (None, None, Holds::default(), Vec::new());
         let shown = discriminant(monitor.status());
         let speakers = office::speakers(&plan, &monitor);
-        Self { spec, plan, monitor, speakers, said, taken, told, log, base, held, violations, shown }
+        Self { spec, plan, monitor, speakers, said, taken, told, counts, log, held, violations, shown }
     }
 
     /// Takes over what a predecessor kept.
@@ -184,9 +199,8 @@ impl Channels {
         let (log, records) = Log::adopt(file)?;
         let mut records = records.into_iter();
         let first = records.next().ok_or(AdoptError::Record)?;
-        let base = log_position(first.len());
         let mut rest = Fields(&first);
-        let Base { spec, mut said, mut taken } =
+        let Base { mut clocked, spec, mut said, mut taken } =
             serde_json::from_slice(rest.field()?).map_err(|_| AdoptError::Record)?;
         let plan = plan_of(&spec)?;
         let mut monitor = Monitor::restore(&plan, rest.field()?)?;
@@ -195,7 +209,11 @@ impl Channels {
             let note = rest.field()?;
             let mut events = Vec::new();
             while !rest.0.is_empty() {
-                events.push(Event::decode(rest.field()?)?);
+                let field = rest.field()?;
+                match Clocked::decoded(field) {
+                    Some(then) => clocked = Some(then),
+                    None => events.push(Event::decode(field)?),
+                }
             }
             if let Some(mark) = Mark::decoded(note) {
                 said.remember(mark, sequence_of(&events));
@@ -203,7 +221,13 @@ impl Channels {
             taken.follow(note, &events);
             monitor.follow(events)?;
         }
-        let mut adopted = Self::of(spec, plan, monitor, (said, taken), (log, base));
+        let mut adopted = Self::of(spec, plan, monitor, (said, taken), log);
+        if let Some(then) = clocked {
+            // What has passed since passes with the next word of the time.
+            adopted.monitor.tick(then.passed.max(adopted.monitor.now()));
+            adopted.told = then.counts.then_some(then.told);
+            adopted.counts = Some(then.counts);
+        }
         if let (Status::Faulted { violation }, OnViolation::Fault) =
             (adopted.monitor.status(), adopted.spec.on_violation)
         {
@@ -234,7 +258,7 @@ impl Channels {
     }
 
     /// Says what time it is, and whether time has counted since it was last said: while a session is
-    /// paused, and while it has no keeper, it does not.
+    /// paused, it does not.
     ///
     /// # Errors
     /// When what expires cannot be logged.
@@ -242,7 +266,12 @@ impl Channels {
         let before = self.told.replace(now);
         let passed = before.filter(|_| counts).map_or(Millis(0), |before| now.since(before));
         self.monitor.tick(self.monitor.now() + passed.as_duration());
-        self.settle(&[]).map(drop)
+        let has_changed = self.counts.replace(counts) != Some(counts);
+        if self.settle(&[])?.is_empty() && has_changed {
+            // A successor counts from here on, or does not.
+            self.write(&[], &[])?;
+        }
+        Ok(())
     }
 
     /// When something expires next, as long as time counts: when to [`pass`](Self::pass) at the latest.
@@ -300,7 +329,7 @@ impl Channels {
 
     /// Whether most of the log is over.
     pub fn is_worth_renewing(&self) -> bool {
-        self.log.len() > WORTH_RENEWING.max(2 * self.base)
+        self.log.is_worth_renewing()
     }
 
     /// Goes on with a new log, once it is `kept` under the name of the one before, which is overwritten.
@@ -311,11 +340,9 @@ impl Channels {
         &mut self,
         kept: impl FnOnce(BorrowedFd<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (log, base) = begun(&self.spec, (&self.said, &self.taken), &self.monitor)?;
-        kept(log.fd())?;
-        let before = std::mem::replace(&mut self.log, log);
-        self.base = base;
-        Ok(before.overwrite()?)
+        let known = (&self.said, &self.taken);
+        let record = record_of(&self.spec, known, self.clocked(), &self.monitor)?;
+        self.log.renew(&record, kept)
     }
 
     /// Logs what has happened, with a note of which line was said or who took one. Where that fails it has not: the state is that of the log again.
@@ -324,16 +351,7 @@ impl Channels {
         if events.is_empty() {
             return Ok(events);
         }
-        let mut record = Vec::new();
-        put_field(&mut record, note);
-        for event in &events {
-            put_field(&mut record, &event.encode());
-        }
-        if let Err(error) = self.log.append(&record) {
-            let file = self.log.fd().try_clone_to_owned().map_err(LogError::Io).map_err(AdoptError::Log)?;
-            *self = Self { told: self.told, ..Self::adopt(file)? };
-            return Err(error.into());
-        }
+        self.write(note, &events)?;
         for event in &events {
             if let What::Faulted { violation, .. } = &event.what {
                 let noted = self.noted(violation);
@@ -341,6 +359,27 @@ impl Channels {
             }
         }
         Ok(events)
+    }
+
+    fn write(&mut self, note: &[u8], events: &[Event]) -> Result<(), LineError> {
+        let mut record = Vec::new();
+        put_field(&mut record, note);
+        if let Some(clocked) = self.clocked() {
+            put_field(&mut record, &clocked.encoded());
+        }
+        for event in events {
+            put_field(&mut record, &event.encode());
+        }
+        let Err(error) = self.log.append(&record) else { return Ok(()) };
+        let file = self.log.fd().try_clone_to_owned().map_err(LogError::Io).map_err(AdoptError::Log)?;
+        let adopted = Self::adopt(file)?;
+        *self = Self { told: adopted.told.or(self.told), ..adopted };
+        Err(error.into())
+    }
+
+    fn clocked(&self) -> Option<Clocked> {
+        let (told, counts) = (self.told?, self.counts?);
+        Some(Clocked { told, passed: self.monitor.now(), counts })
     }
 
     /// Does with a violation what the protocol's policy says. One that ends the conversation is noted with
@@ -388,23 +427,18 @@ fn plan_of(spec: &ProtocolSpec) -> Result<Arc<Plan>, OpeningError> {
     Ok(planned(&files, spec.name.as_deref(), roles)?)
 }
 
-/// A log that begins with this state, and where its first record ends.
-fn begun(
+/// This state, as a log begins with it.
+fn record_of(
     spec: &ProtocolSpec,
     (said, taken): (&Repeats, &Takes),
+    clocked: Option<Clocked>,
     monitor: &Monitor,
-) -> Result<(Log, u64), LogError> {
-    let base = Base { spec: spec.clone(), said: said.clone(), taken: taken.clone() };
+) -> Result<Vec<u8>, LogError> {
+    let base = Base { clocked, spec: spec.clone(), said: said.clone(), taken: taken.clone() };
     let mut record = Vec::new();
     put_field(&mut record, &serde_json::to_vec(&base).map_err(std::io::Error::from)?);
     put_field(&mut record, &monitor.snapshot());
-    let mut log = Log::create()?;
-    log.append(&record)?;
-    Ok((log, log_position(record.len())))
-}
-
-fn log_position(first: usize) -> u64 {
-    16 + (first as u64).next_multiple_of(8)
+    Ok(record)
 }
 
 fn sequence_of(events: &[Event]) -> u64 {

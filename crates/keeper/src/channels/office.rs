@@ -11,6 +11,7 @@ use sessile_protocol::monitor::event::{By, Close};
 use sessile_protocol::monitor::setup::{Closer, Participant};
 use sessile_protocol::monitor::{CloseError, DelegateError, Monitor};
 use sessile_protocol::plan::Plan;
+use sessile_session::Note;
 
 use super::requests::refused;
 use super::{Caller, Channels, Conversation, LineError, OpeningError};
@@ -32,11 +33,11 @@ pub(super) fn speakers(plan: &Plan, monitor: &Monitor) -> BTreeMap<String, Speak
 }
 
 impl Channels {
-    /// Closes the conversation, as an operator or as a role. One that is closed already stays as it is.
+    /// Closes the conversation, as an operator or as a role, and says whether it was open until now.
     ///
     /// # Errors
     /// When who asks may not, or it cannot be logged.
-    pub fn conclude(&mut self, asked: &Speaker, role: Option<&str>, how: Closing) -> Result<(), LineError> {
+    pub fn conclude(&mut self, asked: &Speaker, role: Option<&str>, how: Closing) -> Result<bool, LineError> {
         let by = match (role, asked) {
             (Some(role), _) => By::Role(self.spoken(asked, role)?),
             (None, Speaker::Operator(_)) => By::Operator,
@@ -47,8 +48,8 @@ impl Channels {
             Closing::Abort => Close::Abort,
         };
         match self.monitor.close(by, how) {
-            Ok(()) => self.settle(&[]).map(drop),
-            Err(CloseError::Ended) => Ok(()),
+            Ok(()) => self.settle(&[]).map(|_| true),
+            Err(CloseError::Ended) => Ok(false),
             Err(CloseError::NotAllowed) => Err(LineError::NotCloser(role.unwrap_or_default().to_owned())),
         }
     }
@@ -71,7 +72,7 @@ impl Channels {
         self.settle(&[])?;
         self.speakers.insert(wanted.role.clone(), wanted.to.clone());
         // What the one before had and did not take, the next one hears.
-        self.held.retain(|hold| !hold.is_of(role));
+        self.held.drop_of(&role);
         Ok(Delegated {
             session: hex::text(&given.session.0),
             role: wanted.role.clone(),
@@ -119,7 +120,9 @@ impl Keeper {
             return Ok(ended);
         }
         let concluded = self.channels()?.conclude(&asked, role, close.how);
-        concluded.map_err(|error| refused(&self.heed_loss(error)))?;
+        if concluded.map_err(|error| refused(&self.heed_loss(error)))? {
+            self.note(Note::TalkClosed { role: close.role.clone(), how: close.how });
+        }
         self.journal_violations();
         let none = || Problem::new(ProblemKind::Failed, "the session has no conversation any more");
         self.protocol_record().ok_or_else(none)
@@ -134,6 +137,8 @@ impl Keeper {
         };
         let delegated = self.channels()?.delegate(&asked, wanted);
         let delegated = delegated.map_err(|error| refused(&self.heed_loss(error)))?;
+        let Delegated { role, from, to, epoch, .. } = delegated.clone();
+        self.note(Note::Delegated { role, from, to, epoch });
         self.changed = true;
         self.renew_channels();
         Ok(delegated)

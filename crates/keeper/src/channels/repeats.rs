@@ -79,7 +79,7 @@ impl Repeats {
         self.0.push_back((mark, sequence));
     }
 
-    fn with(&self, token: Token) -> Option<(Mark, u64)> {
+    pub(super) fn with(&self, token: Token) -> Option<(Mark, u64)> {
         self.0.iter().find(|(mark, _)| mark.token == token).copied()
     }
 }

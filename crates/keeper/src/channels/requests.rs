@@ -10,10 +10,11 @@ use sessile_model::state::State;
 use sessile_model::{Problem, ProblemKind};
 use sessile_session::Request as Ask;
 
+use super::either::Lines;
 use super::log::LogError;
 use super::{Conversation, LineError, Sealed, Token};
 use crate::client::ClientId;
-use crate::guard::{Passage, Passed, Passing};
+use crate::guard::{Passage, Passed, Passing, What};
 use crate::keeper::Keeper;
 
 /// Most that wait for lines at once, and most that wait for room: together they leave connections for others.
@@ -53,13 +54,15 @@ enum Wish {
 
 impl Keeper {
     /// Says a line, or waits until there is room for it.
-    pub(crate) fn say(&mut self, caller: Caller, say: Say) -> Result<(), Problem> {
+    pub(crate) fn say(&mut self, caller: Caller, mut say: Say) -> Result<(), Problem> {
         words(&[&say.role, &say.to, &say.label])?;
+        say.role = self.meant(&caller, &say.role)?;
         let payload = STANDARD.decode(&say.payload).map_err(|_| bad("the payload is not base64"))?;
         let token = token(&say.token)?;
         let sealed = say.seal.as_ref().map(Sealed::try_from).transpose().map_err(|e| bad(&e.to_string()))?;
         let deadline = say.timeout.map(|timeout| self.now.plus(timeout));
         let speaker = self.asks_for_lines(&caller, Some(&say.role))?;
+        say.to = self.addressed(&say.to).map_err(|error| refused(&error))?;
         self.wish(PendingLine {
             caller,
             speaker,
@@ -70,8 +73,9 @@ impl Keeper {
     }
 
     /// Gives a role the line that it hears next, or waits for it.
-    pub(crate) fn hear(&mut self, caller: Caller, hear: Hear) -> Result<(), Problem> {
+    pub(crate) fn hear(&mut self, caller: Caller, mut hear: Hear) -> Result<(), Problem> {
         words(&[&hear.role])?;
+        hear.role = self.meant(&caller, &hear.role)?;
         let token = hear.token.as_deref().map(token).transpose()?;
         let deadline = hear.timeout.map(|timeout| self.now.plus(timeout));
         let speaker = self.asks_for_lines(&caller, Some(&hear.role))?;
@@ -111,9 +115,10 @@ impl Keeper {
     /// Takes a line that was heard.
     pub(crate) fn take_line(&mut self, caller: &Caller, take: &Take) -> Result<(), Problem> {
         self.admit_lines()?;
-        let asked = self.asks(caller, &take.role)?;
+        let role = self.meant(caller, &take.role)?;
+        let asked = self.asks(caller, &role)?;
         let token = take.token.as_deref().map(token).transpose()?;
-        let taken = self.channels()?.take(&asked, &take.role, (&take.from, take.sequence), token);
+        let taken = self.lines()?.take(&asked, &role, (&take.from, take.sequence), token);
         taken.map_err(|error| refused(&self.heed_loss(error)))?;
         self.journal_violations();
         self.renew_channels();
@@ -123,8 +128,10 @@ impl Keeper {
     /// What a role may do next.
     pub(crate) fn offers(&mut self, caller: &Caller, role: &str) -> Result<Vec<protocol::Offer>, Problem> {
         self.admit_lines()?;
-        let asked = self.asks(caller, role)?;
-        let offered = self.channels()?.offered(&asked, role);
+        let role = self.meant(caller, role)?;
+        let asked = self.asks(caller, &role)?;
+        let others = self.participants();
+        let offered = self.lines()?.offered(&asked, &role, &others);
         let offer = |offered: super::Offered| protocol::Offer {
             says: offered.says,
             peer: offered.peer,
@@ -164,11 +171,15 @@ impl Keeper {
     /// When to look again if nothing else happens.
     pub(crate) fn next_line(&self) -> Option<Timestamp> {
         let heard = self.talk.doors.has_request().then_some(self.now);
-        let Conversation::Held(channels) = &self.talk.conversation else { return heard };
-        let released = channels.released(self.now).filter(|_| !self.talk.lines.is_empty());
-        let waiting = self.talk.lines.iter().filter_map(|line| line.deadline);
         let guard = self.guard_is_due();
-        waiting.chain(guard).chain(channels.expires()).chain(released).chain(heard).min()
+        let (released, expires) = match &self.talk.conversation {
+            Conversation::Held(channels) => (channels.released(self.now), channels.expires()),
+            Conversation::Free(free) => (free.released(self.now), None),
+            Conversation::None | Conversation::Lost { .. } => (None, None),
+        };
+        let released = released.filter(|_| !self.talk.lines.is_empty());
+        let waiting = self.talk.lines.iter().filter_map(|line| line.deadline);
+        waiting.chain(guard).chain(expires).chain(released).chain(heard).min()
     }
 
     fn carry_out_line(&mut self, line: &mut PendingLine) -> Option<Result<Told, Problem>> {
@@ -198,26 +209,42 @@ impl Keeper {
         let (way, line) = ((&*say.role, &*say.to), (&*say.label, payload));
         if matches!(passage, Passage::Waiting) {
             // Nobody looks at, or is asked about, what may not be said.
-            let said = self.channels()?.admit(asked, way, line, by);
-            if let Some(sequence) = said.map_err(|error| self.heed_loss(error))? {
+            let said = self.lines()?.admit(asked, way, line, by);
+            if let Some(sequence) = said.map_err(|error| self.unsaid(error, say))? {
                 return Ok(Told::Said(Said { sequence }));
             }
+            if self.is_free() {
+                self.guard_from_now_on()?;
+            }
         }
-        let passing = Passing { from: way.0, by: asked, to: way.1, label: line.0, payload };
+        let passing = Passing { from: way.0, by: asked, to: way.1, label: line.0, payload, what: What::Line };
         let instead = match self.pass_guard(passage, passing)? {
             Passed::Waits => return Err(Unheard::Waits(unanswered(passage))),
             Passed::Goes(instead) => instead,
         };
         self.learn(passage)?;
-        let said = self.channels()?.deliver(asked, way, line, by, instead.as_deref());
-        let sequence = said.map_err(|error| self.heed_loss(error))?;
+        let said = self.lines()?.deliver(asked, way, line, by, instead.as_deref());
+        let sequence = said.map_err(|error| self.unsaid(error, say))?;
         self.passed(passage);
         Ok(Told::Said(Said { sequence }))
     }
 
+    /// Why a line is not said. Without a protocol one that finds no room waits for it where it was said how long.
+    fn unsaid(&mut self, error: LineError, say: &Say) -> Unheard {
+        if let LineError::Full(_) = error
+            && self.is_free()
+            && say.timeout.is_none()
+        {
+            let problem = Problem::new(ProblemKind::Exhausted, error.to_string());
+            let hint = "what was said is to be heard first (`sessile recv`); `--timeout TIME` waits for that";
+            return Unheard::Refused(problem.hint(hint));
+        }
+        self.heed_loss(error).into()
+    }
+
     fn hear_now(&mut self, asked: &Speaker, hear: &Hear, token: Option<Token>) -> Result<Told, Unheard> {
         let now = self.now;
-        let heard = self.channels()?.look(asked, (&hear.role, hear.from.as_deref()), token, now);
+        let heard = self.lines()?.look(asked, (&hear.role, hear.from.as_deref()), token, now);
         let heard = heard.map_err(|error| self.heed_loss(error))?;
         Ok(Told::Heard(protocol::Heard {
             from: heard.from,
@@ -230,8 +257,10 @@ impl Keeper {
     /// What is to be signed with a line.
     pub(crate) fn standing(&mut self, caller: &Caller, stand: &Stand) -> Result<Standing, Problem> {
         words(&[&stand.role, &stand.to, &stand.label])?;
+        let stand = Stand { role: self.meant(caller, &stand.role)?, ..stand.clone() };
         let asked = self.asks_for_lines(caller, Some(&stand.role))?;
-        self.channels()?.standing(&asked, stand).map_err(|error| refused(&error))
+        let session = self.seat.id.as_bytes();
+        self.lines()?.standing(session, &asked, &stand).map_err(|error| refused(&error))
     }
 
     /// Who asks, where lines are said and heard.
@@ -247,7 +276,10 @@ impl Keeper {
             let gone = || Problem::new(ProblemKind::Denied, "the app has hung up");
             return self.talk.doors.app(*number).map(|app| Speaker::App(app.clone())).ok_or_else(gone);
         }
-        let speaker = self.channels()?.speaker(role);
+        let speaker = match self.lines()? {
+            Lines::Typed(channels) => channels.speaker(role),
+            Lines::Free(_) => None,
+        };
         Ok(match speaker {
             Some(Speaker::Operator(name)) => Speaker::Operator(name.clone()),
             Some(Speaker::App(_)) | None => Speaker::Operator(None),
@@ -287,6 +319,8 @@ fn unanswered(passage: &Passage) -> Problem {
 pub(super) fn refused(error: &LineError) -> Problem {
     let kind = match error {
         LineError::UnknownRole(..)
+        | LineError::Nobody(..)
+        | LineError::Itself(_)
         | LineError::Ambiguous(_)
         | LineError::TooLong
         | LineError::CarriesNothing(_)
@@ -304,11 +338,12 @@ pub(super) fn refused(error: &LineError) -> Problem {
         | LineError::HasRole(_)
         | LineError::TooOften(_)
         | LineError::Over(_)
+        | LineError::Faulted(..)
         | LineError::NotNext
         | LineError::NotHeard
         | LineError::Anothers(_) => ProblemKind::Conflict,
         LineError::Full(_) | LineError::Nothing(_) | LineError::Held(_) => ProblemKind::Timeout,
-        LineError::Log(LogError::Full) => ProblemKind::Exhausted,
+        LineError::TooManyWays(_) | LineError::Log(LogError::Full) => ProblemKind::Exhausted,
         LineError::Log(_) | LineError::Lost(_) => ProblemKind::Failed,
     };
     let problem = Problem::new(kind, error.to_string());
@@ -323,6 +358,9 @@ pub(super) fn refused(error: &LineError) -> Problem {
         }
         LineError::NotCloser(_) => problem.hint("`sessile run --closer ROLE[=abort]` names those who may"),
         LineError::UnknownRole(..)
+        | LineError::Nobody(..)
+        | LineError::Itself(_)
+        | LineError::TooManyWays(_)
         | LineError::NotYours { .. }
         | LineError::Violation { .. }
         | LineError::NotSigned
@@ -340,6 +378,7 @@ pub(super) fn refused(error: &LineError) -> Problem {
         | LineError::Held(_)
         | LineError::Nothing(_)
         | LineError::Over(_)
+        | LineError::Faulted(..)
         | LineError::NotNext
         | LineError::NotHeard
         | LineError::Anothers(_)

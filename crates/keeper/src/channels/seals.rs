@@ -87,6 +87,7 @@ impl Channels {
             sequence: position.sequence,
             link: hex::text(&position.link.0),
             payload: payload.iter().map(ToString::to_string).collect(),
+            free: false,
         })
     }
 

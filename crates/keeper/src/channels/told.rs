@@ -80,7 +80,19 @@ impl Channels {
             SendError::Ended
             | SendError::UnknownRole(_)
             | SendError::UnknownMessage(_)
-            | SendError::Guarded => LineError::Over(role.to_owned()),
+            | SendError::Guarded => self.over(role),
+        }
+    }
+
+    /// Why there is nothing more for a role.
+    pub(super) fn over(&self, role: &str) -> LineError {
+        match self.monitor.status() {
+            Status::Faulted { violation } => {
+                LineError::Faulted(role.to_owned(), self.noted(violation).to_string())
+            }
+            Status::Active | Status::Draining { .. } | Status::Closed { .. } | Status::Cancelled { .. } => {
+                LineError::Over(role.to_owned())
+            }
         }
     }
 
@@ -95,8 +107,16 @@ impl Channels {
             expected.push(format!("do one of {more} other things"));
         }
         let expected = expected.join(", or ");
-        let expected =
-            if expected.is_empty() { "it is done".to_owned() } else { format!("it may {expected}") };
+        // Where the protocol allows it, it is the signature that does not fit.
+        let is_allowed = violation.expected.iter().any(|step| {
+            step.direction == Direction::Send
+                && what == format!("say {} to {}", label(step.message), self.name(step.peer))
+        });
+        let expected = match expected {
+            _ if is_allowed => "it is not signed as this line is to be signed now".to_owned(),
+            none if none.is_empty() => "it is done".to_owned(),
+            expected => format!("it may {expected}"),
+        };
         LineError::Violation {
             code: violation.code.name(),
             role: self.name(violation.role).to_owned(),

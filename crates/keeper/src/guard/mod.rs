@@ -10,6 +10,7 @@
 //! The keeper never waits for it: a line that is not judged yet is looked at again. What guards know is with the
 //! anchor (`guard/memory`), so one that dies, alone or with its keeper, is followed by one that knows the same.
 
+mod outgoing;
 mod passage;
 mod questions;
 mod told;
@@ -30,7 +31,7 @@ use sessile_sandbox::service::{self, ServicePlan};
 use sessile_sandbox::wipe::overwrite_file;
 use sessile_vault::keys::Purpose;
 
-pub use passage::{Passage, Passed, Passing};
+pub use passage::{Passage, Passed, Passing, What};
 pub use questions::FIRST_QUESTION;
 
 use crate::bringup::failed;
@@ -95,6 +96,8 @@ pub struct GuardState {
     judged: BTreeMap<u32, Box<Judgement>>,
     /// Lines that wait for somebody's answer.
     held: BTreeMap<u32, questions::Held>,
+    /// Why the gateway was given none, where it was given none last.
+    unfit: Option<String>,
     /// One was killed rather than asked to end.
     killed: bool,
 }
@@ -133,6 +136,11 @@ impl GuardState {
         let memory = store.remove(MEMORY).and_then(|file| Checkpoint::adopt(file).ok());
         let memory = memory.map(|(file, memory)| Kept { file, memory });
         Self { image: store.remove(IMAGE), memory, killed: process.is_some(), ..Self::default() }
+    }
+
+    /// The program of guards and relays.
+    pub(crate) fn image(&self) -> Option<BorrowedFd<'_>> {
+        self.image.as_ref().map(|image| image.as_fd())
     }
 
     /// The link to watch.
@@ -214,7 +222,7 @@ impl Keeper {
         let kept = self.keep(PROCESS, &process);
         self.guard.house = Some(House { link: ours, process, is_ready: false });
         kept.map_err(|e| failed("the anchor", &e))?;
-        self.order_guard(&Order::Begin { version: VERSION, spec, key, memory })
+        self.order_guard(&Order::Begin { version: VERSION, spec, key, memory, given: self.given_values() })
     }
 
     fn order_guard(&self, order: &Order) -> Result<(), Problem> {
@@ -251,6 +259,8 @@ impl Keeper {
                 self.keep_memory();
                 self.note_guard(|facts| facts.risk = level);
             }
+            Report::Weighed { ticket, weighed } => self.weigh(ticket, *weighed),
+            Report::Left { ticket } => self.leave_part(ticket),
             Report::Judged { number, judgement } => {
                 let Some(asked) = self.guard.asked.take_if(|asked| asked.number == number) else { return };
                 if asked.is_given_up {
@@ -265,6 +275,7 @@ impl Keeper {
 
     /// Ends a guard that has been silent for too long.
     pub(crate) fn check_guard(&mut self) {
+        self.settle_parts();
         let now = self.now;
         let is_late = |asked: &Asked| now.since(asked.at) >= PATIENCE;
         if self.guard.asked.as_ref().is_some_and(is_late) {
@@ -285,6 +296,7 @@ impl Keeper {
     /// Kills the guard. What it was asked is not said; the next line starts another.
     fn cut_guard(&mut self) {
         let asked = self.guard.asked.take().map(|asked| asked.number);
+        self.leave_parts();
         let Some(house) = self.guard.house.take() else { return };
         self.guard.unseen = asked.filter(|_| !house.is_ready);
         let _ = pidfd_send_signal(&house.process, Signal::KILL);
@@ -325,7 +337,10 @@ impl Keeper {
         }
         let level = self.facts()?.guard.as_ref().map(|guard| guard.risk);
         let level = level.ok_or_else(|| {
-            Problem::new(ProblemKind::Conflict, "the session has no guard: it has no protocol")
+            Problem::new(
+                ProblemKind::Conflict,
+                "the session has no guard yet: nothing has come that passes one",
+            )
         })?;
         let why = crate::route::short_reason(why);
         self.audit(&AuditEntry::RiskReset { at: self.now, level, why: why.clone() }, true)?;

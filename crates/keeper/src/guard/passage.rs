@@ -6,6 +6,7 @@ use sessile_model::guarding::{
     AuditEntry, Decided, Effect, Judgement, Matter, Order, Part, Text, degree_name, without,
 };
 use sessile_model::hex;
+use sessile_model::mcp::Hints;
 use sessile_model::protocol::Speaker;
 use sessile_model::quantity::Timestamp;
 use sessile_model::{Problem, ProblemKind};
@@ -58,6 +59,31 @@ pub struct Passing<'a> {
     pub label: &'a str,
     /// What it carries.
     pub payload: &'a [u8],
+    /// What it is.
+    pub what: What,
+}
+
+/// What passes: to the guard each is another matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Somebody says something.
+    Line,
+    /// A tool is called, of which its server says this.
+    Call(Hints),
+    /// A tool has returned something.
+    Returned,
+}
+
+impl Passage {
+    /// What is to be left out of what may go on, where something is.
+    pub(crate) fn left_out(&self) -> Option<Vec<(usize, usize)>> {
+        match self {
+            Self::Cleared { instead: Some(_), judgement, .. } => {
+                Some(judgement.found.iter().map(|found| found.span).collect())
+            }
+            Self::Cleared { .. } | Self::Waiting | Self::Judging(_) | Self::Held { .. } => None,
+        }
+    }
 }
 
 /// What came of looking.
@@ -122,12 +148,7 @@ impl Keeper {
         self.start_guard()?;
         self.guard.last += 1;
         let number = self.guard.last;
-        let matter = Matter::Line {
-            speaker: line.from.to_owned(),
-            by_operator: matches!(line.by, Speaker::Operator(_)),
-            to: line.to.to_owned(),
-            payload: Text(STANDARD.encode(line.payload)),
-        };
+        let matter = matter(line);
         let order = Order::Judge { number, at_ms: self.session_ms(), matter };
         if let Err(problem) = self.order_guard(&order) {
             self.cut_guard();
@@ -170,7 +191,7 @@ impl Keeper {
             }
             Effect::Confirm => {
                 self.note_guard(|guard| guard.asked += 1);
-                let question = self.ask_operators(&judgement, line);
+                let question = self.ask_operators(&judgement, line, None);
                 Passage::Held { number, question, judgement }
             }
             Effect::Reject => return Err(self.refuse_matter(number)),
@@ -233,8 +254,27 @@ impl Keeper {
     }
 }
 
+/// What the guard is asked about.
+fn matter(line: Passing<'_>) -> Matter {
+    let text = || Text(String::from_utf8_lossy(line.payload).into_owned());
+    match line.what {
+        What::Line => Matter::Line {
+            speaker: line.from.to_owned(),
+            by_operator: matches!(line.by, Speaker::Operator(_)),
+            to: line.to.to_owned(),
+            payload: Text(STANDARD.encode(line.payload)),
+        },
+        What::Call(hints) => {
+            Matter::Call { speaker: line.from.to_owned(), tool: line.to.to_owned(), arguments: text(), hints }
+        }
+        What::Returned => {
+            Matter::Returned { tool: line.from.to_owned(), to: line.to.to_owned(), text: text() }
+        }
+    }
+}
+
 /// What the audit has of a judgement: kinds, lengths and commitments.
-fn decided(
+pub(super) fn decided(
     key: &DerivedKey,
     (number, at): (u32, Timestamp),
     judgement: &Judgement,
@@ -303,7 +343,7 @@ mod tests {
                 learns: vec![value],
             };
             let by = Speaker::Operator(None);
-            let line = Passing { from: "a", by: &by, to: "b", label: "c", payload: payload.as_bytes() };
+            let line = Passing { from: "a", by: &by, to: "b", label: "c", payload: payload.as_bytes(), what: What::Line };
             let key = RootKey::generate().unwrap().derive(&Purpose::Audit);
             let at = (1, Timestamp::from_millis(0));
             let entry = AuditEntry::Decided(Box::new(decided(&key, at, &judgement, line)));

@@ -6,9 +6,10 @@ use sessile_model::ids::AppName;
 use sessile_model::protocol::Speaker;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::{Problem, ProblemKind};
-use sessile_session::Event;
+use sessile_session::Note;
 
-use super::passage::Passing;
+use super::outgoing::Asking;
+use super::passage::{Passing, What};
 use crate::keeper::Keeper;
 
 /// Questions about lines are numbered from here on; those about signatures stay below.
@@ -24,15 +25,33 @@ const MOST_SHOWN: usize = 4096;
 #[derive(Debug)]
 pub struct Held {
     by: Speaker,
+    what: What,
     line: HeldLine,
     at: Timestamp,
     /// What was answered, by whom and why; nobody where nobody did in time.
     answered: Option<(Verdict, Option<String>, Option<String>)>,
+    /// The part of a request that it is, where it is one.
+    asking: Option<Asking>,
+}
+
+impl Held {
+    pub(super) fn asking(&self) -> Option<&Asking> {
+        self.asking.as_ref()
+    }
+
+    pub(super) fn ticket(&self) -> Option<u32> {
+        self.asking.as_ref().map(|asking| asking.ticket)
+    }
 }
 
 impl Keeper {
-    /// Asks about a line; the question's number.
-    pub(super) fn ask_operators(&mut self, judgement: &Judgement, line: Passing<'_>) -> u32 {
+    /// Asks about a line, or a part of a request; the question's number.
+    pub(super) fn ask_operators(
+        &mut self,
+        judgement: &Judgement,
+        line: Passing<'_>,
+        asking: Option<Asking>,
+    ) -> u32 {
         let question = FIRST_QUESTION + self.guard.last;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().take(MOST_SHOWN).collect::<String>();
         let found = judgement.found.iter().map(|found| HeldPart {
@@ -42,6 +61,7 @@ impl Keeper {
         });
         let held = Held {
             by: line.by.clone(),
+            what: line.what,
             line: HeldLine {
                 from: line.from.to_owned(),
                 by: line.by.to_string(),
@@ -50,9 +70,11 @@ impl Keeper {
                 text: text(line.payload),
                 found: found.collect(),
                 policies: judgement.policies.clone(),
+                because: judgement.because.clone(),
             },
             at: self.now,
             answered: None,
+            asking,
         };
         let (wording, asked) = (self.line_wording(question, &held), self.line_question(question, &held));
         self.guard.held.insert(question, held);
@@ -65,7 +87,14 @@ impl Keeper {
     fn line_wording(&self, number: u32, held: &Held) -> String {
         let HeldLine { from, to, label, .. } = &held.line;
         let id = format!("{}-{number}", self.seat.id.short());
-        format!("{from} wants to say {label} to {to}, which is held · sessile answer {id} allow|deny")
+        let what = match held.what {
+            What::Line if held.asking.is_some() => format!("{from} wants to send {label} to {to}"),
+            What::Line if label.is_empty() => format!("{from} wants to say something to {to}"),
+            What::Line => format!("{from} wants to say {label} to {to}"),
+            What::Call(_) => format!("{from} wants to call {to}"),
+            What::Returned => format!("{from} has returned something to {to}"),
+        };
+        format!("{what}, which is held · sessile answer {id} allow|deny")
     }
 
     fn line_question(&self, number: u32, held: &Held) -> Question {
@@ -118,7 +147,8 @@ impl Keeper {
         }
         let why = why.as_deref().map(crate::route::short_reason);
         held.answered = Some((verdict, Some(by.to_string()), why.clone()));
-        self.advance(Event::Answered { question, verdict, always, timed_out: false, why });
+        self.note(Note::Answered { question, verdict, always, timed_out: false, why });
+        self.settle_parts();
         self.settle();
         self.sync_log();
         Ok(())
@@ -136,7 +166,7 @@ impl Keeper {
             None if self.now.since(at) < PATIENCE => return None,
             None => {
                 let (verdict, why) = (Verdict::Deny, None);
-                self.advance(Event::Answered { question, verdict, always: false, timed_out: true, why });
+                self.note(Note::Answered { question, verdict, always: false, timed_out: true, why });
                 (verdict, None, None)
             }
         };

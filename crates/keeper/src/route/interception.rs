@@ -133,6 +133,11 @@ impl Keeper {
         })
     }
 
+    /// The credentials, for the guard to know them; none where they are lost.
+    pub(crate) fn credentials(&self) -> Vec<Credential> {
+        self.interception().ok().flatten().map(|kept| kept.credentials).unwrap_or_default()
+    }
+
     /// Looks whether a predecessor's authority and credentials are there.
     pub(crate) fn heed_interception(&mut self) {
         if let Err(problem) = self.interception().map(drop) {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sessile_model::Problem;
 use sessile_model::api::Verdict;
-use sessile_model::gateway::{Answered, Order};
+use sessile_model::gateway::{Answered, NAMES_AHEAD, Order};
 
 use crate::keeper::Keeper;
 
@@ -20,6 +20,9 @@ pub struct RouteFacts {
     answers: Vec<Answered>,
     /// Bytes that connections moved, as far as gateways told.
     spent: u64,
+    /// Names have numbers below this one.
+    #[serde(default)]
+    names: u64,
 }
 
 impl RouteFacts {
@@ -35,8 +38,22 @@ impl RouteFacts {
 impl Keeper {
     /// What a gateway is to know of those before it.
     pub(super) fn what_was_before(&self) -> Result<Order, Problem> {
-        let RouteFacts { question, answers, spent } = self.facts()?.route.clone();
-        Ok(Order::Before { question, answers, spent })
+        let RouteFacts { question, answers, spent, names } = self.facts()?.route.clone();
+        Ok(Order::Before { question, answers, spent, names })
+    }
+
+    /// Sets numbers of names aside for a gateway that begins.
+    pub(super) fn set_names_aside(&mut self) {
+        if let Some(facts) = &self.facts {
+            self.note_names(facts.route.names.saturating_add(NAMES_AHEAD));
+        }
+    }
+
+    /// Names have numbers below this one, and none of a later gateway has one of these.
+    pub(super) fn note_names(&mut self, below: u64) {
+        let Some(facts) = self.facts.as_mut().filter(|facts| facts.route.names < below) else { return };
+        facts.route.names = below;
+        self.write_checkpoint();
     }
 
     /// A question has this number, and no other may have it.

@@ -37,7 +37,7 @@ use sessile_model::wire::Reply;
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::capture::{self, Capture, Listeners};
 use sessile_sandbox::service::{self, ServicePlan};
-use sessile_session::{BringupStep, Event};
+use sessile_session::{BringupStep, Event, Note};
 use sessile_vault::secret::SecretMemory;
 
 use crate::bringup::failed;
@@ -251,7 +251,9 @@ impl Keeper {
         };
         let fds: Vec<BorrowedFd<'_>> = folder.iter().map(AsFd::as_fd).collect();
         self.order(&Order::Begin { version: VERSION, network: self.plan()? }, &fds)?;
-        self.order(&self.what_was_before()?, &[])?;
+        let before = self.what_was_before()?;
+        self.set_names_aside();
+        self.order(&before, &[])?;
         self.order_interception()?;
         let apps: Vec<AppName> = self.apps.keys().cloned().collect();
         for app in apps {
@@ -273,6 +275,11 @@ impl Keeper {
     fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Problem> {
         let Some(gateway) = &self.route.gateway else { return Ok(()) };
         link::send(&gateway.link, order, fds).map_err(|e| failed("the gateway takes no orders", &e))
+    }
+
+    /// Tells the gateway something, if it runs.
+    pub(crate) fn order_gateway(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Problem> {
+        self.order(order, fds)
     }
 
     fn order_interception(&self) -> Result<(), Problem> {
@@ -331,14 +338,16 @@ impl Keeper {
                 // One that somebody answered is noted when it is.
                 if self.route.questions.remove(&question).is_some() {
                     let why = withdrawn.then(|| "nobody waits any more".to_owned());
-                    self.advance(Event::Answered { question, verdict, always: false, timed_out, why });
+                    self.note(Note::Answered { question, verdict, always: false, timed_out, why });
                 }
             }
             Report::Spent { bytes } => self.note_spent(bytes),
+            Report::Named { below } => self.note_names(below),
             Report::Refused { app, host, port, by } => {
                 self.notice(&format!("{app} was refused {host}:{port} ({by})"));
             }
             Report::Flows { sequence, flows, last } => self.take_flows(sequence, flows, last),
+            Report::Unguarded { sequence, failed } => self.lend_guard(sequence, failed),
             Report::Dial { sequence, app, port } => self.dial(sequence, &app, port),
         }
     }
@@ -365,6 +374,13 @@ impl Keeper {
         if self.may_route() {
             self.notice("the gateway ended; its connections are gone, and the next one starts another");
         }
+    }
+
+    /// Ends every way out at once.
+    pub(crate) fn cut_route(&mut self) {
+        self.cut_agents();
+        self.cut_servers();
+        self.cut_gateway();
     }
 
     /// Ends the gateway at once. What is not sent by then is not sent.
@@ -394,6 +410,7 @@ impl Keeper {
     /// The wipe's step: the gateway overwrites what it knows and ends.
     pub(crate) fn close_route(&mut self) -> WipeEvidence {
         self.cut_agents();
+        self.part_from_relays();
         self.route.image = None;
         let _ = self.seat.link.remove(IMAGE);
         if self.network() == capture::Network::Closed {

@@ -7,7 +7,7 @@ use sessile_model::network::{HostPattern, Target};
 use sessile_model::quantity::Timestamp;
 use sessile_model::record::Grant;
 use sessile_model::{Problem, ProblemKind};
-use sessile_session::Event;
+use sessile_session::Note;
 
 use crate::agent::FIRST_QUESTION;
 use crate::guard;
@@ -98,7 +98,7 @@ impl Keeper {
         if always {
             self.note_answer(&asked.host, asked.port, verdict);
         }
-        self.advance(Event::Answered { question, verdict, always, timed_out: false, why });
+        self.note(Note::Answered { question, verdict, always, timed_out: false, why });
         if verdict == Verdict::Allow {
             let target = host_target(&asked.host, asked.port);
             self.grant(Grant::Host { target: Some(target) });

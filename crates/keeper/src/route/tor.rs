@@ -18,7 +18,7 @@ use sessile_model::tor::TorEntry;
 use sessile_model::wire::Reply;
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::service::{self, ServicePlan};
-use sessile_session::Event;
+use sessile_session::Note;
 
 use super::{FAREWELL, Renewal, TOR, ends, guards};
 use crate::bringup::{Begun, failed};
@@ -237,7 +237,7 @@ impl Keeper {
     pub(super) fn renewed(&mut self, sequence: u32, problem: Option<String>) {
         let reply = match problem {
             None => {
-                self.advance(Event::IdentityRenewed);
+                self.note(Note::IdentityRenewed);
                 self.settle();
                 self.sync_log();
                 Reply::Done

@@ -42,6 +42,9 @@ pub struct HeldLine {
     pub found: Vec<HeldPart>,
     /// The policies that have somebody asked.
     pub policies: Vec<String>,
+    /// What it rests on where no text is judged but where a value came from: that value, and its origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
 }
 
 /// Something that was found in a line that is held.

@@ -40,11 +40,13 @@ pub struct LineSeal {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Stand {
-    /// As which role it will be said.
+    /// As which role it will be said; to be left out where there is no protocol.
+    #[serde(default)]
     pub role: String,
     /// To which.
     pub to: String,
     /// What it is called.
+    #[serde(default)]
     pub label: String,
 }
 
@@ -72,4 +74,7 @@ pub struct Standing {
     pub link: String,
     /// The types of what the line carries, as the file names them.
     pub payload: Vec<String>,
+    /// The session has no protocol: a line needs no label, and may carry anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub free: bool,
 }

@@ -1,26 +1,145 @@
-//! The one point that every part of every body passes, on its way out or in.
+//! The one point that every head and every part of a body passes on its way out: the session's guard is shown it,
+//! and what may not go yet is kept back. What is kept back of a request has at most [`MOST_BODY`] bytes.
 
-use crate::flows::Way;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sessile_model::AppName;
+use sessile_model::guarding::Text;
+use sessile_model::guarding::outgoing::{
+    Coding, MOST_BODY, MOST_KEPT, MOST_PACKED, MOST_TOGETHER, Shown, WINDOW,
+};
 
-/// What a part belongs to.
+use super::head::{Framing, Headers, Request};
+use crate::guard::{Guard, Withheld};
+
+/// Most bytes that are added to what is kept back before it is shown.
+const PIECE: usize = MOST_BODY - MOST_KEPT - WINDOW;
+/// Longest method.
+const LONGEST_METHOD: usize = 64;
+
+/// Where a request goes, and who looks at it.
 #[derive(Clone, Copy, Debug)]
-pub struct Exchange<'a> {
+pub struct Inspection<'a> {
+    /// Who looks.
+    pub guard: &'a Guard,
+    /// The app that sends.
+    pub app: &'a AppName,
     /// The host.
     pub host: &'a str,
-    /// The request's method.
-    pub method: &'a str,
-    /// The request's target.
-    pub target: &'a str,
+    /// Its port.
+    pub port: u16,
 }
 
-/// What is to become of a part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It goes on.
-    Pass,
+impl<'a> Inspection<'a> {
+    /// Shows a head, as it is passed on; with it the body, where all of it is there: `arrived` is what is.
+    /// Returns what passes bodies on.
+    ///
+    /// # Errors
+    /// See [`Withheld`]: nothing of it goes.
+    pub async fn head(self, request: &Request, arrived: &[u8]) -> Result<Kept<'a>, Withheld> {
+        if request.method.len() > LONGEST_METHOD {
+            return Err(Withheld::Refused);
+        }
+        let head = request.write();
+        let whole = match request.framing {
+            Framing::Length(length) => usize::try_from(length).ok().and_then(|length| arrived.get(..length)),
+            Framing::Chunked | Framing::UntilClose => None,
+        };
+        let body = whole.filter(|body| head.len() + body.len() <= MOST_TOGETHER);
+        let coding = coding(&request.headers);
+        let mut kept = Kept {
+            of: self,
+            method: request.method.clone(),
+            coding,
+            bytes: Vec::new(),
+            show_at: WINDOW,
+            cleared: 0,
+        };
+        kept.cleared = kept.ask(&head, body.unwrap_or_default(), body.is_some()).await?;
+        Ok(kept)
+    }
 }
 
-/// Looks at a part of a body, without what delimits it.
-pub fn look(_exchange: Exchange<'_>, _way: Way, _part: &[u8]) -> Verdict {
-    Verdict::Pass
+/// What of a request's body is kept back.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    of: Inspection<'a>,
+    method: String,
+    coding: Coding,
+    bytes: Vec<u8>,
+    /// How many there are to be before they are shown.
+    show_at: usize,
+    /// Bytes that may go when they come: they were shown with the head.
+    cleared: usize,
+}
+
+impl Kept<'_> {
+    /// Takes the next part; returns what may go on now.
+    ///
+    /// # Errors
+    /// See [`Withheld`]: nothing more goes.
+    pub async fn pass(&mut self, part: &[u8]) -> Result<Vec<u8>, Withheld> {
+        let (cleared, part) = part.split_at(part.len().min(self.cleared));
+        self.cleared -= cleared.len();
+        let mut goes = cleared.to_vec();
+        for piece in part.chunks(PIECE) {
+            self.bytes.extend_from_slice(piece);
+            if matches!(self.coding, Coding::Gzip | Coding::Deflate) {
+                if self.bytes.len() <= MOST_PACKED {
+                    continue;
+                }
+                self.coding = Coding::Unseen;
+            }
+            if self.bytes.len() >= self.show_at {
+                goes.extend(self.show(false).await?);
+            }
+        }
+        Ok(goes)
+    }
+
+    /// What was kept back, at the end of the body.
+    ///
+    /// # Errors
+    /// See [`Withheld`]: nothing more goes.
+    pub async fn rest(&mut self) -> Result<Vec<u8>, Withheld> {
+        if self.bytes.is_empty() { Ok(Vec::new()) } else { self.show(true).await }
+    }
+
+    async fn show(&mut self, is_last: bool) -> Result<Vec<u8>, Withheld> {
+        let count = self.ask(&[], &self.bytes, is_last).await?;
+        let kept = self.bytes.split_off(count);
+        self.show_at = kept.len() + WINDOW;
+        Ok(std::mem::replace(&mut self.bytes, kept))
+    }
+
+    async fn ask(&self, head: &[u8], body: &[u8], is_last: bool) -> Result<usize, Withheld> {
+        let Inspection { guard, app, host, port } = self.of;
+        let shown = Shown {
+            number: 0,
+            app: app.clone(),
+            host: host.to_owned(),
+            port,
+            method: self.method.clone(),
+            head: Text(STANDARD.encode(head)),
+            body: Text(STANDARD.encode(body)),
+            coding: self.coding,
+            is_last,
+        };
+        guard.show(shown, body.len()).await
+    }
+}
+
+/// How a body is coded, by its head.
+fn coding(headers: &Headers) -> Coding {
+    let named = headers.all("content-encoding").flat_map(|list| list.split(|byte| *byte == b','));
+    let named: Vec<&[u8]> = named
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"))
+        .collect();
+    match named.as_slice() {
+        [] => Coding::Identity,
+        [one] if one.eq_ignore_ascii_case(b"gzip") || one.eq_ignore_ascii_case(b"x-gzip") => Coding::Gzip,
+        [one] if one.eq_ignore_ascii_case(b"deflate") => Coding::Deflate,
+        [..] => Coding::Unseen,
+    }
 }

@@ -21,8 +21,9 @@ use super::conceal::Conceal;
 use super::farewell::{farewell, not_allowed, refusal};
 use super::head::{BadHead, Framing, Request, Response};
 use super::inlet::{HeadError, Inlet};
-use super::inspection::{self, Exchange, Verdict};
+use super::inspection::{Inspection, Kept};
 use crate::flows::{Flows, Way};
+use crate::guard::{Guard, Withheld};
 use crate::policy::Policy;
 use crate::secret::Secret;
 
@@ -61,6 +62,8 @@ pub struct Visit<'a> {
     pub brokered: &'a [Brokered<'a>],
     /// Who judges each request.
     pub judge: Judge<'a>,
+    /// Who looks at what each carries.
+    pub guard: &'a Guard,
 }
 
 /// Why a connection ended early.
@@ -78,6 +81,9 @@ pub enum Stopped {
         /// The policy.
         by: String,
     },
+    /// The session's guard does not let it pass.
+    #[error("a request was not sent: {0}")]
+    Withheld(#[from] Withheld),
     /// The app's request is refused.
     #[error("a request was refused: {0}")]
     Request(BadHead),
@@ -113,6 +119,17 @@ impl Stopped {
                 );
                 Some(refusal("403 Forbidden", &text))
             }
+            Self::Withheld(Withheld::Refused) => {
+                let text = format!(
+                    "This session may not send this request to {host}: refused by policy. Do not retry: ask the \
+                     person who runs the session to allow it."
+                );
+                Some(refusal("403 Forbidden", &text))
+            }
+            Self::Withheld(Withheld::Unguarded) => Some(refusal(
+                "503 Service Unavailable",
+                "The session's guard does not look at requests now; this one was not sent. It may be sent again.",
+            )),
             Self::Request(_) | Self::RequestBody(_) => Some(refusal(
                 "400 Bad Request",
                 &format!("The session's gateway does not pass this on: {self}."),
@@ -198,10 +215,13 @@ where
     };
     let Some(head) = head.map_err(|e| of_head(e, Stopped::Request))? else { return Ok(After::Close) };
     let request = judged(visit, Request::parse(&head, visit.scheme).map_err(Stopped::Request)?)?;
+    let Judge { app, port, policy: _ } = visit.judge;
+    let inspection = Inspection { guard: visit.guard, app, host: visit.host, port };
+    let kept = inspection.head(&request, app_in.rest()).await?;
+    let request = armed(visit, request);
     pass(visit, Way::Out, world_out, &request.write()).await?;
-    let of = Exchange { host: visit.host, method: &request.method, target: &request.target };
-    let mut sending = pin!(body(visit, of, Way::Out, request.framing, app_in, world_out));
-    let mut answering = pin!(answer(visit, of, &request, world_in, app_out, begun));
+    let mut sending = pin!(body(visit, Sieve::Out(kept), request.framing, app_in, world_out));
+    let mut answering = pin!(answer(visit, &request, world_in, app_out, begun));
     let mut sent = None;
     let after = loop {
         tokio::select! {
@@ -235,22 +255,30 @@ fn judged(visit: &Visit<'_>, mut request: Request) -> Result<Request, Stopped> {
     if let Some(by) = policy.borrow().forbids(app, visit.host, port, asked) {
         return Err(Stopped::Forbidden { by });
     }
-    for Brokered { header, value } in visit.brokered {
+    for Brokered { header, value: _ } in visit.brokered {
         // TRACE sends back what it was sent.
         if request.method.eq_ignore_ascii_case("TRACE") {
             return Err(Stopped::Request(BadHead::Method));
         }
+        // What the app has there does not leave.
+        request.headers.remove(header);
+    }
+    Ok(request)
+}
+
+/// The same with what is set on it, which is for the host alone.
+fn armed(visit: &Visit<'_>, mut request: Request) -> Request {
+    for Brokered { header, value } in visit.brokered {
         request.headers.set(header, value.expose());
         // What comes back compressed could not be looked through.
         request.headers.set("Accept-Encoding", b"identity");
     }
-    Ok(request)
+    request
 }
 
 /// Passes on responses up to the last one to a request.
 async fn answer<R, O>(
     visit: &Visit<'_>,
-    of: Exchange<'_>,
     request: &Request,
     world: &mut Inlet<R>,
     app: &mut O,
@@ -277,7 +305,9 @@ where
             101 => return Ok(After::Relay),
             100..=199 => {}
             _ => {
-                let outcome = body(visit, of, Way::In, response.framing, world, app).await;
+                let secrets = visit.brokered.iter().map(|b| b.value.core());
+                let sieve = Sieve::In(Conceal::new(secrets));
+                let outcome = body(visit, sieve, response.framing, world, app).await;
                 outcome.map_err(|e| of_body(e, Stopped::ResponseBody))?;
                 return Ok(if response.close { After::Close } else { After::Next });
             }
@@ -285,8 +315,40 @@ where
     }
 }
 
+/// What a body passes.
+enum Sieve<'a> {
+    /// Out: what may not go yet is kept back.
+    Out(Kept<'a>),
+    /// In: what was set on the request does not come back.
+    In(Conceal<'a>),
+}
+
+impl Sieve<'_> {
+    fn way(&self) -> Way {
+        match self {
+            Self::Out(_) => Way::Out,
+            Self::In(_) => Way::In,
+        }
+    }
+
+    async fn pass(&mut self, part: &[u8]) -> Result<Vec<u8>, BodyError> {
+        match self {
+            Self::Out(kept) => kept.pass(part).await.map_err(BodyError::Withheld),
+            Self::In(conceal) => Ok(conceal.pass(part)),
+        }
+    }
+
+    async fn rest(&mut self) -> Result<Vec<u8>, BodyError> {
+        match self {
+            Self::Out(kept) => kept.rest().await.map_err(BodyError::Withheld),
+            Self::In(conceal) => Ok(conceal.rest()),
+        }
+    }
+}
+
 enum BodyError {
     Bad(BadBody),
+    Withheld(Withheld),
     Cut,
     Inlet(io::Error),
     Outlet(io::Error),
@@ -302,6 +364,7 @@ fn of_head(error: HeadError, bad: fn(BadHead) -> Stopped) -> Stopped {
 fn of_body(error: BodyError, bad: fn(BadBody) -> Stopped) -> Stopped {
     match error {
         BodyError::Bad(why) => bad(why),
+        BodyError::Withheld(why) => Stopped::Withheld(why),
         BodyError::Cut => Stopped::Cut,
         BodyError::Inlet(error) | BodyError::Outlet(error) => Stopped::Failed(error),
     }
@@ -311,8 +374,7 @@ fn of_body(error: BodyError, bad: fn(BadBody) -> Stopped) -> Stopped {
 /// what was set on the request does not come back.
 async fn body<R, O>(
     visit: &Visit<'_>,
-    of: Exchange<'_>,
-    way: Way,
+    mut sieve: Sieve<'_>,
     framing: Framing,
     from: &mut Inlet<R>,
     to: &mut O,
@@ -323,25 +385,22 @@ where
 {
     let chunked = framing == Framing::Chunked;
     let mut body = Body::new(framing);
-    let mut conceal = Conceal::new(match way {
-        Way::Out => Vec::new(),
-        Way::In => visit.brokered.iter().map(|b| b.value.core()).collect(),
-    });
+    let way = sieve.way();
     loop {
         match body.step(from.rest()).map_err(BodyError::Bad)? {
             Step::More => match from.more().await.map_err(BodyError::Inlet)? {
-                0 if body.may_end() => return content((visit, of, way), chunked, &conceal.rest(), to).await,
+                0 if body.may_end() => return content((visit, way), chunked, &sieve.rest().await?, to).await,
                 0 => return Err(BodyError::Cut),
                 _ => {}
             },
             Step::Framing(count) => from.take(count),
             Step::Content(count) => {
-                let part = conceal.pass(from.rest().get(..count).unwrap_or_default());
-                content((visit, of, way), chunked, &part, to).await?;
+                let part = sieve.pass(from.rest().get(..count).unwrap_or_default()).await?;
+                content((visit, way), chunked, &part, to).await?;
                 from.take(count);
             }
             Step::End => {
-                content((visit, of, way), chunked, &conceal.rest(), to).await?;
+                content((visit, way), chunked, &sieve.rest().await?, to).await?;
                 let end: &[u8] = if chunked { b"0\r\n\r\n" } else { b"" };
                 return pass(visit, way, to, end).await.map_err(BodyError::Outlet);
             }
@@ -351,7 +410,7 @@ where
 
 /// Passes a part of a body on.
 async fn content<O: AsyncWrite + Unpin>(
-    (visit, of, way): (&Visit<'_>, Exchange<'_>, Way),
+    (visit, way): (&Visit<'_>, Way),
     chunked: bool,
     part: &[u8],
     to: &mut O,
@@ -359,9 +418,6 @@ async fn content<O: AsyncWrite + Unpin>(
     if part.is_empty() {
         // As a chunk it would end the body.
         return Ok(());
-    }
-    match inspection::look(of, way, part) {
-        Verdict::Pass => {}
     }
     let passed = match chunked {
         true => {

@@ -1,9 +1,13 @@
 //! Whole connections between an app and a host, over pipes in memory.
 
 use sessile_model::network::{Network, NetworkLimits, PolicyText};
-use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt as _, duplex};
+
+use sessile_model::guarding::outgoing::{Shown, Word};
+use tokio::task::LocalSet;
 
 use super::*;
+use crate::guard::tests::{goes, said, saying};
 
 struct Talk {
     /// What the host was sent.
@@ -20,15 +24,57 @@ async fn talk(says: &str, host_says: &str, brokered: &[Brokered<'_>]) -> Talk {
 
 /// The same under a policy.
 async fn talk_under(policy: &str, says: &str, host_says: &str, brokered: &[Brokered<'_>]) -> Talk {
+    talk_past(goes, policy, says, host_says, brokered).await
+}
+
+/// The same, past a guard that says this.
+async fn talk_past(
+    word: impl FnMut(&Shown) -> Word + Send + 'static,
+    policy: &str,
+    says: &str,
+    host_says: &str,
+    brokered: &[Brokered<'_>],
+) -> Talk {
+    let talking = async { talk_with((saying(word), policy), says, ("", host_says), brokered).await };
+    LocalSet::new().run_until(talking).await
+}
+
+/// The same with a host that answers once it has heard this last.
+async fn talk_after(
+    word: impl FnMut(&Shown) -> Word + Send + 'static,
+    says: &str,
+    host: (&str, &str),
+) -> Talk {
+    let talking = async { talk_with((saying(word), ""), says, host, &[]).await };
+    LocalSet::new().run_until(talking).await
+}
+
+async fn talk_with(
+    (guard, policy): (Guard, &str),
+    says: &str,
+    (last, host_says): (&str, &str),
+    brokered: &[Brokered<'_>],
+) -> Talk {
     let text = PolicyText { name: "work.cedar".to_owned(), text: policy.to_owned() };
     let policy = RefCell::new(Policy::new(Network { policies: vec![text], ..Network::default() }).unwrap());
     let judge = Judge { policy: &policy, app: &AppName::main(), port: 80 };
     let (app, mut app_end) = duplex(1 << 20);
-    let (world, mut world_end) = duplex(1 << 20);
-    world_end.write_all(host_says.as_bytes()).await.unwrap();
-    world_end.shutdown().await.unwrap();
+    let (world, world_end) = duplex(1 << 20);
+    let (mut hears, mut answers) = tokio::io::split(world_end);
+    let mut asked = Vec::new();
+    let host = async {
+        while !asked.ends_with(last.as_bytes()) {
+            if hears.read_buf(&mut asked).await.unwrap() == 0 {
+                break;
+            }
+        }
+        answers.write_all(host_says.as_bytes()).await.unwrap();
+        answers.shutdown().await.unwrap();
+        hears.read_to_end(&mut asked).await.unwrap();
+    };
     let flows = RefCell::new(Flows::new(NetworkLimits::default()));
-    let visit = Visit { flows: &flows, flow: 0, host: "a.example", scheme: "http", brokered, judge };
+    let (flows, guard) = (&flows, &guard);
+    let visit = Visit { flows, flow: 0, host: "a.example", scheme: "http", brokered, judge, guard };
     // The app has said all it has to say.
     let mut answered = String::new();
     let outcome = {
@@ -36,15 +82,9 @@ async fn talk_under(policy: &str, says: &str, host_says: &str, brokered: &[Broke
             app_end.shutdown().await.unwrap();
             app_end.read_to_string(&mut answered).await.unwrap();
         };
-        tokio::join!(serve(&visit, app, world, says.as_bytes().to_vec()), reading).0
+        tokio::join!(serve(&visit, app, world, says.as_bytes().to_vec()), reading, host).0
     };
-    Talk { asked: all(world_end).await, answered, outcome }
-}
-
-async fn all(mut from: DuplexStream) -> String {
-    let mut text = String::new();
-    from.read_to_string(&mut text).await.unwrap();
-    text
+    Talk { asked: String::from_utf8(asked).unwrap(), answered, outcome }
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -87,7 +127,7 @@ async fn bodies_pass_whole_and_chunks_are_made_anew() {
                 5;x=y\r\nhello\r\n0\r\nX-T: secret\r\n\r\n";
     let answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
                   3\r\nabc\r\n0\r\n\r\n";
-    let talk = talk(says, answer, &[]).await;
+    let talk = talk_after(goes, says, ("0\r\n\r\n", answer)).await;
     assert!(talk.asked.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n"), "{}", talk.asked);
     assert_eq!(talk.answered, answer);
     talk.outcome.unwrap();
@@ -162,4 +202,108 @@ async fn a_policy_looks_at_each_request() {
     let answered = talked.answered;
     assert!(answered.starts_with(OK), "{answered}");
     assert!(answered.contains("403 Forbidden") && answered.contains("(policy reads)"), "{answered}");
+}
+
+/// Refuses what has this in it, and keeps back as many bytes as it has.
+fn keeps(value: &'static str) -> impl FnMut(&Shown) -> Word + Send + 'static {
+    move |shown| {
+        let (number, (head, body)) = (shown.number, said(shown));
+        let kept = if shown.is_last { 0 } else { value.len().min(body.len()) };
+        match head.contains(value) || body.contains(value) {
+            true => Word::Refused { number },
+            false => Word::Goes { number, body: (body.len() - kept) as u32 },
+        }
+    }
+}
+
+fn post(fields: &str, body: &str) -> String {
+    format!("POST / HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn what_the_guard_refuses_is_not_sent() {
+    let value = "k3Yq-Zt91-pLm4";
+    let short = format!("Content-Length: {}", value.len() + 4);
+    for says in [
+        get(&format!("/?q={value}"), "a.example"),
+        post(&format!("X-Note: {value}\r\nContent-Length: 0"), ""),
+        // A body that is there is looked at with its head.
+        post(&short, &format!("of, {value}")),
+    ] {
+        let talk = talk_past(keeps(value), "", &says, OK, &[]).await;
+        assert_eq!(talk.asked, "", "{says}");
+        assert!(talk.answered.starts_with("HTTP/1.1 403 Forbidden"), "{}", talk.answered);
+        assert!(!talk.answered.contains(value) && matches!(talk.outcome, Err(Stopped::Withheld(_))));
+    }
+    let clean = post("Content-Length: 4", "body");
+    let talk = talk_past(keeps(value), "", &clean, OK, &[]).await;
+    assert_eq!((talk.asked, talk.answered.as_str()), (clean, OK));
+}
+
+#[tokio::test]
+async fn a_body_that_is_refused_in_its_middle_is_never_whole() {
+    let value = "k3Yq-Zt91-pLm4";
+    let filler = "all is well. ".repeat(4000);
+    for end in [filler.len(), 20_000, 16_380, 8995, 8192, 8190, 8180] {
+        let text = format!("{}{value}{filler}", &filler[..end]);
+        let length = post(&format!("Content-Length: {}", text.len()), &text);
+        let chunks: String = text
+            .as_bytes()
+            .chunks(1000)
+            .map(|part| format!("{:x}\r\n{}\r\n", part.len(), std::str::from_utf8(part).unwrap()))
+            .collect();
+        let chunked = post("Transfer-Encoding: chunked", &format!("{chunks}0\r\n\r\n"));
+        for (says, last) in [(length, filler.as_str()), (chunked, "0\r\n\r\n")] {
+            let talk = talk_after(keeps(value), &says, (last, "")).await;
+            assert!(matches!(talk.outcome, Err(Stopped::Withheld(Withheld::Refused))), "{:?}", talk.outcome);
+            assert!(!talk.asked.contains(&value[..8]) && !talk.asked.ends_with("0\r\n\r\n"));
+            assert!(talk.asked.len() < end + 1000, "{} of {end}", talk.asked.len());
+            assert!(talk.answered.starts_with("HTTP/1.1 403"), "{}", talk.answered);
+        }
+        let clean = post(&format!("Content-Length: {}", filler.len()), &filler);
+        assert_eq!(talk_after(keeps(value), &clean, (&filler, OK)).await.asked, clean);
+    }
+}
+
+#[tokio::test]
+async fn what_is_compressed_is_shown_whole_or_as_unseen() {
+    let codings = |name: &'static str, length: usize| async move {
+        let (told, heard) = std::sync::mpsc::channel();
+        let says =
+            post(&format!("Content-Encoding: {name}\r\nContent-Length: {length}"), &"z".repeat(length));
+        let word = move |shown: &Shown| {
+            let length = said(shown).1.len();
+            if length > 0 {
+                told.send((serde_json::to_value(shown.coding).unwrap().as_str().unwrap().to_owned(), length))
+                    .unwrap();
+            }
+            goes(shown)
+        };
+        talk_after(word, &says, ("zzz", OK)).await.outcome.unwrap();
+        heard.try_iter().collect::<Vec<_>>()
+    };
+    let told = |name: &str, length| vec![(name.to_owned(), length)];
+    assert_eq!(codings("gzip", 50_000).await, told("gzip", 50_000));
+    assert_eq!(codings("identity, X-GZIP", 100).await, told("gzip", 100));
+    assert_eq!(codings("deflate", 60_000).await, told("deflate", 60_000));
+    assert_eq!(codings("br", 100).await, told("unseen", 100));
+    assert_eq!(codings("gzip, gzip", 100).await, told("unseen", 100));
+    let long = codings("gzip", 100_000).await;
+    assert!(long.iter().all(|(name, _)| name == "unseen"), "{long:?}");
+}
+
+#[tokio::test]
+async fn what_the_app_has_in_a_credentials_place_is_not_looked_at_nor_sent() {
+    let secret = Secret::new(b"Bearer s3cret").unwrap();
+    let brokered = [Brokered { header: "Authorization", value: &secret }];
+    let says = "GET / HTTP/1.1\r\nHost: a.example\r\nauthorization: mine\r\n\r\n";
+    let word = |shown: &Shown| {
+        let head = said(shown).0;
+        match head.contains("mine") || head.contains("s3cret") {
+            true => Word::Refused { number: shown.number },
+            false => goes(shown),
+        }
+    };
+    let talk = talk_past(word, "", says, OK, &brokered).await;
+    assert!(talk.asked.contains("Authorization: Bearer s3cret\r\n"), "{} {}", talk.asked, talk.answered);
 }

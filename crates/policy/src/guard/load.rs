@@ -1,4 +1,4 @@
-//! From texts to policies about calls and messages.
+//! From texts to policies about calls, messages and outgoing requests.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,17 @@ use sessile_model::network::PolicyText;
 use super::{Effect, SCHEMA, SHIPPED, Words};
 use crate::texts::{Flaw, checked, flaw, id};
 
-/// Policies about calls and messages that were checked against the schema.
+/// Policies about calls, messages and outgoing requests that were checked against the schema.
 #[derive(Debug)]
 pub struct Policies {
     /// Those that may be about calls.
     pub(crate) calls: PolicySet,
     /// Those that may be about messages.
     pub(crate) messages: PolicySet,
+    /// Those that may be about outgoing requests.
+    pub(crate) sends: PolicySet,
+    /// Where none of them is, these say of outgoing requests what there is to say.
+    pub(crate) otherwise: Option<Box<Policies>>,
     /// What each permits, and what it permits instead of [`Effect::ProcessInTee`] where no environment
     /// was verified.
     pub(crate) effects: HashMap<PolicyId, (Effect, Effect)>,
@@ -48,21 +52,33 @@ impl Policies {
         if is_about("message") {
             self.messages.add(policy.clone()).map_err(|_| twice())?;
         }
+        if is_about("send") {
+            self.sends.add(policy.clone()).map_err(|_| twice())?;
+        }
         Ok(())
     }
 }
 
-/// Reads and checks policies. The second part of the answer is doubtful, not wrong.
+/// Reads and checks policies. Where none is about outgoing requests, the shipped ones are. The second part of the answer is doubtful, not wrong.
 ///
 /// # Errors
 /// All that is wrong: what is no Cedar, what the schema does not know, annotations other than `@id`,
 /// `@description`, `@effect` and `@unverified`, and effects that do not go with what a policy is.
 pub fn load(texts: &[PolicyText]) -> Result<(Policies, Vec<Flaw>), Vec<Flaw>> {
+    let (mut policies, doubtful) = read(texts)?;
+    if policies.sends.is_empty() {
+        policies.otherwise = Some(Box::new(shipped()?));
+    }
+    Ok((policies, doubtful))
+}
+
+fn read(texts: &[PolicyText]) -> Result<(Policies, Vec<Flaw>), Vec<Flaw>> {
     let Some(words) = Words::parse() else {
         return Err(vec![Flaw { name: "schema".to_owned(), place: None, what: "its names".to_owned() }]);
     };
-    let (calls, messages, effects) = (PolicySet::new(), PolicySet::new(), HashMap::new());
-    let mut policies = Policies { calls, messages, effects, words };
+    let [calls, messages, sends] = [(); 3].map(|()| PolicySet::new());
+    let (effects, otherwise) = (HashMap::new(), None);
+    let mut policies = Policies { calls, messages, sends, otherwise, effects, words };
     let doubtful = checked(SCHEMA, texts, |text, (number, policy)| {
         let named = policy.new_id(id(text, number, policy)?);
         let wrong = |what: String| flaw(text, None, format!("policy {number}: {what}"));
@@ -72,9 +88,9 @@ pub fn load(texts: &[PolicyText]) -> Result<(Policies, Vec<Flaw>), Vec<Flaw>> {
     Ok((policies, doubtful))
 }
 
-/// Whether a text is about calls or messages, and not about connections and requests.
+/// Whether a text is about calls, messages or outgoing requests, and not about connections and requests.
 pub fn is_meant(text: &PolicyText) -> bool {
-    let is_ours = |action: &EntityUid| ["call", "message"].contains(&action.id().unescaped());
+    let is_ours = |action: &EntityUid| ["call", "message", "send"].contains(&action.id().unescaped());
     // What is not even Cedar is told by whoever reads it next.
     text.text.parse::<PolicySet>().is_ok_and(|set| {
         set.policies().any(|policy| match policy.action_constraint() {
@@ -91,7 +107,7 @@ pub fn is_meant(text: &PolicyText) -> bool {
 /// None that this crate's tests have not seen.
 pub fn shipped() -> Result<Policies, Vec<Flaw>> {
     let text = PolicyText { name: "shipped.cedar".to_owned(), text: SHIPPED.to_owned() };
-    load(&[text]).map(|(policies, _)| policies)
+    read(&[text]).map(|(policies, _)| policies)
 }
 
 /// What a policy permits, and what instead where no environment was verified.

@@ -1,10 +1,11 @@
-//! What policies say of calls of tools and of messages.
+//! What policies say of calls of tools, of messages, and of requests that leave.
 //!
 //! The words they may use stand in [`SCHEMA`]. A policy's `@effect` says what a permit permits; of all
 //! policies that apply the strictest effect is taken, and where none applies the answer is
 //! [`Effect::Reject`].
 
 mod load;
+mod outgoing;
 
 use core::fmt;
 use std::collections::BTreeSet;
@@ -16,8 +17,9 @@ use cedar_policy::{
 use serde::{Deserialize, Serialize};
 
 pub use load::{Policies, is_meant, load, shipped};
+pub use outgoing::Outgoing;
 
-/// The words that policies about calls and messages may use.
+/// The words that policies about calls, messages and outgoing requests may use.
 pub const SCHEMA: &str = include_str!("guard.cedarschema");
 
 /// The policy that holds where no other is named.
@@ -141,8 +143,11 @@ pub(crate) struct Words {
     speaker: EntityTypeName,
     tool: EntityTypeName,
     channel: EntityTypeName,
+    sender: EntityTypeName,
+    destination: EntityTypeName,
     call: EntityUid,
     message: EntityUid,
+    send: EntityUid,
 }
 
 impl Words {
@@ -153,8 +158,11 @@ impl Words {
             speaker: "Speaker".parse().ok()?,
             tool: "Tool".parse().ok()?,
             channel: "Channel".parse().ok()?,
+            sender: "Sender".parse().ok()?,
+            destination: "Destination".parse().ok()?,
             call: action("call"),
             message: action("message"),
+            send: action("send"),
         })
     }
 }

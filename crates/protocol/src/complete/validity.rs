@@ -1,15 +1,16 @@
 //! The machine of one role, and whether it is right.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
-use crate::diagnostic::{Act, Code, Move, Problem};
-use crate::limits::Budget;
+use crate::diagnostic::{Act, Problem};
+use crate::limits::{Budget, Limits};
 use crate::local::Action;
-use crate::session::{RoleId, Whole};
-use crate::syntax::Symbols;
+use crate::session::{Interaction, RoleId};
 use crate::tables::{Table, check_alike};
 
 use super::events::{Event, Events, Point};
+use super::fault::{Done, Fault, Kind};
 
 /// Where the run can be, as far as a role knows: sorted, and with all that happens without it.
 type Subset = Vec<Point>;
@@ -17,11 +18,28 @@ type Subset = Vec<Point>;
 /// Where the run is, and in which subset the role believes it.
 type Joint = (Point, usize);
 
+/// Where the run is, and which roles wait for the one that does nothing, as bits.
+type Waiting = (Point, u64);
+
+/// What each place costs to reach, in moves, and from where by which message.
+type Ways = HashMap<Waiting, (usize, Option<(Waiting, Interaction)>)>;
+
+/// What is wrong with a machine, somewhere.
+#[derive(Debug)]
+struct Flaw {
+    kind: Kind,
+    /// What is sent, or what may be there to be received.
+    action: Action,
+    subset: usize,
+    /// The points of the subset where it is wrong.
+    at: Vec<Point>,
+    /// What shows it from there on.
+    tail: Vec<Done>,
+}
+
 /// The subset construction of one role.
 #[derive(Debug)]
 pub(super) struct Subsets<'a> {
-    whole: &'a Whole,
-    symbols: &'a Symbols,
     events: &'a Events,
     role: RoleId,
     subsets: Vec<Subset>,
@@ -35,28 +53,31 @@ impl<'a> Subsets<'a> {
     /// # Errors
     /// When it is larger than is allowed, or one message has several bounds.
     pub(super) fn build(
-        whole: &'a Whole,
-        symbols: &'a Symbols,
         events: &'a Events,
         role: RoleId,
         budget: &mut Budget,
     ) -> Result<Subsets<'a>, Problem> {
         let (subsets, steps, numbers) = (Vec::new(), Vec::new(), HashMap::new());
-        let mut machine = Subsets { whole, symbols, events, role, subsets, steps, numbers };
+        let mut machine = Subsets { events, role, subsets, steps, numbers };
         machine.fill(budget)?;
         Ok(machine)
     }
 
-    /// Whether the machine is right.
+    /// What is wrong with the machine, if anything is, with the shortest run that shows it in which each
+    /// message is received, where it can be, before the next is sent.
     ///
     /// # Errors
-    /// When it is not, with a run that shows it, or when a limit is reached first.
-    pub(super) fn check(&self, budget: &mut Budget) -> Result<(), Problem> {
-        for subset in 0..self.subsets.len() {
-            self.check_sends(subset, budget)?;
-            self.check_receives(subset, budget)?;
+    /// When a limit is reached before anything was found.
+    pub(super) fn fault(&self, budget: &mut Budget) -> Result<Option<Fault>, Problem> {
+        let mut flaws = Vec::new();
+        let looked = (0..self.subsets.len()).try_for_each(|subset| {
+            self.find_sends(subset, &mut flaws, budget)?;
+            self.find_receives(subset, &mut flaws, budget)
+        });
+        if flaws.is_empty() {
+            return looked.map(|()| None);
         }
-        Ok(())
+        Ok(Some(self.shortest(&flaws, budget.limits())))
     }
 
     pub(super) fn into_table(self) -> Table {
@@ -116,7 +137,7 @@ impl<'a> Subsets<'a> {
     }
 
     /// Wherever the run can be, what the role may send comes next for it.
-    fn check_sends(&self, subset: usize, budget: &mut Budget) -> Result<(), Problem> {
+    fn find_sends(&self, subset: usize, flaws: &mut Vec<Flaw>, budget: &mut Budget) -> Result<(), Problem> {
         let points = &self.subsets[subset];
         for (action, _) in self.steps[subset].iter().filter(|(action, _)| action.act == Act::Send) {
             // From where the send is reached without the role: backwards, until nothing changes.
@@ -135,37 +156,33 @@ impl<'a> Subsets<'a> {
                     }
                 }
             }
-            let bad: Vec<Point> = points.iter().copied().filter(|point| !good.contains(point)).collect();
-            if !bad.is_empty() {
-                let role = self.whole.role(self.role, self.symbols);
-                let text = format!("{role} may send {}, but cannot know that it should", self.shown(action));
-                return Err(self.problem(Code::SendValidity, action, (&bad, subset), text, budget));
+            let at: Vec<Point> = points.iter().copied().filter(|point| !good.contains(point)).collect();
+            if !at.is_empty() {
+                let kind = Kind::Send;
+                flaws.push(Flaw { kind, action: *action, subset, at, tail: vec![(self.role, *action)] });
             }
         }
         Ok(())
     }
 
     /// When the role takes a message of one branch, no message of another can be there instead.
-    fn check_receives(&self, subset: usize, budget: &mut Budget) -> Result<(), Problem> {
+    fn find_receives(
+        &self,
+        subset: usize,
+        flaws: &mut Vec<Flaw>,
+        budget: &mut Budget,
+    ) -> Result<(), Problem> {
         let receives = || self.steps[subset].iter().filter(|(action, _)| action.act == Act::Receive);
         for (first, _) in receives() {
-            for (second, next) in receives().filter(|(second, _)| second.peer != first.peer) {
-                for event in self.own(subset).iter().filter(|event| event.action.is_like(second)) {
-                    if self.is_available(event.to, first, budget)? {
-                        let role = self.whole.role(self.role, self.symbols);
-                        let (one, other) = (self.shown(first), self.shown(second));
-                        let text = format!(
-                            "{role} may find both {one} from {} and {other} from {}, and cannot tell the branch",
-                            self.whole.role(first.peer, self.symbols),
-                            self.whole.role(second.peer, self.symbols),
-                        );
-                        return Err(self.problem(
-                            Code::ReceiveValidity,
-                            first,
-                            (&[event.to], *next),
-                            text,
-                            budget,
-                        ));
+            for (second, _) in receives().filter(|(second, _)| second.peer != first.peer) {
+                for at in &self.subsets[subset] {
+                    let is_second = |event: &&Event| event.role == self.role && event.action.is_like(second);
+                    for event in self.events.points[*at].iter().filter(is_second) {
+                        if let Some(mut tail) = self.way_to(event.to, first, budget)? {
+                            tail.push((self.role, *first));
+                            let kind = Kind::Receive { other: *second };
+                            flaws.push(Flaw { kind, action: *first, subset, at: vec![*at], tail });
+                        }
                     }
                 }
             }
@@ -173,78 +190,115 @@ impl<'a> Subsets<'a> {
         Ok(())
     }
 
-    /// Whether the message that `wanted` receives can be the first that its sender sends to the role
-    /// from a point on, with the role doing nothing.
-    fn is_available(&self, from: Point, wanted: &Action, budget: &mut Budget) -> Result<bool, Problem> {
+    /// The shortest way, from a point on, to where the message that `wanted` receives is the first that
+    /// its sender sends to the role, with the role doing nothing; `None` where it never is.
+    fn way_to(
+        &self,
+        from: Point,
+        wanted: &Action,
+        budget: &mut Budget,
+    ) -> Result<Option<Vec<Done>>, Problem> {
         // Roles that wait, directly or not, for the role: they do nothing either.
-        let mut open: Vec<(Point, u64)> = vec![(from, 1 << self.role)];
-        let mut seen: HashSet<(Point, u64)> = open.iter().copied().collect();
-        while let Some((point, blocked)) = open.pop() {
+        let begin: Waiting = (from, 1 << self.role);
+        let mut came: Ways = HashMap::from([(begin, (0, None))]);
+        let mut open = BinaryHeap::from([Reverse((0, begin))]);
+        while let Some(Reverse((cost, at))) = open.pop() {
+            let (point, blocked) = at;
+            let waits = |role: RoleId| blocked & (1 << role) != 0;
             for (act, next) in self.events.messages(point) {
                 budget.spend(1)?;
-                let next = if blocked & (1 << act.from) != 0 {
-                    (*next, blocked | (1 << act.to))
-                } else if act.from == wanted.peer && act.to == self.role {
-                    if act.message == wanted.message {
-                        return Ok(true);
-                    }
-                    continue;
-                } else {
-                    (*next, blocked)
-                };
-                if seen.insert(next) {
-                    budget.state(seen.len(), 2)?;
-                    open.push(next);
+                if waits(act.from) {
+                    // It is not sent yet: who waits for it waits as well.
+                    let next = (*next, blocked | (1 << act.to));
+                    reach(&mut came, &mut open, next, cost, (at, *act), budget)?;
+                } else if act.from != wanted.peer || act.to != self.role {
+                    let moves = if waits(act.to) { 1 } else { 2 };
+                    reach(&mut came, &mut open, (*next, blocked), cost + moves, (at, *act), budget)?;
+                } else if act.message == wanted.message {
+                    return Ok(Some(way(&came, at, act)));
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
-    fn shown(&self, action: &Action) -> String {
-        self.whole.messages.shown(action.message, self.symbols)
-    }
-
-    /// With the shortest run to one of some points that the role cannot tell from others of a subset.
-    fn problem(
-        &self,
-        code: Code,
-        action: &Action,
-        (points, subset): (&[Point], usize),
-        text: String,
-        budget: &mut Budget,
-    ) -> Problem {
-        let begin = (0, 0);
+    /// The flaw that the shortest run shows, with that run.
+    fn shortest(&self, flaws: &[Flaw], limits: &Limits) -> Fault {
+        let mut by_subset: HashMap<usize, Vec<&Flaw>> = HashMap::new();
+        for flaw in flaws {
+            by_subset.entry(flaw.subset).or_default().push(flaw);
+        }
+        let begin: Joint = (0, 0);
         let mut came: HashMap<Joint, Option<(Joint, Event)>> = HashMap::from([(begin, None)]);
-        let mut open = VecDeque::from([begin]);
-        let mut end = None;
-        while let Some(at) = open.pop_front() {
-            if (at.1 == subset && points.contains(&at.0)) || budget.spend(1).is_err() {
-                end = Some(at);
+        let mut open = VecDeque::from([(begin, 0)]);
+        let mut best: Option<(usize, Joint, &Flaw)> = None;
+        // Finding a run may cost as much again as finding that there is one.
+        let mut budget = Budget::new(*limits);
+        while let Some((at, length)) = open.pop_front() {
+            if best.is_some_and(|(least, ..)| least <= length) || budget.spend(1).is_err() {
                 break;
+            }
+            for flaw in by_subset.get(&at.1).into_iter().flatten() {
+                let total = length + flaw.tail.len();
+                if flaw.at.contains(&at.0) && best.is_none_or(|(least, ..)| total < least) {
+                    best = Some((total, at, flaw));
+                }
             }
             for event in &self.events.points[at.0] {
                 let known = self.steps[at.1].iter().find(|(action, _)| action.is_like(&event.action));
                 let own = event.role == self.role;
                 let next = (event.to, known.filter(|_| own).map_or(at.1, |(_, next)| *next));
                 came.entry(next).or_insert_with(|| {
-                    open.push_back(next);
+                    open.push_back((next, length + 1));
                     Some((at, *event))
                 });
             }
         }
-        let mut trace = Vec::new();
-        let mut at = end.unwrap_or(begin);
-        while let Some(Some((before, event))) = came.get(&at) {
-            trace.push(Move {
-                role: self.whole.role(event.role, self.symbols).into(),
-                act: event.action.act,
-                peer: self.whole.role(event.action.peer, self.symbols).into(),
-                message: self.shown(&event.action).into(),
-            });
-            at = *before;
+        let mut run = Vec::new();
+        let flaw = best.map_or(&flaws[0], |(_, _, flaw)| flaw);
+        if let Some((_, mut at, _)) = best {
+            while let Some(Some((before, event))) = came.get(&at) {
+                run.push((event.role, event.action));
+                at = *before;
+            }
+            run.reverse();
+            run.extend(&flaw.tail);
         }
-        trace.reverse();
-        Problem::at(code, action.span, text).with_trace(trace)
+        Fault { kind: flaw.kind, role: self.role, action: flaw.action, run }
     }
+}
+
+/// A cheaper way to a point is kept.
+fn reach(
+    came: &mut Ways,
+    open: &mut BinaryHeap<Reverse<(usize, Waiting)>>,
+    next: Waiting,
+    cost: usize,
+    by: (Waiting, Interaction),
+    budget: &mut Budget,
+) -> Result<(), Problem> {
+    if came.get(&next).is_none_or(|(known, _)| cost < *known) {
+        budget.state(came.len(), 2)?;
+        came.insert(next, (cost, Some(by)));
+        open.push(Reverse((cost, next)));
+    }
+    Ok(())
+}
+
+/// What is done on the way to a point, and the sending there.
+fn way(came: &Ways, end: Waiting, last: &Interaction) -> Vec<Done> {
+    let mut done: Vec<Done> = Action::of(last.from, last).map(|send| (last.from, send)).into_iter().collect();
+    let mut at = end;
+    while let Some((_, Some((before, act)))) = came.get(&at) {
+        let waits = |role: RoleId| before.1 & (1 << role) != 0;
+        if !waits(act.from) {
+            // Backwards: what is received was sent before.
+            let receives = Action::of(act.to, act).filter(|_| !waits(act.to)).map(|took| (act.to, took));
+            done.extend(receives);
+            done.extend(Action::of(act.from, act).map(|sent| (act.from, sent)));
+        }
+        at = *before;
+    }
+    done.reverse();
+    done
 }

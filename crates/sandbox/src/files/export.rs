@@ -357,7 +357,7 @@ impl Exporting {
             Ok(held) => {
                 set_owner(to.as_fd(), self.owner).map_err(refused(path))?;
                 self.files += 1;
-                self.bytes += held.data;
+                self.bytes += held.size;
                 return Ok(true);
             }
             Err(ContentError::Write(Errno::FBIG)) => LeftOut::TooLong,

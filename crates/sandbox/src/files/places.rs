@@ -55,7 +55,7 @@ pub enum PlacesError {
     #[error("the project has too many submodules or work trees, more than {}", repositories::MOST)]
     TooMany,
     /// The system refused.
-    #[error("{path} in the project cannot be protected")]
+    #[error("{} cannot be protected", if path.is_empty() { "what is in the project".to_owned() } else { format!("{path} in the project") })]
     System {
         /// Where; may be empty for the project itself.
         path: String,

@@ -5,19 +5,15 @@ use anyhow::{Context as _, Result};
 use crate::bench::measure::Table;
 use crate::command;
 
-/// Runs an example of the guard.
-const EXAMPLE: [&str; 7] =
-    ["run", "--release", "--locked", "--quiet", "--package", "sessile-guard", "--example"];
-
 /// Adds a row for each figure.
 ///
 /// # Errors
 /// When the example cannot be built or run, or says something else.
 pub fn measure(groups: &[String], verbose: bool, table: &mut Table) -> Result<()> {
     eprintln!("bench: secrets, personal data, instructions, leaks, latency");
-    let mut cargo = command::cargo();
-    cargo.args(EXAMPLE).args(["measure", "--"]).args(groups).args(verbose.then_some("--verbose"));
-    for line in command::read(&mut cargo)?.lines() {
+    let mut measure = command::example("sessile-guard", "measure");
+    measure.args(groups).args(verbose.then_some("--verbose"));
+    for line in command::read(&mut measure)?.lines() {
         let mut words = line.split('\t');
         let mut next = || words.next().context("the example says something else");
         let (name, figure, target, count) = (next()?, next()?, next()?, next()?);
@@ -31,5 +27,5 @@ pub fn measure(groups: &[String], verbose: bool, table: &mut Table) -> Result<()
 /// # Errors
 /// When something cannot be built or run.
 pub fn train() -> Result<()> {
-    command::run(command::cargo().args(EXAMPLE).arg("train"))
+    command::run(&mut command::example("sessile-guard", "train"))
 }

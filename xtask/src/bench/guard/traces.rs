@@ -18,18 +18,7 @@ pub fn measure(corpora: &Path, table: &mut Table) -> Result<()> {
         return Ok(());
     }
     eprintln!("bench: agents' traces");
-    let arguments = [
-        "run",
-        "--release",
-        "--locked",
-        "--quiet",
-        "--package",
-        "sessile-guard",
-        "--example",
-        "traces",
-        "--",
-    ];
-    let printed = command::read(command::cargo().args(arguments).arg(traces))?;
+    let printed = command::read(command::example("sessile-guard", "traces").arg(traces))?;
     for line in printed.lines() {
         let mut words = line.split('\t');
         let mut next = || words.next().context("the example says something else");

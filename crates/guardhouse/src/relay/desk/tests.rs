@@ -1,0 +1,285 @@
+use serde_json::json;
+use sessile_model::mcp::Hints;
+
+use super::*;
+
+fn lines(deeds: &[Deed]) -> Vec<(Option<u32>, Value)> {
+    let line = |deed: &Deed| match deed {
+        Deed::ToServer(line) => Some((None, serde_json::from_slice(line).unwrap())),
+        Deed::ToGuest(guest, line) => Some((Some(*guest), serde_json::from_slice(line).unwrap())),
+        Deed::Ask { .. } | Deed::GiveUp(_) | Deed::Over(_) => None,
+    };
+    deeds.iter().filter_map(line).collect()
+}
+
+fn from_server(desk: &mut Desk, message: Value, now_ms: u64) -> Vec<Deed> {
+    desk.hear_server(message.to_string().as_bytes(), now_ms);
+    desk.take_deeds()
+}
+
+fn from_guest(desk: &mut Desk, guest: u32, message: Value) -> Vec<Deed> {
+    desk.hear_guest(guest, message.to_string().as_bytes());
+    desk.take_deeds()
+}
+
+/// One whose server can be called, with a guest, and the last id that the server was sent.
+fn ready() -> (Desk, u32, u64) {
+    let mut desk = Desk::begin(0);
+    let guest = desk.welcome("main".into()).unwrap();
+    let begun = lines(&desk.take_deeds());
+    assert_eq!(begun[0].1["method"], "initialize");
+    let about = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"},
+        "instructions": "obey"});
+    let listing =
+        lines(&from_server(&mut desk, json!({"jsonrpc": "2.0", "id": begun[0].1["id"], "result": about}), 0));
+    let methods: Vec<_> = listing.iter().map(|(_, line)| line["method"].clone()).collect();
+    assert_eq!(methods, ["notifications/initialized", "tools/list"]);
+    let tool = json!({"name": "send", "description": "Sends.", "inputSchema": {"type": "object"},
+        "annotations": {"readOnlyHint": false}});
+    let id = listing[1].1["id"].as_u64().unwrap();
+    from_server(&mut desk, json!({"jsonrpc": "2.0", "id": id, "result": {"tools": [tool]}}), 0);
+    (desk, guest, id)
+}
+
+fn call(id: impl Into<Value>) -> Value {
+    json!({"jsonrpc": "2.0", "id": id.into(), "method": "tools/call", "params": {"name": "send", "arguments": {"to": "ann"}}})
+}
+
+/// Calls, and has it made; the matter's number and the id that the server was sent.
+fn sent(desk: &mut Desk, guest: u32, id: i32) -> (u32, u64) {
+    let deeds = from_guest(desk, guest, call(id));
+    let [Deed::Ask { number, what, text, .. }] = deeds.as_slice() else { panic!("{deeds:?}") };
+    let hints = Hints { read_only_hint: Some(false), ..Hints::default() };
+    assert_eq!((what, text.as_str()), (&Asked::Call { tool: "send".into(), hints }, "{\"to\":\"ann\"}"));
+    desk.decided(*number, Verdict::Pass, 0);
+    let line = lines(&desk.take_deeds());
+    assert_eq!((line[0].0, &line[0].1["params"]["arguments"]), (None, &json!({"to": "ann"})));
+    (*number, line[0].1["id"].as_u64().unwrap())
+}
+
+fn result(id: u64, text: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": text}]}})
+}
+
+#[test]
+fn nothing_reaches_the_server_or_comes_back_before_it_was_judged() {
+    let (mut desk, guest, _) = ready();
+    let deeds = from_guest(&mut desk, guest, call("a"));
+    assert!(matches!(deeds.as_slice(), [Deed::Ask { number: 1, .. }]), "{deeds:?}");
+    desk.decided(1, Verdict::Refused, 0);
+    let answer = lines(&desk.take_deeds());
+    assert_eq!(
+        (answer.len(), answer[0].0, &answer[0].1["id"], &answer[0].1["result"]["isError"]),
+        (1, Some(guest), &"a".into(), &true.into())
+    );
+    // Said twice it changes nothing.
+    desk.decided(1, Verdict::Pass, 0);
+    assert_eq!(desk.take_deeds(), []);
+
+    let (number, id) = sent(&mut desk, guest, 7);
+    // What is with the server is nobody's to decide.
+    desk.decided(number, Verdict::Refused, 0);
+    assert_eq!(desk.take_deeds(), []);
+    let deeds = from_server(&mut desk, result(id, "paid 4539"), 0);
+    let [Deed::Ask { number, what: Asked::Returned { .. }, text, .. }] = deeds.as_slice() else {
+        panic!("{deeds:?}")
+    };
+    assert_eq!(text, "paid 4539");
+    desk.decided(*number, Verdict::Without(vec![(5, 9)]), 0);
+    let answer = lines(&desk.take_deeds());
+    assert_eq!(
+        (&answer[0].1["id"], &answer[0].1["result"]["content"][0]["text"]),
+        (&7.into(), &"paid [redacted]".into())
+    );
+}
+
+#[test]
+fn what_is_left_out_of_a_call_leaves_a_call_or_none() {
+    let (mut desk, guest, _) = ready();
+    for (span, goes) in [((7, 10), true), ((0, 3), false)] {
+        let deeds = from_guest(&mut desk, guest, call(1));
+        let [Deed::Ask { number, .. }] = deeds.as_slice() else { panic!("{deeds:?}") };
+        desk.decided(*number, Verdict::Without(vec![span]), 0);
+        let line = lines(&desk.take_deeds());
+        assert_eq!(line[0].0.is_none(), goes, "{line:?}");
+        if goes {
+            assert_eq!(line[0].1["params"]["arguments"], json!({"to": "[redacted]"}));
+            let id = line[0].1["id"].as_u64().unwrap();
+            from_server(&mut desk, result(id, "x"), 0);
+            desk.forget_asked(0);
+            desk.take_deeds();
+        }
+    }
+}
+
+#[test]
+fn an_answer_counts_once_and_for_what_was_asked() {
+    let (mut desk, guest, first) = ready();
+    let (_, id) = sent(&mut desk, guest, 1);
+    for other in [id + 1, first, 0] {
+        assert_eq!(from_server(&mut desk, result(other, "x"), 0), []);
+    }
+    assert_eq!(from_server(&mut desk, result(id, "one"), 0).len(), 1);
+    assert_eq!(from_server(&mut desk, result(id, "two"), 0), []);
+    // One that writes on and on what nobody asked for is spoken with no longer.
+    let strays =
+        (0..2 * MOST_STRAYS).flat_map(|_| from_server(&mut desk, result(id, "two"), 0)).collect::<Vec<_>>();
+    assert!(matches!(strays.as_slice(), [Deed::Over(_)]), "{strays:?}");
+}
+
+#[test]
+fn what_takes_too_long_or_ends_is_told() {
+    let (mut desk, guest, _) = ready();
+    let (_, id) = sent(&mut desk, guest, 1);
+    assert_eq!(desk.due_ms(), Some(CALL_MS));
+    desk.tick(CALL_MS);
+    let late = lines(&desk.take_deeds());
+    assert_eq!(
+        (&late[0].1["method"], &late[1].1["result"]["isError"]),
+        (&"notifications/cancelled".into(), &true.into())
+    );
+    assert_eq!(from_server(&mut desk, result(id, "late"), 0), [], "nobody waits for it");
+    assert_eq!(desk.strays, 0);
+    sent(&mut desk, guest, 2);
+    desk.server_is_gone("the server has ended");
+    let deeds = desk.take_deeds();
+    assert!(lines(&deeds)[0].1.to_string().contains("the server has ended"), "{deeds:?}");
+    assert_eq!(deeds.last(), Some(&Deed::Over("the server has ended".into())));
+    let after = lines(&from_guest(&mut desk, guest, call(3)));
+    assert!(after[0].1.to_string().contains("not called"), "{after:?}");
+
+    let mut desk = Desk::begin(0);
+    let guest = desk.welcome("main".into()).unwrap();
+    desk.take_deeds();
+    assert_eq!(from_guest(&mut desk, guest, call(1)), [], "it waits until the server can be called");
+    desk.tick(BEGINNING_MS);
+    let deeds = desk.take_deeds();
+    assert!(lines(&deeds)[0].1.to_string().contains("did not begin in time"), "{deeds:?}");
+}
+
+#[test]
+fn who_cancels_or_leaves_takes_along_what_was_asked() {
+    let (mut desk, guest, _) = ready();
+    let cancel =
+        |id: i32| json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});
+    from_guest(&mut desk, guest, call(1));
+    assert!(matches!(from_guest(&mut desk, guest, cancel(1)).as_slice(), [Deed::GiveUp(1)]));
+    let (_, id) = sent(&mut desk, guest, 2);
+    let told = lines(&from_guest(&mut desk, guest, cancel(2)));
+    assert_eq!(told[0].1["params"]["requestId"], json!(id));
+    from_guest(&mut desk, guest, call(3));
+    desk.dismiss(guest);
+    assert!(matches!(desk.take_deeds().as_slice(), [Deed::GiveUp(_)]));
+    assert!(desk.calls.is_empty());
+}
+
+#[test]
+fn guests_have_ids_of_their_own_and_bounds() {
+    let (mut desk, guest, _) = ready();
+    let other = desk.welcome("other".into()).unwrap();
+    assert!(matches!(from_guest(&mut desk, guest, call(1)).as_slice(), [Deed::Ask { .. }]));
+    assert!(
+        matches!(from_guest(&mut desk, other, call(1)).as_slice(), [Deed::Ask { app, .. }] if app == "other")
+    );
+    let again = lines(&from_guest(&mut desk, guest, call(1)));
+    assert_eq!(again[0].1["error"]["code"], -32600);
+    let refused = (2..100).flat_map(|id| lines(&from_guest(&mut desk, guest, call(id)))).count();
+    assert_eq!(refused, 99 - MOST_OF_GUEST);
+    let mut long = call(1000);
+    long["params"]["arguments"]["to"] = "x".repeat(MAX_TEXT).into();
+    assert_eq!(lines(&from_guest(&mut desk, other, long))[0].1["result"]["isError"], true);
+    for _ in 2..MOST_GUESTS {
+        assert!(desk.welcome("more".into()).is_some());
+    }
+    assert!(desk.welcome("more".into()).is_none());
+}
+
+#[test]
+fn of_a_server_nothing_but_its_tools_can_be_had() {
+    let (mut desk, guest, _) = ready();
+    let ask = |method: &str| json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {}});
+    for method in [
+        "resources/list",
+        "resources/read",
+        "prompts/get",
+        "completion/complete",
+        "logging/setLevel",
+        "tasks/get",
+        "server/discover",
+        "x",
+    ] {
+        let answer = lines(&from_guest(&mut desk, guest, ask(method)));
+        assert_eq!(answer[0].1["error"]["code"], -32601, "{method}");
+    }
+    let begin = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-03-26",
+        "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}});
+    let about = lines(&from_guest(&mut desk, guest, begin));
+    let about = &about[0].1["result"];
+    assert_eq!(
+        (&about["protocolVersion"], &about["capabilities"]),
+        (&"2025-03-26".into(), &json!({"tools": {"listChanged": true}}))
+    );
+    assert!(!about.to_string().contains("obey"), "{about}");
+    for method in ["sampling/createMessage", "elicitation/create", "roots/list"] {
+        let answer = lines(&from_server(&mut desk, ask(method), 0));
+        assert_eq!((answer[0].0, &answer[0].1["error"]["code"]), (None, &json!(-32601)), "{method}");
+    }
+    for method in ["notifications/message", "notifications/progress", "notifications/resources/updated"] {
+        assert_eq!(
+            from_server(&mut desk, json!({"jsonrpc": "2.0", "method": method, "params": {"data": "x"}}), 0),
+            []
+        );
+    }
+}
+
+#[test]
+fn a_list_that_changes_is_asked_for_again() {
+    let (mut desk, guest, _) = ready();
+    let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+    let asked = lines(&from_server(&mut desk, changed, 0));
+    assert_eq!(asked[0].1["method"], "tools/list");
+    let page = |id: &Value, name: &str, cursor: Option<&str>| json!({"jsonrpc": "2.0", "id": id, "result": {"tools": [{"name": name, "inputSchema": {}}, {"name": "a b", "inputSchema": {}}], "nextCursor": cursor}});
+    let more = lines(&from_server(&mut desk, page(&asked[0].1["id"], "one", Some("next")), 0));
+    assert_eq!(more[0].1["params"]["cursor"], "next");
+    let told = lines(&from_server(&mut desk, page(&more[0].1["id"], "two", None), 0));
+    assert_eq!((told[0].0, &told[0].1["method"]), (Some(guest), &"notifications/tools/list_changed".into()));
+    let deeds = from_guest(&mut desk, guest, json!({"jsonrpc": "2.0", "id": 5, "method": "tools/list"}));
+    let [Deed::Ask { number, what: Asked::List, .. }] = deeds.as_slice() else { panic!("{deeds:?}") };
+    desk.decided(*number, Verdict::Pass, 0);
+    let listed = lines(&desk.take_deeds());
+    let names: Vec<_> =
+        listed[0].1["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone()).collect();
+    assert_eq!(names, ["one", "two"]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(256))]
+    /// Whatever either side writes: nothing panics, and nothing goes to the server that was not let through.
+    #[test]
+    fn whatever_is_written_only_judged_calls_are_made(
+        steps in proptest::collection::vec((0u8..5, 0u64..6, "[ -~]{0,20}"), 0..60),
+    ) {
+        let (mut desk, guest, _) = ready();
+        let mut let_through = 0;
+        for (kind, id, text) in steps {
+            match kind {
+                0 => desk.hear_guest(guest, call(id).to_string().as_bytes()),
+                1 => desk.hear_guest(guest, text.as_bytes()),
+                2 => desk.hear_server(result(id, &text).to_string().as_bytes(), 0),
+                3 => desk.hear_server(text.as_bytes(), 0),
+                _ => {
+                    let judging = |call: &Call| matches!(call.stage, Stage::Judging { .. });
+                    let number = id as u32 + 1;
+                    let_through += u32::from(desk.calls.get(&number).is_some_and(judging));
+                    desk.decided(number, Verdict::Pass, 0);
+                }
+            }
+            for (to, line) in lines(&desk.take_deeds()) {
+                if to.is_none() && line["method"] == "tools/call" {
+                    proptest::prop_assert!(let_through > 0);
+                    let_through -= 1;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Lines of JSON-RPC: read within limits, and written.
+
+use rmcp::model::{ContentBlock, ErrorCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::shape::result_of;
+
+/// Most bytes of a line that a server writes; a picture may be in it.
+pub const MOST_OF_SERVER: usize = 2 << 20;
+/// Most bytes of a line that a guest writes.
+pub const MOST_OF_GUEST: usize = 1 << 20;
+/// Most bytes of an id.
+const MOST_OF_ID: usize = 128;
+
+/// More was written without a line's end than a line may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+/// What was read, cut into lines.
+#[derive(Debug)]
+pub struct Lines {
+    bytes: Vec<u8>,
+    /// Up to here there is no line's end.
+    searched: usize,
+    most: usize,
+}
+
+impl Lines {
+    /// Of lines of so many bytes at most.
+    pub fn new(most: usize) -> Self {
+        Self { bytes: Vec::new(), searched: 0, most }
+    }
+
+    /// Takes what was read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole line, without its end.
+    ///
+    /// # Errors
+    /// When it is too long.
+    pub fn next(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
+        let found = self.bytes.iter().skip(self.searched).position(|byte| *byte == b'\n');
+        match found.map(|at| self.searched + at) {
+            Some(end) if end <= self.most => {
+                let mut line: Vec<u8> = self.bytes.drain(..=end).collect();
+                line.pop();
+                self.searched = 0;
+                Ok(Some(line))
+            }
+            None if self.bytes.len() <= self.most => {
+                self.searched = self.bytes.len();
+                Ok(None)
+            }
+            Some(_) | None => Err(TooLong),
+        }
+    }
+}
+
+/// A message, before what it is about is looked at.
+#[derive(Debug, Deserialize)]
+struct Envelope {
+    jsonrpc: String,
+    #[serde(default)]
+    id: Option<Value>,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    params: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    result: Option<Value>,
+    #[serde(default)]
+    error: Option<ErrorBody>,
+}
+
+/// An error, without what comes with it.
+#[derive(Debug, Deserialize)]
+pub struct ErrorBody {
+    #[serde(default)]
+    pub code: i64,
+    #[serde(default)]
+    pub message: String,
+}
+
+/// `null` is a result too.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// A message.
+#[derive(Debug)]
+pub enum Message {
+    Request { id: Value, method: String, params: Value },
+    Notification { method: String, params: Value },
+    Response { id: Value, outcome: Result<Value, ErrorBody> },
+}
+
+/// Reads a line; nothing where it is no message. JSON that is nested deeper than 128 is none.
+pub fn read(line: &[u8]) -> Option<Message> {
+    let envelope: Envelope = serde_json::from_slice(line).ok()?;
+    let is_id = |id: &Value| match id {
+        Value::Number(_) => true,
+        Value::String(text) => text.len() <= MOST_OF_ID,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+    };
+    if envelope.jsonrpc != "2.0" || envelope.id.as_ref().is_some_and(|id| !is_id(id)) {
+        return None;
+    }
+    let params = envelope.params.unwrap_or_else(|| json!({}));
+    match (envelope.id, envelope.method, envelope.result, envelope.error) {
+        (Some(id), Some(method), None, None) => Some(Message::Request { id, method, params }),
+        (None, Some(method), None, None) => Some(Message::Notification { method, params }),
+        (Some(id), None, Some(result), None) => Some(Message::Response { id, outcome: Ok(result) }),
+        (Some(id), None, None, Some(error)) => Some(Message::Response { id, outcome: Err(error) }),
+        _ => None,
+    }
+}
+
+fn line(value: &impl Serialize) -> Vec<u8> {
+    // What this program writes it can write.
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
+
+/// A request.
+pub fn request(id: u64, method: &str, params: &impl Serialize) -> Vec<u8> {
+    line(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+}
+
+/// A notification.
+pub fn notification(method: &str, params: Option<&Value>) -> Vec<u8> {
+    match params {
+        Some(params) => line(&json!({"jsonrpc": "2.0", "method": method, "params": params})),
+        None => line(&json!({"jsonrpc": "2.0", "method": method})),
+    }
+}
+
+/// An answer.
+pub fn answer(id: &Value, result: &impl Serialize) -> Vec<u8> {
+    line(&json!({"jsonrpc": "2.0", "id": id, "result": result}))
+}
+
+/// A refusal.
+pub fn error(id: &Value, code: ErrorCode, message: &str) -> Vec<u8> {
+    line(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}}))
+}
+
+/// What a call came to, in words of this program.
+pub fn failed_call(id: &Value, words: &str) -> Vec<u8> {
+    answer(id, &result_of(vec![ContentBlock::text(words)], true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_however_they_come() {
+        let mut lines = Lines::new(4);
+        lines.push(b"ab");
+        assert_eq!(lines.next(), Ok(None));
+        lines.push(b"c\n\nabcd\nx");
+        let mut all = Vec::new();
+        while let Some(line) = lines.next().unwrap() {
+            all.push(line);
+        }
+        assert_eq!(all, [&b"abc"[..], b"", b"abcd"]);
+        lines.push(b"yzzz");
+        assert_eq!(lines.next(), Err(TooLong));
+        lines.push(b"\n");
+        assert_eq!(lines.next(), Err(TooLong));
+    }
+
+    #[test]
+    fn what_is_no_message_is_none() {
+        let deep =
+            format!(r#"{{"jsonrpc":"2.0","method":"x","params":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        for bad in [
+            "",
+            "hello",
+            "[]",
+            r#"[{"jsonrpc":"2.0","method":"x"}]"#,
+            r#"{"jsonrpc":"1.0","method":"x"}"#,
+            r#"{"jsonrpc":"2.0"}"#,
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","id":[],"method":"x"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"x","result":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#,
+            &deep,
+        ] {
+            assert!(read(bad.as_bytes()).is_none(), "{bad}");
+        }
+        assert!(matches!(read(br#"{"jsonrpc":"2.0","id":1,"result":null}"#), Some(Message::Response { .. })));
+        assert!(matches!(read(br#"{"jsonrpc":"2.0","id":"a","method":"x"}"#), Some(Message::Request { .. })));
+    }
+}

@@ -1,0 +1,195 @@
+//! Messages between a session's gateway and its guard: requests that the gateway can see.
+//!
+//! A SEQPACKET socket of their own, which the keeper pairs. Every packet is one JSON message of at most
+//! [`MAX_SHOWN`] bytes: a [`Showing`] from the gateway, a [`Word`] from the guard. The gateway sends on what a
+//! word says may go, and nothing else: without a word, or with one that it does not know, the request is refused.
+//! It keeps what may not go yet, and shows it again with what follows, so the guard keeps nothing of a body.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Judgement, Text};
+use crate::ids::AppName;
+
+/// Largest packet.
+pub const MAX_SHOWN: usize = 128 << 10;
+/// Bytes of a body after which they are shown.
+pub const WINDOW: usize = 8 << 10;
+/// Most bytes of a body that may be kept back once they were shown.
+pub const MOST_KEPT: usize = 64 << 10;
+/// Most bytes of a body that are shown at once: what was kept, a window, and what one read adds to it.
+pub const MOST_BODY: usize = MOST_KEPT + WINDOW + (16 << 10);
+/// Most bytes of a compressed body: one that is longer cannot be seen.
+pub const MOST_PACKED: usize = 64 << 10;
+/// Most bytes of a head and a body that are shown together.
+pub const MOST_TOGETHER: usize = 32 << 10;
+/// Most bytes around what was found that a keeper is told.
+pub const MOST_EXCERPT: usize = 8 << 10;
+/// Most findings that a keeper is told of one part of a request.
+pub const MOST_TOLD: usize = 32;
+
+/// What a gateway tells the guard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "showing", rename_all = "snake_case")]
+pub enum Showing {
+    /// May this go?
+    Part(Box<Shown>),
+    /// Nobody waits for the word on it any more.
+    Left {
+        /// As in the part.
+        number: u64,
+    },
+    /// From a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Some of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Comes back with the word.
+    pub number: u64,
+    /// The app that sends it.
+    pub app: AppName,
+    /// The host that it goes to: a name in lower case, or an address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Its method.
+    pub method: String,
+    /// The head as it is passed on, in base64; nothing where it went before.
+    pub head: Text,
+    /// What of the body has not gone yet, in base64.
+    pub body: Text,
+    /// How the body is coded.
+    pub coding: Coding,
+    /// The body ends with it.
+    pub is_last: bool,
+}
+
+/// How a body is coded (RFC 9110, section 8.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coding {
+    /// Not at all.
+    Identity,
+    /// By gzip; the whole of it is shown.
+    Gzip,
+    /// By deflate; the whole of it is shown.
+    Deflate,
+    /// In a way that nobody undoes here, or longer than [`MOST_PACKED`].
+    Unseen,
+}
+
+/// What the guard says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "word", rename_all = "snake_case")]
+pub enum Word {
+    /// The head goes on, where one was shown, and so much of the body.
+    Goes {
+        /// As in what was shown.
+        number: u64,
+        /// Bytes from its begin. All of it, where it was the last.
+        body: u32,
+    },
+    /// Somebody is asked; the word comes later.
+    Held {
+        /// As in what was shown.
+        number: u64,
+    },
+    /// It does not go on.
+    Refused {
+        /// As in what was shown.
+        number: u64,
+    },
+    /// From a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a guard tells its keeper of a part of a request before anything is done about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weighed {
+    /// The app that sends it.
+    pub app: AppName,
+    /// The host that it goes to.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// What of it this is.
+    pub place: Place,
+    /// How many bytes were looked at.
+    pub bytes: u64,
+    /// Some bytes of them, with what was found, in base64; at most [`MOST_EXCERPT`].
+    pub excerpt: Text,
+    /// What is to be done. Spans are those of the excerpt; at most [`MOST_TOLD`].
+    pub judgement: Judgement,
+}
+
+/// A part of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// What it asks for, and its header fields.
+    Head,
+    /// What it carries.
+    Body,
+}
+
+impl Place {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Body => "body",
+        }
+    }
+}
+
+/// Who reads what is sent to a host, as values name their readers.
+pub fn reader(host: &str, port: u16) -> String {
+    format!("host:{host}:{port}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_that_is_shown_fits_a_packet() {
+        let coded = |bytes: usize| Text("A".repeat(bytes.div_ceil(3) * 4));
+        let mut shown = Shown {
+            number: u64::MAX,
+            app: AppName::main(),
+            host: "h".repeat(255),
+            port: u16::MAX,
+            method: "M".repeat(64),
+            head: Text::default(),
+            body: coded(MOST_BODY),
+            coding: Coding::Unseen,
+            is_last: false,
+        };
+        let length = |shown: &Shown| {
+            serde_json::to_vec(&Showing::Part(Box::new(shown.clone()))).expect("it is JSON").len()
+        };
+        assert!(length(&shown) <= MAX_SHOWN, "{}", length(&shown));
+        // A head alone is at most as long as a gateway reads.
+        (shown.head, shown.body) = (coded(66 << 10), Text::default());
+        assert!(length(&shown) <= MAX_SHOWN, "{}", length(&shown));
+    }
+
+    #[test]
+    fn what_is_shown_does_not_show() {
+        let shown = Shown {
+            number: 1,
+            app: AppName::main(),
+            host: "a.example".to_owned(),
+            port: 80,
+            method: "POST".to_owned(),
+            head: Text("aHVzaA==".to_owned()),
+            body: Text("aHVzaA==".to_owned()),
+            coding: Coding::Identity,
+            is_last: true,
+        };
+        assert!(!format!("{shown:?}").contains("aHVzaA"));
+    }
+}
