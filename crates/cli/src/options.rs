@@ -17,6 +17,7 @@ use crate::environment::EnvArgument;
 use crate::failure::Failure;
 use crate::hosts::HostArgument;
 use crate::project::{ProjectArgument, utf8};
+use crate::protocols::Wanted;
 use crate::protocols::asked::{CloserArgument, RoleArgument, ViolationArgument};
 use crate::servers::ServerArgument;
 use crate::tools;
@@ -110,7 +111,7 @@ pub struct SessionOptions {
     pub policy: Vec<PathBuf>,
     /// A protocol in Scribble that its roles are held to, or @NAME for one of `sessile protocol list`
     #[arg(long, value_name = "FILE[#NAME]", requires = "role", help_heading = "What is said")]
-    pub protocol: Option<String>,
+    pub protocol: Option<Wanted>,
     /// Who speaks for a role: operator, operator:NAME or app:NAME
     #[arg(long, value_name = "ROLE=SPEAKER", requires = "protocol", help_heading = "What is said")]
     pub role: Vec<RoleArgument>,

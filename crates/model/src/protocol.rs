@@ -15,7 +15,7 @@ pub use signing::{LineSeal, Signing, Stand, Standing};
 
 use crate::ids::AppName;
 use crate::problem::Problem;
-use crate::quantity::Millis;
+use crate::quantity::{Millis, Timestamp};
 
 /// The folder inside where sessions have this program.
 pub const PROGRAM_FOLDER: &str = "/sessile/bin";
@@ -121,9 +121,23 @@ pub struct ProtocolRecord {
     pub status: ProtocolStatus,
     /// How much was refused because the protocol did not offer it.
     pub violations: u64,
+    /// The last few of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_violations: Vec<PastViolation>,
     /// What was said and never heard, once the conversation is over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unheard: Vec<Unheard>,
+}
+
+/// Something that the protocol did not offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PastViolation {
+    /// When.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub at: Timestamp,
+    /// Its stable code, whose it is, and what was said by its name alone.
+    pub violation: String,
 }
 
 /// Whether a conversation goes on.
@@ -281,6 +295,17 @@ pub struct Offer {
     pub payload: Vec<String>,
     /// Whether it can be done at once.
     pub ready: bool,
+    /// For how long it may still be said, in milliseconds, where the protocol bounds that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub left: Option<Millis>,
+    /// Whether the other is an app that has ended.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ended: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What an app asks by the socket that `SESSILE_SOCKET` names: a line of JSON.

@@ -325,6 +325,7 @@ impl SessionRecord {
         self.properties = self.properties.without_paths();
         if let Some(protocol) = &mut self.protocol {
             protocol.unheard.clear();
+            protocol.last_violations.clear();
         }
         self
     }

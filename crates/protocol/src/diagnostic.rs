@@ -113,7 +113,10 @@ impl Code {
             ),
             Code::DuplicateModule => ("P012", "give the import another name with `as`"),
             Code::DuplicateDeclaration => ("P013", "rename or remove one of them"),
-            Code::UnknownProtocol => ("P014", "declare it, or import its module and name it with the module"),
+            Code::UnknownProtocol => (
+                "P014",
+                "declare it, or import its module and name it with the module; FILE#NAME is one of a file's",
+            ),
             Code::UnknownName => ("P015", "declare it with `type` or `sig`, or as a parameter"),
             Code::WrongKind => ("P016", "types stand in payloads, signatures where messages stand"),
             Code::UnknownRole => ("P017", "declare the role in the protocol's header"),

@@ -31,5 +31,5 @@ mod token;
 pub use check::{Discipline, Judgement, Projection, Report, check, check_all, project};
 pub use diagnostic::{Act, Code, Diagnostic, Move, Place};
 pub use limits::Limits;
-pub use modules::{Loader, NoImports, Source};
+pub use modules::{Loader, NoImports, Source, module_name};
 pub use outline::{Outline, Stage, outline};

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use crate::diagnostic::{Code, Diagnostic, Files, Problem, Span};
-use crate::limits::Budget;
-use crate::parse::parse;
+use crate::limits::{Budget, Limits};
+use crate::parse::{self, parse};
 use crate::syntax::{Kind, Module, Name, Symbol, Symbols};
 
 /// Gives the text of imported modules. Nothing here opens a file.
@@ -37,6 +37,12 @@ pub struct Source<'a> {
     pub name: &'a str,
     /// What it says.
     pub text: &'a str,
+}
+
+/// What a file's text calls its module, such as `a.b.Name`; `None` where it does not begin as a module does.
+#[must_use]
+pub fn module_name(text: &str) -> Option<String> {
+    if text.len() > Limits::default().bytes { None } else { parse::module_name(text) }
 }
 
 /// The modules of a check, read and with their names known.

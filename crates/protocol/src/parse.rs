@@ -24,7 +24,7 @@
 use std::time::Duration;
 
 use crate::diagnostic::{Code, Files, Problem, Span};
-use crate::limits::Budget;
+use crate::limits::{Budget, Limits};
 use crate::syntax::{
     Branch, Declaration, Import, Kind, Message, Module, Name, Payload, Protocol, Statement, Symbols,
 };
@@ -44,6 +44,19 @@ pub(crate) fn parse(
     budget.spend(text.len() / 8)?;
     let tokens = tokens(file, text)?;
     Parser { text, tokens, at: 0, depth: 0, statements: 0, symbols, budget }.module()
+}
+
+/// What a text calls its module, if it begins as one does.
+pub(crate) fn module_name(text: &str) -> Option<String> {
+    let (mut symbols, mut budget) = (Symbols::default(), Budget::new(Limits::default()));
+    let tokens = tokens(0, text).ok()?;
+    let (symbols_of, budget_of) = (&mut symbols, &mut budget);
+    let mut parser =
+        Parser { text, tokens, at: 0, depth: 0, statements: 0, symbols: symbols_of, budget: budget_of };
+    parser.keyword("module").ok()?;
+    let name = parser.path().ok()?;
+    parser.sign(b';').ok()?;
+    Some(symbols.text(name.symbol).to_owned())
 }
 
 struct Parser<'a> {

@@ -240,8 +240,14 @@ impl OfferedArgs {
 fn row(offer: &Offer) -> Vec<String> {
     let what = format!("{}({})", offer.label, offer.payload.join(", "));
     let (verb, to) = if offer.says { ("say", "to") } else { ("hear", "from") };
-    let now = if offer.ready { "now" } else { "not yet" };
-    vec![format!("{verb} {}", printable(&what)), format!("{to} {}", printable(&offer.peer)), now.to_owned()]
+    let mut now = if offer.ready { "now" } else { "not yet" }.to_owned();
+    if let Some(left) = offer.left {
+        now += &format!(", for another {:.1}s", left.as_duration().as_secs_f64());
+    }
+    if offer.ended {
+        now += ", and its app has ended";
+    }
+    vec![format!("{verb} {}", printable(&what)), format!("{to} {}", printable(&offer.peer)), now]
 }
 
 /// Names the line, so that it is said once should the daemon die and be asked again.

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use sessile_model::problem::ProblemKind;
 use sessile_protocol::machine::{Protocol, Role, State};
 use sessile_protocol::{
-    Diagnostic, Judgement, Limits, NoImports, Outline, Source, Stage, check, check_all, outline,
+    Diagnostic, Judgement, Limits, NoImports, Outline, Source, Stage, check, check_all, module_name, outline,
 };
 
-use crate::failure::{Failure, Outcome, Status};
-use crate::output::{counted, print, print_json, table};
+use crate::failure::{Failure, Outcome, Status, render};
+use crate::output::{counted, print, print_json, say, table};
 use crate::protocols::shipped::{self, Shipped};
-use crate::protocols::{self, File, diagnostics, diagram, machine, svg};
+use crate::protocols::{self, File, Wanted, diagnostics, diagram, machine, svg};
 
 /// Check and look at files of protocols: who may say what to whom, and in which order
 #[derive(Debug, clap::Args)]
@@ -59,9 +59,9 @@ enum Action {
 A protocol is accepted, or refused with the place and the shortest run that shows what is wrong (exit
 code 64), or a limit was reached first (71). A protocol that is `aux` is told only where it is refused.")]
     Check {
-        /// The files
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
+        /// The files; with #NAME one protocol alone
+        #[arg(required = true, value_name = "FILE[#NAME]")]
+        files: Vec<Wanted>,
         #[command(flatten)]
         how: How,
     },
@@ -70,13 +70,11 @@ code 64), or a limit was reached first (71). A protocol that is `aux` is told on
   sessile protocol project talk.scr Agent
   sessile protocol project talk.scr Agent --dot | dot -Tsvg > agent.svg")]
     Project {
-        /// The file
-        file: PathBuf,
+        /// The file, and where it has several the protocol
+        #[arg(value_name = "FILE[#NAME]")]
+        file: Wanted,
         /// The role
         role: String,
-        /// The protocol, where the file has several
-        #[arg(long, value_name = "PROTOCOL")]
-        name: Option<String>,
         /// Print a graph for Graphviz
         #[arg(long)]
         dot: bool,
@@ -88,11 +86,9 @@ code 64), or a limit was reached first (71). A protocol that is `aux` is told on
   sessile protocol explain talk.scr
   sessile protocol explain talk.scr --svg > talk.svg")]
     Explain {
-        /// The file
-        file: PathBuf,
-        /// The protocol, where the file has several
-        #[arg(long, value_name = "PROTOCOL")]
-        name: Option<String>,
+        /// The file, and where it has several the protocol
+        #[arg(value_name = "FILE[#NAME]")]
+        file: Wanted,
         /// Print the diagram alone, as SVG
         #[arg(long)]
         svg: bool,
@@ -135,8 +131,8 @@ impl Args {
         match self.action {
             Action::List => list(json)?,
             Action::Check { files, how } => check_files(&files, &how, json)?,
-            Action::Project { file, role, name, dot, how } => {
-                let mut file = File::read(&file, &how.import_path)?;
+            Action::Project { file: Wanted { path, protocol: name }, role, dot, how } => {
+                let mut file = File::read(&path, &how.import_path)?;
                 let Accepted { protocol, waiting } = how.accepted(&mut file, name.as_deref(), json)?;
                 let found = protocol.roles.iter().position(|known| **known == *role);
                 let role = found.map(|at| Role(at as u16)).ok_or_else(|| {
@@ -151,8 +147,8 @@ impl Args {
                     (false, false) => print(&machine::rows(&protocol, &waiting, role))?,
                 }
             }
-            Action::Explain { file, name, svg, how } => {
-                let mut file = File::read(&file, &how.import_path)?;
+            Action::Explain { file: Wanted { path, protocol: name }, svg, how } => {
+                let mut file = File::read(&path, &how.import_path)?;
                 let accepted = how.accepted(&mut file, name.as_deref(), json)?;
                 let found =
                     file.look(|source, loader| outline(source, loader, name.as_deref(), Limits::default()))?;
@@ -204,13 +200,16 @@ impl How {
 /// What became of a file: what is wrong with its names, or a judgement of each protocol.
 type Judged = Result<Vec<Judgement>, Vec<Diagnostic>>;
 
-fn check_files(files: &[PathBuf], how: &How, json: bool) -> Result<(), Failure> {
+fn check_files(files: &[Wanted], how: &How, json: bool) -> Result<(), Failure> {
     let mut judged = Vec::with_capacity(files.len());
-    for path in files {
-        let mut file = File::read(path, &how.import_path)?;
-        let discipline = how.discipline.into();
-        let found = file.look(|source, loader| check_all(source, loader, discipline, Limits::default()))?;
-        judged.push((file.name().to_owned(), found));
+    // The others are judged all the same.
+    let mut unread = Vec::new();
+    for wanted in files {
+        match judge(wanted, how) {
+            Ok(found) => judged.push(found),
+            Err(Failure::Problem(problem)) => unread.push(problem),
+            Err(Failure::ClosedPipe) => return Err(Failure::ClosedPipe),
+        }
     }
     if json {
         print_json(&judged.iter().map(|(file, found)| in_json(file, found)).collect::<Vec<_>>())?;
@@ -219,6 +218,11 @@ fn check_files(files: &[PathBuf], how: &How, json: bool) -> Result<(), Failure> 
         judged.iter().flat_map(|(_, found)| problems(found)).for_each(protocols::tell);
     }
     let all: Vec<&Diagnostic> = judged.iter().flat_map(|(_, found)| problems(found)).collect();
+    let last = if all.is_empty() { unread.pop() } else { None };
+    unread.iter().for_each(|problem| say(render(problem, json).trim_end()));
+    if let Some(problem) = last {
+        return Err(Failure::Problem(problem));
+    }
     if all.is_empty() {
         return Ok(());
     }
@@ -233,6 +237,20 @@ fn check_files(files: &[PathBuf], how: &How, json: bool) -> Result<(), Failure> 
         }
     };
     Err(protocols::refusal(detail, undecided == all.len()))
+}
+
+fn judge(wanted: &Wanted, how: &How) -> Result<(String, Judged), Failure> {
+    let mut file = File::read(&wanted.path, &how.import_path)?;
+    let (discipline, limits) = (how.discipline.into(), Limits::default());
+    let found = match &wanted.protocol {
+        None => file.look(|source, loader| check_all(source, loader, discipline, limits))?,
+        Some(name) => {
+            let found = file.look(|source, loader| check(source, loader, Some(name), discipline, limits))?;
+            let module = module_name(file.text()).unwrap_or_default();
+            found.map(|_| vec![Judgement { module, protocol: name.clone(), problem: None }])
+        }
+    };
+    Ok((file.name().to_owned(), found))
 }
 
 fn problems(judged: &Judged) -> Vec<&Diagnostic> {

@@ -3,11 +3,13 @@
 use sessile_model::SessionRecord;
 use sessile_model::guarding::GuardRecord;
 use sessile_model::property::Property;
-use sessile_model::protocol::{OnViolation, ProtocolRecord, ProtocolStatus, Signing, Unheard};
+use sessile_model::protocol::{
+    OnViolation, PastViolation, ProtocolRecord, ProtocolStatus, Signing, Speaker, Unheard,
+};
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::record::{AppRecord, ClientRecord, Grant, RecordingState, Role};
 use sessile_model::spec::Access;
-use sessile_model::state::{EndedBy, Exit, Outcome};
+use sessile_model::state::{EndedBy, Exit, Outcome, State};
 
 use crate::output::{counted, printable, table};
 
@@ -84,7 +86,7 @@ pub fn listing(records: &[SessionRecord], now: Timestamp) -> String {
         rows.push(vec![
             record.name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             record.id.short(),
-            record.state.to_string(),
+            standing(record),
             apps,
             record.clients.to_string(),
             age(now.since(record.created_at)),
@@ -92,6 +94,17 @@ pub fn listing(records: &[SessionRecord], now: Timestamp) -> String {
         ]);
     }
     table(&rows)
+}
+
+/// The state, and of a session that did not end as asked how it ended.
+fn standing(record: &SessionRecord) -> String {
+    let how = match record.outcome.as_ref().filter(|_| record.state == State::Closed) {
+        Some(Outcome::Ended { .. }) | None => return record.state.to_string(),
+        Some(Outcome::Cancelled { .. }) => "called off",
+        Some(Outcome::Faulted { .. }) => "faulted",
+        Some(Outcome::Failed { .. }) => "failed",
+    };
+    format!("{}, {how}", record.state)
 }
 
 fn project(record: &SessionRecord) -> String {
@@ -173,7 +186,15 @@ pub fn details(record: &SessionRecord, now: Timestamp) -> String {
     if let Some(protocol) = &record.protocol {
         row("protocol", protocol_line(protocol));
         for (role, speaker) in &protocol.roles {
-            row("role", printable(&format!("{role}={speaker}")));
+            let ended = record
+                .apps
+                .iter()
+                .any(|app| app.exit.is_some() && *speaker == Speaker::App(app.name.clone()));
+            let note = if ended { " (ended)" } else { "" };
+            row("role", printable(&format!("{role}={speaker}{note}")));
+        }
+        for PastViolation { at, violation } in &protocol.last_violations {
+            row("violation", format!("{at} {}", printable(violation)));
         }
         for Unheard { from, to, label, sequence } in &protocol.unheard {
             row("unheard", printable(&format!("{label} from {from} to {to}, number {sequence}")));
@@ -428,6 +449,10 @@ pub mod tests {
                 epoch: 2,
                 status: ProtocolStatus::Cancelled,
                 violations: 1,
+                last_violations: vec![PastViolation {
+                    at: Timestamp::from_millis(1_790_000_000_000),
+                    violation: "not-offered: User says a\x1bsk".into(),
+                }],
                 unheard: vec![Unheard {
                     from: "User".into(),
                     to: "Agent".into(),
@@ -484,6 +509,7 @@ pub mod tests {
         protocol       Talk (cut off; 1 violation; a violation ends the session; lines are not signed)
         role           Agent=app:main
         role           User=operator
+        violation      2026-09-21T14:13:20Z not-offered: User says a\u{1b}sk
         unheard        a\u{1b}sk from User to Agent, number 3
         memory         5 MiB of 2 GiB
         cpu            1.234 s

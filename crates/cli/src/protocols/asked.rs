@@ -1,7 +1,7 @@
 //! The protocol that a command line asks for.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use sessile_model::problem::ProblemKind;
@@ -58,16 +58,9 @@ pub enum ViolationArgument {
 /// When it cannot be read, is not accepted, or a role is named twice.
 pub fn asked(options: &SessionOptions, folder: &Path) -> Result<Option<ProtocolSpec>, Failure> {
     let Some(wanted) = &options.protocol else { return Ok(None) };
-    let (path, name) = match wanted.rsplit_once('#') {
-        Some((path, "")) => {
-            let detail = format!("--protocol {wanted} names no protocol behind its #");
-            let hint = format!("name it, as in {path}#Name, or leave the # out");
-            return Err(Failure::new(ProblemKind::BadRequest, detail).hint(hint));
-        }
-        Some((path, name)) => (path, Some(name)),
-        None => (wanted.as_str(), None),
-    };
-    let path = if path.starts_with('@') { PathBuf::from(path) } else { folder.join(path) };
+    let name = wanted.protocol.as_deref();
+    let is_shipped = wanted.path.as_os_str().as_encoded_bytes().starts_with(b"@");
+    let path = if is_shipped { wanted.path.clone() } else { folder.join(&wanted.path) };
     let mut file = File::read(&path, &[])?;
     let found =
         file.look(|source, loader| check(source, loader, name, Discipline::Complete, Limits::default()))?;

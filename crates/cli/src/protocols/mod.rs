@@ -10,15 +10,39 @@ pub mod svg;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use sessile_model::problem::ProblemKind;
-use sessile_protocol::{Diagnostic, Limits, Loader, Source};
+use sessile_protocol::{Diagnostic, Limits, Loader, Source, module_name};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{colours, say};
+
+/// A file, and which of its protocols is meant: `FILE` or `FILE#NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The file, or `@NAME`.
+    pub path: PathBuf,
+    /// The protocol; `None` where the file is to have one alone, or all are meant.
+    pub protocol: Option<String>,
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.rsplit_once('#') {
+            Some((path, "")) => Err(format!(
+                "it names no protocol behind its #: name it, as in {path}#Name, or leave the # out"
+            )),
+            Some((path, name)) => Ok(Self { path: path.into(), protocol: Some(name.to_owned()) }),
+            None => Ok(Self { path: text.into(), protocol: None }),
+        }
+    }
+}
 
 /// A protocol's file, and where what it imports is looked for.
 #[derive(Debug)]
@@ -41,7 +65,7 @@ struct Imports {
 
 impl File {
     /// Reads the file, or takes the one that comes with the program and is named `@NAME`. Modules that it
-    /// imports are looked for in its own folder, then in these.
+    /// imports are looked for below the folder that its module's name begins in, in its own folder, then in these.
     ///
     /// # Errors
     /// When it cannot be read, or is too large.
@@ -53,8 +77,9 @@ impl File {
             return Ok(Self { name: shipped.file.to_owned(), text, imports });
         }
         let text = files::text(path, Limits::default().bytes)?;
+        let root = root(path, &text);
         let beside = path.parent().map(Path::to_owned).unwrap_or_default();
-        let folders = std::iter::once(beside).chain(import_paths.iter().cloned()).collect();
+        let folders = root.into_iter().chain([beside]).chain(import_paths.iter().cloned()).collect();
         let name = path.display().to_string();
         Ok(Self { name, text, imports: Imports { folders, failure: None, found: BTreeMap::new() } })
     }
@@ -114,6 +139,21 @@ impl Loader for Imports {
         }
         None
     }
+}
+
+/// The folder below which the module `a.b.Name` in `a/b/Name.scr` is found under its name.
+fn root(path: &Path, text: &str) -> Option<PathBuf> {
+    let name = module_name(text)?;
+    let (packages, _) = name.rsplit_once('.')?;
+    let mut folder = std::path::absolute(path).ok()?;
+    folder.pop();
+    for package in packages.rsplit('.') {
+        if folder.file_name()? != package {
+            return None;
+        }
+        folder.pop();
+    }
+    Some(folder)
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -185,6 +225,32 @@ mod tests {
             panic!("a folder was read")
         };
         assert!(problem.detail.ends_with("a/b/Other.scr is a folder, not a file"), "{}", problem.detail);
+    }
+
+    #[test]
+    fn a_module_that_names_its_folders_is_their_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("a/b")).unwrap();
+        std::fs::create_dir_all(at("c")).unwrap();
+        let main = "module a.b.main; import c.Other as Other;
+            global protocol Main(role A, role B) { do Other.Other(A, B); }";
+        let other = "module c.Other; aux global protocol Other(role A, role B) { m() from A to B; }";
+        std::fs::write(at("a/b/main.scr"), main).unwrap();
+        std::fs::write(at("c/Other.scr"), other).unwrap();
+        assert_eq!(checked(&at("a/b/main.scr"), &[]).unwrap(), "Main");
+        std::fs::create_dir(at("b")).unwrap();
+        std::fs::write(at("b/main.scr"), main).unwrap();
+        assert_eq!(checked(&at("b/main.scr"), &[]).unwrap(), "there is no module c.Other");
+    }
+
+    #[test]
+    fn a_file_and_one_of_its_protocols() {
+        let wanted = |text: &str| text.parse::<Wanted>().map(|it| (it.path, it.protocol));
+        assert_eq!(wanted("a/b.scr"), Ok(("a/b.scr".into(), None)));
+        assert_eq!(wanted("a#b.scr#Talk"), Ok(("a#b.scr".into(), Some("Talk".into()))));
+        assert_eq!(wanted("@review#Review"), Ok(("@review".into(), Some("Review".into()))));
+        assert!(wanted("a.scr#").unwrap_err().contains("a.scr#Name"));
     }
 
     #[test]

@@ -164,6 +164,10 @@ for_root_and_user! {
         assert!(!journaled(world, &id, "the payload"));
         let shown = status(world, "talk");
         assert_eq!((&shown["violations"], &shown["status"]["kind"]), (&3.into(), &"active".into()), "{shown}");
+        let shown = world.must(&["show", "talk"]);
+        let lines: Vec<&str> = shown.lines().filter(|line| line.starts_with("violation")).collect();
+        let said = ["not-offered: Agent says answer", "unknown-message: User says shout", "not-offered: User"];
+        assert!(lines.len() == 3 && lines.iter().zip(said).all(|(line, said)| line.ends_with(said)), "{shown}");
         // Nothing has changed for who keeps to it.
         world.must(&send("talk", "User", &["Agent", "ask", &long[1..]]));
         assert_eq!(world.must(&recv("talk", "Agent", &[])), &long[1..]);
@@ -180,6 +184,7 @@ for_root_and_user! {
         let record = world.show(&id);
         let violation = serde_json::json!({"kind": "faulted", "violation": "not-offered: Agent says bye"});
         assert_eq!((&record["outcome"], &record["protocol"]["status"]), (&violation, &violation), "{record}");
+        assert!(world.must(&["ls", "--all"]).contains("closed, faulted"));
         let shown = world.must(&["show", &id]);
         assert!(shown.contains("ended for breaking its protocol (not-offered: Agent says bye)"), "{shown}");
         world.must(&["receipt", &id, "--verify"]);
@@ -319,6 +324,7 @@ for_root_and_user! {
         let offered = || world.must(&["offered", "patient", "--as", "User"]);
         world.must(&["pause", "patient"]);
         let before = offered();
+        assert!(before.contains("now, for another 0.") || before.contains("now, for another 1.0s"), "{before}");
         assert_eq!(world.sessile(&recv("patient", "Agent", &["--timeout", "1500ms"])).code, 124);
         assert_eq!(offered(), before);
         world.must(&["resume", "patient"]);

@@ -47,6 +47,29 @@ for_root_and_user! {
         assert!(grants.contains("\"target\":\"/sessile/bin/sessile\",\"writable\":false"), "{grants}");
     }
 
+    fn nobody_waits_for_an_app_that_has_ended(world) {
+        let file = world.write("talk.scr", TALK);
+        let roles = ["--role", "User=operator", "--role", "Agent=app:helper"];
+        let run = ["run", "--detach", "--name", "talk", "--protocol", file.to_str().unwrap()];
+        world.must(&[&run[..], &roles, &["--", "sleep", "infinity"]].concat());
+        let recv = ["recv", "talk", "--as", "User", "--timeout", "60s"];
+        world.must(&["send", "talk", "--as", "User", "Agent", "ask", "?"]);
+        // It has not begun, and is waited for.
+        world.sessile(&["recv", "talk", "--as", "User", "--timeout", "10ms"]).refused_with(124, &["nothing has arrived"]);
+        let waits = world.start(&recv, Stdio::null());
+        let script = "sessile recv . --as Agent; sessile send . --as Agent User answer last";
+        world.must(&["exec", "talk", "--app", "helper", "--", "sh", "-c", script]);
+        assert_eq!(waits.finish().succeeded(), "last", "what was said is heard");
+        world.must(&["send", "talk", "--as", "User", "Agent", "ask", "and now?"]);
+        world.sessile(&recv).refused_with(73, &["nothing comes for User any more: app:helper", "sessile delegate"]);
+        let offered = world.must(&["offered", "talk", "--as", "User"]);
+        assert!(offered.contains("not yet, and its app has ended"), "{offered}");
+        assert!(world.must(&["show", "talk"]).contains("Agent=app:helper (ended)"));
+        // Another goes on in its place.
+        world.must(&["delegate", "talk", "Agent", "operator:bob"]);
+        assert_eq!(world.must(&["recv", "talk", "--as", "Agent"]), "and now?");
+    }
+
     fn connections_that_say_nothing_keep_nobody_out_and_too_many_are_told(world) {
         opened(world, "talk", "sleep infinity");
         let script = "import os, socket\n\

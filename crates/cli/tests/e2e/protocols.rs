@@ -38,6 +38,14 @@ for_root_and_user! {
         fs::remove_file(&words).unwrap();
         world.must(&with);
         world.sessile(&["protocol", "check", "/nonexistent.scr"]).refused_with(66, &["/nonexistent.scr"]);
+        // The others are judged all the same.
+        let some = world.sessile(&["protocol", "check", "/nonexistent.scr", "--import-path", elsewhere, &talk, "/no.scr"]);
+        some.refused_with(66, &["cannot read /nonexistent.scr", "cannot read /no.scr"]);
+        assert_eq!(some.text(), format!("{talk}  talk.Talk  accepted\n"));
+        let one = format!("{talk}#Talk");
+        assert_eq!(world.must(&["protocol", "check", &one]), format!("{talk}  talk.Talk  accepted\n"));
+        world.sessile(&["protocol", "check", &format!("{talk}#Other")]).refused_with(64, &["P014", "there are Talk", "FILE#NAME"]);
+        world.sessile(&["protocol", "check", &format!("{talk}#")]).refused_with(64, &["talk.scr#Name"]);
         // Nothing of this needs a daemon.
         world.sessile(&["daemon", "status"]).refused_with(66, &[]);
     }
@@ -72,10 +80,10 @@ for_root_and_user! {
         assert!(table.contains("sends ask(common.Words.Text) to Agent"), "{table}");
         let dot = world.must(&["protocol", "project", &talk, "User", "--dot"]);
         assert!(dot.starts_with("digraph \"Talk@User\" {"), "{dot}");
-        let machine = world.json(&["protocol", "project", &talk, "User", "--name", "Talk", "--json"]);
+        let machine = world.json(&["protocol", "project", &format!("{talk}#Talk"), "User", "--json"]);
         assert_eq!(machine["states"][0]["steps"][0]["act"], "send");
         world.sessile(&["protocol", "project", &talk, "Nobody"]).refused_with(64, &["no role Nobody", "User, Agent"]);
-        world.sessile(&["protocol", "explain", &talk, "--name", "Other"]).refused_with(64, &["P014"]);
+        world.sessile(&["protocol", "explain", &format!("{talk}#Other")]).refused_with(64, &["P014"]);
         let explained = world.must(&["protocol", "explain", &talk]);
         assert!(explained.contains("├─ ask(common.Words.Text) ─") && explained.contains("┌─ Agent chooses"), "{explained}");
         let svg = world.must(&["protocol", "explain", &talk, "--svg"]);

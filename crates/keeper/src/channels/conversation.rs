@@ -1,10 +1,10 @@
 //! A session's conversation from its opening to its end, whoever keeps it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
-use sessile_model::protocol::{ProtocolRecord, ProtocolSpec, ProtocolStatus};
+use sessile_model::protocol::{PastViolation, ProtocolRecord, ProtocolSpec, ProtocolStatus};
 use sessile_model::state::State;
 use sessile_model::{Problem, ProblemKind};
 use sessile_protocol::held::Unplanned;
@@ -20,6 +20,9 @@ use crate::keeper::Keeper;
 
 /// How many violations are journaled one by one; of those beyond, the record has the count.
 const MOST_JOURNALED: u64 = 256;
+
+/// How many of the last the record shows.
+const MOST_SHOWN: usize = 8;
 
 /// What a keeper has of its session's conversation.
 #[derive(Debug, Default)]
@@ -37,6 +40,9 @@ pub struct Talk {
 pub struct TalkFacts {
     /// How much was refused because the protocol did not offer it.
     pub violations: u64,
+    /// The last few of it.
+    #[serde(default)]
+    pub last_violations: VecDeque<PastViolation>,
     /// How it ended, once it has.
     pub ended: Option<ProtocolRecord>,
     /// Whether there are lines although there is no protocol.
@@ -117,7 +123,7 @@ impl Keeper {
     pub(crate) fn protocol_record(&self) -> Option<ProtocolRecord> {
         let facts = self.facts.as_ref()?;
         match &self.talk.conversation {
-            Conversation::Held(channels) => Some(channels.record(facts.talk.violations)),
+            Conversation::Held(channels) => Some(channels.record(&facts.talk)),
             Conversation::None | Conversation::Free(_) => facts.talk.ended.clone(),
             Conversation::Lost { why, .. } => {
                 let spec = facts.spec.protocol.as_ref()?;
@@ -130,6 +136,7 @@ impl Keeper {
                     epoch: 0,
                     status: ProtocolStatus::Lost { why: why.clone() },
                     violations: facts.talk.violations,
+                    last_violations: facts.talk.last_violations.iter().cloned().collect(),
                     unheard: Vec::new(),
                 })
             }
@@ -202,6 +209,11 @@ impl Keeper {
         for violation in violations {
             let Some(facts) = &mut self.facts else { return };
             facts.talk.violations += 1;
+            if facts.talk.last_violations.len() == MOST_SHOWN {
+                facts.talk.last_violations.pop_front();
+            }
+            let past = PastViolation { at: self.now, violation: violation.to_string() };
+            facts.talk.last_violations.push_back(past);
             let few = facts.talk.violations <= MOST_JOURNALED;
             // Whoever goes on and on does not keep everybody busy who follows the record.
             self.changed |= few || facts.talk.violations.is_power_of_two();

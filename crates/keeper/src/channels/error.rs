@@ -146,6 +146,9 @@ pub enum LineError {
     /// Nothing has arrived yet.
     #[error("nothing has arrived for {0} yet")]
     Nothing(String),
+    /// Nothing can come any more: those who could say something are apps that have ended.
+    #[error("nothing comes for {0} any more: {1}, which would have to say it, has ended")]
+    Deserted(String, Speaker),
     /// The role is done, or the conversation is over.
     #[error("{0} has nothing more to say or to hear")]
     Over(String),

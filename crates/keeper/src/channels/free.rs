@@ -323,6 +323,7 @@ impl Free {
             label: String::new(),
             payload: vec!["text".to_owned()],
             ready: self.has_room(role, to),
+            left: None,
         });
         let mut offers: Vec<Offered> = says.collect();
         for line in self.known.lines.iter().filter(|line| line.to == role) {
@@ -333,6 +334,7 @@ impl Free {
                     label: line.label.clone(),
                     payload: vec!["text".to_owned()],
                     ready: true,
+                    left: None,
                 });
             }
         }

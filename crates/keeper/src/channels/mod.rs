@@ -134,6 +134,8 @@ pub struct Offered {
     pub payload: Vec<String>,
     /// Whether it can be done at once.
     pub ready: bool,
+    /// For how long it may still be said, where that is bounded.
+    pub left: Option<Millis>,
 }
 
 impl Channels {
@@ -244,10 +246,14 @@ impl Channels {
     /// When there is no such role, or somebody else speaks for it.
     pub fn offered(&self, asked: &Speaker, role: &str) -> Result<Vec<Offered>, LineError> {
         let role = self.spoken(asked, role)?;
+        let until = self.monitor.deadline(role).and_then(|until| until.checked_sub(self.monitor.now()));
+        let left = until.map(|left| Millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)));
         let offered = |offer: sessile_protocol::monitor::Offer| {
             let signature = &self.plan.messages()[offer.message.0 as usize];
+            let says = offer.direction == Direction::Send;
             Offered {
-                says: offer.direction == Direction::Send,
+                says,
+                left: left.filter(|left| says && left.0 > 0),
                 peer: self.name(offer.peer).to_owned(),
                 label: signature.label.to_string(),
                 payload: signature.payload.iter().map(ToString::to_string).collect(),

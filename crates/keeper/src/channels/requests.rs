@@ -131,15 +131,22 @@ impl Keeper {
         let role = self.meant(caller, role)?;
         let asked = self.asks(caller, &role)?;
         let others = self.participants();
-        let offered = self.lines()?.offered(&asked, &role, &others);
+        self.tend_conversation();
+        let offered = self.lines()?.offered(&asked, &role, &others).map_err(|error| refused(&error))?;
+        let speaker = |peer: &str| match &self.talk.conversation {
+            Conversation::Held(channels) => channels.speaker(peer).cloned(),
+            Conversation::None | Conversation::Free(_) | Conversation::Lost { .. } => peer.parse().ok(),
+        };
         let offer = |offered: super::Offered| protocol::Offer {
+            ended: speaker(&offered.peer).is_some_and(|speaker| self.has_ended(&speaker)),
             says: offered.says,
             peer: offered.peer,
             label: offered.label,
             payload: offered.payload,
             ready: offered.ready,
+            left: offered.left,
         };
-        Ok(offered.map_err(|error| refused(&error))?.into_iter().map(offer).collect())
+        Ok(offered.into_iter().map(offer).collect())
     }
 
     /// Answers those whose line came, or could be said.
@@ -244,7 +251,12 @@ impl Keeper {
 
     fn hear_now(&mut self, asked: &Speaker, hear: &Hear, token: Option<Token>) -> Result<Told, Unheard> {
         let now = self.now;
-        let heard = self.lines()?.look(asked, (&hear.role, hear.from.as_deref()), token, now);
+        let from = hear.from.as_deref();
+        let heard = self.lines()?.look(asked, (&hear.role, from), token, now);
+        let heard = match heard {
+            Err(LineError::Nothing(role)) => Err(self.deserted(asked, &role, from)),
+            heard => heard,
+        };
         let heard = heard.map_err(|error| self.heed_loss(error))?;
         Ok(Told::Heard(protocol::Heard {
             from: heard.from,
@@ -252,6 +264,30 @@ impl Keeper {
             payload: STANDARD.encode(heard.payload),
             sequence: heard.sequence,
         }))
+    }
+
+    /// Why nothing has arrived for a role: it comes later, or everybody who could say it is an app that has ended.
+    fn deserted(&self, asked: &Speaker, role: &str, from: Option<&str>) -> LineError {
+        let Conversation::Held(channels) = &self.talk.conversation else {
+            return LineError::Nothing(role.to_owned());
+        };
+        let offered = channels.offered(asked, role).unwrap_or_default();
+        let hears = |offer: &&super::Offered| !offer.says && from.is_none_or(|from| from == offer.peer);
+        let mut speakers = offered.iter().filter(hears).map(|offer| channels.speaker(&offer.peer));
+        match speakers.next().flatten().filter(|first| self.has_ended(first)) {
+            Some(first) if speakers.all(|other| other.is_some_and(|other| self.has_ended(other))) => {
+                LineError::Deserted(role.to_owned(), first.clone())
+            }
+            Some(_) | None => LineError::Nothing(role.to_owned()),
+        }
+    }
+
+    /// Whether it is an app that has ended.
+    fn has_ended(&self, speaker: &Speaker) -> bool {
+        match speaker {
+            Speaker::App(app) => self.tasks.get(app).is_some_and(|task| task.exit.is_some()),
+            Speaker::Operator(_) => false,
+        }
     }
 
     /// What is to be signed with a line.
@@ -338,6 +374,7 @@ pub(super) fn refused(error: &LineError) -> Problem {
         | LineError::HasRole(_)
         | LineError::TooOften(_)
         | LineError::Over(_)
+        | LineError::Deserted(..)
         | LineError::Faulted(..)
         | LineError::NotNext
         | LineError::NotHeard
@@ -355,6 +392,9 @@ pub(super) fn refused(error: &LineError) -> Problem {
             problem.hint(format!(
                 "hand {role} to another speaker and back (`sessile delegate`), and this key counts again; other sessions may know it"
             ))
+        }
+        LineError::Deserted(..) => {
+            problem.hint("`sessile delegate SESSION ROLE SPEAKER` has another speak for the role")
         }
         LineError::NotCloser(_) => problem.hint("`sessile run --closer ROLE[=abort]` names those who may"),
         LineError::UnknownRole(..)

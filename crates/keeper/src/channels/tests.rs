@@ -153,7 +153,7 @@ fn a_violation_ends_it_where_that_was_asked_for() {
     assert_eq!(channels.take_violations(), (vec![violation.clone()], true));
     let mut channels = succeeded(channels);
     let faulted = ProtocolStatus::Faulted { violation: "not-offered: Agent says answer".into() };
-    assert_eq!(channels.record(1).status, faulted);
+    assert_eq!(channels.record(&TalkFacts::default()).status, faulted);
     // Its keeper may have died before it ended the session.
     assert_eq!(channels.take_violations(), (vec![violation], true));
 }
@@ -306,12 +306,12 @@ fn what_was_said_is_heard_while_the_session_ends_and_then_listed() {
     let mut channels = talk();
     ask(&mut channels, 1).unwrap();
     channels.close(Close::Drain).unwrap();
-    assert_eq!(channels.record(0).status, ProtocolStatus::Draining);
+    assert_eq!(channels.record(&TalkFacts::default()).status, ProtocolStatus::Draining);
     assert!(matches!(ask(&mut channels, 2), Err(LineError::Over(_))));
     let mut channels = succeeded(channels);
     assert_eq!(look(&mut channels, &agent(), "Agent", None).unwrap().label, "ask");
     channels.close(Close::Abort).unwrap();
-    let record = channels.record(0);
+    let record = channels.record(&TalkFacts::default());
     assert_eq!((record.status, record.unheard.len()), (ProtocolStatus::Cancelled, 1));
     assert_eq!((record.unheard[0].from.as_str(), record.unheard[0].label.as_str()), ("User", "ask"));
     channels.close(Close::Drain).unwrap();

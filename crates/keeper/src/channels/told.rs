@@ -5,14 +5,14 @@ use sessile_protocol::machine::{Direction, Message, Role};
 use sessile_protocol::monitor::SendError;
 use sessile_protocol::monitor::event::{Offending, Status, Violation};
 
-use super::{Channels, LineError};
+use super::{Channels, LineError, TalkFacts};
 
 /// How much of what was expected is told.
 const MOST_TOLD: usize = 8;
 
 impl Channels {
     /// How the conversation stands, for the session's record.
-    pub fn record(&self, violations: u64) -> ProtocolRecord {
+    pub fn record(&self, facts: &TalkFacts) -> ProtocolRecord {
         let unheard = self.monitor.lost().iter().map(|lost| Unheard {
             from: self.name(lost.from).to_owned(),
             to: self.name(lost.to).to_owned(),
@@ -35,7 +35,8 @@ impl Channels {
                     ProtocolStatus::Faulted { violation: self.noted(violation).to_string() }
                 }
             },
-            violations,
+            violations: facts.violations,
+            last_violations: facts.last_violations.iter().cloned().collect(),
             unheard: unheard.collect(),
         }
     }

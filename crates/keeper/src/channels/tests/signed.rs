@@ -99,7 +99,7 @@ fn a_role_is_known_by_the_key_of_its_first_line_whoever_keeps_it() {
     assert_eq!(asks(&mut channels, 5, Some(&next)).unwrap(), 1);
     let codes: Vec<String> = channels.take_violations().0.into_iter().map(|one| one.code).collect();
     assert_eq!(codes, Vec::<String>::new(), "what a predecessor noted is journaled by it");
-    assert_eq!(channels.record(0).signing, Signing::Signed);
+    assert_eq!(channels.record(&TalkFacts::default()).signing, Signing::Signed);
 }
 
 /// Of two clients of one speaker that sign at the same time, one signs again, and neither is at fault.
@@ -148,7 +148,7 @@ fn a_role_that_is_handed_over_is_another_speakers_and_its_key_is_withdrawn() {
     assert_eq!((given.withdrawn.as_ref(), given.session), (Some(&key), "07".repeat(16)));
     let mut channels = succeeded(channels);
     assert!(matches!(asks(&mut channels, 2, Some(&crossing)), Err(LineError::NotYours { .. })));
-    assert_eq!(channels.record(0).roles["User"], bob);
+    assert_eq!(channels.record(&TalkFacts::default()).roles["User"], bob);
 
     // To the same again: whose key is lost is known by the next.
     let own = Delegate { role: "Agent".into(), to: agent() };
@@ -193,13 +193,13 @@ fn who_may_closes_it_and_nobody_else() {
         assert!(channels.is_active());
     }
     closes(&mut channels, &agent(), &close(Some("Agent"), Closing::Drain)).unwrap();
-    assert_eq!(channels.record(0).status, ProtocolStatus::Draining);
+    assert_eq!(channels.record(&TalkFacts::default()).status, ProtocolStatus::Draining);
     let mut channels = succeeded(channels);
     let late = question(&channels, 1);
     assert!(matches!(asks(&mut channels, 2, Some(&late)), Err(LineError::Over(_))));
     closes(&mut channels, &agent(), &close(Some("Agent"), Closing::Drain)).unwrap();
     closes(&mut channels, &user(), &close(None, Closing::Abort)).unwrap();
-    let record = channels.record(0);
+    let record = channels.record(&TalkFacts::default());
     assert_eq!((record.status, record.unheard.len()), (ProtocolStatus::Cancelled, 1));
 
     let closers = BTreeMap::from([("Nobody".to_owned(), Closing::Drain)]);
