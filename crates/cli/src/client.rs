@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,19 +21,21 @@ use tokio::time::timeout;
 use crate::at_once;
 use crate::failure::{Failure, plain};
 use crate::output::{printable, say};
-use crate::startup::{self, Reached};
+use crate::startup::{self, Reached, check_owner};
 
 /// A running daemon of the caller's own.
 #[derive(Clone, Debug)]
 pub struct Daemon {
     socket: PathBuf,
+    /// It may run elsewhere: another is not started here should it be gone.
+    remote: bool,
     /// The connection by which it was found, for the first request.
     first: Arc<Mutex<Option<UnixStream>>>,
 }
 
 impl From<Reached> for Daemon {
     fn from(reached: Reached) -> Self {
-        Self { socket: reached.socket, first: Arc::new(Mutex::new(Some(reached.stream))) }
+        Self { socket: reached.socket, remote: false, first: Arc::new(Mutex::new(Some(reached.stream))) }
     }
 }
 
@@ -52,6 +54,20 @@ impl Daemon {
     /// When the socket belongs to someone else, or inside a session.
     pub fn find() -> Result<Option<Self>, Failure> {
         Ok(startup::running()?.map(Self::from))
+    }
+
+    /// A daemon that may run elsewhere, behind this socket.
+    ///
+    /// # Errors
+    /// When nobody listens there, or it belongs to someone else.
+    pub fn behind(socket: &Path) -> Result<Self, Failure> {
+        let found = UnixStream::connect(socket).and_then(|stream| check_owner(&stream).map(|()| stream));
+        let stream = found.map_err(|e| {
+            Failure::system(format!("reach a daemon at {}", socket.display()), &e)
+                .hint("`ssh -L` brings the socket of one here, which `sessile daemon status` names there")
+        })?;
+        let socket = socket.to_owned();
+        Ok(Self { socket, remote: true, first: Arc::new(Mutex::new(Some(stream))) })
     }
 
     /// `GET`.
@@ -126,9 +142,10 @@ impl Daemon {
                     // One that was just killed still takes connections for a moment.
                     tokio::time::sleep(APART * (REPEATS - left)).await;
                     left -= 1;
-                    let reached = startup::ensure()?;
-                    if let Ok(mut first) = self.first.lock() {
-                        *first = Some(reached.stream);
+                    if !self.remote
+                        && let Ok(mut first) = self.first.lock()
+                    {
+                        *first = Some(startup::ensure()?.stream);
                     }
                 }
                 Err(Sent::Unasked(failure) | Sent::Lost(failure) | Sent::Refused(failure)) => {

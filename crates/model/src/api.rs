@@ -533,6 +533,9 @@ pub struct DaemonStatus {
     pub notices: Vec<String>,
     /// The installation's public key, as in receipts.
     pub key: String,
+    /// Its socket; empty from one of an earlier version.
+    #[serde(default)]
+    pub socket: String,
 }
 
 /// Header of a request whose sender tells users what it hears, and of an answer that has something

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use sessile_model::ids::SessionId;
 use sessile_model::problem::ProblemKind;
 use sessile_model::receipt::SignedReceipt;
 use sessile_model::spec::WindowSize;
@@ -20,15 +19,12 @@ use super::signals::Signals;
 use super::sink::{Sink, Written};
 use super::terminal::RawMode;
 use super::{Mode, Parting, Target, Until, terminal_size};
-use crate::client::Daemon;
 use crate::failure::{Failure, plain};
 
 /// The channel of the one attachment.
 pub(super) const CHANNEL: u16 = 1;
 /// Output waiting for our streams beyond which the keeper is not read.
 const MAX_PENDING: usize = 256 << 10;
-/// How long a new connection waits before the daemon is asked to see to the keeper.
-const NUDGE_AFTER: Duration = Duration::from_millis(300);
 /// Connections lost in a row, without being attached in between, after which to give up.
 const MAX_LOST: u32 = 20;
 /// How long a command has to end after its reader went away.
@@ -46,6 +42,8 @@ pub struct Conversation<'a> {
     pub(super) joined: bool,
     joining_since: Instant,
     nudged: bool,
+    /// It was said here that the keeper is away.
+    pub(super) told_away: bool,
     lost: u32,
     pub(super) input: InputQueue,
     pub(super) out: Sink,
@@ -68,7 +66,7 @@ impl<'a> Conversation<'a> {
     /// # Errors
     /// When nobody listens.
     pub fn begin(target: &'a Target, mode: &'a Mode, until: Until) -> Result<Self, Failure> {
-        let link = Link::open(&target.socket).map_err(|e| {
+        let link = target.way.open(target.session).map_err(|e| {
             // Its socket may go between the daemon's leave and now.
             if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&e.kind()) {
                 return Failure::new(ProblemKind::Conflict, "the session is ending or has ended");
@@ -88,12 +86,13 @@ impl<'a> Conversation<'a> {
             joined: false,
             joining_since: Instant::now(),
             nudged: false,
+            told_away: false,
             lost: 0,
             input: InputQueue::default(),
             out: Sink::from(since),
             err: Sink::default(),
             terminal: None,
-            hand: Hand::default(),
+            hand: Hand::to(&target.way),
             size: None,
             forward: Vec::new(),
             reader_gone: None,
@@ -274,16 +273,16 @@ impl<'a> Conversation<'a> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let nudge = (!self.joined && !self.nudged).then(|| self.joining_since + NUDGE_AFTER);
+        let nudge = (!self.joined && !self.nudged).then(|| self.joining_since + self.target.way.patience());
         let kill = self.reader_gone.map(|since| since + PIPE_GRACE);
         nudge.into_iter().chain(kill).chain(self.hand.look_at()).min()
     }
 
     fn see_to_deadlines(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
-        if !self.joined && !self.nudged && now >= self.joining_since + NUDGE_AFTER {
+        if !self.joined && !self.nudged && now >= self.joining_since + self.target.way.patience() {
             self.nudged = true;
-            nudge(self.target.session);
+            self.miss_keeper()?;
         }
         if self.reader_gone.is_some_and(|since| now >= since + PIPE_GRACE) {
             self.reader_gone = None;
@@ -403,6 +402,9 @@ impl<'a> Conversation<'a> {
                 Err(Failure::new(ProblemKind::Conflict, detail).hint("attach without --exclusive"))
             }
             Reply::Attached { input_done, input_started, .. } => {
+                if self.wipe_notice()? {
+                    return Ok(None);
+                }
                 self.joined = true;
                 self.lost = 0;
                 self.tell_size()?;
@@ -513,7 +515,7 @@ impl<'a> Conversation<'a> {
         if over || self.lost > MAX_LOST {
             return Ok(Some(Parting::Lost(self.exit.clone())));
         }
-        match Link::open(&self.target.socket) {
+        match self.target.way.open(self.target.session) {
             Ok(link) => {
                 self.link = link;
                 self.hand.lost_keeper();
@@ -568,15 +570,6 @@ struct Ready {
 fn wait_writable(stream: impl std::os::fd::AsFd) {
     // An interrupted wait is tried again by the caller's loop.
     let _ = poll(&mut [PollFd::new(&stream, PollFlags::OUT)], None);
-}
-
-/// Has the daemon (another, if it went away as well) see that the session has a keeper. What it
-/// says shows on the keeper's socket.
-fn nudge(session: SessionId) {
-    std::thread::spawn(move || {
-        let leave = Daemon::reach().and_then(|d| Target::ask(&d, &session.into(), None));
-        drop(leave);
-    });
 }
 
 fn random() -> u64 {

@@ -24,10 +24,9 @@ use rustix::process::{Signal, getpid, kill_process};
 use sessile_model::wire::{HandOver, ReadTyped, Request};
 
 use super::conversation::{CHANNEL, Conversation};
-use super::link::Link;
 use super::sink::Sink;
 use super::terminal::{RawMode, is_in_front};
-use super::{Mode, Parting, terminal_size};
+use super::{Mode, Parting, Way, terminal_size};
 use crate::failure::Failure;
 use crate::output::say;
 
@@ -99,6 +98,11 @@ enum Holder {
 }
 
 impl Hand {
+    /// By this way: nothing can be handed over by one that leads elsewhere.
+    pub fn to(way: &Way) -> Self {
+        Self { refused: way.remote().is_some(), ..Self::default() }
+    }
+
     /// Whether a keeper was ever asked to write to the terminal and has not refused.
     pub fn was_given(&self) -> bool {
         self.number > 0 && !self.refused
@@ -317,7 +321,7 @@ impl Conversation<'_> {
         }
         if self.hand.refused {
             // What was under way is of before.
-            if let Ok(link) = Link::open(&self.target.socket) {
+            if let Ok(link) = self.target.way.open(self.target.session) {
                 self.link = link;
                 self.out = Sink::default();
                 return self.join(Joining::Stopped);

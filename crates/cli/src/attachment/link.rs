@@ -36,6 +36,14 @@ impl Link {
     pub fn open(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
         crate::startup::check_owner(&stream)?;
+        Self::over(stream)
+    }
+
+    /// Introduces itself over this connection.
+    ///
+    /// # Errors
+    /// When it cannot be made not to wait.
+    pub fn over(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let mut link = Self {
             stream,

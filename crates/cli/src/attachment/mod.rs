@@ -11,14 +11,18 @@
 //! A keeper of this version is handed the terminal and writes to it itself (`handing`); what is said here
 //! of output is then of pipes, and of terminals that it cannot open.
 //!
+//! Through a socket that leads elsewhere the same frames come by WebSocket (`remote`).
+//!
 //! One `poll` loop. The keeper's socket is held by the anchor too, so that a client that connects
 //! while no keeper runs waits there for the next one.
 
+mod away;
 mod conversation;
 mod guardian;
 mod handing;
 mod input;
 mod link;
+mod remote;
 mod signals;
 mod sink;
 mod terminal;
@@ -37,6 +41,7 @@ use crate::client::Daemon;
 use crate::failure::Failure;
 use crate::keys::DetachKey;
 use crate::selector::SessionSelector;
+pub use away::Way;
 use conversation::Conversation;
 pub use guardian::{SavedModes, guard};
 pub use signals::Signals;
@@ -48,8 +53,8 @@ pub use terminal::{Guarded, RawMode, size as terminal_size};
 pub struct Target {
     /// The session.
     pub session: SessionId,
-    /// Its keeper's socket.
-    pub socket: PathBuf,
+    /// The way to its keeper.
+    pub way: Way,
     /// The app or task; the main one when absent.
     pub app: Option<AppName>,
 }
@@ -73,7 +78,13 @@ impl Target {
 
     /// What the daemon gave leave for.
     pub fn given(leave: api::Attachment, app: Option<AppName>) -> Self {
-        Self { session: leave.session, socket: leave.socket.into(), app }
+        Self { session: leave.session, way: Way::Keeper(leave.socket.into()), app }
+    }
+
+    /// The same, through a daemon's socket that leads elsewhere.
+    #[must_use]
+    pub fn by(self, remote: Option<PathBuf>) -> Self {
+        Self { way: remote.map_or(self.way, Way::Remote), ..self }
     }
 }
 

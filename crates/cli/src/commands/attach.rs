@@ -1,6 +1,7 @@
 //! `attach`: returns to a session.
 
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 
 use sessile_model::ids::AppName;
 use sessile_model::{ProblemKind, SessionRecord};
@@ -23,6 +24,7 @@ use crate::startup;
   sessile attach amber --exclusive         type alone: the others watch until you leave
   sessile attach amber --app tests         another app's terminal
   sessile attach amber --lossless | ./archive   from the recording (`run --record`), every byte of it
+  ssh -fNL ~/far.sock:/run/user/1000/sessile/daemon.sock far; sessile attach amber --remote ~/far.sock
 
 ctrl-\\ leaves; the session goes on. Leaving, closing the window and killing the client are the
 same to the session. `sessile type S --key ctrl-\\` sends that key to the app itself.")]
@@ -41,6 +43,9 @@ pub struct Args {
     /// For recorders: print what was and will be recorded, and miss nothing, however slowly this is read
     #[arg(long, conflicts_with_all = ["exclusive", "detach_key"])]
     lossless: bool,
+    /// The socket of a daemon elsewhere, as `ssh -L` brings it here
+    #[arg(long, value_name = "SOCKET")]
+    remote: Option<PathBuf>,
     /// The key that leaves the session [default: ctrl-\]
     #[arg(long, value_name = "KEY")]
     detach_key: Option<DetachKey>,
@@ -50,7 +55,7 @@ impl Args {
     /// Attaches, and passes on the exit status if the command ends meanwhile.
     pub fn run(self, json: bool) -> Outcome {
         let config = config::load(&startup::config_file()?)?;
-        let daemon = Daemon::reach()?;
+        let daemon = self.remote.as_deref().map_or_else(Daemon::reach, Daemon::behind)?;
         if self.lossless {
             return self.record(&daemon);
         }
@@ -85,9 +90,10 @@ impl Args {
             (false, _) if self.read_only => Mode::Follow { since: 0 },
             (false, _) => Mode::Streams { returning: true },
         };
-        let target = Target::given(leave, self.app);
+        let target = Target::given(leave, self.app).by(self.remote);
         let parting = attachment::attach_guarded(&target, &mode, Until::Settled, guarded)?;
-        let watch = Watch { session: target.session, command: None, mode: &mode, json };
+        let remote = target.way.remote();
+        let watch = Watch { session: target.session, command: None, mode: &mode, remote, json };
         parting::conclude(&daemon, &watch, parting)
     }
     /// A terminal that is behind is drawn anew; a recorder is not.

@@ -195,6 +195,7 @@ fn show(status: &DaemonStatus, json: bool) -> Outcome {
         ["pid", &status.pid.to_string()],
         ["sessions", &format!("{} ({} adopted at its start)", status.sessions, status.adopted)],
         ["key", &printable(&status.key)],
+        ["socket", &printable(&status.socket)],
     ];
     print(&table(&rows.map(|r| r.map(str::to_owned).to_vec())))?;
     for notice in &status.notices {

@@ -90,7 +90,8 @@ impl Args {
         };
         let target = Target::ask(&daemon, &self.session, Some(task))?;
         let parting = attachment::attach(&target, &mode, Until::Exited)?;
-        let watch = Watch { session: target.session, command: name.as_deref(), mode: &mode, json };
+        let watch =
+            Watch { session: target.session, command: name.as_deref(), mode: &mode, remote: None, json };
         parting::conclude(&daemon, &watch, parting)
     }
 }

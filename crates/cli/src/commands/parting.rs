@@ -1,6 +1,7 @@
 //! What `run`, `exec` and `attach` say and return when their attachment is over.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sessile_model::api;
@@ -27,8 +28,20 @@ pub struct Watch<'a> {
     pub command: Option<&'a str>,
     /// How we were attached.
     pub mode: &'a Mode,
+    /// Through which socket, where it is elsewhere.
+    pub remote: Option<&'a Path>,
     /// Say it as JSON.
     pub json: bool,
+}
+
+impl Watch<'_> {
+    /// What attaches again.
+    fn attach(&self) -> String {
+        let short = self.session.short();
+        let remote =
+            self.remote.map(|socket| format!(" --remote {}", printable(&socket.display().to_string())));
+        format!("sessile attach {short}{}", remote.unwrap_or_default())
+    }
 }
 
 /// Says how it ended, where somebody watches, and passes on the exit status.
@@ -42,7 +55,7 @@ pub fn conclude(daemon: &Daemon, watch: &Watch<'_>, parting: Parting) -> Outcome
             if watch.json {
                 say(&serde_json::json!({ "session": watch.session, "detached": true }).to_string());
             } else if watch.by_a_person() {
-                say(&format!("left session {short}; it goes on: sessile attach {short}"));
+                say(&format!("left session {short}; it goes on: {}", watch.attach()));
             }
             Ok(Status::OK)
         }
@@ -79,7 +92,7 @@ pub fn conclude(daemon: &Daemon, watch: &Watch<'_>, parting: Parting) -> Outcome
         Parting::Lost(exit) => {
             let failure =
                 Failure::new(ProblemKind::Failed, format!("lost the connection to session {short}"))
-                    .hint(format!("sessile attach {short}"));
+                    .hint(watch.attach());
             lost(daemon, watch, exit, failure)
         }
     }

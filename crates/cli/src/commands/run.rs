@@ -127,6 +127,7 @@ fn attend(
         session: target.session,
         command: spec.command.first().map(String::as_str),
         mode: &mode,
+        remote: None,
         json,
     };
     parting::attend(daemon, &watch, || attachment::attach(target, &mode, until))

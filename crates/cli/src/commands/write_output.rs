@@ -142,7 +142,8 @@ impl Args {
             | Parting::Signalled(_)
             | Parting::Unread
             | Parting::Lost(_)) => {
-                let watch = Watch { session: target.session, command: None, mode: &mode, json: false };
+                let watch =
+                    Watch { session: target.session, command: None, mode: &mode, remote: None, json: false };
                 parting::conclude(daemon, &watch, other)
             }
         }

@@ -22,6 +22,7 @@ mod copies;
 mod credentials;
 mod directory;
 mod documents;
+mod elsewhere;
 mod endings;
 mod exit_codes;
 mod faults;

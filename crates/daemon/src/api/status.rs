@@ -24,6 +24,7 @@ pub async fn daemon(State(daemon): Shared, Extension(adopted): Extension<Adopted
         adopted: adopted.0,
         notices: daemon.notices.all(),
         key: daemon.key.public().to_string(),
+        socket: daemon.folders.socket().display().to_string(),
     })
 }
 
