@@ -37,6 +37,8 @@ const FAILURES: usize = 20;
 const WINDOW: Duration = Duration::from_secs(60);
 /// How long a keeper may take to answer before its anchor is asked whether it still runs.
 const FIRST_DOUBT: Duration = Duration::from_millis(100);
+/// The same where one was just lost: it may hang up a moment before its anchor sees it dead.
+const DOUBT_AFTER_LOSS: Duration = Duration::from_millis(2);
 const LAST_DOUBT: Duration = Duration::from_secs(5);
 /// How long a keeper whose socket was removed may take to put one back, or to finish a wipe. It
 /// looks once a second, but may be busy.
@@ -195,6 +197,7 @@ async fn reach(
     bell: &mut Bell,
 ) -> Reached {
     let anchor = daemon.folders.anchor_socket(id);
+    let first_doubt = if was_reached { DOUBT_AFTER_LOSS } else { FIRST_DOUBT };
     let mut is_told = false;
     let mut hidden = Hidden { since: None, pause: FIRST_LOOK, ended: false };
     loop {
@@ -217,7 +220,7 @@ async fn reach(
             ));
         }
         let tried = match anchor_link::standing(anchor.clone()).await {
-            Ok(Standing::KeeperRuns) => introduce(daemon, id, bell).await,
+            Ok(Standing::KeeperRuns) => introduce(daemon, id, first_doubt, bell).await,
             Ok(Standing::KeeperDead) => {
                 let now = Instant::now();
                 if !budgets.respawns.spend(now) {
@@ -235,12 +238,12 @@ async fn reach(
                     continue;
                 }
                 match anchor_link::start_keeper(anchor.clone(), &daemon.images.keeper).await {
-                    Ok(()) => introduce(daemon, id, bell).await,
+                    Ok(()) => introduce(daemon, id, first_doubt, bell).await,
                     Err(_) => Err(LinkError::Lost),
                 }
             }
             // Its keeper holds the other socket and may be about to wipe.
-            Ok(Standing::Gone) => match introduce(daemon, id, bell).await {
+            Ok(Standing::Gone) => match introduce(daemon, id, first_doubt, bell).await {
                 Err(LinkError::Nobody | LinkError::Lost) if closing::left_receipt(daemon, id).is_none() => {
                     if hidden.goes_on(daemon, id).await {
                         continue;
@@ -313,10 +316,15 @@ enum Introduced {
 /// Connects and asks for the record, now and whenever it changes. A connection can also be
 /// waiting for a keeper that is already dead: whenever the answer takes long, the anchor is
 /// asked.
-async fn introduce(daemon: &Daemon, id: SessionId, bell: &mut Bell) -> Result<Introduced, LinkError> {
+async fn introduce(
+    daemon: &Daemon,
+    id: SessionId,
+    first_doubt: Duration,
+    bell: &mut Bell,
+) -> Result<Introduced, LinkError> {
     let mut link = KeeperLink::open(&daemon.folders.keeper_socket(id), daemon.version).await?;
     link.send(&Request::Show { follow: true }).await?;
-    let mut doubt = FIRST_DOUBT;
+    let mut doubt = first_doubt;
     loop {
         let said = match timeout(doubt, link.next()).await {
             Ok(said) => said?,
