@@ -140,6 +140,12 @@ pub fn check(strength: Strength, text: &[u8], start: usize, end: usize, found: &
     if strength == Strength::Password && (word || value.ends_with(b"@")) {
         return;
     }
+    // Another variable of that name, and the next option of a command line.
+    if !quoted
+        && (joint == Joint::Loose && names_another(value) || strength == Strength::Token && value[0] == b'-')
+    {
+        return;
+    }
     // An id tells apart and opens nothing; services whose keys are such ids are in `contexts`.
     if values::is_uuid(value) {
         return;
@@ -153,6 +159,12 @@ pub fn check(strength: Strength, text: &[u8], start: usize, end: usize, found: &
         let kind = if strength == Strength::Password { "password" } else { "secret_value" };
         found.push(secret(kind, from, to, confidence, why));
     }
+}
+
+/// Whether it reads as the name of what holds such a value.
+fn names_another(value: &[u8]) -> bool {
+    value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
+        && ["password", "passwd", "token", "secret"].iter().any(|noun| values::contains(value, noun))
 }
 
 /// The joint after the name that ends at `at`, and where what follows begins.
