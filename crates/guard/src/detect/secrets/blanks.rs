@@ -106,6 +106,7 @@ pub fn is_none(text: &[u8], found: &Local) -> bool {
         || found.kind == "password" && is_nobodys(before)
         || found.kind == "command_password" && is_any(&["pass", "passwd", "password"])
         || found.kind == "secret_value" && DIGESTS.iter().any(|digest| value.starts_with(digest.as_bytes()))
+        || found.kind == "private_key" && is_hollow(value)
         || values::is_uuid(value) && named_id(before)
 }
 
@@ -134,6 +135,13 @@ fn is_one_letter(value: &[u8]) -> bool {
     chars.all(|c| Some(c) == first)
 }
 
+/// Whether nothing of a key stands between the lines of PEM.
+fn is_hollow(value: &[u8]) -> bool {
+    let is_key = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
+    let mut lines = value.split(|b| b.is_ascii_whitespace() || b"\\\"'".contains(b));
+    !lines.any(|line| line.len() >= 12 && line.iter().all(is_key))
+}
+
 /// Whether it ends as the keys do that issuers print in their documentation.
 fn is_documented(value: &[u8]) -> bool {
     value.len() >= 16 && (value.ends_with(b"EXAMPLE") || value.ends_with(b"EXAMPLEKEY"))
@@ -150,7 +158,7 @@ fn is_nobodys(before: &[u8]) -> bool {
 
 /// Whether the name before it is that of an id, which tells apart and opens nothing.
 fn named_id(before: &[u8]) -> bool {
-    let name = before.iter().rev().skip_while(|b| b"\"'`=: \t".contains(b));
+    let name = before.iter().rev().take(64).skip_while(|b| b"\"'`=: \t".contains(b));
     let name: Vec<u8> = name.take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').copied().collect();
     let name: Vec<u8> = name.into_iter().rev().collect();
     crate::tools::words::split(&String::from_utf8_lossy(&name)).last().is_some_and(|word| word == "id")

@@ -232,13 +232,6 @@ fn pem(text: &[u8], start: usize, end: usize, found: &mut Vec<Local>) {
         let line = &text[from..text.len().min(from + 48)];
         line.windows(5).position(|w| w == b"-----").map_or(from, |tail| from + tail + 5)
     });
-    // Some of the key has to be there, and not only where it would stand.
-    let letters =
-        |line: &[u8]| line.iter().filter(|b| b.is_ascii_alphanumeric() || b"+/=".contains(b)).count();
-    let mut lines = text[end..stop].split(|b| b.is_ascii_whitespace() || b"\\\"'".contains(b));
-    if !lines.any(|line| letters(line) >= 12 && letters(line) == line.len()) {
-        return;
-    }
     found.push(secret("private_key", start, stop, 0.97, "a private key in PEM"));
 }
 
