@@ -45,8 +45,8 @@ const ENUM_WORDS: &[&str] = &[
     "yearly",
 ];
 
-/// Shorter numbers are not looked for in another grouping.
-const MIN_GROUPED: usize = 8;
+/// Shorter numbers are not looked for in another grouping, and no account's is longer.
+const GROUPED: core::ops::RangeInclusive<usize> = 8..=64;
 
 /// A value as it is looked for.
 pub(super) struct Needle<'a> {
@@ -85,7 +85,7 @@ impl<'a> Needle<'a> {
         let digits = needle.bytes().filter(u8::is_ascii_digit).count();
         let is_number =
             needle.strip_prefix('+').unwrap_or(&needle).bytes().all(|b| b.is_ascii_alphanumeric());
-        if needle.len() < MIN_GROUPED || !is_number || digits * 2 < needle.len() {
+        if !GROUPED.contains(&needle.len()) || !is_number || digits * 2 < needle.len() {
             return None;
         }
         let starts = folded.match_indices(needle.chars().next()?).map(|(start, _)| start);
@@ -238,6 +238,8 @@ mod tests {
             ("Pay GB29 NWBK 6016 1331 9268 19", "GB29NWBK6016133192", false),
             ("Pay GB29 NWBK 6016 1331 9268 19", "NWBK60161331926819", false),
             ("Pay GB29 NWBK 6016 1331 9268 18", "GB29NWBK60161331926819", false),
+            ("Pay XGB29 NWBK 6016 1331 9268 19", "GB29NWBK60161331926819", false),
+            ("Pay GB29 NWBK 6016 1331 9268 19-A", "GB29NWBK60161331926819", false),
             ("12 at 1 3 4 5 6 7 8 9", "13456789", false),
             ("On 12 12 2031 1400 hours", "12122031", false),
             ("ann meyer", "annmeyer", false),

@@ -17,6 +17,8 @@ use super::needle::Needle;
 use crate::marking::{Integrity, Marking};
 use crate::tools::words::{self, About};
 
+/// An identifier that stands in more places is not looked up.
+const MAX_PLACES: usize = 64;
 /// Fields by which a record is called.
 const NAMES: [&str; 6] = ["title", "name", "filename", "file_name", "subject", "label"];
 /// Verbs of taking away, which users take for each other.
@@ -36,7 +38,7 @@ impl Known {
             Source::Result { tool } => listed(tool).is_some_and(|listed| listed == destroyed),
         };
         let results: Vec<(usize, &Said)> = self.said.iter().enumerate().filter(|(_, s)| lists(s)).collect();
-        let trusted = self.trusted.get(&needle.folded)?;
+        let trusted = self.trusted.get(&needle.folded).filter(|places| places.len() <= MAX_PLACES)?;
         let has_id = |text: usize, at: usize, field: &Folded| {
             let is_named = field.name.as_deref().is_some_and(|name| is_id(name, argument));
             is_named && trusted.contains(&(text, at))
