@@ -139,7 +139,13 @@ fn is_one_letter(value: &[u8]) -> bool {
 fn is_hollow(value: &[u8]) -> bool {
     let is_key = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
     let mut lines = value.split(|b| b.is_ascii_whitespace() || b"\\\"'".contains(b));
-    !lines.any(|line| line.len() >= 12 && line.iter().all(is_key))
+    // Words of prose and of code have few capitals, or nothing else.
+    let is_random = |line: &[u8]| {
+        let capitals = line.iter().filter(|b| b.is_ascii_uppercase()).count();
+        let is_mixed = line.iter().any(u8::is_ascii_lowercase) && capitals * 3 >= line.len();
+        line.iter().any(u8::is_ascii_digit) || is_mixed
+    };
+    !lines.any(|line| line.len() >= 12 && line.iter().all(is_key) && is_random(line))
 }
 
 /// Whether it ends as the keys do that issuers print in their documentation.
@@ -190,12 +196,25 @@ mod tests {
             "curl -u username:password https://api.example.com",
             "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
             "-----BEGIN RSA PRIVATE KEY-----\n<your key here>\n-----END RSA PRIVATE KEY-----",
+            "It begins so:\n-----BEGIN PRIVATE KEY-----\nas the documentation of PrivateKeyInfo and PRIVATEKEYINFO says.",
             "HEROKU_APP_ID=98fc74a8-ff56-4a21-85f6-7a1fcac895c9",
             "join --token <token> --discovery-token-ca-cert-hash sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934c",
             "user = 'anonymous'\npassword = 'me@example.org'",
             "token: ${TOKEN:-default-token-123}",
             "password2 = password1",
             "newPassword: formData.newPassword2",
+            "fn sign(private_key: pkcs8::PrivateKeyInfo<'_>) {",
+            "let raw_private_key: Curve25519SeedBin<'_> = seed;",
+            "client_auth: self.client_auth, server_auth: conn.server_auth.clone,",
+            "trivially_copy_pass_by_ref = \"warn\"",
+            "pub log_passwd: __u32,",
+            "LOCALBYPASS: _bindgen_ty_24 = 24;",
+            "bypass=always, compass: north-west-4",
+            "UserPass = 0x02,",
+            "db.store_password(\"alice\", \"x\")",
+            "for file in [\"/etc/passwd\", \"/dev/null\"] {",
+            "WWW-Authenticate: Bearer resource_metadata=\"https://auth.example/.well-known\"",
+            "`ExpandedSecretKey`, `raw_sign()`",
         ] {
             assert_eq!(kinds(text), Vec::<&str>::new(), "{text}");
         }
@@ -211,6 +230,10 @@ mod tests {
             "DB_PASSWORD=smtp_password",
             "HEROKU_API_KEY=98fc74a8-ff56-4a21-85f6-7a1fcac895c9",
             "user = 'ann'\npassword = 'Tr0ub4dor@'",
+            "set_password(\"Tr0ub4dor\")",
+            "password: Tr0ub4dor_3",
+            "smtpPass: Tr0ub4dor3",
+            "token: q7.Zk2mPx9wLt4Rb8Vn",
             "curl -u ann:passw0rd https://api.example.com",
             "Without anonymous logins: password = 'Tr0ub4dor'",
             "user = 'anonymous'\nuser = 'ann'\npassword = 'Tr0ub4dor'",
