@@ -175,7 +175,7 @@ fn is_other_word(text: &[u8], start: usize, end: usize) -> bool {
             && before[before.len() - word.len()..].eq_ignore_ascii_case(word.as_bytes())
     };
     values::contains(&text[start..end.min(start + 5)], "pass")
-        && (["by", "com", "sur", "tres", "over", "under"].iter().any(|word| ends(word)) || ends("/etc/"))
+        && (["by", "com", "sur", "tres", "over", "under"].iter().any(|word| ends(word)) || ends("/"))
 }
 
 /// Whether it is written in code: another variable of that name, a member, a type, a number.
@@ -191,8 +191,17 @@ fn is_code(value: &[u8]) -> bool {
         && (nouns.iter().any(|noun| values::contains(value, noun))
             || value.windows(2).any(|two| two == b"::")
             || value[0] == b'_'
+            || is_constant(value)
             || is_member())
         || number.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Whether it is written as constants are, in words of capitals.
+fn is_constant(value: &[u8]) -> bool {
+    let name = value.rsplit(|b| *b == b'.').next().unwrap_or(value);
+    !name.iter().any(u8::is_ascii_lowercase)
+        && name.iter().filter(|b| **b == b'_').count() > 1
+        && name.iter().filter(|b| b.is_ascii_digit()).count() * 6 < name.len()
 }
 
 /// The joint after the name that ends at `at`, and where what follows begins.

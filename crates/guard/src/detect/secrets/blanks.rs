@@ -104,7 +104,11 @@ pub fn is_none(text: &[u8], found: &Local) -> bool {
         || is_documented(value)
         || is_login && is_any(&ALGORITHMS)
         || found.kind == "password" && is_nobodys(before)
-        || found.kind == "command_password" && is_any(&["pass", "passwd", "password"])
+        || matches!(found.kind, "password" | "command_password")
+            && !before.ends_with(b"'")
+            && !before.ends_with(b"\"")
+            && is_any(&["pass", "passwd", "password"])
+        || !is_login && found.confidence < 0.9 && is_dotted(value)
         || found.kind == "secret_value" && DIGESTS.iter().any(|digest| value.starts_with(digest.as_bytes()))
         || found.kind == "private_key" && is_hollow(value)
         || values::is_uuid(value) && named_id(before)
@@ -125,6 +129,14 @@ fn is_blank(value: &[u8]) -> bool {
     let is_any = |list: &[&str], word: &String| list.contains(&word.as_str());
     words.iter().any(|word| is_any(&MARKS, word))
         && words.iter().all(|word| is_any(&MARKS, word) || is_any(&BESIDE, word))
+}
+
+/// Whether it is a name of code: words of small letters, with points or lines between them.
+fn is_dotted(value: &[u8]) -> bool {
+    let words = || value.split(|b| matches!(b, b'.' | b'_' | b'-'));
+    words().all(|word| word.len() < 14 && word.iter().all(u8::is_ascii_lowercase))
+        && words().filter(|word| !word.is_empty()).count() > 2
+        && (value.contains(&b'.') || value.contains(&b'_'))
 }
 
 /// Whether one character stands for all that are left out.
@@ -211,6 +223,11 @@ mod tests {
             "LOCALBYPASS: _bindgen_ty_24 = 24;",
             "bypass=always, compass: north-west-4",
             "UserPass = 0x02,",
+            "self.username = username\nself.password = password",
+            "exports.SOCKS5_NO_ACCEPTABLE_AUTH = SOCKS5_NO_ACCEPTABLE_AUTH;",
+            "{token: \"string.quoted.double.source.rust\", regex: x}",
+            "client_secret: str\ndef get_request_token_secret(self):",
+            "data: \"kPhRbT4yZsQm8WvNcXu2V/EAAGyP4QAAbJHhAABskwA7MAEAAQAAkAABABkAIwAiPwEAdT8CABxJAACTTAMAr0wEAGdYAACQWQEA31oCANNc\"",
             "db.store_password(\"alice\", \"x\")",
             "for file in [\"/etc/passwd\", \"/dev/null\"] {",
             "WWW-Authenticate: Bearer resource_metadata=\"https://auth.example/.well-known\"",
@@ -233,6 +250,7 @@ mod tests {
             "set_password(\"Tr0ub4dor\")",
             "password: Tr0ub4dor_3",
             "smtpPass: Tr0ub4dor3",
+            "https://graph.example/api/resource/collections/items/EAAGyP4QAAbJHhAABskwA7MAEAAQAAkAABABkAIwAiPwEAdT8CABxJAACTTAMAr0wEAGdYAACQWQEA31oCANNc",
             "token: q7.Zk2mPx9wLt4Rb8Vn",
             "curl -u ann:passw0rd https://api.example.com",
             "Without anonymous logins: password = 'Tr0ub4dor'",

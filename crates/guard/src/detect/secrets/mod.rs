@@ -126,7 +126,7 @@ impl Secrets {
                 let Some(end) = pattern.ends(text, start) else { return };
                 let token = &text[start..end];
                 let short = pattern.prefix().len() < 4;
-                if short && !values::mixed(token) {
+                if short && !values::mixed(token) || values::in_base64(text, start, end) {
                     return;
                 }
                 let (confidence, why) = values::weigh(token, *confidence);
