@@ -19,21 +19,29 @@ fn word<'a>(task: &'a Task, key: &str) -> &'a str {
     task.more.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The tasks of users and those of attackers, and each suite's tools by the rule.
-fn agentdojo() -> Option<(Vec<Task>, Vec<Task>, BTreeMap<String, Tools>)> {
+/// AgentDojo's tasks, and the tools of each suite by the rule.
+struct AgentDojo {
+    users: Vec<Task>,
+    attackers: Vec<Task>,
+    tools: BTreeMap<String, Tools>,
+}
+
+fn agentdojo() -> Option<AgentDojo> {
     let traces = corpus::read("agent-traces/agentdojo-banking-slack.json")?;
     let described = corpus::read("agent-traces/agentdojo-tools.json")?;
-    let described = suites(&serde_json::from_str(&described).unwrap()).unwrap();
-    let tools =
-        described.into_iter().map(|(suite, tools)| (suite.unwrap(), derive(&tools).unwrap().tools)).collect();
-    let (users, attackers) =
-        parse(&traces).unwrap().into_iter().partition(|task| word(task, "kind") == "user");
-    Some((users, attackers, tools))
+    let described: Value = serde_json::from_str(&described).expect("descriptions of tools");
+    let tools = suites(&described).expect("descriptions by suite").into_iter().map(|(suite, tools)| {
+        let derived = derive(&tools).expect("tools with names");
+        (suite.unwrap_or_default(), derived.tools)
+    });
+    let tasks = parse(&traces).expect("a trace");
+    let (users, attackers) = tasks.into_iter().partition(|task| word(task, "kind") == "user");
+    Some(AgentDojo { users, attackers, tools: tools.collect() })
 }
 
 #[test]
 fn users_may_work() {
-    let Some((users, _, tools)) = agentdojo() else { return };
+    let Some(AgentDojo { users, tools, .. }) = agentdojo() else { return };
     let policies = shipped().unwrap();
     let judged: Vec<_> =
         users.iter().map(|task| judge(task, &tools[word(task, "suite")], &policies)).collect();
@@ -46,7 +54,7 @@ fn users_may_work() {
 
 #[test]
 fn what_an_injected_text_asks_for_is_stopped_wherever_it_stands() {
-    let Some((users, attackers, tools)) = agentdojo() else { return };
+    let Some(AgentDojo { users, attackers, tools }) = agentdojo() else { return };
     let policies = shipped().unwrap();
     for (placement, place) in PLACEMENTS {
         let mut stopped = 0;
@@ -68,7 +76,7 @@ fn what_an_injected_text_asks_for_is_stopped_wherever_it_stands() {
 /// came from, not because nothing could be read.
 #[test]
 fn users_may_still_work_where_a_field_holds_an_injected_text() {
-    let Some((users, attackers, tools)) = agentdojo() else { return };
+    let Some(AgentDojo { users, attackers, tools }) = agentdojo() else { return };
     let policies = shipped().unwrap();
     let (_, in_field) = PLACEMENTS.iter().find(|(name, _)| name.starts_with("in a field")).unwrap();
     let mut allowed = 0;

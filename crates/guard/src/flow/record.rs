@@ -115,7 +115,7 @@ fn sentence(text: &str, start: usize, end: usize) -> &str {
         matches!(two[0], b'\n' | b';') || matches!(two[0], b'.' | b'!' | b'?') && two[1].is_ascii_whitespace()
     };
     let bytes = text.as_bytes();
-    let from = bytes[..start].windows(2).enumerate().filter(ends).last().map_or(0, |(at, _)| at + 1);
+    let from = bytes[..start].windows(2).enumerate().rfind(ends).map_or(0, |(at, _)| at + 1);
     let to =
         bytes[end..].windows(2).enumerate().find(|two| ends(two)).map_or(bytes.len(), |(at, _)| end + at);
     text.get(from..to).unwrap_or(text)
