@@ -218,6 +218,7 @@ mod tests {
             "fn sign(private_key: pkcs8::PrivateKeyInfo<'_>) {",
             "let raw_private_key: Curve25519SeedBin<'_> = seed;",
             "client_auth: self.client_auth, server_auth: conn.server_auth.clone,",
+            "client_auth: ctx.Tls.Auth.Cfg.Own,",
             "trivially_copy_pass_by_ref = \"warn\"",
             "pub log_passwd: __u32,",
             "LOCALBYPASS: _bindgen_ty_24 = 24;",
