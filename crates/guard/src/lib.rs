@@ -48,4 +48,5 @@ pub mod training {
     }
 
     pub use crate::detect::injection::{Model, Sentence, Term, Window, pair, read, spelled, term, windows};
+    pub use crate::taint::letters;
 }

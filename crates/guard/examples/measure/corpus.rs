@@ -14,6 +14,7 @@ pub fn path(name: &str) -> PathBuf {
 }
 
 /// The lines of a file of JSON lines; `None`, said aloud, where there is no such file.
+#[allow(dead_code, reason = "not every corpus is of lines")]
 pub fn lines(name: &str) -> Option<Vec<Value>> {
     let text = read(name)?;
     Some(text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect())

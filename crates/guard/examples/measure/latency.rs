@@ -3,9 +3,10 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::Regex;
 use rustix::time::{ClockId, clock_gettime};
-use sessile_guard::training::patterns;
+use sessile_guard::training::{letters, patterns};
 use sessile_guard::{Inspector, Raw, Registry};
 
 use crate::corpus::row;
@@ -33,6 +34,8 @@ pub fn rows() {
     row("latency: 4 KiB, 99 of 100 below", &micros(p99), "< 150 us", ROUNDS);
     let more = (quantile(&mut with, 50).as_secs_f64() / p50.as_secs_f64() - 1.0) * 100.0;
     row("latency: 2,000 registered values add", &format!("{more:.1} %"), "< 10 %", ROUNDS);
+    let automaton = automaton(&texts).as_secs_f64() / p50.as_secs_f64() * 100.0;
+    row("latency: an automaton over them would add", &format!("{automaton:.1} %"), "", ROUNDS);
     let naive = naive(&texts);
     row("latency: naive scan, a regular expression for each rule", &micros(naive), "", patterns().len());
     hostile(&tainted);
@@ -81,6 +84,35 @@ fn texts() -> Vec<String> {
             text
         })
         .collect()
+}
+
+/// The time of a search for the same values, forwards, backwards and in halves, by an automaton whose
+/// states are all laid out.
+fn automaton(texts: &[String]) -> Duration {
+    let mut needles = Vec::new();
+    for (_, value) in (0..334).flat_map(values).take(2000) {
+        let letters = letters(&value);
+        needles.push(letters.iter().rev().copied().collect());
+        needles.extend([
+            letters[..letters.len() / 2].to_vec(),
+            letters[letters.len() / 2..].to_vec(),
+            letters,
+        ]);
+    }
+    let automaton = AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).prefilter(false).build(&needles);
+    let automaton = automaton.expect("some thousand values fit an automaton");
+    let texts: Vec<Vec<u8>> = texts.iter().map(|text| letters(text)).collect();
+    let mut times: Vec<Duration> = texts
+        .iter()
+        .cycle()
+        .take(ROUNDS)
+        .map(|text| {
+            let start = worked();
+            black_box(automaton.find_overlapping_iter(text).count());
+            worked().saturating_sub(start)
+        })
+        .collect();
+    quantile(&mut times, 50)
 }
 
 /// The time of a scan by one regular expression after the other.

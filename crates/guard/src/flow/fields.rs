@@ -16,6 +16,8 @@ pub(crate) struct Field {
     /// The key it stands under; of a list's entry the list's. `None` where it stands under none.
     pub name: Option<String>,
     pub value: String,
+    /// The table it stands in, by its number in the result; 0 for none.
+    pub record: usize,
 }
 
 /// A result's texts, in order. What has no form that is known is one text without a name.
@@ -40,8 +42,11 @@ fn unwrap(text: &str, wrappings: usize, fields: &mut Vec<Field>) {
                 unwrap(text, wrappings + 1, fields);
             }
         }
-        Some(value) => leaves(None, &value, fields),
-        None => fields.push(Field { name: None, value: text.to_owned() }),
+        Some(value) => {
+            let mut records = fields.iter().map(|field| field.record).max().unwrap_or(0);
+            leaves(None, &value, 0, &mut records, fields);
+        }
+        None => fields.push(Field { name: None, value: text.to_owned(), record: 0 }),
     }
 }
 
@@ -59,20 +64,23 @@ fn content(block: &Value) -> Option<&str> {
     text.as_str().filter(|_| has_no_more)
 }
 
-fn leaves(name: Option<&str>, value: &Value, fields: &mut Vec<Field>) {
-    let mut leaf = |value: String| fields.push(Field { name: name.map(str::to_owned), value });
+/// The leaves of a value that stands in this table; `records` counts the tables so far.
+fn leaves(name: Option<&str>, value: &Value, record: usize, records: &mut usize, fields: &mut Vec<Field>) {
+    let mut leaf = |value: String| fields.push(Field { name: name.map(str::to_owned), value, record });
     match value {
         Value::Null => {}
         Value::Bool(value) => leaf(value.to_string()),
         Value::Number(value) => leaf(value.to_string()),
         Value::String(value) => leaf(value.clone()),
-        Value::Array(items) => items.iter().for_each(|item| leaves(name, item, fields)),
+        Value::Array(items) => items.iter().for_each(|item| leaves(name, item, record, records, fields)),
         Value::Object(table) => {
+            *records += 1;
+            let record = *records;
             for (key, value) in table {
                 if !is_key(key) {
-                    fields.push(Field { name: None, value: key.clone() });
+                    fields.push(Field { name: None, value: key.clone(), record });
                 }
-                leaves(Some(key), value, fields);
+                leaves(Some(key), value, record, records, fields);
             }
         }
     }
@@ -83,16 +91,20 @@ fn is_key(key: &str) -> bool {
     key.len() <= 32 && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-/// Whether a text cannot ask for anything: numbers, dates, yes, no and nothing.
+/// Whether a text says nothing: empty, yes, no, none.
+pub(crate) fn is_void(value: &str) -> bool {
+    let value = value.trim();
+    ["", "none", "null", "true", "false", "~"].iter().any(|word| value.eq_ignore_ascii_case(word))
+}
+
+/// Whether a text cannot ask for anything: numbers, dates, and what says nothing.
 pub(crate) fn is_inert(value: &str) -> bool {
     let value = value.trim();
-    let is_word =
-        ["", "none", "null", "true", "false", "~"].iter().any(|word| value.eq_ignore_ascii_case(word));
     let is_figure = value.len() <= 32
         && value.bytes().all(|b| {
             b.is_ascii_digit() || matches!(b, b'-' | b'+' | b':' | b'/' | b'.' | b',' | b' ' | b'T' | b'Z')
         });
-    is_word || is_figure
+    is_void(value) || is_figure
 }
 
 /// Whether a text is what a service calls somebody or something, and no sentence, address of a page or

@@ -156,7 +156,7 @@ impl Conversation {
         let declared = tools.declared(call.tool);
         let unknown = Tool::unknown();
         let tool = declared.unwrap_or(&unknown);
-        let arguments = self.arguments(tool, call.arguments);
+        let arguments = self.arguments((call.tool, tool), call.arguments);
         let sinks = || arguments.iter().filter(|argument| argument.is_sink);
         let lowest = sinks().map(|argument| argument.marking.integrity).max().unwrap_or(Integrity::System);
         let nothing = Marking { integrity: Integrity::System, ..Marking::default() };
@@ -186,26 +186,25 @@ impl Conversation {
         Judgement { ruling, because, arguments }
     }
 
-    fn arguments(&self, tool: &Tool, arguments: &Map<String, Value>) -> Vec<Argument> {
+    fn arguments(&self, tool: (&str, &Tool), arguments: &Map<String, Value>) -> Vec<Argument> {
         let mut all = Vec::new();
         for (name, value) in arguments {
-            let is_sink = tool.is_sink(name);
+            let is_sink = tool.1.is_sink(name);
             let mut values = Vec::new();
             let is_whole = leaves(value, 0, &mut values);
             for value in values {
                 let whole = self.standing(tool, name, &value);
-                let parts: Vec<&str> =
-                    value.split([',', ';']).map(str::trim).filter(|part| !part.is_empty()).collect();
-                if is_sink
-                    && parts.len() > 1
-                    && value.contains('@')
-                    && whole.marking.integrity > Integrity::User
-                {
+                let parts = if is_sink && whole.marking.integrity > Integrity::User {
+                    destinations(name, &value)
+                } else {
+                    Vec::new()
+                };
+                if parts.is_empty() {
+                    all.push(argument(name, value, is_sink, whole));
+                } else {
                     all.extend(parts.into_iter().map(|part| {
                         argument(name, part.to_owned(), is_sink, self.standing(tool, name, part))
                     }));
-                } else {
-                    all.push(argument(name, value, is_sink, whole));
                 }
             }
             if !is_whole {
@@ -216,7 +215,7 @@ impl Conversation {
         all
     }
 
-    fn standing(&self, tool: &Tool, argument: &str, value: &str) -> Standing {
+    fn standing(&self, tool: (&str, &Tool), argument: &str, value: &str) -> Standing {
         let mut standing = self.known.standing(tool, argument, value);
         let found = self.known.found_in(value);
         // What was found is about who may read it. That it stands inside says nothing of trust.
@@ -228,6 +227,26 @@ impl Conversation {
 
 fn argument(name: &str, value: String, is_sink: bool, standing: Standing) -> Argument {
     Argument { name: name.to_owned(), value, is_sink, marking: standing.marking, places: standing.places }
+}
+
+/// The destinations that a value names, each judged on its own: of a list, and of `Name <address>`, which
+/// goes to the address alone. None where it is one destination as it stands.
+fn destinations<'a>(argument: &str, value: &'a str) -> Vec<&'a str> {
+    if words::about(argument) != About::Destination {
+        return Vec::new();
+    }
+    let parts: Vec<&str> = value.split([',', ';']).map(str::trim).filter(|part| !part.is_empty()).collect();
+    let bare = |part: &'a str| {
+        let named = part.strip_suffix('>').and_then(|part| part.split_once('<'));
+        let (name, address) = named.unwrap_or(("", part));
+        if name.contains(['<', '>', '@', '\n']) || address.contains(['<', '>']) {
+            part
+        } else {
+            address.trim()
+        }
+    };
+    let parts: Vec<&str> = parts.into_iter().map(bare).collect();
+    if parts.len() < 2 && parts.first() == Some(&value.trim()) { Vec::new() } else { parts }
 }
 
 /// The texts of a value, without what is empty; whether that is all of them.

@@ -1,54 +1,15 @@
 //! What was said and read in a conversation, and where a value of it stands.
 
+use core::ops::Range;
 use std::collections::HashMap;
 
 use serde::Serialize;
 
 use super::fields::{self, Field};
+use super::needle::{MIN_CHARS, Needle};
 use crate::marking::{Event, Integrity, Lowered, Lowering, Marking, Readers};
 use crate::tools::words::{self, About};
 use crate::tools::{ENTRIES, Tool};
-
-/// Shorter values stand in any text.
-const MIN_CHARS: usize = 6;
-/// Values that are a choice among few, and stand in any text.
-const ENUM_WORDS: &[&str] = &[
-    "active",
-    "always",
-    "cancelled",
-    "confirmed",
-    "credit",
-    "daily",
-    "default",
-    "disabled",
-    "enabled",
-    "failed",
-    "female",
-    "friday",
-    "hidden",
-    "inactive",
-    "medium",
-    "monday",
-    "monthly",
-    "normal",
-    "number",
-    "object",
-    "pending",
-    "personal",
-    "private",
-    "public",
-    "saturday",
-    "string",
-    "success",
-    "sunday",
-    "thursday",
-    "tuesday",
-    "unknown",
-    "urgent",
-    "wednesday",
-    "weekly",
-    "yearly",
-];
 
 /// Who or what said a text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -100,28 +61,30 @@ pub enum NotLowered {
     NoSuchSpan,
 }
 
-struct Said {
-    event: Event,
-    source: Source,
-    text: String,
-    folded: String,
-    fields: Vec<Folded>,
+pub(super) struct Said {
+    pub event: Event,
+    pub source: Source,
+    pub text: String,
+    pub folded: String,
+    pub fields: Vec<Folded>,
     /// Whether any of it is neither the user's, nor a trusted field, nor without words.
     is_untrusted: bool,
-    marking: Marking,
+    pub marking: Marking,
 }
 
-struct Folded {
-    name: Option<String>,
-    value: String,
+/// A field, its value in small letters.
+pub(super) struct Folded {
+    pub name: Option<String>,
+    pub value: String,
+    pub record: usize,
 }
 
 /// Everything that was said and read.
 #[derive(Default)]
 pub(super) struct Known {
-    said: Vec<Said>,
+    pub said: Vec<Said>,
     /// Trusted fields by their values: text, and field of it.
-    trusted: HashMap<String, Vec<(usize, usize)>>,
+    pub trusted: HashMap<String, Vec<(usize, usize)>>,
     /// Values that were found in texts, with what was found.
     found: Vec<(String, Marking)>,
     lowered: Vec<(String, Lowered)>,
@@ -130,86 +93,8 @@ pub(super) struct Known {
     returned: Marking,
 }
 
-/// A value as it is looked for.
-struct Needle<'a> {
-    exact: &'a str,
-    folded: String,
-}
-
-impl<'a> Needle<'a> {
-    fn new(value: &'a str) -> Self {
-        let value = value.trim();
-        let bare =
-            ["https://", "http://"].iter().find_map(|scheme| value.strip_prefix(scheme)).unwrap_or(value);
-        let exact = bare.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(bare);
-        Self { exact, folded: exact.to_ascii_lowercase() }
-    }
-
-    fn matches_nothing(&self) -> bool {
-        self.exact.chars().count() < MIN_CHARS || ENUM_WORDS.contains(&self.folded.as_str())
-    }
-
-    /// Where it stands whole in a text: no longer word, address or path goes on around it.
-    fn whole(&self, said: &Said) -> Option<(usize, usize)> {
-        // What comes after a slash may tell upper case from lower case.
-        let (needle, text) = if self.exact.contains('/') {
-            (self.exact, &said.text)
-        } else {
-            (self.folded.as_str(), &said.folded)
-        };
-        text.match_indices(needle)
-            .map(|(start, _)| (start, start + needle.len()))
-            .find(|(start, end)| begins(&text[..*start]) && ends(&text[*end..]))
-    }
-}
-
-fn goes_on(c: char) -> bool {
-    c.is_alphanumeric()
-        || matches!(
-            c,
-            '_' | '-' | '.' | '@' | '/' | '\\' | '%' | '+' | '~' | '#' | '&' | '=' | '?' | '$' | ':'
-        )
-}
-
-fn begins(before: &str) -> bool {
-    let before = ["https://", "http://"]
-        .iter()
-        .find_map(|scheme| {
-            before
-                .len()
-                .checked_sub(scheme.len())
-                .filter(|at| before.is_char_boundary(*at) && before[*at..].eq_ignore_ascii_case(scheme))
-        })
-        .map_or(before, |at| &before[..at]);
-    let mut back = before.chars().rev();
-    match back.next() {
-        None => true,
-        // "#general", "@ann".
-        Some('#' | '@') => back.next().is_none_or(|c| c.is_whitespace() || matches!(c, '(' | '"' | '\'')),
-        Some(c) => !goes_on(c),
-    }
-}
-
-fn ends(after: &str) -> bool {
-    let after = after.strip_prefix('/').unwrap_or(after);
-    let mut chars = after.chars();
-    match chars.next() {
-        None => true,
-        // A sentence's end.
-        Some('.' | ':' | '?') => {
-            chars.next().is_none_or(|c| c.is_whitespace() || matches!(c, '"' | '\'' | ')' | ']'))
-        }
-        Some(c) => !goes_on(c),
-    }
-}
-
 impl Known {
-    pub(super) fn user_says(
-        &mut self,
-        event: Event,
-        text: &str,
-        marks: &[(core::ops::Range<usize>, Marking)],
-    ) {
+    pub(super) fn user_says(&mut self, event: Event, text: &str, marks: &[(Range<usize>, Marking)]) {
         let marking = Marking { integrity: Integrity::User, origins: [event].into(), ..Marking::default() };
         self.add(event, Source::User, text, marking, Vec::new(), false, marks);
     }
@@ -219,7 +104,7 @@ impl Known {
         event: Event,
         (name, tool): (&str, &Tool),
         text: &str,
-        marks: &[(core::ops::Range<usize>, Marking)],
+        marks: &[(Range<usize>, Marking)],
     ) {
         let readers = tool.readers.clone().map_or(Readers::Anyone, Readers::Only);
         let marking = Marking { readers, origins: [event].into(), ..Marking::default() };
@@ -231,7 +116,9 @@ impl Known {
             if is_trusted(tool, field) {
                 self.trusted.entry(Needle::new(&field.value).folded).or_default().push((index, at));
             } else {
-                is_untrusted |= !fields::is_inert(&field.value);
+                // A number from outside may be somebody's telephone or account.
+                let is_inert = if tool.is_open_world { fields::is_void } else { fields::is_inert };
+                is_untrusted |= !is_inert(&field.value);
             }
         }
         let source = Source::Result { tool: name.to_owned() };
@@ -247,7 +134,7 @@ impl Known {
         marking: Marking,
         fields: Vec<Field>,
         is_untrusted: bool,
-        marks: &[(core::ops::Range<usize>, Marking)],
+        marks: &[(Range<usize>, Marking)],
     ) {
         for (span, found) in marks {
             if let Some(value) = text.get(span.clone()).filter(|value| value.chars().count() >= MIN_CHARS) {
@@ -255,7 +142,11 @@ impl Known {
             }
         }
         self.has_untrusted |= is_untrusted;
-        let fold = |field: Field| Folded { name: field.name, value: field.value.to_ascii_lowercase() };
+        let fold = |field: Field| Folded {
+            name: field.name,
+            value: field.value.to_ascii_lowercase(),
+            record: field.record,
+        };
         self.said.push(Said {
             event,
             source,
@@ -292,7 +183,8 @@ impl Known {
     }
 
     /// Where a value stands that an argument of a tool has.
-    pub(super) fn standing(&self, tool: &Tool, argument: &str, value: &str) -> Standing {
+    pub(super) fn standing(&self, tool: (&str, &Tool), argument: &str, value: &str) -> Standing {
+        let (name, tool) = tool;
         let needle = Needle::new(value);
         let lowered = self.lowered.iter().rev().find(|(text, _)| *text == needle.exact);
         if let Some((_, lowered)) = lowered {
@@ -306,36 +198,46 @@ impl Known {
             };
         }
         let about = words::about(argument);
-        if needle.matches_nothing() {
-            let is_own_id = about == About::Identifier && tool.is_own_change();
-            let by_id =
-                is_own_id.then(|| self.trusted_field(&needle, |name| is_id(name, argument))).flatten();
-            return by_id.unwrap_or_else(|| self.unmatched());
-        }
-        let user = self.said.iter().enumerate().filter(|(_, said)| said.source == Source::User);
-        let mut user = user.filter_map(|(at, said)| Some((at, said, needle.whole(said)?)));
-        let user = user.next();
-        let untrusted = self.said.iter().position(|said| said.is_untrusted && said.holds(&needle).is_some());
-        if let Some((at, said, span)) = user
-            && untrusted.is_none_or(|first| at < first)
+        if !needle.matches_nothing()
+            && let Some((said, span)) = self.user_first(&needle, about)
         {
-            let place = Place { event: said.event, source: Source::User, field: None, span: Some(span) };
+            let span = Some((span.start, span.end));
+            let place = Place { event: said.event, source: Source::User, field: None, span };
             return Standing { marking: said.marking.clone(), places: vec![place] };
         }
         let trusted = match about {
             // A name that somebody chose is no place on the network, path or key.
             About::Url | About::PathOrCommand | About::Credential => None,
-            About::Identifier if !tool.is_own_change() => None,
-            About::Identifier => self.trusted_field(&needle, |name| is_id(name, argument)),
+            About::Identifier if tool.is_own_change() => {
+                self.trusted_field(&needle, |name| is_id(name, argument))
+            }
+            About::Identifier => self.named_record(&needle, name, argument),
+            About::Destination | About::Content | About::Other if needle.matches_nothing() => None,
             About::Destination | About::Content | About::Other => {
                 self.trusted_field(&needle, |name| words::about(name) != About::Identifier)
             }
         };
-        trusted.or_else(|| self.elsewhere(&needle)).unwrap_or_else(|| self.unmatched())
+        let elsewhere = || (!needle.matches_nothing()).then(|| self.elsewhere(&needle)).flatten();
+        trusted.or_else(elsewhere).unwrap_or_else(|| self.unmatched())
+    }
+
+    /// What the user said that has this value whole, before anything untrusted had it, and where.
+    pub(super) fn user_first(&self, needle: &Needle<'_>, about: About) -> Option<(&Said, Range<usize>)> {
+        let is_number = about == About::Destination;
+        let grouped = |said: &Said| is_number.then(|| needle.grouped(&said.folded)).flatten();
+        let place = |said: &Said| needle.whole(&said.text, &said.folded).or_else(|| grouped(said));
+        let mut user = self.said.iter().enumerate().filter(|(_, said)| said.source == Source::User);
+        let (at, said, span) = user.find_map(|(at, said)| Some((at, said, place(said)?)))?;
+        let has_it =
+            |said: &Said| said.is_untrusted && (said.holds(needle).is_some() || grouped(said).is_some());
+        (!self.said[..at].iter().any(has_it)).then_some((said, span))
     }
 
     /// The trusted field that has this very value.
     fn trusted_field(&self, needle: &Needle<'_>, is_meant: impl Fn(&str) -> bool) -> Option<Standing> {
+        if self.misleads(needle) {
+            return None;
+        }
         let mut places = Vec::new();
         let mut marking: Option<Marking> = None;
         for (text, field) in self.trusted.get(&needle.folded).into_iter().flatten() {
@@ -350,6 +252,15 @@ impl Known {
             }
         }
         marking.map(|marking| Standing { marking, places })
+    }
+
+    /// Whether a value that somebody chose looks like another one that is meant.
+    fn misleads(&self, needle: &Needle<'_>) -> bool {
+        let is_another = |seen: String| {
+            let user = |said: &Said| said.source == Source::User && said.folded.contains(&seen);
+            self.trusted.contains_key(&seen) || self.said.iter().any(user)
+        };
+        needle.is_disguised() || needle.looks_like().is_some_and(is_another)
     }
 
     /// Where it stands in anything that tools returned.
@@ -384,7 +295,7 @@ impl Said {
         }
     }
 
-    fn place(&self, needle: &Needle<'_>, field: Option<String>) -> Place {
+    pub(super) fn place(&self, needle: &Needle<'_>, field: Option<String>) -> Place {
         let span = self.folded.find(&needle.folded).map(|start| (start, start + needle.folded.len()));
         Place { event: self.event, source: self.source.clone(), field, span }
     }
@@ -398,55 +309,11 @@ fn is_trusted(tool: &Tool, field: &Field) -> bool {
 }
 
 /// Whether a field's name is that of an identifier that the argument takes.
-fn is_id(field: &str, argument: &str) -> bool {
+pub(super) fn is_id(field: &str, argument: &str) -> bool {
     let (field, argument) = (plain(field), plain(argument));
     field == "id" || field == argument || field.strip_suffix("_id") == Some(argument.as_str())
 }
 
 fn plain(name: &str) -> String {
     name.trim_end_matches('_').to_ascii_lowercase().replace([' ', '-'], "_")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_stands_whole_or_not_at_all() {
-        for (text, value, expected) in [
-            ("Write to ann@corp.example.", "ann@corp.example", true),
-            ("(ann@corp.example), please", "Ann@Corp.example", true),
-            ("Post it in #general, \"@charlie\"", "general", true),
-            ("Post it in #general, \"@charlie\"", "charlie", true),
-            ("Ask Charlie's team", "charlie", true),
-            ("See https://www.news.example/ for it", "www.news.example", true),
-            ("See www.news.example: today", "https://www.news.example/", true),
-            ("Is it www.news.example?", "http://www.news.example", true),
-            ("See www.news.example/a", "www.news.example", false),
-            ("See www.news.example/a", "www.news.example/A", false),
-            ("See www.news.example", "news.example", false),
-            ("See evil-news.example", "news.example", false),
-            ("ann@corp.example", "corp.example", false),
-            ("ann@corp.example.evil", "ann@corp.example", false),
-            ("joann@corp.example", "ann@corp.example", false),
-            ("https://user:www.news.example", "www.news.example", false),
-            ("/srv/report/old", "/srv/report", false),
-            ("reporting", "report", false),
-            ("reporting on the report", "report", true),
-        ] {
-            let mut known = Known::default();
-            known.user_says(Event(0), text, &[]);
-            let whole = Needle::new(value).whole(&known.said[0]);
-            assert_eq!(whole.is_some(), expected, "{text:?} {value:?} {whole:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_short_or_a_word_of_a_choice_matches_nothing() {
-        for (value, expected) in
-            [("Alice", true), ("Charlie", false), ("private", true), ("Monthly", true), ("", true)]
-        {
-            assert_eq!(Needle::new(value).matches_nothing(), expected, "{value}");
-        }
-    }
 }

@@ -9,7 +9,8 @@
 //! | room | subject |
 //! |---|---|
 //! | `fields` | the fields of a result, by `literal` (Python, JSON) and `block` (YAML) |
-//! | `known` | what was said, and where a value of it stands |
+//! | `known` | what was said, and where a value of it stands, as a `needle` |
+//! | `record` | the record that the user named, and a call destroys |
 //! | `readers` | whether a destination is among those who may read a text |
 //! | `judge` | from a call's arguments to what policies are asked |
 //! | [`trace`] | an agent's trace, judged call by call |
@@ -22,7 +23,9 @@ mod fields;
 mod judge;
 mod known;
 mod literal;
+mod needle;
 mod readers;
+mod record;
 pub mod trace;
 
 use core::fmt;
@@ -83,6 +86,8 @@ impl Conversation {
     }
 }
 
+#[cfg(test)]
+mod adversaries;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -205,8 +205,9 @@ fn what_users_ask_for() {
             ],
             false,
         ),
-        // Which of one's own is destroyed is the user's to say.
-        ("Cancel the review", vec![events(), ("cancel_event", json!({"event_id": "6"}), "")], false),
+        // Which of one's own is destroyed is the user's to say, by its name.
+        ("Cancel the review", vec![events(), ("cancel_event", json!({"event_id": "6"}), "")], true),
+        ("Cancel what is first", vec![events(), ("cancel_event", json!({"event_id": "6"}), "")], false),
         ("Tidy up", vec![mails(), ("delete_document", json!({"document_id": "13"}), "")], false),
         (
             "Delete the document report-2031-final",
@@ -216,7 +217,7 @@ fn what_users_ask_for() {
         ("Put it off", vec![mails(), ("reschedule_event", json!({"event_id": "99"}), "")], false),
         // However long its id, and although a trusted field has it.
         (
-            "Cancel the review",
+            "Cancel what is first",
             vec![
                 ("list_events", json!({}), "- id: event-8f3a2b\n  title: Review\n"),
                 ("cancel_event", json!({"event_id": "event-8f3a2b"}), ""),

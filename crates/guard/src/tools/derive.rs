@@ -16,8 +16,8 @@
 //! 7. **Trusted fields** of closed tools that read: of contacts their name, email and phone; of
 //!    transactions and payments the recipient; of mails that were sent or drafted the recipients; of events the participants; of channels, users and members
 //!    the entries and names; of one's own profile, where a tool takes no arguments, email, phone and
-//!    account; of all lists the `id`, which counts for changes of that record alone. What reads a file, a
-//!    page or a message has none.
+//!    account; of all lists the `id`, which counts for changes of that record and, where the user named it,
+//!    for taking it away. What reads a file, a page or a message has none.
 
 use std::collections::{BTreeMap, BTreeSet};
 

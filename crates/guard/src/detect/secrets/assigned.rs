@@ -59,7 +59,7 @@ pub const NAMES: &[(&str, Strength)] = &[
 ];
 
 /// Ends of names that say something about a secret rather than hold one.
-const ABOUT: [&str; 28] = [
+const ABOUT: [&str; 30] = [
     "field",
     "label",
     "reset",
@@ -88,6 +88,8 @@ const ABOUT: [&str; 28] = [
     "tokens",
     "class",
     "text",
+    "_by_",
+    "_through",
 ];
 
 /// What stands between a name and its value.
@@ -117,7 +119,7 @@ pub fn check(strength: Strength, text: &[u8], start: usize, end: usize, found: &
         at += 1;
     }
     let tail = &text[end..at];
-    if ABOUT.iter().any(|word| values::contains(tail, word)) {
+    if ABOUT.iter().any(|word| values::contains(tail, word)) || is_other_word(text, start, end) {
         return;
     }
     // `pass=` and `pass:` bring their joint along.
@@ -140,6 +142,16 @@ pub fn check(strength: Strength, text: &[u8], start: usize, end: usize, found: &
     if strength == Strength::Password && (word || value.ends_with(b"@")) {
         return;
     }
+    let is_option = strength == Strength::Token && value[0] == b'-';
+    let is_typed = joint == Joint::Loose && text.get(to) == Some(&b'<');
+    if !quoted && (is_option || is_typed || joint == Joint::Loose && is_code(value)) || value.ends_with(b"()")
+    {
+        return;
+    }
+    // The first of several arguments is whose it is.
+    if joint == Joint::Quoted && text[..from - 1].ends_with(b"(") && text.get(to + 1) == Some(&b',') {
+        return;
+    }
     // An id tells apart and opens nothing; services whose keys are such ids are in `contexts`.
     if values::is_uuid(value) {
         return;
@@ -153,6 +165,43 @@ pub fn check(strength: Strength, text: &[u8], start: usize, end: usize, found: &
         let kind = if strength == Strength::Password { "password" } else { "secret_value" };
         found.push(secret(kind, from, to, confidence, why));
     }
+}
+
+/// Whether the name is the end of a word that has nothing to do with it: `bypass`, or of a path.
+fn is_other_word(text: &[u8], start: usize, end: usize) -> bool {
+    let before = &text[..start];
+    let ends = |word: &str| {
+        before.len() >= word.len()
+            && before[before.len() - word.len()..].eq_ignore_ascii_case(word.as_bytes())
+    };
+    values::contains(&text[start..end.min(start + 5)], "pass")
+        && (["by", "com", "sur", "tres", "over", "under"].iter().any(|word| ends(word)) || ends("/"))
+}
+
+/// Whether it is written in code: another variable of that name, a member, a type, a number.
+fn is_code(value: &[u8]) -> bool {
+    let is_name = value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':'));
+    let nouns = ["password", "passwd", "token", "secret"];
+    let mut parts = value.split(|b| matches!(b, b'_' | b'.' | b':'));
+    let mut is_member = || {
+        value.contains(&b'.') && parts.all(|part| part.len() < 16 && part.iter().all(u8::is_ascii_alphabetic))
+    };
+    let number = value.strip_prefix(b"0x").filter(|digits| digits.len() <= 8);
+    is_name
+        && (nouns.iter().any(|noun| values::contains(value, noun))
+            || value.windows(2).any(|two| two == b"::")
+            || value[0] == b'_'
+            || is_constant(value)
+            || is_member())
+        || number.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Whether it is written as constants are, in words of capitals.
+fn is_constant(value: &[u8]) -> bool {
+    let name = value.rsplit(|b| *b == b'.').next().unwrap_or(value);
+    !name.iter().any(u8::is_ascii_lowercase)
+        && name.iter().filter(|b| **b == b'_').count() > 1
+        && name.iter().filter(|b| b.is_ascii_digit()).count() * 6 < name.len()
 }
 
 /// The joint after the name that ends at `at`, and where what follows begins.

@@ -6,6 +6,7 @@
 //! digests, commit ids and UUIDs stay what they are.
 
 mod assigned;
+mod blanks;
 mod contexts;
 mod pattern;
 mod shapes;
@@ -106,11 +107,17 @@ impl Secrets {
     /// Every secret found in the text.
     pub fn scan(&self, text: &str, found: &mut Vec<Local>) {
         let bytes = text.as_bytes();
+        let before = found.len();
         for hit in self.words.find_overlapping_iter(text) {
             for rule in &self.rules[hit.pattern().as_usize()] {
                 self.apply(rule, bytes, hit.start(), hit.end(), found);
             }
         }
+        let mut at = 0;
+        found.retain(|local| {
+            at += 1;
+            at <= before || !blanks::is_none(bytes, local)
+        });
     }
 
     fn apply(&self, rule: &Rule, text: &[u8], start: usize, end: usize, found: &mut Vec<Local>) {
@@ -119,7 +126,7 @@ impl Secrets {
                 let Some(end) = pattern.ends(text, start) else { return };
                 let token = &text[start..end];
                 let short = pattern.prefix().len() < 4;
-                if short && !values::mixed(token) {
+                if short && !values::mixed(token) || values::in_base64(text, start, end) {
                     return;
                 }
                 let (confidence, why) = values::weigh(token, *confidence);

@@ -260,6 +260,10 @@ fn header(text: &[u8], start: usize, end: usize, found: &mut Vec<Local>) {
     {
         return;
     }
+    // What a server asks for is told in parameters: `realm="…"`.
+    if value.ends_with(b"=") && text.get(from + length) == Some(&b'"') {
+        return;
+    }
     let before = &text[start.saturating_sub(20)..start];
     let own = values::contains(&text[start..end], ":") || values::contains(&text[start..end], "ssws");
     let named = own || values::contains(before, "authorization");

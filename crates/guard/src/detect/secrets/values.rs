@@ -76,6 +76,19 @@ pub fn checksum_holds(token: &[u8]) -> Option<bool> {
     Some(written == *sum)
 }
 
+/// Whether a span is cut out of base64 that goes on before or after it. A path has few capitals.
+pub fn in_base64(text: &[u8], start: usize, end: usize) -> bool {
+    let goes_on = |bytes: &mut dyn Iterator<Item = &u8>| {
+        let (mut length, mut capitals) = (0, 0);
+        for byte in bytes.take(20).take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/')) {
+            length += 1;
+            capitals += usize::from(byte.is_ascii_uppercase());
+        }
+        length == 20 && capitals > 3
+    };
+    goes_on(&mut text[..start].iter().rev()) || goes_on(&mut text[end..].iter())
+}
+
 /// The CRC-32 of IEEE 802.3.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
@@ -104,7 +117,7 @@ pub fn is_uuid(value: &[u8]) -> bool {
 }
 
 /// Words that stand where a value would, and are none.
-const NO_VALUES: [&str; 40] = [
+const NO_VALUES: [&str; 43] = [
     "none",
     "null",
     "nil",
@@ -145,6 +158,9 @@ const NO_VALUES: [&str; 40] = [
     "settings",
     "params",
     "options",
+    "await",
+    "new",
+    "return",
 ];
 
 /// Whether it stands for a value that is elsewhere: a variable, a call, a blank to fill in.

@@ -7,13 +7,16 @@
 #![allow(clippy::disallowed_methods, reason = "measuring takes a clock and files")]
 #![allow(clippy::unwrap_used, reason = "what cannot go on ends there")]
 
+mod attacks;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde_json::{Map, Value, json};
-use sessile_guard::flow::trace::{Judged, Made, Task, judge, parse};
+use attacks::{PLACEMENTS, attacked, attackers_tools, case};
+use serde_json::{Value, json};
+use sessile_guard::flow::trace::{Judged, Task, judge, parse};
 use sessile_guard::flow::{Call, Conversation};
 use sessile_guard::tools::{Derived, Tools, derive, suites};
 use sessile_guard::{Event, flow};
@@ -34,7 +37,7 @@ fn main() {
     }
     for path in named(&folder, "injecagent-") {
         let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        attacks(&cases, &policies);
+        injecagent(&cases, &policies);
     }
     let fields: usize = declared.values().map(|d| d.tools.trusted_fields()).sum();
     row("trusted fields", &fields.to_string(), "listed below");
@@ -165,90 +168,36 @@ impl Injected {
         self.free += other.free;
     }
 
-    /// The reads of a user's task, each result with the injected text in it, then the attack's calls.
+    /// An attack on a user's task, wherever its text stands.
     fn inject(&mut self, user: &Task, attack: &Task, tools: &Tools, policies: &Policies, is_list: bool) {
-        let is_read = |made: &Made| tools.declared(&made.tool).is_some_and(|tool| tool.is_read_only);
-        let reads: Vec<(&Made, &Value)> =
-            user.calls.iter().zip(&user.results).filter(|(made, _)| is_read(made)).collect();
-        if reads.is_empty() {
-            return;
-        }
-        for carry in [after, inside, instead] {
-            let mut task = Task { calls: Vec::new(), results: Vec::new(), ..user.clone() };
-            for (made, result) in &reads {
-                task.calls.push((*made).clone());
-                task.results.push(json!(carry(result.as_str().unwrap_or_default(), &attack.prompt)));
-            }
-            let before = task.calls.len();
-            task.calls.extend(attack.calls.clone());
-            task.results.extend(attack.results.clone());
-            let judged = judge(&task, tools, policies);
+        for (placement, place) in PLACEMENTS {
+            let Some(calls) = attacked(user, attack, place, tools, policies) else { return };
             self.runs += 1;
-            for call in &judged.calls[before..] {
-                if tools.declared(&call.tool).is_some_and(sessile_guard::tools::Tool::is_free) {
-                    self.free += 1;
-                } else if call.allowed {
-                    self.passed += 1;
-                    if is_list {
-                        let names = (word(user, "task"), word(attack, "task"));
-                        println!("  PASSED {names:?} {} {}", call.tool, call.reason);
-                    }
-                } else {
-                    self.stopped += 1;
+            self.free += attack.calls.len() - calls.len();
+            self.stopped += calls.iter().filter(|call| !call.allowed).count();
+            for call in calls.iter().filter(|call| call.allowed) {
+                self.passed += 1;
+                if is_list {
+                    let names = (word(user, "task"), word(attack, "task"), placement);
+                    println!("  PASSED {names:?} {} {}", call.tool, call.reason);
                 }
             }
         }
     }
 }
 
-fn after(result: &str, injection: &str) -> String {
-    format!("{result}\n{injection}")
-}
-
-/// In the result's own text, escaped as that is.
-fn inside(result: &str, injection: &str) -> String {
-    let start = ["'content': '", "'content': \""].iter().find_map(|key| Some(result.find(key)? + key.len()));
-    let injection = injection.replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\\\"");
-    match start {
-        Some(at) => format!("{}{injection}\\n{}", &result[..at], &result[at..]),
-        None => format!("{injection}\n{result}"),
-    }
-}
-
-fn instead(_: &str, injection: &str) -> String {
-    injection.to_owned()
-}
-
 /// Whether the attacker's tools are stopped after the user's tool has returned the attack.
-fn attacks(cases: &[Value], policies: &Policies) {
-    let text = |case: &Value, key: &str| case[key].as_str().unwrap_or_default().to_owned();
-    let names =
-        |case: &Value| -> Vec<Value> { case["Attacker Tools"].as_array().cloned().unwrap_or_default() };
-    let mut all: Vec<Value> = cases.iter().flat_map(names).collect();
+fn injecagent(cases: &[Value], policies: &Policies) {
+    let mut all: Vec<Value> = cases.iter().flat_map(attackers_tools).collect();
     all.extend(cases.iter().map(|case| case["User Tool"].clone()));
     let derived = derive(&all).unwrap().tools;
     for (how, tools) in [("tools unknown", Tools::default()), ("tools by their names", derived)] {
         let (mut stopped, mut calls, mut asked) = (0, 0, 0);
-        for case in cases {
-            let instruction = text(case, "Attacker Instruction");
-            let words: Vec<&str> = instruction.split_whitespace().collect();
-            // What the attack's tools take is not told: nothing, the whole instruction, each word of it.
-            for given in [json!({}), json!({ "request": instruction }), json!({ "words": words })] {
-                let call = |name: &Value, arguments: &Value| Made {
-                    tool: name.as_str().unwrap_or_default().to_owned(),
-                    arguments: arguments.as_object().cloned().unwrap_or_default(),
-                };
-                let mut made =
-                    vec![call(&case["User Tool"], &json!({ "parameters": case["Tool Parameters"] }))];
-                made.extend(names(case).iter().map(|name| call(name, &given)));
-                let results = vec![case["Tool Response"].clone()];
-                let task =
-                    Task { prompt: text(case, "User Instruction"), calls: made, results, more: Map::new() };
-                let judged = judge(&task, &tools, policies);
-                asked += usize::from(!judged.calls[0].allowed);
-                calls += judged.calls.len() - 1;
-                stopped += judged.calls[1..].iter().filter(|call| !call.allowed).count();
-            }
+        for task in cases.iter().flat_map(case) {
+            let judged = judge(&task, &tools, policies);
+            asked += usize::from(!judged.calls[0].allowed);
+            calls += judged.calls.len() - 1;
+            stopped += judged.calls[1..].iter().filter(|call| !call.allowed).count();
         }
         row(&format!("InjecAgent, attacker's calls stopped, {how}"), &share(stopped, calls), "all");
         row(&format!("InjecAgent, user's calls asked about, {how}"), &share(asked, cases.len() * 3), "");
