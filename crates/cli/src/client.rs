@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -75,7 +75,7 @@ impl Daemon {
     /// # Errors
     /// The daemon's problem, or that it did not answer.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        block_on(self.send(Method::GET, path, Bytes::new()))
+        block_on(self.send(Method::GET, path, &|_| Ok(Bytes::new())))
     }
 
     /// `POST` with a JSON body.
@@ -84,7 +84,19 @@ impl Daemon {
     /// As [`Self::get`].
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         let body = json(body)?;
-        block_on(self.send(Method::POST, path, body))
+        block_on(self.send(Method::POST, path, &|_| Ok(body.clone())))
+    }
+
+    /// `POST` of what is asked again, should the daemon die, with what is left of its time.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn post_timed<T: DeserializeOwned, B: Serialize>(
+        &self,
+        path: &str,
+        body: impl Fn(Duration) -> B,
+    ) -> Result<T, Failure> {
+        block_on(self.send(Method::POST, path, &|waited| json(&body(waited))))
     }
 
     /// `POST` of an empty object, which takes the daemon no time and may be repeated.
@@ -117,7 +129,7 @@ impl Daemon {
                 .into_iter()
                 .map(|path| {
                     let (daemon, body) = (self.clone(), body.clone());
-                    tokio::spawn(async move { daemon.send(Method::POST, &path, body).await })
+                    tokio::spawn(async move { daemon.send(Method::POST, &path, &|_| Ok(body.clone())).await })
                 })
                 .collect();
             let mut answers = Vec::with_capacity(started.len());
@@ -131,12 +143,18 @@ impl Daemon {
     }
 
     /// Sends a request, again should the daemon die before it was asked; one that may be repeated also if it dies
-    /// later.
-    async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
+    /// later. The body is made anew each time, of how long this has taken.
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &(dyn Fn(Duration) -> Result<Bytes, Failure> + Sync),
+    ) -> Result<T, Failure> {
+        let began = Instant::now();
         let mut left = REPEATS;
         let once = !is_repeatable(&method, path);
         loop {
-            match self.send_once(method.clone(), path, body.clone()).await {
+            match self.send_once(method.clone(), path, body(began.elapsed())?).await {
                 Err(Sent::Lost(failure)) if once => return Err(uncertain(failure)),
                 Err(Sent::Unasked(_) | Sent::Lost(_)) if left > 0 => {
                     // One that was just killed still takes connections for a moment.

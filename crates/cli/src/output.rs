@@ -50,12 +50,22 @@ pub fn colours(to: &impl IsTerminal) -> bool {
     to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
-/// Text with everything that a terminal would act on made visible: names, titles and causes may
-/// come from inside a session.
+/// Text with everything that a terminal would act on, turns the direction of text or shows as nothing made
+/// visible: names, titles and causes may come from inside a session.
 pub fn printable(text: &str) -> String {
     text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .flat_map(|c| {
+            if c.is_control() || is_unseen(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }
+        })
         .collect()
+}
+
+/// Controls of direction, and what takes no room and joins no letters (Unicode Standard Annex 9; Unicode Technical
+/// Standard 39).
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Rows aligned in columns two blanks apart, without trailing blanks.

@@ -87,6 +87,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_hides_or_turns_what_is_read() {
+        assert_eq!(
+            visible("pay\u{202e}lla\u{200b}\u{2066}x\u{e0041}".as_bytes()),
+            "pay\\u{202e}lla\\u{200b}\\u{2066}x\\u{e0041}"
+        );
+        // What joins letters is written in words, and in pictures.
+        assert_eq!(visible("a\u{200c}b\u{200d}c".as_bytes()), "a\u{200c}b\u{200d}c");
+    }
+
+    #[test]
     fn a_terminal_has_lines_and_nothing_that_it_acts_on() {
         assert_eq!(visible(b"a\tb\x1b[2J\r\n\xffc\n"), "a\tb\\u{1b}[2J\\r\n\u{fffd}c\n");
     }

@@ -98,12 +98,8 @@ fn unusable(error: &PathError) -> Failure {
 fn refuse_nested() -> Result<(), Failure> {
     match std::env::var("SESSILE_SESSION") {
         Ok(name) if !name.is_empty() => {
-            let name = crate::output::printable(&name);
-            Err(Failure::new(
-                ProblemKind::Denied,
-                format!("this is inside the session {name}: sessions are not nested"),
-            )
-            .hint("leave it (detach, or exit the shell) and run sessile outside"))
+            Err(Failure::new(ProblemKind::Denied, "this is inside a session: sessions are not nested")
+                .hint("leave it (detach, or exit the shell) and run sessile outside"))
         }
         Ok(_) | Err(_) => Ok(()),
     }

@@ -10,7 +10,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sessile_model::problem::ProblemKind;
 use sessile_model::protocol::{
@@ -85,7 +85,9 @@ impl Talk {
     /// When it is refused, or there is no room in time.
     pub(crate) fn say_once(&self, say: &Say) -> Result<Said, Failure> {
         match self {
-            Self::Outside(daemon, session) => daemon.post(&session.path("/say"), say),
+            Self::Outside(daemon, session) => {
+                daemon.post_timed(&session.path("/say"), |waited| say.after(waited))
+            }
             Self::Inside(socket) => {
                 let told = ask(socket, &Asked::Say(say.clone()))?;
                 if let Told::Said(said) = told { Ok(said) } else { Err(mismatch(told)) }
@@ -141,7 +143,9 @@ impl Talk {
     /// When it is refused, or nothing comes in time.
     pub fn hear(&self, hear: Hear) -> Result<Heard, Failure> {
         match self {
-            Self::Outside(daemon, session) => daemon.post(&session.path("/hear"), &hear),
+            Self::Outside(daemon, session) => {
+                daemon.post_timed(&session.path("/hear"), |waited| hear.after(waited))
+            }
             Self::Inside(socket) => {
                 let told = ask(socket, &Asked::Hear(hear))?;
                 if let Told::Heard(heard) = told { Ok(heard) } else { Err(mismatch(told)) }
@@ -198,12 +202,22 @@ pub fn socket_here() -> Result<PathBuf, Failure> {
 
 /// Asks by the socket. Asking again does no more, so it is done where the keeper died meanwhile.
 fn ask(socket: &Path, asked: &Asked) -> Result<Told, Failure> {
-    let mut line = serde_json::to_vec(asked)
-        .map_err(|e| Failure::new(ProblemKind::Internal, format!("cannot write the request: {e}")))?;
-    line.push(b'\n');
+    let began = Instant::now();
     let mut tries = 0;
     loop {
         tries += 1;
+        let left = match asked {
+            Asked::Say(say) => Some(Asked::Say(say.after(began.elapsed()))),
+            Asked::Hear(hear) => Some(Asked::Hear(hear.after(began.elapsed()))),
+            Asked::Offered { .. }
+            | Asked::Stand(_)
+            | Asked::Take(_)
+            | Asked::Close(_)
+            | Asked::Delegate(_) => None,
+        };
+        let mut line = serde_json::to_vec(left.as_ref().unwrap_or(asked))
+            .map_err(|e| Failure::new(ProblemKind::Internal, format!("cannot write the request: {e}")))?;
+        line.push(b'\n');
         match exchange(socket, &line) {
             Ok(told) => return Ok(told),
             Err(error) if tries < TRIES && is_away(&error) => std::thread::sleep(APART),

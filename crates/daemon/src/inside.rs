@@ -16,6 +16,8 @@ use crate::{rehearsal, remnants};
 
 /// How long a keeper may take for what needs no waiting.
 const PROMPT: Duration = Duration::from_secs(30);
+/// How long it may take where another keeper has to start first: five start within a minute.
+const NEXT_KEEPER: Duration = Duration::from_secs(75);
 /// How long it may take to say what is not worth waiting for.
 const AT_ONCE: Duration = Duration::from_millis(500);
 /// How long a session may take to end beyond its grace before its keeper is looked at.
@@ -49,8 +51,8 @@ fn told(answer: Result<Reply, Unanswered>, id: SessionId) -> Result<Reply, Probl
     match answer {
         Ok(Reply::Problem(problem)) => Err(problem),
         Ok(reply) => Ok(reply),
-        Err(Unanswered::Late) => Err(late()),
-        Err(Unanswered::Stopped(pid)) => Err(is_stopped(pid, id)),
+        Err(Unanswered::Late(waited, repeatable)) => Err(late(waited, repeatable)),
+        Err(Unanswered::Stopped(pid, later)) => Err(is_stopped(pid, id, later)),
         Err(Unanswered::Hidden) => Err(hidden(id)),
         Err(Unanswered::Link(e)) => Err(link_problem(&e)),
     }
@@ -58,10 +60,11 @@ fn told(answer: Result<Reply, Unanswered>, id: SessionId) -> Result<Reply, Probl
 
 /// Why a keeper did not answer.
 enum Unanswered {
-    /// It was asked and said nothing.
-    Late,
-    /// It was asked, and is stopped by a signal: the process id.
-    Stopped(i32),
+    /// It was asked and said nothing for so long; and whether asking again does no harm.
+    Late(Duration, bool),
+    /// It was asked, and is stopped by a signal: the process id, and whether it does what it was asked once it
+    /// goes on.
+    Stopped(i32, bool),
     /// No socket leads to it.
     Hidden,
     /// The connection failed.
@@ -70,19 +73,24 @@ enum Unanswered {
 
 async fn answer(daemon: &Daemon, id: SessionId, request: &Request) -> Result<Reply, Unanswered> {
     let nature = nature(request);
+    let began = Instant::now();
     let mut tries = 0;
     let mut hidden_since = None;
     loop {
-        let asked = once(daemon, id, request);
+        let left = after(request, began.elapsed());
+        let asked = once(daemon, id, left.as_ref().unwrap_or(request));
         let patience = async {
-            if nature.prompt { tokio::time::sleep(PROMPT).await } else { std::future::pending().await }
+            match nature.patience {
+                Some(patience) => tokio::time::sleep(patience).await,
+                None => std::future::pending().await,
+            }
         };
         let answer = tokio::select! {
             answer = asked => answer,
-            () = patience => return Err(Unanswered::Late),
+            () = patience => return Err(Unanswered::Late(began.elapsed(), nature.repeatable)),
             // What may have been done already is waited for.
-            pid = stopped(daemon, id), if nature.prompt || nature.repeatable => {
-                return Err(Unanswered::Stopped(pid));
+            pid = stopped(daemon, id), if nature.patience.is_some() || nature.repeatable => {
+                return Err(Unanswered::Stopped(pid, is_done_later(request)));
             }
         };
         tries += 1;
@@ -174,7 +182,7 @@ pub async fn end(daemon: &Daemon, found: Found, request: Request) -> Result<Sign
     let answered = loop {
         tokio::select! {
             answer = answer(daemon, id, &request) => match answer {
-                Err(Unanswered::Hidden | Unanswered::Stopped(_)) if !forced => {}
+                Err(Unanswered::Hidden | Unanswered::Stopped(..)) if !forced => {}
                 answer => break Some(told(answer, id)),
             },
             () = gone.clone().wait() => break None,
@@ -225,21 +233,24 @@ pub async fn receipt(daemon: &Daemon, id: SessionId) -> Result<SignedReceipt, Pr
 }
 
 struct Nature {
-    /// Answered at once.
-    prompt: bool,
+    /// How long an answer may take.
+    patience: Option<Duration>,
     /// Asking twice is the same as asking once.
     repeatable: bool,
 }
 
 fn nature(request: &Request) -> Nature {
     let (prompt, repeatable) = match request {
+        // Where keepers died again and again, the next one may be long in coming; what was said is kept.
+        Request::Offered { .. } | Request::Take(_) | Request::Stand(_) => {
+            return Nature { patience: Some(NEXT_KEEPER), repeatable: true };
+        }
         Request::Show { .. } | Request::Screen { .. } | Request::Output { .. } => (true, true),
         Request::Commands { .. } => (true, true),
         Request::Questions | Request::Traffic | Request::Cookies => (true, true),
         Request::Answer { .. } | Request::Publish(_) | Request::KeepCookies(_) => (true, false),
         Request::NewIdentity | Request::Record(_) | Request::ResetRisk(_) => (true, false),
         Request::Diff | Request::Recorded { .. } => (false, true),
-        Request::Offered { .. } | Request::Take(_) | Request::Stand(_) => (true, true),
         // What is closed stays closed; what was handed over would be refused the second time.
         Request::CloseTalk(_) => (true, true),
         Request::Delegate(_) => (true, false),
@@ -252,7 +263,38 @@ fn nature(request: &Request) -> Nature {
         Request::Attach(_) | Request::Detach => (true, false),
         Request::HandOver(_) | Request::ReadTyped(_) | Request::LetGo | Request::Tell { .. } => (true, false),
     };
-    Nature { prompt, repeatable }
+    Nature { patience: prompt.then_some(PROMPT), repeatable }
+}
+
+/// The request with what is left of its time, where it has one.
+fn after(request: &Request, waited: Duration) -> Option<Request> {
+    match request {
+        Request::Say(say) => Some(Request::Say(say.after(waited))),
+        Request::Hear(hear) => Some(Request::Hear(hear.after(waited))),
+        Request::Wait(wait) => Some(Request::Wait(wait.after(waited))),
+        _ => None,
+    }
+}
+
+/// Whether a keeper does it also if nobody waits for the answer any more.
+fn is_done_later(request: &Request) -> bool {
+    !matches!(
+        request,
+        Request::Say(_)
+            | Request::Hear(_)
+            | Request::Wait(_)
+            | Request::Show { .. }
+            | Request::Screen { .. }
+            | Request::Output { .. }
+            | Request::Commands { .. }
+            | Request::Questions
+            | Request::Traffic
+            | Request::Cookies
+            | Request::Diff
+            | Request::Recorded { .. }
+            | Request::Offered { .. }
+            | Request::Stand(_)
+    )
 }
 
 async fn once(daemon: &Daemon, id: SessionId, request: &Request) -> Result<Reply, LinkError> {
@@ -260,18 +302,19 @@ async fn once(daemon: &Daemon, id: SessionId, request: &Request) -> Result<Reply
     link.ask(request).await
 }
 
-fn late() -> Problem {
-    Problem::new(
-        ProblemKind::Timeout,
-        format!("the session's keeper did not answer in {} s", PROMPT.as_secs()),
-    )
-    .hint("look at the session, then decide whether to ask again")
+fn late(waited: Duration, repeatable: bool) -> Problem {
+    let detail = format!("the session's keeper did not answer in {} s", waited.as_secs());
+    Problem::new(ProblemKind::Timeout, detail).hint(match repeatable {
+        true => "nothing is lost by asking again",
+        false => "look at the session, then decide whether to ask again",
+    })
 }
 
-fn is_stopped(pid: i32, id: SessionId) -> Problem {
+fn is_stopped(pid: i32, id: SessionId, later: bool) -> Problem {
+    let then = if later { ", and then does what it was asked" } else { "" };
     Problem::new(ProblemKind::Timeout, format!("the session's keeper, process {pid}, is stopped by a signal"))
         .hint(format!(
-            "`kill -CONT {pid}` lets it go on, `sessile end {}` ends and wipes the session",
+            "`kill -CONT {pid}` lets it go on{then}; `sessile end {}` ends and wipes the session",
             id.short()
         ))
 }

@@ -192,6 +192,14 @@ pub struct Wait {
     pub timeout: Option<Millis>,
 }
 
+impl Wait {
+    /// The same, asked again once so much of its time has passed.
+    #[must_use]
+    pub fn after(&self, waited: Duration) -> Self {
+        Self { timeout: self.timeout.map(|timeout| timeout.less(waited)), ..self.clone() }
+    }
+}
+
 /// What a [`Wait`] saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

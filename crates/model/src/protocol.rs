@@ -6,6 +6,7 @@ mod signing;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -232,7 +233,7 @@ pub struct Hear {
     /// As which role; to be left out where there is no protocol.
     #[serde(default)]
     pub role: String,
-    /// To whom; to whomever without it.
+    /// From whom; from whomever without it.
     #[serde(default)]
     pub from: Option<String>,
     /// 32 hexadecimal digits, chosen by who listens. While somebody has a line and has not taken it yet,
@@ -243,6 +244,22 @@ pub struct Hear {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub timeout: Option<Millis>,
+}
+
+impl Say {
+    /// The same, asked again once so much of its time has passed.
+    #[must_use]
+    pub fn after(&self, waited: Duration) -> Self {
+        Self { timeout: self.timeout.map(|timeout| timeout.less(waited)), ..self.clone() }
+    }
+}
+
+impl Hear {
+    /// The same, asked again once so much of its time has passed.
+    #[must_use]
+    pub fn after(&self, waited: Duration) -> Self {
+        Self { timeout: self.timeout.map(|timeout| timeout.less(waited)), ..self.clone() }
+    }
 }
 
 /// What a role hears next. It stays until it is taken.

@@ -67,6 +67,12 @@ impl FromStr for Timestamp {
 pub struct Millis(pub u64);
 
 impl Millis {
+    /// What is left of it when so much has passed.
+    #[must_use]
+    pub fn less(self, passed: std::time::Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// As the standard library's duration.
     pub const fn as_duration(self) -> std::time::Duration {
         std::time::Duration::from_millis(self.0)

@@ -210,6 +210,13 @@ impl<'a> Parser<'a> {
             let end = self.sign(b';')?;
             return Ok(Statement::Wrap { from, to, span: start.to(end) });
         }
+        for word in ["par", "interruptible", "parallel"] {
+            if self.is(word)
+                && self.tokens.get(self.at + 1).is_some_and(|next| next.kind == TokenKind::Sign(b'{'))
+            {
+                return Err(Problem::at(Code::Unsupported, start, format!("`{word}` is not followed")));
+            }
+        }
         self.message_statement(start)
     }
 

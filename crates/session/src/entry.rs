@@ -39,7 +39,9 @@ impl fmt::Display for Violation {
         let Self { role, code, label } = self;
         match label {
             Some(label) => write!(f, "{code}: {role} says {label}"),
-            None => write!(f, "{code}: {role}"),
+            // A time that is over is nothing that somebody did.
+            None if code == "deadline" => write!(f, "{code}: {role}"),
+            None => write!(f, "{code}: {role} listens"),
         }
     }
 }
@@ -185,6 +187,9 @@ pub enum Note {
     Delegated {
         /// The role's name.
         role: String,
+        /// Who gave it: `operator`, or the role that gave itself; empty in entries of an earlier version.
+        #[serde(default)]
+        by: String,
         /// Who spoke for it.
         from: Speaker,
         /// Who speaks for it now.

@@ -124,7 +124,7 @@ impl Args {
             timeout: self.timeout,
             ..api::Wait::default()
         };
-        match daemon.post(&self.session.path("/wait"), &wait)? {
+        match daemon.post_timed(&self.session.path("/wait"), |waited| wait.after(waited))? {
             Waited::Command { command } => {
                 let finished = Finished::read(daemon, &self.session, self.app.as_ref(), command)?;
                 finished.print(Cut::Said, self.raw, json)?;

@@ -59,7 +59,7 @@ impl Args {
             command,
             timeout: self.timeout,
         };
-        let waited: Waited = daemon.post(&self.session.path("/wait"), &wait)?;
+        let waited: Waited = daemon.post_timed(&self.session.path("/wait"), |waited| wait.after(waited))?;
         if json {
             print_json(&waited)?;
         } else {

@@ -76,7 +76,8 @@ impl File {
             let text = Zeroizing::new(shipped.text.to_owned());
             return Ok(Self { name: shipped.file.to_owned(), text, imports });
         }
-        let text = files::text(path, Limits::default().bytes)?;
+        // What is too much for a check is the check's to say.
+        let text = files::text(path, 8 * Limits::default().bytes)?;
         let root = root(path, &text);
         let beside = path.parent().map(Path::to_owned).unwrap_or_default();
         let folders = root.into_iter().chain([beside]).chain(import_paths.iter().cloned()).collect();
@@ -125,7 +126,7 @@ impl Loader for Imports {
             let path = folder.join(&below).with_added_extension("scr");
             match path.metadata() {
                 Err(error) if is_absent(&error) => {}
-                Ok(_) | Err(_) => match files::text(&path, Limits::default().bytes) {
+                Ok(_) | Err(_) => match files::text(&path, 8 * Limits::default().bytes) {
                     Ok(text) => {
                         self.found.insert(module.to_owned(), text.as_str().to_owned());
                         return Some(text.as_str().to_owned());

@@ -11,8 +11,11 @@ use sessile_model::quantity::Millis;
 use super::Talk;
 use crate::failure::Failure;
 
-/// How long a keeper may take for what needs no waiting.
-const PROMPT: Duration = Duration::from_secs(30);
+/// How long a keeper may take for what needs no waiting. Where keepers died again and again, the next one may take a
+/// minute to come.
+const PROMPT: Duration = Duration::from_secs(80);
+/// After so long it is looked whether somebody answers at all.
+const LOOK: Duration = Duration::from_secs(30);
 /// How much longer than a request may wait its answer may take: its keeper may be replaced meanwhile.
 const BEYOND: Duration = Duration::from_secs(5);
 
@@ -30,7 +33,7 @@ pub fn asked<T: Send + 'static>(
     let answers = begun(talk, ask);
     let Some(timeout) = timeout else {
         loop {
-            match answers.recv_timeout(PROMPT) {
+            match answers.recv_timeout(LOOK) {
                 Ok(answer) => return answer,
                 Err(RecvTimeoutError::Disconnected) => return Err(broken()),
                 Err(RecvTimeoutError::Timeout) => {

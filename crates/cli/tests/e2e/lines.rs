@@ -166,13 +166,26 @@ for_root_and_user! {
         assert_eq!((&shown["violations"], &shown["status"]["kind"]), (&3.into(), &"active".into()), "{shown}");
         let shown = world.must(&["show", "talk"]);
         let lines: Vec<&str> = shown.lines().filter(|line| line.starts_with("violation")).collect();
-        let said = ["not-offered: Agent says answer", "unknown-message: User says shout", "not-offered: User"];
+        let said = ["not-offered: Agent says answer", "unknown-message: User says shout", "not-offered: User listens"];
         assert!(lines.len() == 3 && lines.iter().zip(said).all(|(line, said)| line.ends_with(said)), "{shown}");
         // Nothing has changed for who keeps to it.
         world.must(&send("talk", "User", &["Agent", "ask", &long[1..]]));
         assert_eq!(world.must(&recv("talk", "Agent", &[])), &long[1..]);
         world.sessile(&["run", "--detach", "--name", "plain", "--", "sleep", "infinity"]).succeeded();
         world.sessile(&send("plain", "User", &["Agent", "ask", "?"])).refused_with(64, &["nobody is called User here: there are operator, main"]);
+    }
+
+    fn a_conversation_that_is_closed_offers_what_can_still_come(world) {
+        let file = protocol(world, TALK);
+        opened(world, "talk", &format!("{file}#Talk"), &[]);
+        world.must(&send("talk", "User", &["Agent", "ask", "?"]));
+        world.must(&["close", "talk"]);
+        // Nobody says anything more: what waits for that has nothing to wait for.
+        let none = world.sessile(&["offered", "talk", "--as", "User"]);
+        assert_eq!((none.succeeded().as_str(), none.err.trim()), ("", "nothing"));
+        assert!(world.must(&["offered", "talk", "--as", "Agent"]).contains("hear ask(Text)"));
+        world.sessile(&send("talk", "User", &["Agent", "ask", "?"])).refused_with(73, &["the conversation was closed"]);
+        assert_eq!(world.must(&recv("talk", "Agent", &[])), "?");
     }
 
     fn a_violation_ends_the_session_where_that_was_asked_for(world) {
@@ -337,6 +350,7 @@ for_root_and_user! {
         });
         assert_eq!(world.show("impatient")["state"], "active");
         world.sessile(&recv("impatient", "Agent", &[])).refused_with(73, &["nothing more", "deadline: User"]);
+        world.sessile(&send("impatient", "User", &["Agent", "ask"])).refused_with(73, &["nothing more", "deadline: User"]);
     }
 
     /// However often: that nobody counts for a moment adds nothing to a time.

@@ -151,6 +151,7 @@ async fn record_of(daemon: &Daemon, found: Found) -> Result<SessionRecord, Probl
                     record.usage = measured.usage;
                     record.apps = measured.apps;
                     record.attached = measured.attached;
+                    record.protocol = measured.protocol;
                 }
                 return Ok(record);
             }

@@ -152,6 +152,9 @@ pub enum LineError {
     /// The role is done, or the conversation is over.
     #[error("{0} has nothing more to say or to hear")]
     Over(String),
+    /// The conversation was closed by who may.
+    #[error("{0} has nothing more to say or to hear: the conversation was closed")]
+    Concluded(String),
     /// A violation has ended the conversation, or a time that was over.
     #[error("{0} has nothing more to say or to hear: the conversation has ended by a violation ({1})")]
     Faulted(String, String),

@@ -95,12 +95,12 @@ impl Channels {
             }
             DelegateError::HasRole => LineError::HasRole(wanted.to.clone()),
             DelegateError::TooOften => LineError::TooOften(wanted.role.clone()),
-            DelegateError::Ended => LineError::Over(wanted.role.clone()),
+            DelegateError::Ended => self.over(&wanted.role),
             // None of these is asked for.
             DelegateError::UnknownRole(_)
             | DelegateError::NotAllowed
             | DelegateError::Name
-            | DelegateError::Key => LineError::Over(wanted.role.clone()),
+            | DelegateError::Key => self.over(&wanted.role),
         }
     }
 }
@@ -137,8 +137,8 @@ impl Keeper {
         };
         let delegated = self.channels()?.delegate(&asked, wanted);
         let delegated = delegated.map_err(|error| refused(&self.heed_loss(error)))?;
-        let Delegated { role, from, to, epoch, .. } = delegated.clone();
-        self.note(Note::Delegated { role, from, to, epoch });
+        let Delegated { role, by, from, to, epoch, .. } = delegated.clone();
+        self.note(Note::Delegated { role, by, from, to, epoch });
         self.changed = true;
         self.renew_channels();
         Ok(delegated)

@@ -374,6 +374,7 @@ pub(super) fn refused(error: &LineError) -> Problem {
         | LineError::HasRole(_)
         | LineError::TooOften(_)
         | LineError::Over(_)
+        | LineError::Concluded(_)
         | LineError::Deserted(..)
         | LineError::Faulted(..)
         | LineError::NotNext
@@ -418,6 +419,7 @@ pub(super) fn refused(error: &LineError) -> Problem {
         | LineError::Held(_)
         | LineError::Nothing(_)
         | LineError::Over(_)
+        | LineError::Concluded(_)
         | LineError::Faulted(..)
         | LineError::NotNext
         | LineError::NotHeard

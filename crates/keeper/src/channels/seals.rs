@@ -143,7 +143,7 @@ impl Channels {
             Err(IntroduceError::AnothersKey) => Err(LineError::AnothersKey(role)),
             Err(IntroduceError::Withdrawn) => Err(LineError::Withdrawn(role)),
             Err(IntroduceError::NotSigned) => Err(LineError::NotSigned),
-            Err(IntroduceError::Ended | IntroduceError::UnknownRole(_)) => Err(LineError::Over(role)),
+            Err(IntroduceError::Ended | IntroduceError::UnknownRole(_)) => Err(self.over(&role)),
         }
     }
 }

@@ -71,7 +71,7 @@ impl Channels {
     pub(super) fn unsaid(&self, error: SendError, role: &str, to: Role, label: &str) -> LineError {
         match error {
             SendError::Violation(violation) => {
-                self.violated(&violation, format!("say {label} to {}", self.name(to)))
+                self.violated(&violation, format!("say {} to {}", plain(label), self.name(to)))
             }
             SendError::Full | SendError::Overflow => LineError::Full(self.name(to).to_owned()),
             SendError::TooLong { .. } => LineError::TooLong,
@@ -91,9 +91,10 @@ impl Channels {
             Status::Faulted { violation } => {
                 LineError::Faulted(role.to_owned(), self.noted(violation).to_string())
             }
-            Status::Active | Status::Draining { .. } | Status::Closed { .. } | Status::Cancelled { .. } => {
-                LineError::Over(role.to_owned())
+            Status::Draining { .. } | Status::Closed { by: Some(_) } | Status::Cancelled { .. } => {
+                LineError::Concluded(role.to_owned())
             }
+            Status::Active | Status::Closed { by: None } => LineError::Over(role.to_owned()),
         }
     }
 
@@ -125,4 +126,10 @@ impl Channels {
             expected,
         }
     }
+}
+
+/// A label that somebody made up, in a sentence.
+fn plain(label: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { vec![c] };
+    label.chars().flat_map(shown).collect()
 }

@@ -22,19 +22,21 @@ pub struct Offer {
 
 impl Monitor {
     /// What a role may say or hear next. Of what it may say, all and only this is admitted. Nothing
-    /// once it is done, nor when the session is over; while it drains, nothing is to be said.
+    /// once it is done, nor when the session is over; while it drains, only what has arrived is to be heard.
     pub fn offered(&self, role: Role) -> impl Iterator<Item = Offer> {
         let seat = self.seats.get(usize::from(role.0));
         let row = seat.map(|seat| self.plan.row(seat.place));
         let steps = seat.map(|seat| self.plan.steps(seat.place)).unwrap_or_default();
         let offers = row.is_some_and(|row| self.offers(row));
         let expired = self.has_expired(role);
-        steps.iter().filter(move |step| offers && step.late == expired).map(move |step| Offer {
+        let drains = matches!(self.status, Status::Draining { .. });
+        let offers = steps.iter().filter(move |step| offers && step.late == expired).map(move |step| Offer {
             direction: row.map_or(Direction::Receive, |row| direction(row.kind)),
             peer: step.peer(),
             message: step.message(),
             ready: self.is_ready(step, row),
-        })
+        });
+        offers.filter(move |offer| offer.ready || !drains)
     }
 
     fn is_ready(&self, step: &Step, row: Option<&Row>) -> bool {
