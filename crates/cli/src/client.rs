@@ -94,7 +94,7 @@ impl Daemon {
     pub fn post_timed<T: DeserializeOwned, B: Serialize>(
         &self,
         path: &str,
-        body: impl Fn(Duration) -> B,
+        body: impl Fn(Duration) -> B + Sync,
     ) -> Result<T, Failure> {
         block_on(self.send(Method::POST, path, &|waited| json(&body(waited))))
     }

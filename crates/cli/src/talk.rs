@@ -213,7 +213,8 @@ fn ask(socket: &Path, asked: &Asked) -> Result<Told, Failure> {
             | Asked::Stand(_)
             | Asked::Take(_)
             | Asked::Close(_)
-            | Asked::Delegate(_) => None,
+            | Asked::Delegate(_)
+            | Asked::Mcp { .. } => None,
         };
         let mut line = serde_json::to_vec(left.as_ref().unwrap_or(asked))
             .map_err(|e| Failure::new(ProblemKind::Internal, format!("cannot write the request: {e}")))?;

@@ -268,12 +268,13 @@ fn nature(request: &Request) -> Nature {
 
 /// The request with what is left of its time, where it has one.
 fn after(request: &Request, waited: Duration) -> Option<Request> {
-    match request {
-        Request::Say(say) => Some(Request::Say(say.after(waited))),
-        Request::Hear(hear) => Some(Request::Hear(hear.after(waited))),
-        Request::Wait(wait) => Some(Request::Wait(wait.after(waited))),
-        _ => None,
+    if let Request::Say(say) = request {
+        return Some(Request::Say(say.after(waited)));
     }
+    if let Request::Hear(hear) = request {
+        return Some(Request::Hear(hear.after(waited)));
+    }
+    if let Request::Wait(wait) = request { Some(Request::Wait(wait.after(waited))) } else { None }
 }
 
 /// Whether a keeper does it also if nobody waits for the answer any more.

@@ -3,6 +3,8 @@
 mod commands;
 mod guard;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
