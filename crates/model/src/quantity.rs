@@ -203,6 +203,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_left_of_a_time() {
+        let left = |passed| Millis(500).less(std::time::Duration::from_micros(passed));
+        assert_eq!(
+            (left(0), left(1_999), left(499_000), left(u64::MAX)),
+            (Millis(500), Millis(499), Millis(1), Millis(0))
+        );
+    }
+
+    #[test]
     fn sizes() {
         for (text, bytes) in [("0", 0), ("4096", 4096), ("1K", 1024), ("1.5M", 1_572_864), ("2GiB", 2 << 30)]
         {

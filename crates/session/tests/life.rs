@@ -248,7 +248,7 @@ fn a_violation_is_journaled_and_ends_the_session_where_that_was_asked_for() {
     life.hand_in(Event::PauseRequested).settle().hand_in(violated(true));
     assert!(journaled(&life) && life.session.state() == State::Ending);
     life.settle();
-    let faulted = Outcome::Faulted { violation: "not-offered: A".into() };
+    let faulted = Outcome::Faulted { violation: "not-offered: A listens".into() };
     assert_eq!((life.session.state(), life.session.outcome()), (State::Closed, Some(faulted)));
 }
 

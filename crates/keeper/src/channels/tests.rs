@@ -307,7 +307,7 @@ fn what_was_said_is_heard_while_the_session_ends_and_then_listed() {
     ask(&mut channels, 1).unwrap();
     channels.close(Close::Drain).unwrap();
     assert_eq!(channels.record(&TalkFacts::default()).status, ProtocolStatus::Draining);
-    assert!(matches!(ask(&mut channels, 2), Err(LineError::Over(_))));
+    assert!(matches!(ask(&mut channels, 2), Err(LineError::Concluded(_))));
     let mut channels = succeeded(channels);
     assert_eq!(look(&mut channels, &agent(), "Agent", None).unwrap().label, "ask");
     channels.close(Close::Abort).unwrap();

@@ -196,7 +196,7 @@ fn who_may_closes_it_and_nobody_else() {
     assert_eq!(channels.record(&TalkFacts::default()).status, ProtocolStatus::Draining);
     let mut channels = succeeded(channels);
     let late = question(&channels, 1);
-    assert!(matches!(asks(&mut channels, 2, Some(&late)), Err(LineError::Over(_))));
+    assert!(matches!(asks(&mut channels, 2, Some(&late)), Err(LineError::Concluded(_))));
     closes(&mut channels, &agent(), &close(Some("Agent"), Closing::Drain)).unwrap();
     closes(&mut channels, &user(), &close(None, Closing::Abort)).unwrap();
     let record = channels.record(&TalkFacts::default());
