@@ -111,7 +111,7 @@ for_root_and_user! {
         assert_eq!((&shown["roles"]["User"], &shown["epoch"]), (&"operator:carol".into(), &2.into()));
         assert_eq!((&shown["violations"], &shown["status"]["kind"]), (&0.into(), &"active".into()));
         for (from, to, epoch) in [("operator", "operator", 1), ("operator", "operator:carol", 2)] {
-            let fact = format!(r#"{{"fact":"delegated","role":"User","from":"{from}","to":"{to}","epoch":{epoch}}}"#);
+            let fact = format!(r#"{{"fact":"delegated","role":"User","by":"operator","from":"{from}","to":"{to}","epoch":{epoch}}}"#);
             assert!(journaled(world, &id, &fact), "{fact}");
         }
     }
