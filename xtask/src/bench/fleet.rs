@@ -24,7 +24,7 @@ pub fn measure(program: &Path, sessions: usize, table: &mut Table) -> Result<()>
     // A session before the measured ones starts the daemon and warms what all of them share.
     house.read(&["run", "--detach", "--name", "warm", "--", APP[0], APP[1]])?;
 
-    let before = processes::available_bytes()?;
+    let before = processes::used_bytes()?;
     let start = Instant::now();
     for number in 0..sessions {
         house.read(&["run", "--detach", "--name", &format!("s{number}"), "--", APP[0], APP[1]])?;
@@ -42,7 +42,7 @@ pub fn measure(program: &Path, sessions: usize, table: &mut Table) -> Result<()>
 
 fn weigh(house: &House, sessions: usize, before: u64, table: &mut Table) -> Result<()> {
     let per_session = |bytes: f64| mebibytes(bytes / sessions as f64);
-    let used = before as f64 - processes::available_bytes()? as f64;
+    let used = processes::used_bytes()? as f64 - before as f64;
     match processes::held(&house.runtime()) {
         Ok(held) => {
             let warm = (sessions + 1) as f64 / sessions as f64;

@@ -144,12 +144,17 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
     kibibytes(&text, "VmRSS:").context("no VmRSS")
 }
 
-/// Bytes that the kernel says programs could still use.
+/// Bytes in use, the kernel's own among them: all but what is free and what is of files. What a build has left in
+/// the cache may go meanwhile and says nothing.
 ///
 /// # Errors
-/// When it does not say.
-pub fn available_bytes() -> Result<u64> {
-    kibibytes(&fs::read_to_string("/proc/meminfo")?, "MemAvailable:").context("no MemAvailable")
+/// When the system does not say.
+pub fn used_bytes() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let of = |key: &str| kibibytes(&text, key).with_context(|| format!("no {key}"));
+    // Memory that is shared, and what a tmpfs holds, counts among what is cached.
+    let files = (of("Buffers:")? + of("Cached:")?).saturating_sub(of("Shmem:")?);
+    Ok(of("MemTotal:")?.saturating_sub(of("MemFree:")? + files))
 }
 
 /// Bytes that the kernel uses for objects of its own.

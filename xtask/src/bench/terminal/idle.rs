@@ -26,9 +26,8 @@ struct Weight {
     processes: f64,
     /// Of those, our own processes'.
     ours: f64,
-    /// What is no longer available on the machine: with what the kernel holds, and with whatever else
-    /// goes on meanwhile.
-    available: f64,
+    /// What is in use on the machine: with what the kernel holds, and with whatever else goes on meanwhile.
+    used: f64,
 }
 
 /// Holds some terminals with 1,000 lines each and adds rows for each contender.
@@ -47,13 +46,13 @@ pub fn measure(multiplexers: &[Multiplexer<'_>], table: &mut Table) -> Result<()
             }
         };
         table.add(format!("{what}: processes"), kibibytes(weight.processes), "");
-        table.add("  and kernel (on a machine without other work)", kibibytes(weight.available), "");
+        table.add("  and kernel (on a machine without other work)", kibibytes(weight.used), "");
         match multiplexer.kind {
             Kind::Raw => bare = weight,
             Kind::Sessile => {
                 let pipes = weigh(multiplexer, |_| without_terminal(multiplexer))?;
                 // The processes that hold a terminal are no part of its sandbox.
-                let apart = weight.available - (pipes.available - pipes.ours) + bare.available;
+                let apart = weight.used - (pipes.used - pipes.ours) + bare.used;
                 let what = "  less a sandbox with pipes, but its processes and the bare terminal's";
                 table.add(what, kibibytes(apart), "≤ 700 KiB");
             }
@@ -67,17 +66,17 @@ pub fn measure(multiplexers: &[Multiplexer<'_>], table: &mut Table) -> Result<()
 fn weigh(multiplexer: &Multiplexer<'_>, open: impl Fn(usize) -> Result<Vec<Window>>) -> Result<Weight> {
     // What all of them share is there before the first that counts.
     let mut windows = open(TERMINALS)?;
-    let available = settled()?;
+    let used = settled()?;
     let (all, ours) = multiplexer.held()?;
     for number in 0..TERMINALS {
         windows.extend(open(number)?);
     }
     let each = |before: u64, after: u64| (after as f64 - before as f64) / TERMINALS as f64;
-    let available = each(settled()?, available);
+    let used = each(used, settled()?);
     let (all_after, ours_after) = multiplexer.held()?;
     drop(windows);
     multiplexer.end_all();
-    Ok(Weight { processes: each(all, all_after), ours: each(ours, ours_after), available })
+    Ok(Weight { processes: each(all, all_after), ours: each(ours, ours_after), used })
 }
 
 /// One terminal; the window when that is all there is.
@@ -108,13 +107,13 @@ fn without_terminal(multiplexer: &Multiplexer<'_>) -> Result<Vec<Window>> {
     Ok(Vec::new())
 }
 
-/// Available bytes once nothing is under way: what ended before may still be given back.
+/// Bytes in use once nothing is under way: what ended before may still be given back.
 fn settled() -> Result<u64> {
     std::thread::sleep(PAUSE);
-    let mut last = processes::available_bytes()?;
+    let mut last = processes::used_bytes()?;
     for _ in 0..LOOKS {
         std::thread::sleep(PAUSE);
-        let now = processes::available_bytes()?;
+        let now = processes::used_bytes()?;
         if now.abs_diff(last) <= STEADY {
             return Ok(now);
         }
