@@ -196,11 +196,6 @@ impl Keeper {
             return Err(down("it does not stay up").hint("try again in a minute"));
         }
         self.guard.starts.push(now);
-        if self.begin_guard().is_ok() {
-            return Ok(());
-        }
-        // One that died before it took its first order is started once more.
-        self.cut_guard();
         self.begin_guard().inspect_err(|_| self.cut_guard())
     }
 

@@ -145,14 +145,17 @@ impl Keeper {
     }
 
     fn ask_guard(&mut self, line: Passing<'_>) -> Result<u32, Problem> {
-        self.start_guard()?;
         self.guard.last += 1;
         let number = self.guard.last;
         let matter = matter(line);
         let order = Order::Judge { number, at_ms: self.session_ms(), matter };
-        if let Err(problem) = self.order_guard(&order) {
+        loop {
+            self.start_guard()?;
+            if self.order_guard(&order).is_ok() {
+                break;
+            }
+            // It has ended and has not seen this: another is started, as often as one may be.
             self.cut_guard();
-            return Err(problem);
         }
         if let Some(kept) = self.guard.memory.as_mut().filter(|kept| !kept.memory.has_judged) {
             kept.memory.has_judged = true;
