@@ -210,7 +210,7 @@ impl<'a> Parser<'a> {
             let end = self.sign(b';')?;
             return Ok(Statement::Wrap { from, to, span: start.to(end) });
         }
-        for word in ["par", "interruptible", "parallel"] {
+        for word in ["par", "interruptible"] {
             if self.is(word)
                 && self.tokens.get(self.at + 1).is_some_and(|next| next.kind == TokenKind::Sign(b'{'))
             {

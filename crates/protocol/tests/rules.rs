@@ -65,6 +65,10 @@ fn names_are_looked_up() {
         ("module p; global protocol P(role A, role B) { m() from A to B, C; }", Code::UnknownRole),
         ("module p; global protocol P(role A, role B) { m(P@C) from A to B; }", Code::UnknownRole),
         ("module p; global protocol P(role A, role B) { wrap A to B; }", Code::Unsupported),
+        (
+            "module p; global protocol P(role A, role B) { par { m() from A to B; } and { n() from B to A; } }",
+            Code::Unsupported,
+        ),
         ("module p; global protocol P(role A, role B, role C) { m() from A to B; }", Code::UnusedRole),
         (
             "module p; global protocol P(role A, role B) { } global protocol P(role A, role B) { }",

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use sessile_model::spec::WindowSize;
+use sessile_terminal::Terminal;
+
 use crate::support::{World, as_own, processes};
 
 /// Says again what it is told.
@@ -107,6 +110,10 @@ fn a_lost_connection_goes_on_where_it_was() {
         terminal.expect("got meanwhile");
         terminal.send("two\r");
         terminal.expect("got two");
+        let mut screen = Terminal::new(WindowSize { cols: 80, rows: 24 }, 0);
+        screen.feed(&terminal.bytes());
+        let text = screen.text();
+        assert!(text.contains("got meanwhile") && !text.contains("is lost"), "{text}");
         terminal.resize(100, 30);
         processes::eventually("the size is known", || {
             (world.show("desk")["apps"][0]["cols"] == 100).then_some(())

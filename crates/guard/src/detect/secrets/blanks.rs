@@ -184,13 +184,7 @@ fn named_id(before: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Secrets;
-
-    fn kinds(text: &str) -> Vec<&'static str> {
-        let mut found = Vec::new();
-        Secrets::shipped().scan(text, &mut found);
-        found.iter().map(|local| local.kind).collect()
-    }
+    use super::super::tests::kinds;
 
     #[test]
     fn what_stands_where_a_secret_would() {

@@ -225,7 +225,7 @@ const fn is_value(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn kinds(text: &str) -> Vec<&'static str> {
+    pub(super) fn kinds(text: &str) -> Vec<&'static str> {
         let mut found = Vec::new();
         Secrets::shipped().scan(text, &mut found);
         found.iter().map(|local| local.kind).collect()
