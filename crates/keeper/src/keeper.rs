@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
 use sessile_journal::log::Log;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::Timestamp;
@@ -36,7 +35,7 @@ use crate::mcp::Servers;
 use crate::recorded::Reader;
 use crate::route::{RouteState, interception};
 use crate::seat::Seat;
-use crate::task::{Absorbed, InputSource, PendingInput, Streams, Task};
+use crate::task::{Absorbed, Task};
 use crate::unopened::{SpaceAhead, Unopened};
 use crate::waits::PendingWait;
 use crate::wipe::Signalled;
@@ -98,6 +97,8 @@ pub struct Keeper {
     /// Who waits for the receipt.
     pub(crate) enders: Vec<(ClientId, u16)>,
     pub(crate) waits: Vec<PendingWait>,
+    /// The task that keys were just written to.
+    pub(crate) echoes: Option<AppName>,
     /// Who waits for more of a recording.
     pub(crate) readers: Vec<Reader>,
     /// Tasks whose end the machine has not been told.
@@ -163,6 +164,7 @@ impl Keeper {
             open_problem: None,
             enders: Vec::new(),
             waits: Vec::new(),
+            echoes: None,
             readers: Vec::new(),
             unreported: BTreeSet::new(),
             unheard: false,
@@ -411,11 +413,12 @@ impl Keeper {
                     break;
                 }
             }
-            more |= task.screen().is_some_and(|s| s.offset() < task.output().ring.head());
+            more |= task.has_news();
             said.extend(task.settle_commands(now).map(|commands| (task.name.clone(), commands)));
         }
         self.remember_commands(said);
         if moved {
+            self.echoes = None;
             self.active_now();
         }
         for (name, client) in looped {
@@ -484,84 +487,6 @@ impl Keeper {
             false
         });
         self.waits = waits;
-    }
-
-    /// Writes input that waits, as far as its tasks take it now.
-    pub(crate) fn write_pending_input(&mut self) {
-        let names: Vec<AppName> =
-            self.tasks.iter().filter(|(_, t)| !t.pending.is_empty()).map(|(n, _)| n.clone()).collect();
-        for name in names {
-            while self.write_one(&name) {}
-        }
-    }
-
-    /// Writes the first pending input of a task. Returns whether to go on with the next.
-    fn write_one(&mut self, name: &AppName) -> bool {
-        let Some(task) = self.tasks.get_mut(name) else { return false };
-        let Some(front) = task.pending.front_mut() else { return false };
-        let PendingInput::Bytes { from, bytes, written } = front else {
-            task.pending.pop_front();
-            self.close_input(name);
-            return true;
-        };
-        let (from, was) = (*from, *written);
-        if was == 0
-            && let InputSource::Frame { client, sequence, .. } = from
-            && let Some(ledger) = &mut self.ledger
-            && ledger.begin(client, sequence).is_err()
-        {
-            return false;
-        }
-        let sink = match &task.streams {
-            Streams::Terminal { master, .. } => Some(master),
-            Streams::Pipes { stdin, .. } => stdin.as_ref(),
-        };
-        let outcome = match sink {
-            Some(sink) => rustix::io::write(sink, &bytes[was..]),
-            None => Err(Errno::PIPE),
-        };
-        // What the screen model answers is nobody's input.
-        if let (Ok(n), Some(recorder)) = (outcome, &mut task.recorder)
-            && from != InputSource::Screen
-        {
-            recorder.input(&bytes[was..was + n], self.now);
-        }
-        match outcome {
-            Ok(n) if was + n < bytes.len() => {
-                *written = was + n;
-                return true;
-            }
-            Err(Errno::AGAIN) => return false,
-            Err(Errno::INTR) => return true,
-            // Nobody reads any more: like a shell's pipe, what is left is dropped.
-            Ok(_) | Err(_) => bytes.fill(0),
-        }
-        let (refused, length) = (outcome.is_err(), bytes.len());
-        task.pending.pop_front();
-        if let (Some((client, sequence)), Some(ledger)) = (from.numbered(), &mut self.ledger) {
-            // The write is over; an unfinished note only makes it uncertain to its sender.
-            let _ = ledger.finish(client, sequence);
-        }
-        match from {
-            InputSource::Frame { connection, channel, sequence, .. } => {
-                if let Some(c) = self.clients.get_mut(&connection) {
-                    c.confirm(channel, sequence, length, self.now);
-                }
-            }
-            InputSource::Request { connection, channel, current } => {
-                let reply = if refused {
-                    Reply::Problem(Problem::new(ProblemKind::Conflict, "the command reads no input any more"))
-                } else {
-                    current.map_or(Reply::Done, Reply::Typed)
-                };
-                self.reply(connection, channel, &reply);
-            }
-            InputSource::Terminal { .. } | InputSource::Screen => {}
-        }
-        if refused {
-            self.close_input(name);
-        }
-        true
     }
 
     /// What is known of a client's input.

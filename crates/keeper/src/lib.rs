@@ -30,6 +30,7 @@ mod guarded;
 mod halves;
 mod handed;
 mod hold;
+mod input;
 mod keeper;
 mod listening;
 mod mcp;

@@ -384,50 +384,6 @@ impl Keeper {
         Ok(Reply::Done)
     }
 
-    fn input_frame(&mut self, id: ClientId, channel: u16, payload: &[u8]) {
-        let Ok((sequence, bytes)) = wire::split_number(payload) else { return };
-        let attachment = self.clients.get(&id).and_then(|c| c.attachments.get(&channel));
-        let Some(client) = attachment.map(|attachment| attachment.client) else { return };
-        if bytes.len() > wire::MAX_INPUT {
-            return;
-        }
-        let source = InputSource::Frame { connection: id, channel, client, sequence };
-        if self.input((id, channel), source, bytes) == Input::Dropped
-            && let Some(client) = self.clients.get_mut(&id)
-        {
-            // It is not to be sent again later.
-            client.confirm(channel, sequence, bytes.len(), self.now);
-        }
-    }
-
-    /// Takes input of an attachment.
-    pub(crate) fn input(&mut self, place: Place, source: InputSource, bytes: &[u8]) -> Input {
-        let (id, channel) = place;
-        let attachment = self.clients.get_mut(&id).and_then(|c| c.attachments.get_mut(&channel));
-        let Some(attachment) = attachment.filter(|attachment| !attachment.read_only) else {
-            return Input::Ignored;
-        };
-        let client = attachment.client;
-        let name = attachment.task.clone();
-        let said = if attachment.raw { vec![Said::Typed] } else { attachment.replies.read(bytes) };
-        let Some(task) = self.tasks.get_mut(&name) else { return Input::Ignored };
-        let heard = task.queries.hear(client, &said);
-        let types = heard == Heard::Typed;
-        if heard != Heard::Answers && !task.may_type(place, attachment) {
-            return Input::Dropped;
-        }
-        if types {
-            task.typist = Some(place);
-            attachment.typed += bytes.len() as u64;
-        }
-        self.push_input(&name, source, bytes.to_vec());
-        if types {
-            // A terminal that refuses a size it accepted before has gone; its end is told apart.
-            let _ = self.follow_size(&name, place);
-        }
-        Input::Taken
-    }
-
     fn type_input(&mut self, id: ClientId, channel: u16, input: &api::Input) -> Result<Answer, Problem> {
         let bytes = STANDARD
             .decode(&input.data)
@@ -456,13 +412,6 @@ impl Keeper {
         }
         self.push_input(&name, InputSource::Request { connection: id, channel, current }, bytes);
         Ok(Answer::Later)
-    }
-
-    fn push_input(&mut self, name: &AppName, from: InputSource, bytes: Vec<u8>) {
-        self.active_now();
-        if let Some(task) = self.tasks.get_mut(name) {
-            task.pending.push_back(PendingInput::Bytes { from, bytes, written: 0 });
-        }
     }
 
     fn output_done(&mut self, id: ClientId, channel: u16, flags: u8, payload: &[u8]) {

@@ -420,17 +420,6 @@ impl Keeper {
         sessile_sandbox::processes::outer_pid(self.apps.get(app)?.pid, inner)
     }
 
-    /// Closes a task's standard input. A terminal's stays open.
-    pub(crate) fn close_input(&mut self, name: &AppName) {
-        let Some(task) = self.tasks.get_mut(name) else { return };
-        if let Streams::Pipes { stdin, out, .. } = &mut task.streams
-            && stdin.take().is_some()
-        {
-            let _ = self.seat.link.remove(&format!("io/{}/sink", out.io));
-            task.pending.clear();
-        }
-    }
-
     /// Sends a running task's process group a signal.
     pub(crate) fn signal(&mut self, app: &AppName, number: u32, signal: i32) -> Result<(), Problem> {
         if self.session()?.state() != sessile_model::State::Active {

@@ -281,6 +281,11 @@ impl Task {
         }
     }
 
+    /// Whether it wrote to its terminal what its screen does not show yet.
+    pub fn has_news(&self) -> bool {
+        self.screen().is_some_and(|screen| screen.offset() < self.output().ring.head())
+    }
+
     /// Notes that what its shell ran has ended with it. Returns what is known of the commands, where
     /// that has changed.
     pub fn settle_commands(&mut self, now: Timestamp) -> Option<Commands> {

@@ -1,6 +1,10 @@
 //! TLS on both sides, over sockets of this host's loopback.
 
-use rcgen::{BasicConstraints, Certificate, IsCa};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, Certificate, IsCa, date_time_ymd};
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -37,9 +41,13 @@ fn session(world: &Authority) -> (Interception, Authority) {
 }
 
 fn client(trusted: &Certificate, protocol: &[u8]) -> TlsConnector {
+    client_at(trusted, protocol, Arc::new(DefaultTimeProvider))
+}
+
+fn client_at(trusted: &Certificate, protocol: &[u8], clock: Arc<dyn TimeProvider>) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.der().clone()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ClientConfig::builder_with_details(Arc::new(ring::default_provider()), clock)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
@@ -73,11 +81,39 @@ async fn an_app_that_trusts_the_session_is_heard_and_another_is_told_apart() {
     assert!(matches!(other_protocol, Err(InterceptError::App(_))), "{other_protocol:?}");
 }
 
+/// A clock that stands so many years after 1970.
+#[derive(Debug)]
+struct Years(u64);
+
+impl TimeProvider for Years {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0 * 365 * 24 * 60 * 60)))
+    }
+}
+
+#[tokio::test]
+async fn an_app_trusts_the_session_whatever_the_clock_says() {
+    let (session, own) = session(&authority("world"));
+    for years in [8, 30, 56, 100, 400] {
+        let client = client_at(&own.certificate, PROTOCOL, Arc::new(Years(years)));
+        assert_eq!(accepted(&session, client).await.unwrap(), b"hello", "{years}");
+    }
+}
+
 /// A host with a certificate for `name` by this authority is connected to as `a.example`.
 async fn reached(session: &Interception, by: &Authority, issuer: &str, name: &str) -> bool {
+    reached_with(session, by, issuer, CertificateParams::new([name.to_owned()]).unwrap()).await
+}
+
+async fn reached_with(
+    session: &Interception,
+    by: &Authority,
+    issuer: &str,
+    certificate: CertificateParams,
+) -> bool {
     let key = KeyPair::generate().unwrap();
     let issuer = Issuer::new(params(issuer), &by.key);
-    let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let certificate = certificate.signed_by(&key, &issuer).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -103,6 +139,18 @@ async fn a_host_must_prove_its_name() {
     assert!(reached(&session, &world, "world", "a.example").await);
     assert!(!reached(&session, &world, "world", "b.example").await);
     assert!(!reached(&session, &stranger, "world", "a.example").await);
+}
+
+#[tokio::test]
+async fn a_host_whose_certificate_is_over_or_not_yet_begun_is_refused() {
+    let world = authority("world");
+    let (session, _) = session(&world);
+    let year = date_time_ymd;
+    for (from, until, holds) in [(1990, 3000, true), (1990, 2000, false), (2990, 3000, false)] {
+        let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (year(from, 1, 1), year(until, 1, 1));
+        assert_eq!(reached_with(&session, &world, "world", params).await, holds, "{from} to {until}");
+    }
 }
 
 #[test]

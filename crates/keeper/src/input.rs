@@ -1,0 +1,185 @@
+//! What is typed, on its way to the app it is typed to.
+
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use sessile_model::ids::AppName;
+use sessile_model::wire::{self, Reply};
+use sessile_model::{Problem, ProblemKind};
+use sessile_terminal::Said;
+
+use crate::client::ClientId;
+use crate::keeper::Keeper;
+use crate::queries::Heard;
+use crate::roles::Place;
+use crate::task::{Input, InputSource, PendingInput, Streams, Task};
+
+/// Most bytes that somebody types at once.
+const KEYS: usize = 64;
+/// How long an app's answer to a key is waited for without sleeping: most answer sooner, and to be woken costs
+/// a fifth of that on a processor of a virtual machine.
+const ECHO: Duration = Duration::from_micros(200);
+
+impl Keeper {
+    /// Takes a frame of input.
+    pub(crate) fn input_frame(&mut self, id: ClientId, channel: u16, payload: &[u8]) {
+        let Ok((sequence, bytes)) = wire::split_number(payload) else { return };
+        let attachment = self.clients.get(&id).and_then(|c| c.attachments.get(&channel));
+        let Some(client) = attachment.map(|attachment| attachment.client) else { return };
+        if bytes.len() > wire::MAX_INPUT {
+            return;
+        }
+        let source = InputSource::Frame { connection: id, channel, client, sequence };
+        if self.input((id, channel), source, bytes) == Input::Dropped
+            && let Some(client) = self.clients.get_mut(&id)
+        {
+            // It is not to be sent again later.
+            client.confirm(channel, sequence, bytes.len(), self.now);
+        }
+    }
+
+    /// Takes input of an attachment.
+    pub(crate) fn input(&mut self, place: Place, source: InputSource, bytes: &[u8]) -> Input {
+        let (id, channel) = place;
+        let attachment = self.clients.get_mut(&id).and_then(|c| c.attachments.get_mut(&channel));
+        let Some(attachment) = attachment.filter(|attachment| !attachment.read_only) else {
+            return Input::Ignored;
+        };
+        let client = attachment.client;
+        let name = attachment.task.clone();
+        let said = if attachment.raw { vec![Said::Typed] } else { attachment.replies.read(bytes) };
+        let Some(task) = self.tasks.get_mut(&name) else { return Input::Ignored };
+        let heard = task.queries.hear(client, &said);
+        let types = heard == Heard::Typed;
+        if heard != Heard::Answers && !task.may_type(place, attachment) {
+            return Input::Dropped;
+        }
+        if types {
+            task.typist = Some(place);
+            attachment.typed += bytes.len() as u64;
+        }
+        self.push_input(&name, source, bytes.to_vec());
+        if types {
+            // A terminal that refuses a size it accepted before has gone; its end is told apart.
+            let _ = self.follow_size(&name, place);
+        }
+        Input::Taken
+    }
+
+    /// Has a task given bytes, behind those that wait.
+    pub(crate) fn push_input(&mut self, name: &AppName, from: InputSource, bytes: Vec<u8>) {
+        self.active_now();
+        if let Some(task) = self.tasks.get_mut(name) {
+            task.pending.push_back(PendingInput::Bytes { from, bytes, written: 0 });
+        }
+    }
+
+    /// Writes input that waits, as far as its tasks take it now.
+    pub(crate) fn write_pending_input(&mut self) {
+        let names: Vec<AppName> =
+            self.tasks.iter().filter(|(_, t)| !t.pending.is_empty()).map(|(n, _)| n.clone()).collect();
+        for name in names {
+            while self.write_one(&name) {}
+        }
+    }
+
+    /// Writes the first pending input of a task. Returns whether to go on with the next.
+    fn write_one(&mut self, name: &AppName) -> bool {
+        let Some(task) = self.tasks.get_mut(name) else { return false };
+        let Some(front) = task.pending.front_mut() else { return false };
+        let PendingInput::Bytes { from, bytes, written } = front else {
+            task.pending.pop_front();
+            self.close_input(name);
+            return true;
+        };
+        let (from, was) = (*from, *written);
+        if was == 0
+            && let InputSource::Frame { client, sequence, .. } = from
+            && let Some(ledger) = &mut self.ledger
+            && ledger.begin(client, sequence).is_err()
+        {
+            return false;
+        }
+        let sink = match &task.streams {
+            Streams::Terminal { master, .. } => Some(master),
+            Streams::Pipes { stdin, .. } => stdin.as_ref(),
+        };
+        let outcome = match sink {
+            Some(sink) => rustix::io::write(sink, &bytes[was..]),
+            None => Err(Errno::PIPE),
+        };
+        // What the screen model answers is nobody's input.
+        if let (Ok(n), Some(recorder)) = (outcome, &mut task.recorder)
+            && from != InputSource::Screen
+        {
+            recorder.input(&bytes[was..was + n], self.now);
+        }
+        match outcome {
+            Ok(n) if was + n < bytes.len() => {
+                *written = was + n;
+                return true;
+            }
+            Err(Errno::AGAIN) => return false,
+            Err(Errno::INTR) => return true,
+            // Nobody reads any more: like a shell's pipe, what is left is dropped.
+            Ok(_) | Err(_) => bytes.fill(0),
+        }
+        let (refused, length) = (outcome.is_err(), bytes.len());
+        let keys = length <= KEYS && from != InputSource::Screen && task.screen().is_some();
+        task.pending.pop_front();
+        if keys && !refused {
+            self.echoes = Some(name.clone());
+        }
+        if let (Some((client, sequence)), Some(ledger)) = (from.numbered(), &mut self.ledger) {
+            // The write is over; an unfinished note only makes it uncertain to its sender.
+            let _ = ledger.finish(client, sequence);
+        }
+        match from {
+            InputSource::Frame { connection, channel, sequence, .. } => {
+                if let Some(c) = self.clients.get_mut(&connection) {
+                    c.confirm(channel, sequence, length, self.now);
+                }
+            }
+            InputSource::Request { connection, channel, current } => {
+                let reply = if refused {
+                    Reply::Problem(Problem::new(ProblemKind::Conflict, "the command reads no input any more"))
+                } else {
+                    current.map_or(Reply::Done, Reply::Typed)
+                };
+                self.reply(connection, channel, &reply);
+            }
+            InputSource::Terminal { .. } | InputSource::Screen => {}
+        }
+        if refused {
+            self.close_input(name);
+        }
+        true
+    }
+
+    /// Waits for what an app answers to the keys that were just written to it, if any were. Returns whether some
+    /// output is there.
+    pub(crate) fn await_echo(&mut self) -> bool {
+        let Some(typed) = self.echoes.take() else { return false };
+        let Some(task) = self.tasks.get(&typed) else { return false };
+        let until = Instant::now() + ECHO;
+        while !task.has_news() {
+            if Instant::now() >= until {
+                return false;
+            }
+            // Whoever has to answer may need this processor.
+            std::thread::yield_now();
+        }
+        true
+    }
+
+    /// Closes a task's standard input. A terminal's stays open.
+    pub(crate) fn close_input(&mut self, name: &AppName) {
+        let Some(task) = self.tasks.get_mut(name) else { return };
+        if let Streams::Pipes { stdin, out, .. } = &mut task.streams
+            && stdin.take().is_some()
+        {
+            let _ = self.seat.link.remove(&format!("io/{}/sink", out.io));
+            task.pending.clear();
+        }
+    }
+}
