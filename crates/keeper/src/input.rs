@@ -12,7 +12,7 @@ use crate::client::ClientId;
 use crate::keeper::Keeper;
 use crate::queries::Heard;
 use crate::roles::Place;
-use crate::task::{Input, InputSource, PendingInput, Streams, Task};
+use crate::task::{Input, InputSource, PendingInput, Streams};
 
 /// Most bytes that somebody types at once.
 const KEYS: usize = 64;

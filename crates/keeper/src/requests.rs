@@ -10,15 +10,12 @@ use sessile_model::state::EndedBy;
 use sessile_model::wire::{self, Attach, FrameType, Reply, Request};
 use sessile_model::{Problem, ProblemKind};
 use sessile_session::{Admission, Event, Request as Ask};
-use sessile_terminal::Said;
 
 use crate::channels::Caller;
 use crate::client::{Attachment, ClientId};
 use crate::keeper::Keeper;
 use crate::output::Why;
-use crate::queries::Heard;
-use crate::roles::Place;
-use crate::task::{Input, InputSource, PendingInput, Task};
+use crate::task::{InputSource, PendingInput, Task};
 use crate::waits::{PendingWait, speaking};
 
 /// Most bytes of output in one answer.
