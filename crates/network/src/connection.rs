@@ -177,12 +177,12 @@ async fn pass_through(
     // Neither end waits for more to send.
     let _ = (stream.set_nodelay(), world.set_nodelay());
     let intercepted = shared.intercepted.iter().any(|target| target.matches(host, port));
-    relay::closes_as(Closing::Reset, &stream, &world);
+    relay::closes_as(Closing::Reset, [&stream, &world]);
     let introduced = introduce(shared, (app, flow, host, port), intercepted, first, &stream, &world).await;
     if matches!(introduced, Ok(Introduced::Tls { .. } | Introduced::Http { .. } | Introduced::Refused { .. }))
     {
-        // Each of these tells its end in its own language.
-        relay::closes_as(Closing::End, &stream, &world);
+        // A request says itself where it ends.
+        relay::closes_as(Closing::End, [&world]);
     }
     match introduced {
         Ok(Introduced::Tls { first }) => {
@@ -197,11 +197,14 @@ async fn pass_through(
         Ok(Introduced::Http { first }) => {
             let judge = Judge { policy: &shared.policy, app, port };
             let (flows, guard) = (&shared.flows, &shared.guard);
-            let visit = Visit { flows, flow, host, scheme: "http", brokered: &[], judge, guard };
+            let socket = stream.as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
+            let socket = Some(socket.as_fd());
+            let visit = Visit { flows, flow, host, scheme: "http", brokered: &[], judge, guard, socket };
             ended(shared, app, flow, (host, port), visit::serve(&visit, stream, world, first).await)
         }
         Ok(Introduced::Refused { by, first }) => {
             drop(world);
+            relay::closes_as(Closing::End, [&stream]);
             shared.flows.borrow_mut().decided(flow, Verdict::Deny, &by);
             shared.tell_refused(app, host, port, &by);
             // What the app hears now comes from where it wanted to go.
@@ -221,6 +224,8 @@ async fn open_tls(
     (stream, first): (Stream, Vec<u8>),
     world: Stream,
 ) -> Result<(), String> {
+    let socket = stream.as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
+    let socket = Some(socket.as_fd());
     let (world, (read, write)) =
         (timeout(FIRST_WORDS, interception.connect(host, world)).await, tokio::io::split(stream));
     let said_first = tokio::io::join(io::Cursor::new(first).chain(read), write);
@@ -231,13 +236,15 @@ async fn open_tls(
             let brokered = interception.brokered(host, port);
             let judge = Judge { policy: &shared.policy, app, port };
             let (flows, guard) = (&shared.flows, &shared.guard);
-            let visit = Visit { flows, flow, host, scheme: "https", brokered: &brokered, judge, guard };
+            let visit =
+                Visit { flows, flow, host, scheme: "https", brokered: &brokered, judge, guard, socket };
             let outcome = visit::serve(&visit, inside, world, Vec::new()).await;
             return ended(shared, app, flow, (host, port), outcome);
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("{host} did not finish TLS in time"),
     };
+    relay::closes_as(Closing::End, socket);
     farewell(inside, &refusal("502 Bad Gateway", &format!("The session's gateway: {why}."))).await;
     Err(why)
 }

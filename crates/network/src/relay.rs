@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
@@ -52,12 +53,12 @@ impl Buffers {
 /// # Errors
 /// When a socket fails or a cap is reached.
 pub async fn both_ways(shared: &Shared, flow: u64, app: &Stream, world: &Stream) -> io::Result<()> {
-    closes_as(Closing::Reset, app, world);
+    closes_as(Closing::Reset, [app, world]);
     let out = one_way(shared, flow, Way::Out, app, world);
     let back = one_way(shared, flow, Way::In, world, app);
     // The first failure ends both: what the other way still carries has lost its meaning.
     tokio::try_join!(out, back)?;
-    closes_as(Closing::End, app, world);
+    closes_as(Closing::End, [app, world]);
     Ok(())
 }
 
@@ -70,10 +71,10 @@ pub enum Closing {
     Reset,
 }
 
-/// Says how both connections close from now on.
-pub fn closes_as(closing: Closing, app: &Stream, world: &Stream) {
+/// Says how connections close from now on.
+pub fn closes_as(closing: Closing, streams: impl IntoIterator<Item = impl AsFd>) {
     let linger = (closing == Closing::Reset).then_some(Duration::ZERO);
-    for stream in [app, world] {
+    for stream in streams {
         // One that is gone closes as it did.
         let _ = sockopt::set_socket_linger(stream, linger);
     }

@@ -156,6 +156,16 @@ for_root_and_user! {
             };
             talk(false);
             talk(true);
+            // An answer that ends with the connection, and has not ended.
+            let mut stream = served.accept().unwrap().0;
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.extend(byte);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").unwrap();
+            assert!(stream.read(&mut [0]).is_ok_and(|count| count == 0));
             // The host resets what the app hears.
             let mut stream = served.accept().unwrap().0;
             stream.write_all(b"half").unwrap();
@@ -165,14 +175,19 @@ for_root_and_user! {
         let hear = "import socket, sys\n\
                     s = socket.create_connection(('host.sessile', int(sys.argv[1])))\n\
                     s.sendall(sys.argv[2].encode())\n\
-                    print(s.recv(4).decode(), flush=True)\n\
+                    said = b''\n\
+                    while not said.endswith(b'half'): said += s.recv(99)\n\
+                    print('half', flush=True)\n\
                     s.sendall(sys.argv[3].encode())\n\
                     try: print(s.recv(1))\n\
                     except ConnectionResetError: print('reset')";
         world.must(&["run", "--detach", "--name", "cut", "--allow", &rule, "--", "sleep", "infinity"]);
         let id = world.show("cut")["id"].as_str().unwrap().to_owned();
-        for (before, after, killed) in [("", "", true), ("\u{1}", "", true), ("", "\u{1}", false)] {
-            let port = port.to_string();
+        let port = port.to_string();
+        let asks = format!("GET / HTTP/1.1\r\nHost: host.sessile:{port}\r\n\r\n");
+        for (before, after, killed) in
+            [("", "", true), ("\u{1}", "", true), (&*asks, "", true), ("", "\u{1}", false)]
+        {
             let command = ["exec", "cut", "--", "python3", "-c", hear, &port, before, after];
             let mut hearing = world.start(&command, Stdio::null());
             let mut lines = BufReader::new(hearing.take_output()).lines();

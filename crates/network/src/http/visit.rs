@@ -9,6 +9,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::pin;
 use std::time::Instant;
 
@@ -25,6 +26,7 @@ use super::inspection::{Inspection, Kept};
 use crate::flows::{Flows, Way};
 use crate::guard::{Guard, Withheld};
 use crate::policy::Policy;
+use crate::relay::{Closing, closes_as};
 use crate::secret::Secret;
 
 /// A header that is set on every request, and that its app never sees.
@@ -64,6 +66,9 @@ pub struct Visit<'a> {
     pub judge: Judge<'a>,
     /// Who looks at what each carries.
     pub guard: &'a Guard,
+    /// The app's socket, which closes with a reset until its end was said: an answer may end with the connection,
+    /// and one that was cut off must not look whole.
+    pub socket: Option<BorrowedFd<'a>>,
 }
 
 /// Why a connection ended early.
@@ -191,6 +196,7 @@ where
         Err(_) => None,
     };
     if let Some(words) = words {
+        closes_as(Closing::End, visit.socket);
         farewell(app_in.into_inner().unsplit(app_out), &words).await;
     }
     outcome
