@@ -162,9 +162,10 @@ impl Keeper {
                     notices.push("the log was empty or gone; what it said until then is lost".to_owned());
                 }
                 self.machine = Some(snapshot.machine);
+                // Before anything is started here.
+                self.kill_strays();
                 notices.extend(self.heed_conversation());
                 notices.extend(self.heed_audit());
-                self.kill_strays();
                 self.advance(Event::KeeperRestarted);
                 self.adopt_recorders();
                 self.catch_up();

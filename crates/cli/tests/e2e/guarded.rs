@@ -168,6 +168,19 @@ for_root_and_user! {
         assert_eq!((&guarded(world)["asked"], &guarded(world)["messages"]), (&3.into(), &3.into()));
     }
 
+    /// The next line has not to wait for one.
+    fn who_follows_a_keeper_has_a_guard_that_stays(world) {
+        let id = opened(world, "desk", &[]);
+        say(world, "User", "Agent", "ask", "hello");
+        let before = guard(world, &id).unwrap().pid;
+        kill(part(world, "keeper", &id).unwrap());
+        world.must(&["exec", "desk", "--", "true"]);
+        let others = || guard(world, &id).map(|guard| guard.pid).filter(|&pid| pid != before);
+        let after = processes::eventually("another guard runs", others);
+        assert_eq!(hear(world, "Agent"), "hello");
+        assert_eq!(others(), Some(after));
+    }
+
     fn a_guard_that_dies_is_followed_by_one_that_knows_the_same(world) {
         let id = opened(world, "desk", &[]);
         say(world, "User", "Agent", "ask", CARD);
