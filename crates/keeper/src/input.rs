@@ -1,7 +1,5 @@
 //! What is typed, on its way to the app it is typed to.
 
-use std::time::{Duration, Instant};
-
 use rustix::io::Errno;
 use sessile_model::ids::AppName;
 use sessile_model::wire::{self, Reply};
@@ -13,12 +11,6 @@ use crate::keeper::Keeper;
 use crate::queries::Heard;
 use crate::roles::Place;
 use crate::task::{Input, InputSource, PendingInput, Streams};
-
-/// Most bytes that somebody types at once.
-const KEYS: usize = 64;
-/// How long an app's answer to a key is waited for without sleeping: most answer sooner, and to be woken costs
-/// a fifth of that on a processor of a virtual machine.
-const ECHO: Duration = Duration::from_micros(200);
 
 impl Keeper {
     /// Takes a frame of input.
@@ -125,11 +117,7 @@ impl Keeper {
             Ok(_) | Err(_) => bytes.fill(0),
         }
         let (refused, length) = (outcome.is_err(), bytes.len());
-        let keys = length <= KEYS && from != InputSource::Screen && task.screen().is_some();
         task.pending.pop_front();
-        if keys && !refused {
-            self.echoes = Some(name.clone());
-        }
         if let (Some((client, sequence)), Some(ledger)) = (from.numbered(), &mut self.ledger) {
             // The write is over; an unfinished note only makes it uncertain to its sender.
             let _ = ledger.finish(client, sequence);
@@ -152,22 +140,6 @@ impl Keeper {
         }
         if refused {
             self.close_input(name);
-        }
-        true
-    }
-
-    /// Waits for what an app answers to the keys that were just written to it, if any were. Returns whether some
-    /// output is there.
-    pub(crate) fn await_echo(&mut self) -> bool {
-        let Some(typed) = self.echoes.take() else { return false };
-        let Some(task) = self.tasks.get(&typed) else { return false };
-        let until = Instant::now() + ECHO;
-        while !task.has_news() {
-            if Instant::now() >= until {
-                return false;
-            }
-            // Whoever has to answer may need this processor.
-            std::thread::yield_now();
         }
         true
     }

@@ -97,8 +97,6 @@ pub struct Keeper {
     /// Who waits for the receipt.
     pub(crate) enders: Vec<(ClientId, u16)>,
     pub(crate) waits: Vec<PendingWait>,
-    /// The task that keys were just written to.
-    pub(crate) echoes: Option<AppName>,
     /// Who waits for more of a recording.
     pub(crate) readers: Vec<Reader>,
     /// Tasks whose end the machine has not been told.
@@ -164,7 +162,6 @@ impl Keeper {
             open_problem: None,
             enders: Vec::new(),
             waits: Vec::new(),
-            echoes: None,
             readers: Vec::new(),
             unreported: BTreeSet::new(),
             unheard: false,
@@ -418,7 +415,6 @@ impl Keeper {
         }
         self.remember_commands(said);
         if moved {
-            self.echoes = None;
             self.active_now();
         }
         for (name, client) in looped {

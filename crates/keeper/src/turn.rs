@@ -140,10 +140,6 @@ impl Keeper {
     }
 
     fn wait(&mut self, more: bool) {
-        if self.await_echo() {
-            self.now = self.clock.now();
-            return;
-        }
         let timeout = if more { Some(Duration::ZERO) } else { self.next_look() };
         let (ready, readable) = self.poll(timeout);
         self.now = self.clock.now();
