@@ -161,20 +161,20 @@ impl Terminal {
 }
 
 /// What is written, and in which style it is at that point.
-struct Writer<'a> {
-    out: String,
-    tables: &'a Tables,
+pub(crate) struct Writer<'a> {
+    pub(crate) out: String,
+    pub(crate) tables: &'a Tables,
     style: Style,
     /// There is a right margin for a cursor that waits behind it.
     is_narrow: bool,
 }
 
 impl<'a> Writer<'a> {
-    fn new(tables: &'a Tables) -> Self {
+    pub(crate) fn new(tables: &'a Tables) -> Self {
         Self { out: String::with_capacity(4096), tables, style: Style::default(), is_narrow: false }
     }
 
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.out.push_str(text);
     }
 
@@ -211,7 +211,7 @@ impl<'a> Writer<'a> {
         self.text(["\x0f", "\x0e", "\x1bn", "\x1bo"][charsets.active]);
     }
 
-    fn style(&mut self, style: Style) {
+    pub(crate) fn style(&mut self, style: Style) {
         if style.link != self.style.link {
             match self.tables.link(style.link) {
                 None => self.text("\x1b]8;;\x1b\\"),

@@ -15,6 +15,7 @@
 //! | `modes`, `charset`, `titles`, `palette` | the rest of what a terminal is |
 //! | `resize` | another size |
 //! | `dump`, `view` | writing it out |
+//! | `viewport` | what a smaller terminal shows of it |
 //! | `answers`, `marks` | what is told to others |
 //! | `replies`, `tokens` | what other terminals answer, and what comes back from them |
 //! | `commands` | a shell's commands, by its marks |
@@ -24,6 +25,8 @@
 //! - A dump at any byte, and the rest of the bytes after it, make another terminal what it would be
 //!   had it seen them all (`tests/recordings.rs`).
 //! - What is shown is what another implementation shows (`tests/recordings.rs`).
+//! - A part of the screen in a smaller terminal is that part, after any output and in any size
+//!   (`tests/properties.rs`, `tests/recordings.rs`).
 //! - A dump of a loaded dump is that dump; any bytes leave a terminal whole (`tests/properties.rs`).
 
 #![forbid(unsafe_code)]
@@ -56,6 +59,7 @@ mod titles;
 mod tokens;
 mod undo;
 mod view;
+mod viewport;
 mod width;
 
 pub use crate::answers::Question;
@@ -69,3 +73,4 @@ pub use crate::replies::{Form, Replies, Said};
 pub use crate::terminal::Terminal;
 pub use crate::tokens::token;
 pub use crate::undo::TerminalModes;
+pub use crate::viewport::Viewport;

@@ -2,11 +2,11 @@
 
 mod oracle;
 
-use oracle::{Oracle, cells, difference};
+use oracle::{Oracle, cells, difference, difference_of_part};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sessile_model::spec::WindowSize;
-use sessile_terminal::{DEFAULT_LINES, Scrollback, Terminal};
+use sessile_terminal::{DEFAULT_LINES, Scrollback, Terminal, Viewport};
 
 /// Bytes that an app writes at once, readable when a test fails.
 #[derive(Clone)]
@@ -156,6 +156,45 @@ proptest! {
             prop_assert_eq!(difference(&ours.0, &theirs.0), None, "probe {:?}, dump {:?}", probe, dump);
             prop_assert_eq!(ours.1, theirs.1, "probe {:?}, dump {:?}", probe, dump);
         }
+    }
+
+    /// A part of the screen in a smaller window is that part, whatever is written and whoever changes size; and
+    /// what is drawn once it fits again makes a terminal as if that had never been.
+    #[test]
+    fn a_window_shows_its_part(
+        size in sizes(), window in sizes(),
+        steps in vec((vec(token(), 0..6), prop::option::weighted(0.1, sizes()), prop::option::weighted(0.1, sizes())), 1..16),
+    ) {
+        let mut terminal = fed(size, &[]);
+        let mut viewport = Viewport::new(window);
+        let mut oracle = Oracle::new(window);
+        for (tokens, app, window) in steps {
+            if let Some(window) = window {
+                let undone = viewport.leave();
+                oracle.feed(&undone);
+                viewport = Viewport::new(window);
+                oracle.resize(window);
+            }
+            if let Some(app) = app {
+                terminal.resize(app);
+            }
+            terminal.feed(&joined(&tokens));
+            let bytes = viewport.draw(&terminal, None);
+            oracle.feed(&bytes);
+            let bytes = String::from_utf8_lossy(&bytes);
+            prop_assert_eq!(difference_of_part(&terminal, &viewport, &oracle), None, "drawn by {:?}", bytes);
+            prop_assert_eq!(viewport.draw(&terminal, None), b"");
+        }
+        let dump = terminal.dump_before_sequence(Scrollback::Without);
+        oracle.feed(&viewport.leave());
+        oracle.resize(terminal.size());
+        oracle.feed(&dump);
+        oracle.stop_sync();
+        let mut fresh = Oracle::new(terminal.size());
+        fresh.feed(&dump);
+        fresh.stop_sync();
+        prop_assert_eq!(difference(&oracle.rows(), &fresh.rows()), None);
+        prop_assert_eq!((oracle.cursor(), oracle.modes()), (fresh.cursor(), fresh.modes()));
     }
 
     /// Through other sizes and back, nothing is lost.

@@ -7,9 +7,9 @@ mod oracle;
 
 use std::path::PathBuf;
 
-use oracle::{Oracle, cells, difference};
+use oracle::{Oracle, cells, difference, difference_of_part};
 use sessile_model::spec::WindowSize;
-use sessile_terminal::{Scrollback, Terminal};
+use sessile_terminal::{Scrollback, Terminal, Viewport};
 
 struct Recording {
     name: String,
@@ -151,4 +151,24 @@ fn a_dump_of_a_loaded_dump_is_that_dump() {
             );
         }
     }
+}
+
+/// In a window of half the columns and a third of the rows, drawn as often as a slow client takes it.
+#[test]
+fn a_smaller_window_shows_its_part() {
+    let mut failures = Vec::new();
+    for recording in recordings() {
+        let window = WindowSize { rows: recording.size.rows / 3, cols: recording.size.cols / 2 };
+        let mut whole = terminal(recording.size, b"");
+        let (mut viewport, mut shown) = (Viewport::new(window), Oracle::new(window));
+        for (number, piece) in recording.bytes.chunks(recording.bytes.len() / 40 + 1).enumerate() {
+            whole.feed(piece);
+            shown.feed(&viewport.draw(&whole, None));
+            if let Some(difference) = difference_of_part(&whole, &viewport, &shown) {
+                failures.push(format!("{} after piece {number}: {difference}", recording.name));
+                break;
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -5,11 +5,11 @@ use alacritty_terminal::event::VoidListener;
 use alacritty_terminal::grid::Dimensions;
 use alacritty_terminal::index::{Column, Line};
 use alacritty_terminal::term::cell::{Cell, Flags};
-use alacritty_terminal::term::{Config, Term};
+use alacritty_terminal::term::{Config, Term, TermMode};
 use alacritty_terminal::vte::ansi::{Color, NamedColor, Processor};
 use sessile_model::api::ScreenRun;
 use sessile_model::spec::WindowSize;
-use sessile_terminal::Terminal;
+use sessile_terminal::{Scrollback, Terminal, Viewport};
 
 pub struct Oracle {
     pub term: Term<VoidListener>,
@@ -48,6 +48,10 @@ impl Oracle {
 
     pub fn feed(&mut self, bytes: &[u8]) {
         self.processor.advance(&mut self.term, bytes);
+    }
+
+    pub fn resize(&mut self, size: WindowSize) {
+        self.term.resize(Dims(size));
     }
 
     /// What would be shown after a synchronized update that never ends.
@@ -136,7 +140,8 @@ pub fn cells(terminal: &Terminal) -> Vec<Vec<Shown>> {
     let expand = |run: &ScreenRun, row: &mut Vec<Shown>| {
         for character in run.text.chars() {
             use unicode_width::UnicodeWidthChar as _;
-            let width = character.width().unwrap_or(0);
+            // As terminals take the few that are wider.
+            let width = character.width().unwrap_or(0).min(2);
             if width == 0 {
                 let base = row.iter_mut().rev().find(|cell| !cell.text.is_empty()).unwrap();
                 base.text.push(character);
@@ -177,6 +182,64 @@ pub fn cells(terminal: &Terminal) -> Vec<Vec<Shown>> {
             cells
         })
         .collect()
+}
+
+/// What makes a window of a part of a screen differ from that part: text and attributes, the cursor where it
+/// shows, and the modes that say what keys send.
+pub fn difference_of_part(terminal: &Terminal, viewport: &Viewport, window: &Oracle) -> Option<String> {
+    let (rows, columns) = (usize::from(viewport.window().rows), usize::from(viewport.window().cols));
+    let (top, left) = (usize::from(viewport.origin().0), usize::from(viewport.origin().1));
+    let blank = |like: Option<&Shown>| Shown {
+        text: " ".to_owned(),
+        foreground: like.and_then(|cell| cell.foreground.clone()),
+        background: like.and_then(|cell| cell.background.clone()),
+        attributes: like.map(|cell| cell.attributes.clone()).unwrap_or_default(),
+        link: like.and_then(|cell| cell.link.clone()),
+    };
+    let screen = cells(terminal);
+    let part: Vec<Vec<Shown>> = (top..top + rows)
+        .map(|row| {
+            let cell = |column| screen.get(row).and_then(|row| row.get(column));
+            let is_right_half = |column| cell(column).is_some_and(|cell: &Shown| cell.text.is_empty());
+            let shown = |column| match cell(column) {
+                None => blank(None),
+                Some(cell) if column == left && cell.text.is_empty() => blank(Some(cell)),
+                Some(cell) if column + 1 == left + columns && is_right_half(column + 1) => blank(Some(cell)),
+                Some(cell) => cell.clone(),
+            };
+            (left..left + columns).map(shown).collect()
+        })
+        .collect();
+    if let Some(difference) = difference(&window.rows(), &part) {
+        return Some(format!("{difference}, from {:?}", (top, left)));
+    }
+    let keys = |oracle: &Oracle| {
+        let said = TermMode::APP_CURSOR
+            | TermMode::APP_KEYPAD
+            | TermMode::SHOW_CURSOR
+            | TermMode::BRACKETED_PASTE
+            | TermMode::FOCUS_IN_OUT
+            | TermMode::LINE_FEED_NEW_LINE
+            | TermMode::KITTY_KEYBOARD_PROTOCOL
+            | TermMode::MOUSE_MODE;
+        format!("{:?} {:?}", *oracle.term.mode() & said, oracle.term.cursor_style())
+    };
+    let mut whole = Oracle::new(terminal.size());
+    whole.feed(&terminal.dump_before_sequence(Scrollback::Without));
+    whole.feed(b"\x1b[?2026;1000;1002;1003l");
+    let alternate = [window, &whole].map(|oracle| oracle.term.mode().contains(TermMode::ALT_SCREEN));
+    if alternate[0] != terminal.is_alternate() {
+        return Some(format!("alternate screen: {}", alternate[0]));
+    }
+    // The older way to the alternate screen it does not know.
+    if alternate[0] == alternate[1] && keys(window) != keys(&whole) {
+        return Some(format!("modes {}, not {}", keys(window), keys(&whole)));
+    }
+    let (row, column, _) = window.cursor();
+    let cursor = (usize::from(terminal.cursor().0), usize::from(terminal.cursor().1));
+    let is_at_it = (top + row, left + column) == cursor;
+    (terminal.cursor_is_visible() && !is_at_it)
+        .then(|| format!("cursor {:?}, not {cursor:?}", (top + row, left + column)))
 }
 
 /// The first difference between two screens, in words.
