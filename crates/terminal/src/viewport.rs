@@ -406,8 +406,10 @@ mod tests {
         terminal.feed(b"\x1b[?1049l");
         window.feed(&viewport.draw(&terminal, None));
         assert_eq!((window.text(), &window.state.keyboard), ("main\n\n".to_owned(), &[vec![0, 1], vec![0]]));
-        terminal.feed(b"\x1b[?1049h");
+        // The same text on both: what is there of it has to be drawn again.
+        terminal.feed(b"\x1b[?1049h\x1b[Hmain");
         window.feed(&viewport.draw(&terminal, None));
+        assert_eq!(window.text(), "main\n\n");
         window.feed(&viewport.leave());
         assert!(!window.is_alternate() && !window.mode(1) && window.title().is_empty() && window.mode(7));
         assert!(window.state.palette.is_empty() && window.state.dynamic.is_empty() && !window.state.keypad);
