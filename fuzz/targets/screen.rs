@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use sessile_fuzz::{Draw, plant};
 use sessile_keeper::fuzz::ScreenModel;
 use sessile_model::spec::WindowSize;
-use sessile_terminal::{Replies, Scrollback};
+use sessile_terminal::{Replies, Scrollback, Viewport};
 
 /// Most bytes that draw one cell: its attributes, its text, its share of moves.
 const CELL: usize = 256;
@@ -16,6 +16,7 @@ fuzz_target!(init: plant(seeds()), |data: &[u8]| screen(data));
 fn screen(data: &[u8]) {
     let mut draw = Draw(data);
     let mut model = ScreenModel::new(size(&mut draw), 0);
+    let mut window = Viewport::new(size(&mut draw));
     let mut at = 0;
     while !draw.is_empty() {
         let run = match draw.byte() {
@@ -39,6 +40,8 @@ fn screen(data: &[u8]) {
             assert!(question.at.start < question.at.end && question.at.end <= model.understood());
         }
         assert!(model.understood() <= at);
+        let _ = model.draw_part(&mut window, None);
+        assert_eq!(model.draw_part(&mut window, None), b"", "nothing has changed");
     }
     shown(&model);
     // What is typed is read for a terminal's answers.

@@ -15,6 +15,7 @@ use sessile_terminal::Replies;
 use zeroize::Zeroize as _;
 
 use crate::hold::Hold;
+use crate::view::View;
 
 /// Most bytes queued for a client before its output waits in the ring.
 pub const OUTPUT_QUEUE: usize = 256 << 10;
@@ -87,6 +88,8 @@ pub struct Attachment {
     pub typed: u64,
     /// Where what it is to show goes.
     pub shows: Shows,
+    /// What it is shown in place of the app's bytes, while its window is smaller than the app's terminal.
+    pub view: Option<Box<View>>,
 }
 
 /// Where what an attachment is to show goes.
@@ -270,11 +273,11 @@ impl Client {
 
     /// Queues an event. A sentence goes where the attachment shows.
     pub fn tell(&mut self, channel: u16, event: &Event) {
-        match (event, self.attachments.get_mut(&channel).map(|attachment| &mut attachment.shows)) {
-            (Event::Notice { text }, Some(Shows::On(hold))) => hold.tell(text),
-            (_, Some(Shows::ByFrames | Shows::On(_) | Shows::Away) | None) => {
-                self.put_json(FrameType::Event, channel, event);
-            }
+        let attachment = self.attachments.get_mut(&channel).filter(|attachment| !attachment.told_exit);
+        match (event, attachment) {
+            (Event::Notice { text }, Some(Attachment { view: Some(view), .. })) => view.tell(text),
+            (Event::Notice { text }, Some(Attachment { shows: Shows::On(hold), .. })) => hold.tell(text),
+            (_, Some(_) | None) => self.put_json(FrameType::Event, channel, event),
         }
     }
 

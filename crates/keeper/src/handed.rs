@@ -32,6 +32,9 @@ impl Keeper {
                 taken = hold.is_ok();
                 // What is drawn for who has seen it already is drawn as for who fell behind.
                 attachment.fresh &= !(taken && asked.again);
+                if let Some(view) = &mut attachment.view {
+                    view.forget();
+                }
                 attachment.shows = hold.map_or(Shows::ByFrames, |hold| Shows::On(Box::new(hold)));
             }
         }

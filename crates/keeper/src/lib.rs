@@ -57,6 +57,7 @@ mod unlogged;
 mod unopened;
 #[cfg(test)]
 mod version_1;
+mod view;
 mod waits;
 mod wipe;
 

@@ -30,7 +30,7 @@ pub fn serve(client: &mut Client, tasks: &mut BTreeMap<AppName, Task>, now: Time
         queued |= serve_one(client, channel, attachment, task, now);
         if !attachment.told_exit
             && task.is_drained(now)
-            && is_current(attachment, task)
+            && is_current(attachment, task, now)
             && let Some(exit) = task.exit.clone()
         {
             let_go(client, channel, attachment, Why::Over);
@@ -78,8 +78,9 @@ pub fn tell_exits(client: &mut Client, tasks: &BTreeMap<AppName, Task>) {
 }
 
 /// Whether everything the task wrote has been queued for this attachment.
-fn is_current(attachment: &Attachment, task: &Task) -> bool {
-    attachment.out >= task.output().ring.head()
+fn is_current(attachment: &Attachment, task: &Task, now: Timestamp) -> bool {
+    !(attachment.sees_part(task) && attachment.part_is_due(task, now))
+        && attachment.out >= task.output().ring.head()
         && attachment.shows.hold().is_none_or(Hold::is_empty)
         && task.error_output().is_none_or(|err| attachment.err >= err.ring.head())
 }
@@ -106,10 +107,18 @@ fn serve_one(
     }
     let readable = task.readable();
     match &task.streams {
+        Streams::Terminal { .. } if attachment.sees_part(task) => {
+            if !client.takes_part(attachment) {
+                return false;
+            }
+            let Some(part) = attachment.next_part(task, now) else { return false };
+            client.put_numbered(FrameType::Dump, 0, channel, wire::NO_OFFSET, &part);
+            true
+        }
         Streams::Terminal { output, screen, .. } if !attachment.raw => {
             let behind = screen.offset().saturating_sub(attachment.out);
             let oldest = output.ring.oldest().max(task.queries.known_from());
-            if attachment.fresh || attachment.out < oldest || behind > KNOWN {
+            if attachment.needs_screen() || attachment.out < oldest || behind > KNOWN {
                 if client.room() == 0 {
                     return false;
                 }
@@ -145,7 +154,8 @@ fn draw(attachment: &mut Attachment, task: &mut Task, oldest: u64, now: Timestam
     attachment.out = offset;
     let answers = task.queries.skipped(attachment.client, from, offset, now);
     task.answer(answers);
-    (offset, [token, dump].concat())
+    let left = attachment.view.take().map(|view| view.leave()).unwrap_or_default();
+    (offset, [left, token, dump].concat())
 }
 
 /// Writes to the terminal that an attachment has. Returns whether anything was queued for its client.
@@ -180,11 +190,24 @@ fn show(
 
 /// Takes what an attachment is to be shown next. Returns whether there is anything.
 fn next(hold: &mut Hold, attachment: &mut Attachment, task: &mut Task, now: Timestamp) -> bool {
+    if attachment.sees_part(task) {
+        if std::mem::take(&mut hold.redraw)
+            && let Some(view) = &mut attachment.view
+        {
+            view.forget();
+        }
+        let part = attachment.next_part(task, now);
+        let is_news = part.is_some();
+        if let Some(part) = part {
+            *hold.put() = part;
+        }
+        return is_news;
+    }
     let readable = task.readable();
     let Streams::Terminal { output, screen, .. } = &task.streams else { return false };
     let behind = screen.offset().saturating_sub(attachment.out);
     let oldest = output.ring.oldest().max(task.queries.known_from());
-    if attachment.fresh || hold.redraw || attachment.out < oldest || behind > KNOWN {
+    if attachment.needs_screen() || hold.redraw || attachment.out < oldest || behind > KNOWN {
         hold.redraw = false;
         *hold.put() = draw(attachment, task, oldest, now).1;
         return true;

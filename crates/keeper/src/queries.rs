@@ -241,9 +241,13 @@ impl Task {
         let attached = clients.iter().flat_map(|(&id, client)| {
             client.attachments.iter().map(move |(&channel, attachment)| ((id, channel), attachment))
         });
-        // A terminal that only watches answers, too, but into nowhere.
+        // A terminal that only watches answers, too, but into nowhere. One that is drawn a part is asked nothing.
         let mut may = attached.filter(|&(place, a)| {
-            a.task == self.name && !a.raw && !a.shows.is_away() && self.may_type(place, a)
+            a.task == self.name
+                && !a.raw
+                && !a.shows.is_away()
+                && !a.sees_part(self)
+                && self.may_type(place, a)
         });
         let first = may.next()?;
         let typed = |(place, _): &(_, _)| Some(*place) == self.typist;

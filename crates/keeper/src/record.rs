@@ -124,6 +124,11 @@ impl Keeper {
 
     /// Overwrites what the screens and queues of all tasks hold.
     pub(crate) fn forget_streams(&mut self) {
+        for attachment in self.clients.values_mut().flat_map(|client| client.attachments.values_mut()) {
+            if let Some(view) = &mut attachment.view {
+                view.end();
+            }
+        }
         for task in self.tasks.values_mut() {
             for input in &mut task.pending {
                 if let crate::task::PendingInput::Bytes { bytes, .. } = input {

@@ -287,6 +287,8 @@ impl Keeper {
         }
         let output = task.output();
         let offset = match (attach.resume_from, attach.raw) {
+            // It was shown a part of the screen, which no output goes on from.
+            (Some(from), false) if from > output.ring.head() && task.screen().is_some() => u64::MAX,
             (Some(from), _) => from.min(output.ring.head()),
             (None, true) => output.ring.oldest(),
             // Behind everything: the first thing this attachment gets is a fresh screen.
@@ -310,6 +312,7 @@ impl Keeper {
             replies: Default::default(),
             typed: 0,
             shows: Default::default(),
+            view: None,
         };
         self.hold_until.remove(&name);
         let Some(client) = self.clients.get_mut(&id) else { return Err(not_attached()) };
@@ -326,6 +329,9 @@ impl Keeper {
         if attach.exclusive {
             self.take_over(&name, (id, channel));
         }
+        // It is attached all the same; a terminal that refuses has gone.
+        let _ = self.follow_size(&name, (id, channel));
+        self.begin_part((id, channel));
         let notices = self.recording_notice(&name).into_iter().chain(self.open_questions());
         let notices = notices.chain(self.held_notice(&name, (id, channel)));
         for text in notices.collect::<Vec<_>>() {
@@ -337,8 +343,6 @@ impl Keeper {
             self.advance(Event::ClientAttached);
         }
         self.changed = true;
-        // It is attached all the same; a terminal that refuses has gone.
-        let _ = self.follow_size(&name, (id, channel));
         Ok(())
     }
 

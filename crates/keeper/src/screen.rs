@@ -2,7 +2,7 @@
 
 use sessile_model::api;
 use sessile_model::spec::WindowSize;
-use sessile_terminal::{Commands, DEFAULT_LINES, Question, Scrollback, Terminal};
+use sessile_terminal::{Commands, DEFAULT_LINES, Question, Scrollback, Terminal, Viewport};
 
 use crate::saved_screen::Snapshot;
 
@@ -115,6 +115,11 @@ impl ScreenModel {
             Some(start) => (start, self.terminal.dump_before_sequence(scrollback)),
             None => (self.offset, self.dump(scrollback)),
         }
+    }
+
+    /// What makes a window show its part of the screen as it is now, and a notice in its last row.
+    pub fn draw_part(&self, viewport: &mut Viewport, notice: Option<&str>) -> Vec<u8> {
+        viewport.draw(&self.terminal, notice)
     }
 
     /// The text of the screen, one line per row, trailing blanks removed.

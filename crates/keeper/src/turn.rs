@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use sessile_model::ids::AppName;
+use sessile_model::quantity::Timestamp;
 use sessile_session::Event;
 
 use crate::agent;
@@ -16,7 +17,7 @@ use crate::client::{Client, ClientId};
 use crate::keeper::Keeper;
 use crate::output::{self, Why};
 use crate::roles::Place;
-use crate::task::INPUT_QUEUE;
+use crate::task::{INPUT_QUEUE, Task};
 
 /// Most connections at once; further ones wait in the backlog.
 const MAX_CLIENTS: usize = 256;
@@ -129,7 +130,7 @@ impl Keeper {
             let outcome = client.flush(self.now);
             if outcome.is_err() || (client.closing && !client.has_output()) {
                 gone.push(id);
-            } else if client.room() > 0 && self.tasks.values().any(|t| has_more(client, t)) {
+            } else if client.room() > 0 && self.tasks.values().any(|t| has_more(client, t, self.now)) {
                 more = true;
             }
         }
@@ -280,6 +281,7 @@ impl Keeper {
             .chain(self.next_line())
             .chain(exits)
             .chain(hold)
+            .chain(self.next_notice())
             .min();
         let wait = next.map(|at| at.since(self.now).as_duration());
         let look = (self.signalled.is_some() || self.finished).then_some(LOOK_AGAIN);
@@ -326,9 +328,12 @@ impl Keeper {
 }
 
 /// Whether the task wrote something this client has room for but has not been given.
-fn has_more(client: &Client, task: &crate::task::Task) -> bool {
+fn has_more(client: &Client, task: &Task, now: Timestamp) -> bool {
     let limit = task.readable();
     client.attachments.values().any(|a| {
+        if a.task == task.name && a.sees_part(task) {
+            return client.takes_part(a) && a.part_is_due(task, now);
+        }
         a.task == task.name
             && !a.shows.is_away()
             && a.shows.hold().is_none_or(|hold| !hold.is_blocked())

@@ -22,7 +22,7 @@
 //! | Reply | JSON [`Reply`] |
 //! | Event | JSON [`Event`] |
 //! | Output | `u64 LE` offset of the first byte, then bytes of the app's output |
-//! | Dump | `u64 LE` offset the screen reflects, then bytes that draw it |
+//! | Dump | `u64 LE` offset the screen reflects, or [`NO_OFFSET`], then bytes that draw it |
 //! | Input | `u64 LE` sequence number, then at most [`MAX_INPUT`] bytes |
 //! | InputDone | `u64 LE` sequence number up to which input was written to the app |
 //! | OutputDone | `u64 LE` offset up to which the client has passed the output on |
@@ -59,6 +59,11 @@ pub const MAX_PAYLOAD: usize = 16 << 20;
 pub const MAX_INPUT: usize = 4096;
 /// Flag of Output and OutputDone frames: they are about the app's standard error.
 pub const FLAG_STDERR: u8 = 0x01;
+
+/// The offset of a Dump after which no output follows: it draws a part of the screen, for a client whose window is
+/// smaller. A client that names it to go on from is drawn the screen. A double holds it, as every number in JSON is
+/// one to some.
+pub const NO_OFFSET: u64 = (1 << 53) - 1;
 
 /// A frame's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,6 +40,7 @@ pub struct Viewport {
 
 #[derive(Debug)]
 struct Drawn {
+    window: WindowSize,
     screen: WindowSize,
     on_alternate: bool,
     rows: Vec<String>,
@@ -54,8 +55,14 @@ impl Viewport {
     /// In a window of this size, in which nothing is drawn yet.
     #[must_use]
     pub fn new(window: WindowSize) -> Self {
-        let window = WindowSize { rows: window.rows.max(1), cols: window.cols.max(1) };
-        Self { window, origin: (0, 0), drawn: None }
+        let mut viewport = Self { window, origin: (0, 0), drawn: None };
+        viewport.resize(window);
+        viewport
+    }
+
+    /// Follows the window's size.
+    pub fn resize(&mut self, window: WindowSize) {
+        self.window = WindowSize { rows: window.rows.max(1), cols: window.cols.max(1) };
     }
 
     /// The window's size.
@@ -83,7 +90,7 @@ impl Viewport {
         self.follow_cursor(state);
         let mut out = String::new();
         let mut drawn = match self.drawn.take() {
-            Some(drawn) if drawn.screen == terminal.size() => drawn,
+            Some(drawn) if (drawn.window, drawn.screen) == (self.window, terminal.size()) => drawn,
             before => {
                 before.iter().for_each(|before| before.undo(&mut out));
                 begin(&mut out);
@@ -120,7 +127,14 @@ impl Viewport {
 
     fn blank(&self, screen: WindowSize) -> Drawn {
         let rows = vec![BLANK.to_owned(); self.window.rows.into()];
-        Drawn { screen, on_alternate: false, rows, cursor: (0, 0), settings: Settings::new() }
+        Drawn {
+            window: self.window,
+            screen,
+            on_alternate: false,
+            rows,
+            cursor: (0, 0),
+            settings: Settings::new(),
+        }
     }
 
     /// Moves to where the cursor is. Where it is hidden it means nothing: it may be anywhere while an app draws.

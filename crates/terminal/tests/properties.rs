@@ -170,9 +170,7 @@ proptest! {
         let mut oracle = Oracle::new(window);
         for (tokens, app, window) in steps {
             if let Some(window) = window {
-                let undone = viewport.leave();
-                oracle.feed(&undone);
-                viewport = Viewport::new(window);
+                viewport.resize(window);
                 oracle.resize(window);
             }
             if let Some(app) = app {

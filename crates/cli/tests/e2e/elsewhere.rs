@@ -18,14 +18,14 @@ use crate::support::{World, as_own, processes};
 const SCRIPT: &str = "stty -echo; echo ready; while read line; do echo \"got $line\"; done";
 
 /// Stands where `ssh -L` does: passes on what comes to a socket.
-struct Forwarder {
+pub struct Forwarder {
     socket: PathBuf,
     to: PathBuf,
     under_way: Arc<Mutex<Vec<UnixStream>>>,
 }
 
 impl Forwarder {
-    fn new(world: &World) -> Self {
+    pub fn new(world: &World) -> Self {
         let folder = world.folder().join("far");
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
@@ -35,7 +35,7 @@ impl Forwarder {
         forwarder
     }
 
-    fn socket(&self) -> &str {
+    pub fn socket(&self) -> &str {
         self.socket.to_str().unwrap()
     }
 
@@ -51,7 +51,7 @@ impl Forwarder {
     }
 
     /// Loses what is under way; what comes next is passed on.
-    fn cut(&self) {
+    pub fn cut(&self) {
         for stream in self.under_way.lock().unwrap().drain(..) {
             drop(stream.shutdown(Shutdown::Both));
         }

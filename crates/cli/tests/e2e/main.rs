@@ -53,6 +53,7 @@ mod routes;
 mod run;
 mod sealed;
 mod shipped;
+mod smaller;
 mod sockets;
 mod spare;
 mod stopped;
