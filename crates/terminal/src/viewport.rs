@@ -1,7 +1,7 @@
 //! What a terminal shows that is smaller than the screen: a part of it, around the cursor.
 //!
-//! It follows the cursor, as far as that is shown, and moves no more than it needs to. It is drawn from the
-//! grid: no text wraps, and nothing scrolls. Only what is not as it was drawn last is written again.
+//! It follows the cursor, as far as that is shown, and moves no more than it needs to, but to the first column
+//! where that shows the cursor. It is drawn from the grid: no text wraps, and nothing scrolls. Only what is not as it was drawn last is written again.
 //!
 //! Of the modes those are followed that say what keys send. The mouse is left alone: what it reports is places
 //! in the window, not on the screen.
@@ -141,15 +141,18 @@ impl Viewport {
     fn follow_cursor(&mut self, state: &State) {
         let cursor = state.screen().cursor;
         let is_shown = state.modes.private(private::SHOW_CURSOR);
-        let follow = |origin: usize, at: usize, window: u16, screen: usize| {
-            let window = usize::from(window);
-            let origin = if is_shown { origin.clamp((at + 1).saturating_sub(window), at) } else { origin };
-            origin.min(screen.saturating_sub(window))
-        };
-        self.origin = (
-            follow(self.origin.0, cursor.row, self.window.rows, state.rows),
-            follow(self.origin.1, cursor.column, self.window.cols, state.columns),
-        );
+        let (rows, columns) = (usize::from(self.window.rows), usize::from(self.window.cols));
+        let (mut top, mut left) = self.origin;
+        if is_shown {
+            let follow =
+                |origin: usize, at: usize, window: usize| origin.clamp((at + 1).saturating_sub(window), at);
+            top = follow(top, cursor.row, rows);
+            // Back from the end of a long row, what stands before the cursor is to be seen.
+            let returns = cursor.column < left.min(columns);
+            left = if returns { 0 } else { follow(left, cursor.column, columns) };
+        }
+        self.origin =
+            (top.min(state.rows.saturating_sub(rows)), left.min(state.columns.saturating_sub(columns)));
     }
 
     /// Where the cursor stands in the window; at its edge where it is not in it, and then hidden.
@@ -331,9 +334,16 @@ mod tests {
         let mut terminal = terminal("0123456789abcdefghij\x1b[2;3H");
         assert_eq!(shown(&viewport.draw(&terminal, None)).text(), "01234567\n\n");
         assert_eq!(viewport.origin(), (0, 0));
-        for (place, origin) in
-            [("1;8", (0, 0)), ("1;9", (0, 1)), ("4;3", (1, 1)), ("2;2", (1, 1)), ("6;20", (3, 12))]
-        {
+        for (place, origin) in [
+            ("1;8", (0, 0)),
+            ("1;9", (0, 1)),
+            ("4;3", (1, 1)),
+            ("2;2", (1, 1)),
+            ("6;20", (3, 12)),
+            ("6;10", (3, 9)),
+            ("6;3", (3, 0)),
+            ("6;20", (3, 12)),
+        ] {
             terminal.feed(format!("\x1b[{place}H").as_bytes());
             let _ = viewport.draw(&terminal, None);
             assert_eq!(viewport.origin(), origin, "{place}");

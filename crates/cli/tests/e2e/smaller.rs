@@ -133,7 +133,7 @@ for_root_and_user! {
 
     /// Nothing waits for a window that takes nothing, and what it missed is not drawn later.
     fn who_is_slow_skips_what_was_shown_meanwhile(world) {
-        let flood = "printf '30: \\r\\n'; read go; i=0; while [ $i -lt 300 ]; do head -c 9000 /dev/zero | tr '\\0' x; i=$((i + 1)); \
+        let flood = "printf '30: \\r\\n'; read go; i=0; while [ $i -lt 100 ]; do head -c 9000 /dev/zero | tr '\\0' x; i=$((i + 1)); \
              done; printf '\\r\\nall-%d' 2; read end";
         open(world, flood);
         let large = large(world);
