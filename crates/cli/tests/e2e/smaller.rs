@@ -76,7 +76,8 @@ for_root_and_user! {
             (r"\033[1;1Hone", "one"),
             (r"\033[30;98Htwo", "two"),
             (r"\033[44mthree\033[K\033[m\033[12;30Hfour", "four"),
-            (r"\033[?1049h\033[Halternate\033[?2004h\033[?25l\033[?1000;1006h", "alternate"),
+            (r"\033[?1049h\033[Halternate", "alternate"),
+            (r"\033[?2004h\033[?25l\033[?1000;1006hmodes", "modes"),
         ] {
             write(world, &large, text, shown);
             shows_its_part(&small, &large);
@@ -124,9 +125,11 @@ for_root_and_user! {
         small.send(&format!("{asks}\r"));
         large.expect("asked");
         shows_its_part(&small, &large);
-        small.send("\r\\033[6;6Hagain\r");
-        large.expect("again");
-        assert!(!small.text().contains("\u{1b}[6n"));
+        assert!(!small.bytes().windows(4).any(|bytes| bytes == b"\x1b[6n"));
+        small.send("\r");
+        processes::eventually("the answer comes back as what was typed", || {
+            world.must(&["output", "desk", "--raw", "--keep"]).contains("\u{1b}[2;8R").then_some(())
+        });
         small.send(DETACH);
         assert_eq!(small.finish(), 0);
     }
