@@ -89,25 +89,32 @@ for_root_and_user! {
         write(world, &large, r"\033[?1049l\033[?25h\033[?2004lback", "back");
         shows_its_part(&small, &large);
         // It grows, and sees what everybody does, and what follows.
-        let before = small.bytes().len();
-        small.resize(APP.0 as u16, APP.1 as u16);
-        let is_whole = |small: &Terminal| {
+        let mut sizes = vec![(SMALL, 0)];
+        let resize = |sizes: &mut Vec<_>, size: (usize, usize)| {
+            sizes.push((size, small.bytes().len()));
+            small.resize(size.0 as u16, size.1 as u16);
+        };
+        let is_whole = |sizes: &[((usize, usize), usize)]| {
             processes::eventually("all of it is shown", || {
                 let bytes = small.bytes();
-                let ours = seen_resized(&[(SMALL, &bytes[..before]), (APP, &bytes[before..])]);
-                (ours == seen(&large.bytes(), APP.0, APP.1)).then_some(())
+                let ends = sizes.iter().skip(1).map(|&(_, from)| from).chain([bytes.len()]);
+                let parts: Vec<_> = sizes.iter().zip(ends).map(|(&(size, from), to)| (size, &bytes[from..to])).collect();
+                (seen_resized(&parts) == seen(&large.bytes(), APP.0, APP.1)).then_some(())
             });
         };
-        is_whole(&small);
+        resize(&mut sizes, APP);
+        is_whole(&sizes);
         write(world, &large, r"\033[29;10Hlive\033[?2004h", "live");
-        is_whole(&small);
+        is_whole(&sizes);
         // And it becomes smaller again.
-        small.resize(SMALL.0 as u16, SMALL.1 as u16);
+        resize(&mut sizes, SMALL);
         processes::eventually("it is said again", || {
             (small.text().matches(NOTICE).count() == 2).then_some(())
         });
         write(world, &large, r"\033[3;90Hlast", "last");
         shows_its_part(&small, &large);
+        resize(&mut sizes, APP);
+        is_whole(&sizes);
         small.send(DETACH);
         assert_eq!(small.finish(), 0);
     }
