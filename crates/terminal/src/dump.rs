@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use crate::attributes::{Color, Protection, Style};
 use crate::cell::Cell;
 use crate::modes::{Modes, private};
+use crate::pens::Pens;
 use crate::row::Row;
 use crate::screen::{Cursor, SavedCursor, Screen};
 use crate::state::{State, default_tabs};
@@ -107,6 +108,10 @@ impl Terminal {
         if let Some(last) = state.last.filter(|_| !screen.cursor.wraps) {
             writer.last_character(screen, last);
         }
+        state.pens.write(|style, push| {
+            writer.style(style);
+            writer.text(push);
+        });
         if state.margins != (0, state.rows) {
             let (top, bottom) = state.margins;
             let _ = write!(writer.out, "\x1b[{};{bottom}r", top + 1);
@@ -189,6 +194,7 @@ impl<'a> Writer<'a> {
             let _ = write!(self.out, "\x1b[?{number}{}\x1b[?{number}s", if on { 'h' } else { 'l' });
         }
         Modes::write_initial(&mut self.out);
+        Pens::write_none(&mut self.out);
         self.text("\x1b[r\x1b[<32u\x1b[>4m\x1b>\x1b[0 q\x1b[m\x1b[0\"q\x1b[0*x\x1b]8;;\x1b\\");
         self.plain_charsets();
     }

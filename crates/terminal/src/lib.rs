@@ -12,7 +12,7 @@
 //! | `motion`, `erase`, `region` | cursor movement, erasing, columns between margins and rectangles |
 //! | `screen`, `row`, `cell`, `attributes`, `tables` | the grid |
 //! | `history` | what scrolled off |
-//! | `modes`, `charset`, `titles`, `palette` | the rest of what a terminal is |
+//! | `modes`, `charset`, `titles`, `pens`, `palette` | the rest of what a terminal is |
 //! | `resize` | another size |
 //! | `dump`, `view` | writing it out |
 //! | `viewport` | what a smaller terminal shows of it |
@@ -45,6 +45,7 @@ mod modes;
 mod motion;
 mod palette;
 mod parameters;
+mod pens;
 mod region;
 mod replies;
 mod resize;

@@ -86,6 +86,12 @@ impl State {
                 pen.select(parameters.iter());
                 self.pen_changed();
             }
+            ([b'#'], '{' | 'p') => self.pens.push(self.screen().cursor.pen, parameters),
+            ([b'#'], '}' | 'q') => {
+                let pen = self.screen().cursor.pen;
+                self.screen_mut().cursor.pen = self.pens.pop(pen);
+                self.pen_changed();
+            }
             ([], 'H' | 'f') => self.go_to(count(0) - 1, count(1) - 1),
             ([], 'A') => self.go_vertically(-(count(0) as isize)),
             ([], 'B') => self.go_vertically(count(0) as isize),

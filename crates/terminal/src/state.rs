@@ -8,6 +8,7 @@ use crate::cell::Cell;
 use crate::history::History;
 use crate::marks::Marks;
 use crate::modes::{Modes, ansi, private};
+use crate::pens::Pens;
 use crate::row::Row;
 use crate::screen::{Cursor, Screen};
 use crate::tables::{StyleId, Tables};
@@ -52,6 +53,7 @@ pub(crate) struct State {
     /// As DECSCUSR numbers them; 0: the terminal's own.
     pub(crate) cursor_shape: u8,
     pub(crate) titles: Titles,
+    pub(crate) pens: Pens,
     /// Colours that were changed, as they were written: of the palette, and dynamic ones from 10 on.
     pub(crate) palette: BTreeMap<u8, Box<str>>,
     pub(crate) dynamic: BTreeMap<u8, Box<str>>,
@@ -92,6 +94,7 @@ impl State {
             tabs: default_tabs(columns),
             cursor_shape: 0,
             titles: Titles::default(),
+            pens: Pens::default(),
             palette: BTreeMap::new(),
             dynamic: BTreeMap::new(),
             single_shift: None,

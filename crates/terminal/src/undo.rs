@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pens::MAX_PENS;
+
 /// Longest control sequence that is looked at; a longer one is passed on unlooked.
 const MAX_SEQUENCE: usize = 64;
 /// DEC private modes that are on in a terminal that nobody changed: wrapping, visible cursor.
@@ -35,6 +37,8 @@ pub struct TerminalModes {
     keyboard_flags: bool,
     /// Titles that were put aside, our own among them, less those taken back.
     titles: u16,
+    /// Pens that were put aside, less those taken back.
+    pens: u16,
     /// Operating system commands that changed something, by number.
     commands: BTreeSet<u16>,
     /// ANSI modes that were switched on.
@@ -186,6 +190,10 @@ impl TerminalModes {
                     }
                 }
             }
+            (_, b'{' | b'p') if parameters.last() == Some(&b'#') => self.pens = self.pens.saturating_add(1),
+            (_, b'}' | b'q') if parameters.last() == Some(&b'#') => {
+                self.pens = self.pens.saturating_sub(u16::from(!self.at_worst));
+            }
             (Some(b'>'), b'u') => {
                 let levels = &mut self.keyboard[usize::from(self.alternate)];
                 *levels = levels.saturating_add(1);
@@ -219,6 +227,7 @@ impl TerminalModes {
                     alternate: self.alternate,
                     keyboard: self.keyboard,
                     titles: self.titles,
+                    pens: self.pens,
                     commands: std::mem::take(&mut self.commands),
                     ..Self::default()
                 };
@@ -312,6 +321,9 @@ impl TerminalModes {
         if self.cursor_style {
             out.extend_from_slice(b"\x1b[0 q");
         }
+        for _ in 0..self.pens.min(MAX_PENS as u16) {
+            out.extend_from_slice(b"\x1b[#}");
+        }
         if self.charset {
             out.extend_from_slice(b"\x1b(B");
         }
@@ -360,6 +372,7 @@ mod tests {
         assert_eq!(after(b"\x1b[1\"qx"), "^[0\"q^W^[0m");
         assert_eq!(after(b"\x1bVx\x1b[!p\x1bVx"), "^[0\"q^W^[0m");
         assert_eq!(after(b"\x1b[?1h\x1bc"), "^[0m");
+        assert_eq!(after(b"\x1b[#{\x1b[1;30#p\x1b[#{\x1b[#}\x1b[#q\x1b[!p"), "^[#}^[0m");
         assert_eq!(after(b"\x1b[?1049h\x1b[?1h\x1b[!p"), "^[?1049l^[0m");
     }
 

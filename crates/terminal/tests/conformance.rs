@@ -481,3 +481,37 @@ fn what_does_not_show_is_in_a_dump() {
         assert_eq!(seen(&mut whole), seen(&mut returned), "{before:?} and {after:?}");
     }
 }
+
+#[test]
+fn pens_are_put_aside_and_come_back() {
+    let runs = |text: &str| {
+        let terminal = fed(text);
+        let mut again = Terminal::new(terminal.size(), DEFAULT_LINES);
+        // Whatever somebody has put aside there.
+        again.feed(b"\x1b[33m\x1b[#{\x1b[#{");
+        again.feed(&terminal.dump(Scrollback::With));
+        again.feed("\x1b[#}z".as_bytes());
+        let described = |terminal: &Terminal| {
+            let runs = terminal.grid()[0].runs.clone().into_iter();
+            let run = runs.map(|run| {
+                format!("{}:{}:{}", run.text, run.foreground.unwrap_or_default(), run.attributes.join("+"))
+            });
+            run.collect::<Vec<_>>().join(" ")
+        };
+        let whole = fed(&format!("{text}^[#}}z"));
+        assert_eq!(described(&again), described(&whole), "{text:?}");
+        described(&terminal)
+    };
+    assert_eq!(runs("^[1;31ma^[#{^[0;4;32mb^[#}c"), "a:1:bold b:2:underline c:1:bold");
+    // Only what is named, by today's numbers and the older ones.
+    assert_eq!(runs("^[1;3;31ma^[1;30#{^[0;4;32mb^[#}c"), "a:1:bold+italic b:2:underline c:1:bold+underline");
+    assert_eq!(runs("^[4;31;42ma^[21;10#p^[mb^[#qc"), "a:1:underline b:: c:1:underline");
+    assert_eq!(runs("^[31ma^[99#{^[32mb^[#}c"), "a:1: b:2: c:1:", "what is not known names nothing");
+    assert_eq!(runs("^[#}a^[31m^[#}b"), "a:: b:1:", "nothing was put aside");
+    // Beyond ten they are counted.
+    assert_eq!(
+        runs(&format!("^[31m^[#{{^[32m{}^[33m{}a^[#}}b", "^[#{".repeat(12), "^[#}".repeat(12))),
+        "a:2: b:1:"
+    );
+    assert_eq!(runs(&format!("^[31m^[#{{^[32m{}^[33ma", "^[#{".repeat(12))), "a:3:");
+}

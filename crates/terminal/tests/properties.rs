@@ -67,7 +67,7 @@ fn token() -> impl Strategy<Value = Token> {
         2 => known(&[
             "\x1b[64\"p", "\x1b6", "\x1b9", "\x1bV", "\x1bW", "\x1b[1\"q", "\x1b[0\"q", "\x1b[?K", "\x1b[?1K", "\x1b[?2J", "\x1b[?J", "\x1b[?1J",
             "\x1b['}", "\x1b['~", "\x1b[2'}", "\x1b[3'~", "\x1b[ @", "\x1b[2 A", "\x1b[2*x", "\x1b[*x", "\x1bN", "\x1bO",
-            "\x1b(K", "\x1b)%6", "\x1b*0", "\x1b+A", "\x1bn", "\x1bo",
+            "\x1b(K", "\x1b[#{", "\x1b[1;30;4#{", "\x1b[31;7#p", "\x1b[#}", "\x1b[#q", "\x1b)%6", "\x1b*0", "\x1b+A", "\x1bn", "\x1bo",
         ]),
         3 => (vec(0..14u32, 8), 0..6usize, prop::sample::select(vec![0, 1, 4, 7, 22, 27])).prop_map(|(n, kind, attribute)| {
             let area = format!("{};{};{};{}", n[0], n[1], n[0] + n[2], n[1] + n[3]);
@@ -105,7 +105,8 @@ fn dumped(terminal: &Terminal) -> String {
 }
 
 /// What follows whatever an app wrote, and tells apart what looks the same.
-const PROBES: [&str; 7] = [
+const PROBES: [&str; 8] = [
+    "\u{18}\x1b\\\x1b[#}p\x1b[#}e\x1b[#}n\x1b[#}s",
     "\u{18}\x1b\\\x1b[?J\x1b[1J",
     "\u{18}\x1b\\\x1b[J\x1b[?1J",
     "\u{18}\x1b\\#[~abcdefghijklmnopqrstuvwxyzabcdefghijklmn",
@@ -248,7 +249,7 @@ fn sizes_that_once_lost_something_return() {
 fn hostile_streams_stay_bounded() {
     let size = WindowSize { rows: 24, cols: 80 };
     let mut terminal = Terminal::new(size, DEFAULT_LINES);
-    let floods: [&[u8]; 14] = [
+    let floods: [&[u8]; 15] = [
         b"\x1b[1000000000@\x1b[1000000000L\x1b[1000000000T\x1b[1000000000S",
         b"x\x1b[1000000000b",
         b"\x1b[1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1;1m",
@@ -263,6 +264,7 @@ fn hostile_streams_stay_bounded() {
         b"\x1bVguarded\x1b[2J\x1bW\x1b[1$z\x1b[65$x\x1b[;;;;;2;2$v\x1b[;;;;0$t\x1b[;;;;1$r\x1b[${",
         b"\x1b[?1;2;3;4;5;6;7;8;9;1000;1001;1002;1003;2004s\x1b[?1;2;3;4;5;6;7;8;9;1000;1001;1002;1003;2004r",
         b"\x1bN\x1bO\x1b[?42h\x1b(K\x1b)%6\x1b[64\"p",
+        b"\x1b[1;30#{\x1b[#{\x1b[#{\x1b[#}",
     ];
     for flood in floods {
         (0..2000).for_each(|_| terminal.feed(flood));
