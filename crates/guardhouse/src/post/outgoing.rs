@@ -218,7 +218,7 @@ impl Post {
         for finding in findings {
             let must_stay = finding.confidentiality() >= Confidentiality::HighlySensitive;
             let known = match finding.taint {
-                Some(id) => self.values.get(&id),
+                Some(id) => self.values.get(id),
                 None if must_stay => self.value_of(finding.value.expose()),
                 None => None,
             };
@@ -245,7 +245,7 @@ impl Post {
                     |v| (v.owner.clone(), v.readers.clone()),
                 );
                 readers.insert(to.clone());
-                let text = known.map_or_else(|| finding.value.expose(), |value| value.value.0.as_str());
+                let text = known.map_or_else(|| finding.value.expose(), |known| self.values.text(known));
                 let value = Text(text.to_owned());
                 looked.learn(Value { value, confidentiality, owner, readers });
             }
@@ -276,7 +276,7 @@ impl Post {
     }
 
     fn has_room(&self) -> bool {
-        self.values.values().filter(|value| value.owner.starts_with("app:")).count() < MOST_OF_REQUESTS
+        self.values.known().filter(|known| known.owner.starts_with("app:")).count() < MOST_OF_REQUESTS
     }
 }
 
