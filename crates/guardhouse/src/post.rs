@@ -70,6 +70,7 @@ pub struct Post {
     events: u64,
     pending: BTreeMap<u32, Pending>,
     waiting: outgoing::Waiting,
+    streams: outgoing::Streams,
 }
 
 impl core::fmt::Debug for Post {
@@ -146,6 +147,7 @@ impl Post {
             events: 0,
             pending: BTreeMap::new(),
             waiting: outgoing::Waiting::default(),
+            streams: outgoing::Streams::default(),
         };
         post.give(given);
         post.give_variables(variables);
