@@ -70,6 +70,24 @@ fn question(world: &World) -> Value {
     })
 }
 
+/// A daemon by whose keepers nobody has longer for an answer than this.
+pub fn impatient(world: &World) -> Running {
+    world.daemon_with("patience=5000")
+}
+
+/// What was held is denied by nobody, once, and nobody is asked any more.
+pub fn denied_by_nobody(world: &World) {
+    nobody_is_asked(world);
+    let audit = world.json(&["audit", "desk", "--json"]);
+    let answers: Vec<&Value> =
+        audit.as_array().unwrap().iter().filter(|entry| entry["kind"] == "answered").collect();
+    let [answer] = answers.as_slice() else { panic!("{audit:#}") };
+    assert_eq!((&answer["verdict"], &answer["by"]), (&"deny".into(), &Value::Null), "{answer}");
+    let decided = |entry: &&Value| entry["kind"] == "decided" && entry["number"] == answer["number"];
+    let held = audit.as_array().unwrap().iter().find(decided).unwrap();
+    assert_eq!(held["effect"], "confirm", "{held}");
+}
+
 fn nobody_is_asked(world: &World) {
     assert_eq!(world.json(&["questions", "--json"]), json!([]));
 }
@@ -179,6 +197,24 @@ for_root_and_user! {
         let after = processes::eventually("another guard runs", others);
         assert_eq!(hear(world, "Agent"), "hello");
         assert_eq!(others(), Some(after));
+    }
+
+    fn a_line_that_nobody_answers_about_is_denied(world) {
+        let daemon = impatient(world);
+        ruled(world, &[]);
+        let waiting = world.start(&["send", "desk", "--as", "User", "Agent", "ask", ODD], Stdio::null());
+        let asked = question(world)["id"].as_str().unwrap().to_owned();
+        waiting.finish().refused_with(77, &["refused by policy; do not retry"]);
+        denied_by_nobody(world);
+        world.sessile(&["answer", &asked, "allow"]).refused_with(66, &["there is no such question"]);
+        // Nothing was said, and what was offered still is.
+        assert_eq!(guarded(world)["messages"], 0);
+        assert_eq!(world.must(&["offered", "desk", "--as", "User"]), "say ask(Text)  to Agent  now\n");
+        say(world, "User", "Agent", "ask", "hello");
+        assert_eq!(hear(world, "Agent"), "hello");
+        world.must(&["end", "desk", "--grace", "0s"]);
+        world.must(&["daemon", "stop"]);
+        daemon.finish().ended_with(0);
     }
 
     fn a_guard_that_dies_is_followed_by_one_that_knows_the_same(world) {
