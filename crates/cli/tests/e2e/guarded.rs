@@ -254,8 +254,14 @@ for_root_and_user! {
         }
         if world.is_root() {
             assert!(!status.contains("Uid:\t0"), "{status}");
-            let held: Vec<_> = fs::read_dir(format!("/proc/{}/fd", guard.pid)).unwrap().collect();
-            assert_eq!(held.len(), 4, "its socket, and nothing for output");
+            let fds = fs::read_dir(format!("/proc/{}/fd", guard.pid)).unwrap();
+            let held = fds.map(|fd| fs::read_link(fd.unwrap().path()).unwrap().to_string_lossy().into_owned());
+            let (values, others): (Vec<_>, Vec<_>) =
+                held.partition(|name| name.contains("secretmem") || name.starts_with("/memfd:secret"));
+            assert_eq!(others.len(), 4, "its socket, and nothing for output: {others:?}");
+            assert_eq!(values.len(), 4, "what it knows lies in secret memory: {others:?}");
+            let is_weaker = values.iter().any(|name| name.starts_with("/memfd:"));
+            assert_eq!(guarded(world)["weaker_because"].is_string(), is_weaker, "{values:?}");
         }
     }
 

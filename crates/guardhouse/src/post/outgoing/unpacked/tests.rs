@@ -130,3 +130,22 @@ fn somebody_may_be_asked_within_a_body() {
     assert_eq!(asked, 1, "what was allowed is not asked about again");
     assert!(post.streams.0.is_empty());
 }
+
+/// The CRC-32 of gzip.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+#[test]
+fn numbers_hide_nothing() {
+    let numbers = |count: u32| (1..=count).map(|n| format!("{n}\n")).collect::<String>();
+    let text = format!("{}{VALUE}{}", numbers(90_000), numbers(2000));
+    let trailer = [crc32(text.as_bytes()), text.len() as u32].map(u32::to_le_bytes).concat();
+    let packed =
+        [&b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..], &compress_to_vec(text.as_bytes(), 6), &trailer].concat();
+    for read in [333, 5000, 8192, 16 << 10] {
+        assert!(streamed_as(&mut knowing(VALUE), Coding::Identity, text.as_bytes(), read).is_err(), "{read}");
+        assert!(streamed_as(&mut knowing(VALUE), Coding::Gzip, &packed, read).is_err(), "{read}");
+    }
+}
