@@ -185,18 +185,19 @@ impl Unpacking {
             if self.unpacked + (made.len() - before) as u64 > most {
                 return Err(Unseen::TooMuch);
             }
-            match status {
-                TINFLStatus::HasMoreOutput => {}
-                TINFLStatus::NeedsMoreInput => return Ok(read),
-                TINFLStatus::Done => {
-                    self.stage = match self.packing {
-                        Packing::Gzip => Stage::Trailer(Vec::with_capacity(TRAILER)),
-                        Packing::Deflate => Stage::End,
-                    };
-                    return Ok(read);
-                }
-                // Whatever else it says, it failed.
-                _ => return Err(Unseen::Malformed),
+            if status == TINFLStatus::Done {
+                self.stage = match self.packing {
+                    Packing::Gzip => Stage::Trailer(Vec::with_capacity(TRAILER)),
+                    Packing::Deflate => Stage::End,
+                };
+                return Ok(read);
+            }
+            if status == TINFLStatus::NeedsMoreInput {
+                return Ok(read);
+            }
+            // Whatever else it says, it failed.
+            if status != TINFLStatus::HasMoreOutput {
+                return Err(Unseen::Malformed);
             }
         }
     }

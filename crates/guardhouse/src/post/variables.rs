@@ -98,6 +98,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_has_room_before_what_was_learned() {
+        let learned = |number: usize| Value {
+            value: Text(format!("w{:016x}", (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+            confidentiality: 4,
+            owner: "main".into(),
+            readers: BTreeSet::new(),
+        };
+        let mut memory = Memory { values: (0..2000).map(learned).collect(), ..Memory::default() };
+        let readers: BTreeSet<String> = ["host:a.example:80".to_owned()].into();
+        memory.values.push(Value { value: Text(VALUE.into()), readers, ..learned(0) });
+        let variables = [EnvVar { name: "A_TOKEN".into(), value: VALUE.into() }];
+        let (spec, key) = (GuardSpec::default(), Text("ab".repeat(32)));
+        let mut post =
+            Post::begin_given(Vault::on_the_heap(), &spec, &key, memory, Vec::new(), &variables).unwrap();
+        assert_eq!(said(&mut post, "main", "operator", &STANDARD.encode(VALUE)), Effect::Redact);
+        // Who was allowed to read it meanwhile still is.
+        assert!(post.value_of(VALUE).unwrap().readers.contains("host:a.example:80"));
+    }
+
+    #[test]
     fn who_was_told_one_before_stays_its_reader() {
         let mut post = given(&[]);
         let readers: BTreeSet<String> = ["host:a.example:80".to_owned()].into();

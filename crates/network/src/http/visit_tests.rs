@@ -74,7 +74,8 @@ async fn talk_with(
     };
     let flows = RefCell::new(Flows::new(NetworkLimits::default()));
     let (flows, guard) = (&flows, &guard);
-    let visit = Visit { flows, flow: 0, host: "a.example", scheme: "http", brokered, judge, guard, socket: None };
+    let visit =
+        Visit { flows, flow: 0, host: "a.example", scheme: "http", brokered, judge, guard, socket: None };
     // The app has said all it has to say.
     let mut answered = String::new();
     let outcome = {
