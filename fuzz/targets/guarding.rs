@@ -3,6 +3,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use miniz_oxide::deflate::compress_to_vec;
+use miniz_oxide::inflate::core::inflate_flags::{
+    TINFL_FLAG_HAS_MORE_INPUT, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF,
+};
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sessile_fuzz::{Draw, plant};
@@ -17,6 +22,8 @@ use sessile_model::guarding::{
     without,
 };
 
+/// What a reader of a body's beginning makes of it.
+const INFLATE: u32 = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF | TINFL_FLAG_HAS_MORE_INPUT;
 const VALUE: &str = "k3Yq-Zt91-pLm4-wXyZ";
 
 fuzz_target!(init: plant(seeds()), |data: &[u8]| {
@@ -73,23 +80,52 @@ fn shown(mut draw: Draw<'_>) {
     let coding = [Coding::Identity, Coding::Gzip, Coding::Deflate, Coding::Unseen][usize::from(kind % 4)];
     let is_last = kind & 4 == 0;
     let head = if kind & 8 == 0 { draw.run() } else { &[] };
+    let (read, level) = (1 + usize::from(draw.byte()) * 64, draw.byte());
     // Long enough for something to be kept back, and for something to go.
-    let body = draw.0.repeat(1 + usize::from(kind >> 4) * 64);
-    let body = &body[..body.len().min(MOST_BODY)];
-    let part = Shown {
-        number: 3,
-        app: AppName::main(),
-        host: "a.example".to_owned(),
-        port,
-        method: "POST".to_owned(),
-        head: Text(base64(head)),
-        body: Text(base64(body)),
-        coding,
-        is_last,
-    };
-    let showing = Showing::Part(Box::new(part));
-    assert!(serde_json::to_vec(&showing).expect("it is JSON").len() <= MAX_SHOWN);
-    let mut post = post();
+    let mut body = draw.0.repeat(1 + usize::from(kind >> 4) * 64);
+    body.truncate(MOST_BODY);
+    // As it is, which is no deflate but by chance, or packed.
+    let is_packed = coding == Coding::Deflate && level % 4 > 0;
+    if is_packed {
+        body = compress_to_vec(&body, level % 11);
+    }
+    let (mut post, mut kept, mut gone, mut head) = (post(), Vec::new(), Vec::new(), head);
+    let mut reads = body.chunks(read).peekable();
+    loop {
+        kept.extend_from_slice(reads.next().unwrap_or_default());
+        let ends = reads.peek().is_none();
+        let part = Shown {
+            number: 3,
+            app: AppName::main(),
+            host: "a.example".to_owned(),
+            port,
+            method: "POST".to_owned(),
+            head: Text(base64(head)),
+            body: Text(base64(&kept)),
+            coding,
+            is_last: is_last && ends,
+            stream: 5,
+            at: gone.len() as u64,
+        };
+        let shown_head = std::mem::take(&mut head);
+        let showing = Showing::Part(Box::new(part));
+        assert!(serde_json::to_vec(&showing).expect("it is JSON").len() <= MAX_SHOWN);
+        let Some(goes) = said(&mut post, showing) else { return };
+        assert!(goes <= kept.len() && (kept.len() - goes <= MOST_KEPT));
+        gone.extend(kept.drain(..goes));
+        let leaks = |bytes: &[u8]| bytes.windows(VALUE.len()).any(|part| part == VALUE.as_bytes());
+        let mut made = vec![0; if is_packed { MOST_BODY } else { 0 }];
+        let (_, _, length) = decompress(&mut DecompressorOxide::new(), &gone, &mut made, 0, INFLATE);
+        assert!(port == 80 || ![shown_head, &gone, &made[..length]].into_iter().any(leaks), "it left for another");
+        if ends {
+            assert!(!is_last || kept.is_empty());
+            return;
+        }
+    }
+}
+
+/// How much of what is shown goes; nothing where it is refused.
+fn said(post: &mut Post, showing: Showing) -> Option<usize> {
     let mut acts = post.show(showing, 0);
     let mut word = None;
     while let Some(act) = acts.pop() {
@@ -105,14 +141,8 @@ fn shown(mut draw: Draw<'_>) {
         }
     }
     match word.expect("everything that is shown is answered") {
-        Word::Goes { number: 3, body: goes } => {
-            let goes = goes as usize;
-            assert!(goes <= body.len() && body.len() - goes <= MOST_KEPT);
-            assert!(!is_last || goes == body.len());
-            let leaks = |bytes: &[u8]| bytes.windows(VALUE.len()).any(|part| part == VALUE.as_bytes());
-            assert!(port == 80 || !(leaks(head) || leaks(&body[..goes])), "it left for another");
-        }
-        Word::Refused { number: 3 } => {}
+        Word::Goes { number: 3, body } => Some(body as usize),
+        Word::Refused { number: 3 } => None,
         other => panic!("{other:?}"),
     }
 }
@@ -181,7 +211,7 @@ fn seeds() -> Vec<Vec<u8>> {
         Report::Weighed { ticket: 1, weighed: Box::new(weighed) },
         Report::Judged { number: 1, judgement: Box::new(judgement) },
         Report::Left { ticket: 1 },
-        Report::Ready,
+        Report::Ready { weaker_because: None },
     ];
     let words = [Word::Goes { number: 1, body: 2 }, Word::Held { number: 1 }, Word::Refused { number: 1 }];
     let mut seeds = Vec::new();
@@ -195,7 +225,11 @@ fn seeds() -> Vec<Vec<u8>> {
     let head =
         format!("POST /?q={VALUE} HTTP/1.1\r\nHost: a.example\r\nAuthorization: Bearer abcdefgh12\r\n\r\n");
     let length = u8::try_from(head.len()).expect("it is short");
-    seeds.push([&[6, 0, 1, length], head.as_bytes(), b"a body"].concat());
-    seeds.push([&[6, 0x1c, 1], VALUE.as_bytes(), b" and something else"].concat());
+    seeds.push([&[6, 0, 1, length], head.as_bytes(), &[4, 0], b"a body"].concat());
+    seeds.push([&[6, 0x1c, 1, 4, 0], VALUE.as_bytes(), b" and something else"].concat());
+    for level in [1, 2, 6, 9] {
+        seeds.push([&[6, 0x7a, 1, 3, level], VALUE.as_bytes(), b" and something else"].concat());
+        seeds.push([&[6, 0x7a, 0, 3, level], &b"all is well, and so is the rest"[..]].concat());
+    }
     seeds
 }

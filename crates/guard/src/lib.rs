@@ -16,6 +16,7 @@
 //! | `inspect` | the way from [`Raw`] to [`Inspected`] |
 //! | [`flow`] | where what a call is given came from, and what follows from it |
 //! | [`tools`] | what tools are declared to do, and a rule that derives it |
+//! | [`variable`] | variables of an environment that hold a secret |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -32,12 +33,13 @@ pub mod risk;
 mod stream;
 mod taint;
 pub mod tools;
+pub mod variable;
 
 pub use finding::{Category, Finding, FoundValue};
 pub use inspect::{Inspected, Inspector, Raw, Report, Span};
 pub use marking::{Confidentiality, Event, Integrity, Lowered, Lowering, Marking, Readers};
 pub use stream::{LEAST_HELD, MOST_HELD, Stream};
-pub use taint::{Refused, Registry, TaintId, Trail};
+pub use taint::{FILTER_BYTES, Heap, Refused, Registry, Room, Rooms, TaintId, Trail};
 
 /// What training and measuring need: `cargo xtask train`, `cargo xtask bench guard`.
 pub mod training {

@@ -22,6 +22,7 @@
 //! | `watch` | its end of the socket to the gateway |
 //! | [`post`] | what it knows and says; `post::outgoing` of requests |
 //! | `relay` | the same program as the relay of an MCP server: another process, which asks instead of deciding |
+//! | [`vault`] | the secret memory in which values lie |
 //! | `bytes` | a payload as a text, and places in it as places in the payload |
 
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ mod confine;
 mod link;
 pub mod post;
 mod relay;
+pub mod vault;
 mod watch;
 
 use std::io;
@@ -44,6 +46,7 @@ use sessile_model::guarding::{Order, Report, VERSION};
 use crate::link::Link;
 use crate::post::Post;
 use crate::post::outgoing::Act;
+use crate::vault::Vault;
 use crate::watch::{Heard, Watch};
 
 pub use relay::run as relay;
@@ -62,9 +65,11 @@ pub mod fuzz {
 /// When this process was not started by a keeper, cannot be confined, or its link fails.
 pub fn run() -> io::Result<()> {
     let socket = confine::link()?;
+    // Once it is confined it could make none.
+    let vault = Vault::secret().map_err(io::Error::other)?;
     confine::confine()?;
     let link = Link::new(socket);
-    let Some(mut post) = begin(&link)? else { return Ok(()) };
+    let Some(mut post) = begin(&link, vault)? else { return Ok(()) };
     let mut watch: Option<Watch> = None;
     loop {
         let (is_ordered, is_shown) = wait(&link, watch.as_ref())?;
@@ -81,6 +86,7 @@ pub fn run() -> io::Result<()> {
                     act(&link, &mut post, &mut watch, |post| post.release(ticket, goes, at_ms))?;
                 }
                 Order::Begin { .. }
+                | Order::Given { .. }
                 | Order::Judge { .. }
                 | Order::Delivered { .. }
                 | Order::Dropped { .. }
@@ -102,14 +108,13 @@ pub fn run() -> io::Result<()> {
 }
 
 /// Waits for the first order. `None` where there is nothing to do, or it cannot be done.
-fn begin(link: &Link) -> io::Result<Option<Post>> {
+fn begin(link: &Link, (vault, weaker_because): (Vault, Option<String>)) -> io::Result<Option<Post>> {
     loop {
         match link.next()? {
-            Some((Order::Begin { version: VERSION, spec, key, memory, given }, _)) => {
-                return match Post::begin(&spec, &key, memory) {
-                    Ok(mut post) => {
-                        post.give(given);
-                        link.tell(&Report::Ready)?;
+            Some((Order::Begin { version: VERSION, spec, key, memory, given, variables }, _)) => {
+                return match Post::begin_given(vault, &spec, &key, memory, given, &variables) {
+                    Ok(post) => {
+                        link.tell(&Report::Ready { weaker_because })?;
                         Ok(Some(post))
                     }
                     Err(error) => {

@@ -5,8 +5,10 @@
 //! its readers. What follows is for policies to say.
 
 pub mod outgoing;
+mod values;
+mod variables;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,19 +16,22 @@ use sessile_guard::flow::{self, Conversation};
 use sessile_guard::risk::Risk;
 use sessile_guard::tools::{Annotations, NotRead, Tools};
 use sessile_guard::{
-    Category, Confidentiality, Event, Finding, Inspected, Inspector, Integrity, Raw, Registry, TaintId, Trail,
+    Category, Confidentiality, Event, Finding, Inspected, Inspector, Integrity, Raw, Registry, Trail,
 };
 use sessile_model::guarding::{
-    Effect, Found, GuardSpec, Judgement, MOST_FOUND, MOST_LEARNED, MOST_VALUE_BYTES, MOST_VALUES, Matter,
-    Memory, Order, Report, Text, Value, without,
+    Effect, Found, GuardSpec, Judgement, MOST_FOUND, MOST_LEARNED, Matter, Memory, Order, Report, Text,
+    Value, without,
 };
 use sessile_model::hex;
 use sessile_model::mcp::Hints;
+use sessile_model::spec::EnvVar;
 use sessile_policy::guard::{self as policy, Message, Payload, Policies, Ruling};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::bytes::Decoded;
+use crate::vault::Vault;
+use values::{Known, Values};
 
 /// Judged, and not known to be delivered or dropped, at most; of older ones nothing is learned.
 const MOST_PENDING: usize = 512;
@@ -47,6 +52,9 @@ pub enum BeginError {
     /// What keys the names of values is no key.
     #[error("the guard's key is malformed")]
     Key,
+    /// There is no memory to know anything in.
+    #[error("the guard has no memory for values")]
+    Memory,
 }
 
 /// A guard.
@@ -54,10 +62,7 @@ pub struct Post {
     policies: Policies,
     tools: Tools,
     inspector: Inspector,
-    values: HashMap<TaintId, Value>,
-    /// Their names, by the names of their letters and digits alone.
-    spellings: HashMap<TaintId, TaintId>,
-    value_bytes: usize,
+    values: Values,
     trails: BTreeMap<(String, String), Trail>,
     risk: Risk,
     conversation: Conversation,
@@ -65,6 +70,7 @@ pub struct Post {
     events: u64,
     pending: BTreeMap<u32, Pending>,
     waiting: outgoing::Waiting,
+    streams: outgoing::Streams,
 }
 
 impl core::fmt::Debug for Post {
@@ -102,6 +108,22 @@ impl Post {
     /// # Errors
     /// See [`BeginError`].
     pub fn begin(spec: &GuardSpec, key: &Text, memory: Memory) -> Result<Self, BeginError> {
+        Self::begin_given(Vault::on_the_heap(), spec, key, memory, Vec::new(), &[])
+    }
+
+    /// The same, which knows it in this memory, and which knows besides what others keep: values, and what of an environment is secret. These have
+    /// room before what was learned, and who was told them since stays their reader.
+    ///
+    /// # Errors
+    /// See [`BeginError`].
+    pub fn begin_given(
+        vault: Vault,
+        spec: &GuardSpec,
+        key: &Text,
+        memory: Memory,
+        given: Vec<Value>,
+        variables: &[EnvVar],
+    ) -> Result<Self, BeginError> {
         let policies = if spec.policies.is_empty() {
             policy::shipped()
         } else {
@@ -111,13 +133,13 @@ impl Post {
             BeginError::Policies(flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
         let tools = spec.tools.as_deref().map_or_else(|| Ok(Tools::default()), Tools::parse)?;
+        let Vault { registry, values } = vault;
+        let registry = Registry::within(registry, hex::bytes(&key.0).ok_or(BeginError::Key)?);
         let mut post = Self {
             policies,
             tools,
-            inspector: Inspector::with_registry(Registry::new(hex::bytes(&key.0).ok_or(BeginError::Key)?)),
-            values: HashMap::new(),
-            spellings: HashMap::new(),
-            value_bytes: 0,
+            inspector: Inspector::with_registry(registry.ok_or(BeginError::Memory)?),
+            values: Values::within(values),
             trails: BTreeMap::new(),
             risk: serde_json::from_value(memory.risk).unwrap_or_default(),
             conversation: Conversation::default(),
@@ -125,7 +147,10 @@ impl Post {
             events: 0,
             pending: BTreeMap::new(),
             waiting: outgoing::Waiting::default(),
+            streams: outgoing::Streams::default(),
         };
+        post.give(given);
+        post.give_variables(variables);
         for value in memory.values {
             post.remember(value);
         }
@@ -162,12 +187,16 @@ impl Post {
                 self.risk.reset(&who, &why, at_ms);
                 vec![self.risk_report(at_ms)]
             }
+            Order::Given { variables } => {
+                self.give_variables(&variables);
+                Vec::new()
+            }
             Order::Begin { .. } | Order::Watch { .. } | Order::Release { .. } => Vec::new(),
             Order::Quit | Order::Unknown => Vec::new(),
         }
     }
 
-    /// Knows these values as well, which others keep.
+    /// Knows these values as well.
     pub fn give(&mut self, values: Vec<Value>) {
         for value in values {
             self.remember(value);
@@ -291,7 +320,7 @@ impl Post {
         for finding in inspected.findings() {
             let must_stay = finding.confidentiality() >= Confidentiality::HighlySensitive;
             let known = match finding.taint {
-                Some(id) => self.values.get(&id),
+                Some(id) => self.values.get(id),
                 None if must_stay => self.value_of(finding.value.expose()),
                 None => None,
             };
@@ -305,11 +334,11 @@ impl Post {
                 confidentiality,
                 of: None,
             };
-            let is_within = known.is_none_or(|v| v.owner == *speaker || v.readers.contains(to));
+            let is_within = known.is_none_or(|known| known.owner == *speaker || known.readers.contains(to));
             seen.within_readers &= is_within;
             found.of = known.map(|value| &value.owner).filter(|owner| *owner != speaker).cloned();
             if let Some(known) = known {
-                seen.values.push((Zeroizing::new(known.value.0.clone()), confidentiality));
+                seen.values.push((Zeroizing::new(self.values.text(known).to_owned()), confidentiality));
             } else if must_stay {
                 seen.values.push((Zeroizing::new(finding.value.expose().to_owned()), confidentiality));
             }
@@ -333,9 +362,8 @@ impl Post {
         (seen, counted)
     }
 
-    fn value_of(&self, text: &str) -> Option<&Value> {
-        let spelling = self.inspector.registry()?.id(&spelled(text));
-        self.values.get(self.spellings.get(&spelling)?)
+    fn value_of(&self, text: &str) -> Option<&Known> {
+        self.values.spelled(self.inspector.registry()?, text)
     }
 
     /// Makes a judgement of a ruling, and keeps what is learned if it is delivered.
@@ -425,20 +453,9 @@ impl Post {
 
     /// Remembers a value, unless there is no room.
     fn remember(&mut self, value: Value) {
-        let Some(registry) = self.inspector.registry_mut() else { return };
-        let (text, length) = (&value.value.0, value.value.0.len());
-        let spelling = registry.id(&spelled(text));
-        let id = *self.spellings.entry(spelling).or_insert_with(|| registry.id(text));
-        if !self.values.contains_key(&id) {
-            if self.values.len() >= MOST_VALUES || self.value_bytes + length > MOST_VALUE_BYTES {
-                self.spellings.remove(&spelling);
-                return;
-            }
-            // One that cannot be told from other text is known again where it is found by its form.
-            let _ = registry.add(text);
-            self.value_bytes += length;
+        if let Some(registry) = self.inspector.registry_mut() {
+            self.values.remember(registry, value);
         }
-        self.values.insert(id, value);
     }
 
     /// From here on something may have been read that is not known.
@@ -447,10 +464,6 @@ impl Post {
         let (event, what) = (Event(self.events), "texts of before");
         self.conversation.tool_returns(event, what, None, what, &[]);
     }
-}
-
-fn spelled(text: &str) -> Zeroizing<String> {
-    Zeroizing::new(text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect())
 }
 
 fn said_of(hints: Hints) -> Annotations {

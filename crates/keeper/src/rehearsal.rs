@@ -4,7 +4,7 @@
 //! `SESSILE_DEBUG` down; `stop=POINT` makes the keeper stop itself (`SIGSTOP`) before the point,
 //! `skip=POINT` makes it leave the point's work out, `capture=explicit` has it open sessions as
 //! where nf_tables is missing, `clock=FILE` adds the milliseconds in a file to each reading of the wall
-//! clock. Points are `bringup.STEP`, `places.held`, `start.main`,
+//! clock, `patience=MILLISECONDS` is how long somebody has for an answer about what is held. Points are `bringup.STEP`, `places.held`, `start.main`,
 //! `start.noted`, `typed.read`, `apply.remember`, `pause.freeze`, `pause.thaw`, `adopt.interception`, `wipe.STEP`, `finish.sign`, `finish.leave` and
 //! `finish.gone`, when nothing is left of a keeper but its process; `POINT@NAME` is meant for the
 //! session of that name alone; several are separated by commas. A keeper stops once at each point,
@@ -16,6 +16,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 #[cfg(feature = "rehearsal")]
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use sessile_model::quantity::Millis;
 
 use crate::keeper::Keeper;
 
@@ -61,6 +63,20 @@ pub fn clock_jump_ms() -> i64 {
 #[cfg(not(feature = "rehearsal"))]
 pub const fn clock_jump_ms() -> i64 {
     0
+}
+
+/// How long somebody has for an answer, where a test says so.
+#[cfg(feature = "rehearsal")]
+pub fn patience(otherwise: Millis) -> Millis {
+    let orders = std::env::var("SESSILE_DEBUG").unwrap_or_default();
+    let said = orders.split(',').find_map(|order| order.strip_prefix("patience="));
+    said.and_then(|said| said.parse().ok()).map_or(otherwise, Millis)
+}
+
+/// How long somebody has for an answer: as long as ever.
+#[cfg(not(feature = "rehearsal"))]
+pub const fn patience(otherwise: Millis) -> Millis {
+    otherwise
 }
 
 /// Whether a test gave this order: never.

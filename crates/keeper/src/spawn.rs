@@ -120,6 +120,7 @@ impl Keeper {
         if let Some(socket) = &exec.ssh_agent {
             self.forward_agent(&app, socket)?;
         }
+        self.guard_variables(&exec.env)?;
         let name = self.free_name(&app)?;
         let launch = Launch {
             name: name.clone(),

@@ -380,6 +380,7 @@ impl Keeper {
             environment.overwrite();
             let _ = self.seat.link.remove("environment");
         }
+        self.forget_given();
         self.forget_interception();
         let Some(key) = self.root_key.take() else { return WipeEvidence::NothingToDo };
         key.destroy();

@@ -17,6 +17,7 @@ use crate::api::Verdict;
 use crate::mcp::Hints;
 use crate::network::PolicyText;
 use crate::quantity::Timestamp;
+use crate::spec::EnvVar;
 
 /// Version of this protocol; stands in the first order.
 pub const VERSION: u32 = 1;
@@ -128,6 +129,14 @@ pub enum Order {
         /// Values that it is to know beside them, and that are kept elsewhere: credentials.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         given: Vec<Value>,
+        /// What apps were given in their environment: those that are secrets it is to know as well.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        variables: Vec<EnvVar>,
+    },
+    /// Something was given to an app in its environment meanwhile.
+    Given {
+        /// What.
+        variables: Vec<EnvVar>,
     },
     /// Look at requests that the session's gateway shows ([`outgoing`]): the socket to it comes along, in place
     /// of the one before.
@@ -220,7 +229,11 @@ pub enum Matter {
 #[serde(tag = "report", rename_all = "snake_case")]
 pub enum Report {
     /// It may be asked.
-    Ready,
+    Ready {
+        /// Why what it knows is less protected than memory can be, in a sentence; nothing where it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weaker_because: Option<String>,
+    },
     /// It cannot work by what it was told.
     Failed {
         /// Why, in a sentence without secrets.
@@ -415,6 +428,9 @@ pub struct GuardRecord {
     pub redacted: u64,
     /// Messages that somebody was asked about.
     pub asked: u64,
+    /// Why what the guard knows is less protected than memory can be; nothing where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weaker_because: Option<String>,
 }
 
 /// What became of what a session's guard knew, for the receipt.

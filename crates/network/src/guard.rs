@@ -112,8 +112,7 @@ impl Guard {
     /// See [`Withheld`].
     pub async fn show(&self, mut shown: Shown, length: usize) -> Result<usize, Withheld> {
         let line = self.line().await.ok_or(Withheld::Unguarded)?;
-        let number = self.last_number.get() + 1;
-        self.last_number.set(number);
+        let number = self.number();
         shown.number = number;
         let is_last = shown.is_last;
         let bytes = serde_json::to_vec(&Showing::Part(Box::new(shown))).map_err(|_| Withheld::Refused)?;
@@ -150,6 +149,19 @@ impl Guard {
                 }
                 Ok(None) => return Err(Withheld::Unguarded),
             }
+        }
+    }
+
+    /// A number that nothing else has that is shown, or of which parts are.
+    pub fn number(&self) -> u64 {
+        self.last_number.set(self.last_number.get() + 1);
+        self.last_number.get()
+    }
+
+    /// Nothing more comes of a body of which parts were shown.
+    pub fn leave(&self, stream: u64) {
+        if let Some(line) = self.line.borrow().as_ref().filter(|line| !line.is_over.get()) {
+            line.leave(stream);
         }
     }
 
@@ -234,6 +246,16 @@ impl Line {
         serde_json::from_slice(bytes.get(..length).unwrap_or_default()).map_err(io::Error::other)
     }
 
+    /// Tells the guard of one who has left.
+    fn leave(&self, number: u64) {
+        if let Ok(bytes) = serde_json::to_vec(&Showing::Left { number }) {
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            // One that takes nothing has what waits for it refused.
+            let mut control = SendAncillaryBuffer::default();
+            let _ = sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, flags);
+        }
+    }
+
     /// Nothing more comes of it: who waits for a word has none.
     fn end(&self) {
         self.is_over.set(true);
@@ -280,12 +302,7 @@ impl Drop for Place<'_> {
         if self.is_told || self.line.is_over.get() {
             return;
         }
-        if let Ok(bytes) = serde_json::to_vec(&Showing::Left { number: self.number }) {
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            // One that takes nothing has what waits for it refused.
-            let mut control = SendAncillaryBuffer::default();
-            let _ = sendmsg(&self.line.socket, &[IoSlice::new(&bytes)], &mut control, flags);
-        }
+        self.line.leave(self.number);
     }
 }
 

@@ -47,9 +47,16 @@ pub fn saying(mut word: impl FnMut(&Shown) -> Word + Send + 'static) -> Guard {
         Showing::Part(shown) => Some(serde_json::to_vec(&word(shown)).unwrap()),
         Showing::Left { .. } | Showing::Unknown => Some(Vec::new()),
     });
-    let (sequence, _) = guard.want();
-    guard.found(sequence, Some(socket));
+    guard.begin_with(socket);
     guard
+}
+
+impl Guard {
+    /// Has this for its socket. To be called on a [`LocalSet`].
+    pub fn begin_with(&self, socket: OwnedFd) {
+        let (sequence, _) = self.want();
+        self.found(sequence, Some(socket));
+    }
 }
 
 fn shown(body: &str) -> Shown {
@@ -63,6 +70,8 @@ fn shown(body: &str) -> Shown {
         body: Text(STANDARD.encode(body)),
         coding: Coding::Identity,
         is_last: true,
+        stream: 5,
+        at: 0,
     }
 }
 

@@ -70,6 +70,24 @@ fn question(world: &World) -> Value {
     })
 }
 
+/// A daemon by whose keepers nobody has longer for an answer than this.
+pub fn impatient(world: &World) -> Running {
+    world.daemon_with("patience=5000")
+}
+
+/// What was held is denied by nobody, once, and nobody is asked any more.
+pub fn denied_by_nobody(world: &World) {
+    nobody_is_asked(world);
+    let audit = world.json(&["audit", "desk", "--json"]);
+    let answers: Vec<&Value> =
+        audit.as_array().unwrap().iter().filter(|entry| entry["kind"] == "answered").collect();
+    let [answer] = answers.as_slice() else { panic!("{audit:#}") };
+    assert_eq!((&answer["verdict"], &answer["by"]), (&"deny".into(), &Value::Null), "{answer}");
+    let decided = |entry: &&Value| entry["kind"] == "decided" && entry["number"] == answer["number"];
+    let held = audit.as_array().unwrap().iter().find(decided).unwrap();
+    assert_eq!(held["effect"], "confirm", "{held}");
+}
+
 fn nobody_is_asked(world: &World) {
     assert_eq!(world.json(&["questions", "--json"]), json!([]));
 }
@@ -181,6 +199,24 @@ for_root_and_user! {
         assert_eq!(others(), Some(after));
     }
 
+    fn a_line_that_nobody_answers_about_is_denied(world) {
+        let daemon = impatient(world);
+        ruled(world, &[]);
+        let waiting = world.start(&["send", "desk", "--as", "User", "Agent", "ask", ODD], Stdio::null());
+        let asked = question(world)["id"].as_str().unwrap().to_owned();
+        waiting.finish().refused_with(77, &["refused by policy; do not retry"]);
+        denied_by_nobody(world);
+        world.sessile(&["answer", &asked, "allow"]).refused_with(66, &["there is no such question"]);
+        // Nothing was said, and what was offered still is.
+        assert_eq!(guarded(world)["messages"], 0);
+        assert_eq!(world.must(&["offered", "desk", "--as", "User"]), "say ask(Text)  to Agent  now\n");
+        say(world, "User", "Agent", "ask", "hello");
+        assert_eq!(hear(world, "Agent"), "hello");
+        world.must(&["end", "desk", "--grace", "0s"]);
+        world.must(&["daemon", "stop"]);
+        daemon.finish().ended_with(0);
+    }
+
     fn a_guard_that_dies_is_followed_by_one_that_knows_the_same(world) {
         let id = opened(world, "desk", &[]);
         say(world, "User", "Agent", "ask", CARD);
@@ -218,8 +254,14 @@ for_root_and_user! {
         }
         if world.is_root() {
             assert!(!status.contains("Uid:\t0"), "{status}");
-            let held: Vec<_> = fs::read_dir(format!("/proc/{}/fd", guard.pid)).unwrap().collect();
-            assert_eq!(held.len(), 4, "its socket, and nothing for output");
+            let fds = fs::read_dir(format!("/proc/{}/fd", guard.pid)).unwrap();
+            let held = fds.map(|fd| fs::read_link(fd.unwrap().path()).unwrap().to_string_lossy().into_owned());
+            let (values, others): (Vec<_>, Vec<_>) =
+                held.partition(|name| name.contains("secretmem") || name.starts_with("/memfd:secret"));
+            assert_eq!(others.len(), 4, "its socket, and nothing for output: {others:?}");
+            assert_eq!(values.len(), 4, "what it knows lies in secret memory: {others:?}");
+            let is_weaker = values.iter().any(|name| name.starts_with("/memfd:"));
+            assert_eq!(guarded(world)["weaker_because"].is_string(), is_weaker, "{values:?}");
         }
     }
 

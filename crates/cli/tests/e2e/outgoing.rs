@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
-use crate::guarded::{guard, guarded, hear, opened, say};
+use crate::guarded::{denied_by_nobody, guard, guarded, hear, impatient, opened, say};
 use crate::support::processes::{self, eventually, kill, part, signal};
 use crate::support::stand_in::{Authority, StandIn, files_with, holds};
 use crate::support::{Finished, World};
@@ -99,12 +99,11 @@ fn hears(mut stream: TcpStream, heard: &Mutex<Vec<Vec<u8>>>) {
 
 /// Whether a request is complete.
 fn is_whole(said: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(said);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let head = head.to_lowercase();
+    let Some(end) = said.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let (head, body) = (String::from_utf8_lossy(&said[..end]).to_lowercase(), &said[end + 4..]);
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
     match head.contains("transfer-encoding: chunked") {
-        true => body.ends_with("0\r\n\r\n"),
+        true => body.ends_with(b"0\r\n\r\n"),
         false => body.len() >= length.unwrap_or(0),
     }
 }
@@ -204,7 +203,27 @@ for_root_and_user! {
         assert!(packed(VALUE, "gzip", "gzip").contains("403 Forbidden"));
         assert!(packed("all is well", "cat", "br").contains("403 Forbidden"));
         assert!(packed("all is well", "gzip", "gzip").contains("200 OK"));
-        let heard = host.heard();
+        // Longer than anything is kept, with the value near its end.
+        let long = |value: &str, cut: &str| {
+            let script = format!("(seq 1 90000; printf '%s' '{value}'; seq 1 2000) | gzip -n | {cut} \
+                | curl -sS -i -H 'Content-Encoding: gzip' -H 'Expect:' --data-binary @- {}", host.url("/long"));
+            String::from_utf8_lossy(&world.sessile(&["exec", "desk", "--", "bash", "-c", &script]).out).into_owned()
+        };
+        for (value, cut, answer) in
+            [("", "cat", "200 OK"), (VALUE, "cat", "403 Forbidden"), ("", "head -c 150000", "403 Forbidden")]
+        {
+            let said = long(value, cut);
+            assert!(said.contains(answer), "{value} {cut}: {said}");
+        }
+        // What went of it is read by the host a moment later.
+        eventually("the first is whole, and most of the others has come", || {
+            let heard = host.heard.lock().unwrap();
+            let lengths: Vec<_> = heard.iter().filter(|said| said.starts_with(b"POST /long")).map(Vec::len).collect();
+            let [whole, told, cut] = lengths.as_slice() else { return None };
+            assert!(told < whole && cut < whole, "{lengths:?}");
+            (*whole > 180_000 && *told > 64 << 10 && *cut > 64 << 10).then_some(())
+        });
+        let heard: Vec<String> = host.heard().into_iter().filter(|said| !said.starts_with("POST /long")).collect();
         let whole: Vec<&String> = heard.iter().filter(|said| is_whole(said.as_bytes()) && !said.contains("br\r\n")).collect();
         assert_eq!(whole.len(), 3, "{heard:#?}");
         for said in &heard {
@@ -214,10 +233,10 @@ for_root_and_user! {
         }
         // It is written, counted, and said to nobody inside.
         let entries = decided(world, &id);
-        assert_eq!(entries.len(), 13, "{entries:#?}");
+        assert_eq!(entries.len(), 15, "{entries:#?}");
         assert!(entries.iter().all(|entry| entry["effect"] == "reject" && entry["by"] == "app:main"), "{entries:#?}");
         let shown = guarded(world);
-        assert_eq!(shown["refused"], 13, "{shown}");
+        assert_eq!(shown["refused"], 15, "{shown}");
         assert!(shown["risk"].as_u64().unwrap() > 20, "{shown}");
         let net = world.json(&["net", "desk", "--json"]).to_string();
         assert!(net.contains("a request was not sent: refused by policy"), "{net}");
@@ -297,6 +316,25 @@ for_root_and_user! {
         assert!(told.contains("request body") && told.contains("not there"), "{told}");
     }
 
+    fn a_request_that_nobody_answers_about_is_denied(world) {
+        let (daemon, host) = (impatient(world), Host::new());
+        world.write("rules/guard.cedar", "@id(\"all\") permit (principal, action == Action::\"message\", resource);
+            @id(\"leaks\") @effect(\"RequireConfirmation\") permit (principal, action == Action::\"send\", resource);");
+        told(world, &["--policy", "rules", "--allow", &host.rule()]);
+        let url = host.url("/");
+        let waiting = world.start(&["exec", "desk", "--", "curl", "-sS", "-i", &url], Stdio::null());
+        let asked = question(world)["id"].as_str().unwrap().to_owned();
+        let said = waiting.finish().succeeded();
+        assert!(said.contains("403 Forbidden") && said.contains("refused by policy. Do not retry"), "{said}");
+        denied_by_nobody(world);
+        world.sessile(&["answer", &asked, "allow"]).refused_with(66, &["there is no such question"]);
+        assert!(host.heard().is_empty(), "nothing of it was sent");
+        assert_eq!(guarded(world)["refused"], 1);
+        world.must(&["end", "desk", "--grace", "0s"]);
+        world.must(&["daemon", "stop"]);
+        daemon.finish().ended_with(0);
+    }
+
     fn a_credential_is_known_to_the_guard(world) {
         let authority = Authority::new(world, "world");
         let (owner, host) = (StandIn::new(&authority, "host.sessile"), Host::new());
@@ -313,6 +351,73 @@ for_root_and_user! {
         refused(world, &[&host.url("/"), "-d", HIDDEN]);
         passes(world, &[&to_owner, "-d", VALUE]);
         assert!(host.heard().is_empty());
+    }
+
+    fn a_secret_of_the_environment_leaves_for_nobody(world) {
+        let host = Host::new();
+        let mut command = world.command(&[
+            "run", "--detach", "--name", "desk", "--allow", &host.rule(), "--env", "DEPLOY_TOKEN", "--env", "SETTING",
+            "--env", "MODE_KEY=debug", "--", "sleep", "infinity",
+        ]);
+        command.env("DEPLOY_TOKEN", VALUE).env("SETTING", TOKEN);
+        world.run(command).succeeded();
+        let id = world.show("desk")["id"].as_str().unwrap().to_owned();
+        let inside = world.must(&["exec", "desk", "--", "sh", "-c", "printf %s $DEPLOY_TOKEN | wc -c"]);
+        assert_eq!(inside.trim(), VALUE.len().to_string(), "the app itself has it");
+        passes(world, &[&host.url("/"), "-d", "debug: all is well"]);
+        let url = host.url("/");
+        // Nobody says it here but the app, from its variables.
+        let late = "Zq81-mRt4-vWx2-pLk7";
+        for (name, value) in [("DEPLOY_TOKEN", VALUE), ("SETTING", TOKEN), ("LATE_PASSWORD", late)] {
+            let script = format!("curl -sS -i --max-time 60 -d \"the ${name}\" {url}");
+            let own: &[&str] = if value == late { &["--env", name] } else { &[] };
+            let mut command = world.command(&[&["exec", "desk"], own, &["--", "sh", "-c", &script]].concat());
+            command.env("LATE_PASSWORD", late);
+            let said = world.run(command).succeeded();
+            assert!(said.contains("403 Forbidden"), "{name}: {said}");
+        }
+        // It is in no file, in nobody's arguments, and in none of the files that outlive a keeper.
+        let values = [VALUE, TOKEN, late];
+        for folder in [world.state(), world.runtime()] {
+            assert!(values.iter().all(|value| files_with(&folder, value.as_bytes()).is_empty()));
+        }
+        let anchor = part(world, "anchor", &id).unwrap();
+        for process in processes::tree(anchor) {
+            let own = process.line();
+            let is_ours = own.starts_with("sessile") || own.contains("/sessile");
+            assert!(!is_ours || values.iter().all(|value| !own.contains(value)), "{own}");
+        }
+        let mut files = 0;
+        for file in fs::read_dir(format!("/proc/{anchor}/fd")).into_iter().flatten().flatten() {
+            let Ok(name) = fs::read_link(file.path()) else { continue };
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with("/memfd:") && !name.starts_with("/memfd:secret") {
+                let bytes = fs::read(file.path()).unwrap_or_default();
+                files += usize::from(!bytes.is_empty());
+                assert!(values.iter().all(|value| !holds(&bytes, value.as_bytes())), "{name}");
+            }
+        }
+        assert!(files > 1 || !rustix::process::getuid().is_root(), "none could be read");
+        let bearer = [VALUE, TOKEN].map(|value| format!("Authorization: Bearer {value}"));
+        let nowhere = || {
+            refused(world, &[&url, "-d", VALUE]);
+            refused(world, &[&url, "-d", HIDDEN]);
+            refused(world, &[&format!("{url}?q={PERCENT}")]);
+            // Nor is it the first host's, as what an app found by itself is.
+            bearer.iter().for_each(|field| refused(world, &[&url, "-H", field]));
+        };
+        nowhere();
+        // Whoever dies is followed by one that knows the same.
+        kill(guard(world, &id).unwrap().pid);
+        nowhere();
+        refused(world, &[&url, "-d", late]);
+        kill(part(world, "keeper", &id).unwrap());
+        nowhere();
+        refused(world, &[&url, "-d", late]);
+        let heard = host.heard();
+        assert!(heard.iter().all(|said| !said.contains(VALUE) && !said.contains(TOKEN)), "{heard:?}");
+        world.must(&["end", "desk", "--grace", "1s"]);
+        assert!([VALUE, TOKEN, late].iter().all(|value| files_with(&world.state(), value.as_bytes()).is_empty()));
     }
 
     fn a_guard_that_dies_or_hangs_within_a_body_lets_nothing_through(world) {

@@ -10,18 +10,21 @@
 //! stands in for an automaton (Aho and Corasick, 1975) and finds the same in about the same time
 //! (`cargo xtask bench guard latency` measures both). The states of one are the values themselves,
 //! spread over tens of megabytes that nothing erases and that are built anew for each value; here
-//! every value lies in one piece that is overwritten when it is forgotten.
+//! every value lies once, and once for each exchange of letters, in memory that is lent ([`Rooms`]), and so does
+//! what could tell of it: the filter, the table and the key. Its halves and its letters backwards are read there.
 
 mod fold;
+mod room;
 mod trail;
 
 use core::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 pub use fold::{Folded, letters, shifted};
+pub use room::{Heap, Room, Rooms};
 pub use trail::Trail;
 
 /// Canonical letters that a place is looked up by.
@@ -32,6 +35,14 @@ pub const LEAST: usize = 6;
 const SPACED: usize = 9;
 /// Bits of the filter, as a power of two.
 const FILTER_BITS: u32 = 18;
+/// Bytes of the filter.
+pub const FILTER_BYTES: usize = 1 << (FILTER_BITS - 3);
+/// Bytes of the key, which lies before all letters.
+const KEY: usize = 32;
+/// Bytes of a slot of the table.
+const SLOT: usize = 4;
+/// Slots of the first table.
+const FIRST_SLOTS: usize = 1 << 6;
 /// Most bytes of a value.
 pub const MOST_VALUE: usize = 16 * 1024;
 
@@ -60,6 +71,9 @@ pub enum Refused {
     /// Longer than [`MOST_VALUE`].
     #[error("the value is longer than {MOST_VALUE} bytes")]
     TooLong,
+    /// There is no more memory for values.
+    #[error("there is no room for more values")]
+    Full,
 }
 
 /// How a value is written.
@@ -82,20 +96,35 @@ impl Form {
     }
 }
 
+/// A form of a value; its letters lie elsewhere.
+#[derive(Clone, Copy)]
 struct Needle {
     id: TaintId,
     form: Form,
-    letters: Zeroizing<Vec<u8>>,
+    start: u32,
+    length: u32,
+}
+
+impl Needle {
+    const fn length(self) -> usize {
+        self.length as usize
+    }
+
+    /// Where its letters lie, backwards or not.
+    const fn place(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.length as usize
+    }
 }
 
 /// The registered values.
 pub struct Registry {
-    key: Zeroizing<[u8; 32]>,
+    /// In `filter` a bit for what two hashes of a needle's first letters say. In `table` needles by the hash of
+    /// their first letters: slots of an open table, 0 for none. In `letters` the key, and what needles are of.
+    rooms: Rooms,
+    slots: usize,
+    /// Bytes of letters that are taken.
+    taken: usize,
     needles: Vec<Needle>,
-    /// A bit for what two hashes of a needle's first letters say.
-    filter: Vec<u64>,
-    /// Needles by the hash of their first letters: slots of an open table, 0 for none.
-    table: Vec<u32>,
     longest: usize,
     values: usize,
 }
@@ -103,13 +132,6 @@ pub struct Registry {
 impl core::fmt::Debug for Registry {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Registry").field("values", &self.values).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.filter.zeroize();
-        self.table.zeroize();
     }
 }
 
@@ -127,17 +149,24 @@ pub struct Hit {
 }
 
 impl Registry {
-    /// A registry whose ids are keyed with this key, which is the session's.
+    /// A registry whose ids are keyed with this key, which is the session's, on the heap.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
-        Self {
-            key: Zeroizing::new(key),
-            needles: Vec::new(),
-            filter: vec![0; 1 << (FILTER_BITS - 6)],
-            table: vec![0; 1 << 6],
-            longest: 0,
-            values: 0,
-        }
+        // A heap has room.
+        Self::within(Rooms::on_the_heap(), key).expect("a heap grows")
+    }
+
+    /// One that keeps what it knows in these rooms; `None` where they have no room for anything.
+    #[must_use]
+    pub fn within(mut rooms: Rooms, key: [u8; 32]) -> Option<Self> {
+        let key = Zeroizing::new(key);
+        let is_room = rooms.filter.grow(FILTER_BYTES)
+            && rooms.table.grow(FIRST_SLOTS * SLOT)
+            && rooms.letters.grow(KEY);
+        is_room.then(|| {
+            rooms.letters.bytes_mut()[..KEY].copy_from_slice(&*key);
+            Self { rooms, slots: FIRST_SLOTS, taken: KEY, needles: Vec::new(), longest: 0, values: 0 }
+        })
     }
 
     /// Whether nothing is registered.
@@ -155,7 +184,8 @@ impl Registry {
     /// The id of a value, registered or not.
     #[must_use]
     pub fn id(&self, value: &str) -> TaintId {
-        let digest = Sha256::new().chain_update(*self.key).chain_update(value.as_bytes()).finalize();
+        let key = &self.rooms.letters.bytes()[..KEY];
+        let digest = Sha256::new().chain_update(key).chain_update(value.as_bytes()).finalize();
         TaintId(u64::from_be_bytes(core::array::from_fn(|at| digest[at])))
     }
 
@@ -175,48 +205,83 @@ impl Registry {
         if self.needles.iter().any(|needle| needle.id == id) {
             return Ok(id);
         }
+        let exchanged = fold::EXCHANGES.map(|exchange| {
+            let exchanged = Zeroizing::new(value.chars().map(exchange).collect::<String>());
+            Zeroizing::new(fold::letters(&exchanged))
+        });
+        let exchanged = || exchanged.iter().filter(|other| other.len() >= SPACED && **other != letters);
+        let bytes = letters.len() + exchanged().map(|letters| letters.len()).sum::<usize>();
+        let forms = 4 + exchanged().count();
+        if !self.rooms.letters.grow(self.taken + bytes) || !self.make_slots(self.needles.len() + forms) {
+            return Err(Refused::Full);
+        }
         self.values += 1;
         self.longest = self.longest.max(letters.len());
-        let half = letters.len() / 2;
+        let (start, length) = (self.put(&letters), letters.len());
+        let half = length / 2;
         if half >= SPACED {
-            self.keep(id, Form::Half, letters[..half].to_vec());
-            self.keep(id, Form::Half, letters[half..].to_vec());
+            self.keep(id, Form::Half, start, half);
+            self.keep(id, Form::Half, start + half, length - half);
         }
-        self.keep(id, Form::Backwards, letters.iter().rev().copied().collect());
-        for exchange in fold::EXCHANGES {
-            let exchanged = Zeroizing::new(value.chars().map(exchange).collect::<String>());
-            let exchanged = fold::letters(&exchanged);
-            if exchanged.len() >= SPACED && exchanged != *letters {
-                self.keep(id, Form::Exchanged, exchanged);
-            }
+        self.keep(id, Form::Backwards, start, length);
+        for letters in exchanged() {
+            let start = self.put(letters);
+            self.keep(id, Form::Exchanged, start, letters.len());
         }
-        self.keep(id, Form::Itself, letters.to_vec());
+        self.keep(id, Form::Itself, start, length);
         Ok(id)
     }
 
-    fn keep(&mut self, id: TaintId, form: Form, letters: Vec<u8>) {
-        self.needles.push(Needle { id, form, letters: Zeroizing::new(letters) });
-        if self.needles.len() * 4 > self.table.len() {
-            self.table.zeroize();
-            self.table.clear();
-            self.table.resize(self.needles.len().next_power_of_two() * 8, 0);
+    /// Lays letters where there is room for them.
+    fn put(&mut self, letters: &[u8]) -> usize {
+        let start = self.taken;
+        self.taken += letters.len();
+        self.rooms.letters.bytes_mut()[start..self.taken].copy_from_slice(letters);
+        start
+    }
+
+    /// Makes a table for so many needles.
+    fn make_slots(&mut self, needles: usize) -> bool {
+        if needles * 4 > self.slots {
+            let slots = needles.next_power_of_two() * 4;
+            if !self.rooms.table.grow(slots * SLOT) {
+                return false;
+            }
+            self.slots = slots;
+            self.rooms.table.bytes_mut().fill(0);
             (0..self.needles.len()).for_each(|place| self.enter(place));
-        } else {
-            self.enter(self.needles.len() - 1);
         }
+        true
+    }
+
+    fn keep(&mut self, id: TaintId, form: Form, start: usize, length: usize) {
+        let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        self.needles.push(Needle { id, form, start: number(start), length: number(length) });
+        self.enter(self.needles.len() - 1);
     }
 
     fn enter(&mut self, place: usize) {
-        let hash = gram_hash(gram(&self.needles[place].letters));
+        let needle = self.needles[place];
+        let letters = &self.rooms.letters.bytes()[needle.place()];
+        let hash = gram_hash(match needle.form {
+            Form::Backwards => gram(letters.iter().rev()),
+            Form::Itself | Form::Half | Form::Exchanged => gram(letters.iter()),
+        });
         for bit in bits(hash) {
-            self.filter[bit >> 6] |= 1 << (bit & 63);
+            self.rooms.filter.bytes_mut()[bit >> 3] |= 1 << (bit & 7);
         }
-        let mask = self.table.len() - 1;
+        let mask = self.slots - 1;
         let mut slot = (hash >> 40) as usize & mask;
-        while self.table[slot] != 0 {
+        while self.slot(slot) != 0 {
             slot = (slot + 1) & mask;
         }
-        self.table[slot] = u32::try_from(place + 1).unwrap_or(u32::MAX);
+        let number = u32::try_from(place + 1).unwrap_or(u32::MAX);
+        self.rooms.table.bytes_mut()[slot * SLOT..(slot + 1) * SLOT].copy_from_slice(&number.to_ne_bytes());
+    }
+
+    fn slot(&self, slot: usize) -> u32 {
+        let bytes = &self.rooms.table.bytes()[slot * SLOT..];
+        bytes.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
 
     /// Every registered value in the folded text; of those at one place the longest.
@@ -241,15 +306,14 @@ impl Registry {
         if self.needles.is_empty() || letters.len() < GRAM {
             return;
         }
+        let Some(filter) = self.rooms.filter.bytes().first_chunk::<FILTER_BYTES>() else { return };
         let mut gram =
             letters[..GRAM - 1].iter().rev().fold(0u64, |gram, letter| gram << 8 | u64::from(*letter)) << 8;
         for (at, letter) in letters[GRAM - 1..].iter().enumerate() {
             gram = gram >> 8 | u64::from(*letter) << (8 * (GRAM - 1));
             let hash = gram_hash(gram);
             let [first, second] = bits(hash);
-            if self.filter[first >> 6] >> (first & 63) & 1 == 1
-                && self.filter[second >> 6] >> (second & 63) & 1 == 1
-            {
+            if filter[first >> 3] >> (first & 7) & 1 == 1 && filter[second >> 3] >> (second & 7) & 1 == 1 {
                 self.verify(letters, alone, at, hash, hits);
             }
         }
@@ -264,16 +328,15 @@ impl Registry {
         hash: u64,
         hits: &mut Vec<Hit>,
     ) {
-        let mask = self.table.len() - 1;
+        let mask = self.slots - 1;
         let mut slot = (hash >> 40) as usize & mask;
-        let mut best: Option<&Needle> = None;
-        while let Some(needle) = (self.table[slot] as usize).checked_sub(1).map(|place| &self.needles[place])
-        {
+        let mut best: Option<Needle> = None;
+        while let Some(place) = (self.slot(slot) as usize).checked_sub(1) {
+            let needle = self.needles[place];
             slot = (slot + 1) & mask;
-            let fits = letters[at..].starts_with(&needle.letters);
-            if fits && best.is_none_or(|best| best.letters.len() < needle.letters.len()) {
-                let end = at + needle.letters.len();
-                if needle.letters.len() >= SPACED || alone(&(at..end)) {
+            if self.fits(needle, &letters[at..]) && best.is_none_or(|best| best.length < needle.length) {
+                let end = at + needle.length();
+                if needle.length() >= SPACED || alone(&(at..end)) {
                     best = Some(needle);
                 }
             }
@@ -283,14 +346,23 @@ impl Registry {
             id: needle.id,
             told: needle.form.told(),
             half: needle.form == Form::Half,
-            letters: at..at + needle.letters.len(),
+            letters: at..at + needle.length(),
         });
+    }
+
+    /// Whether these letters begin with it.
+    fn fits(&self, needle: Needle, letters: &[u8]) -> bool {
+        let own = &self.rooms.letters.bytes()[needle.place()];
+        letters.get(..own.len()).is_some_and(|there| match needle.form {
+            Form::Backwards => there.iter().eq(own.iter().rev()),
+            Form::Itself | Form::Half | Form::Exchanged => there == own,
+        })
     }
 }
 
 /// The first letters of a needle as one number.
-fn gram(letters: &[u8]) -> u64 {
-    letters[..GRAM].iter().rev().fold(0, |gram, letter| gram << 8 | u64::from(*letter))
+fn gram<'a>(letters: impl Iterator<Item = &'a u8>) -> u64 {
+    letters.take(GRAM).enumerate().fold(0, |gram, (at, letter)| gram | u64::from(*letter) << (8 * at))
 }
 
 /// A hash of the first letters. No key: the table is no longer there when its values are not.

@@ -5,17 +5,20 @@
 //! What has nothing of it is answered at once; about the rest the keeper is told first, which writes the audit.
 
 mod head;
+mod unpacked;
 mod window;
 
 use core::ops::Range;
 
-use sessile_guard::packed;
+use sessile_guard::packed::Packing;
 use sessile_model::guarding::outgoing::{
     Coding, MOST_EXCERPT, MOST_TOLD, Place, Showing, Shown, Weighed, Word, reader,
 };
 use sessile_policy::guard::Outgoing;
 
 use super::*;
+
+pub(super) use unpacked::Streams;
 
 /// Parts that wait for the keeper at most; more are refused.
 const MOST_WAITING: usize = 256;
@@ -71,6 +74,7 @@ impl Post {
         match showing {
             Showing::Part(shown) => self.pass(*shown, None, at_ms),
             Showing::Left { number } => {
+                self.streams.leave(number);
                 let left = self.waiting.parts.extract_if(.., |_, part| part.shown.number == number);
                 left.map(|(ticket, _)| Act::Tell(Report::Left { ticket })).collect()
             }
@@ -84,6 +88,7 @@ impl Post {
             return Vec::new();
         };
         if !goes {
+            self.streams.leave(shown.stream);
             return vec![Act::Say(Word::Refused { number: shown.number })];
         }
         for value in learns {
@@ -91,12 +96,14 @@ impl Post {
         }
         match place {
             Place::Head => self.pass(shown, Some(Place::Head), at_ms),
+            Place::Body if packing(shown.coding).is_some() => self.pass(shown, Some(Place::Body), at_ms),
             Place::Body => vec![gone(shown.number, clear)],
         }
     }
 
     /// Nobody shows anything any more: what waits is left.
     pub fn unwatched(&mut self) -> Vec<Act> {
+        self.streams.clear();
         let parts = std::mem::take(&mut self.waiting.parts);
         parts.into_keys().map(|ticket| Act::Tell(Report::Left { ticket })).collect()
     }
@@ -116,23 +123,18 @@ impl Post {
         if body.is_empty() {
             return vec![gone(shown.number, 0)];
         }
-        let unpacked = match shown.coding {
-            Coding::Identity => None,
-            Coding::Gzip if shown.is_last => packed::gunzip(&body),
-            Coding::Deflate if shown.is_last => packed::inflated(&body),
-            Coding::Gzip | Coding::Deflate | Coding::Unseen => None,
-        };
-        let is_seen = shown.coding == Coding::Identity || unpacked.is_some();
-        let is_whole = shown.is_last || unpacked.is_some();
-        let content = unpacked.unwrap_or_else(|| body.clone());
-        let mut looked = self.look_at_window(&shown, &content, is_whole, at_ms);
-        looked.is_seen = is_seen;
-        if is_whole {
-            looked.clear = body.len();
+        if let Some(packing) = packing(shown.coding)
+            && let Some(acts) = self.pass_packed(&shown, packing, &body, at_ms)
+        {
+            return acts;
         }
+        let mut looked = self.look_at_window(&shown, &body, shown.is_last, at_ms);
+        looked.is_seen = shown.coding == Coding::Identity;
+        let unseen =
+            Shown { coding: if looked.is_seen { Coding::Identity } else { Coding::Unseen }, ..shown };
         let clear = looked.clear;
-        let acts = self.weigh(&shown, Place::Body, &content, looked, at_ms);
-        acts.unwrap_or_else(|| vec![gone(shown.number, clear)])
+        let acts = self.weigh(&unseen, Place::Body, &body, looked, at_ms);
+        acts.unwrap_or_else(|| vec![gone(unseen.number, clear)])
     }
 
     /// Asks the policies; `None` where it goes on and there is nothing to write of it.
@@ -218,7 +220,7 @@ impl Post {
         for finding in findings {
             let must_stay = finding.confidentiality() >= Confidentiality::HighlySensitive;
             let known = match finding.taint {
-                Some(id) => self.values.get(&id),
+                Some(id) => self.values.get(id),
                 None if must_stay => self.value_of(finding.value.expose()),
                 None => None,
             };
@@ -245,7 +247,7 @@ impl Post {
                     |v| (v.owner.clone(), v.readers.clone()),
                 );
                 readers.insert(to.clone());
-                let text = known.map_or_else(|| finding.value.expose(), |value| value.value.0.as_str());
+                let text = known.map_or_else(|| finding.value.expose(), |known| self.values.text(known));
                 let value = Text(text.to_owned());
                 looked.learn(Value { value, confidentiality, owner, readers });
             }
@@ -276,7 +278,7 @@ impl Post {
     }
 
     fn has_room(&self) -> bool {
-        self.values.values().filter(|value| value.owner.starts_with("app:")).count() < MOST_OF_REQUESTS
+        self.values.known().filter(|known| known.owner.starts_with("app:")).count() < MOST_OF_REQUESTS
     }
 }
 
@@ -302,6 +304,15 @@ impl Looked {
         if is_new && so_far + value.value.0.len() <= MOST_EXCERPT {
             self.learns.push(value);
         }
+    }
+}
+
+/// How a body is packed that can be undone.
+const fn packing(coding: Coding) -> Option<Packing> {
+    match coding {
+        Coding::Gzip => Some(Packing::Gzip),
+        Coding::Deflate => Some(Packing::Deflate),
+        Coding::Identity | Coding::Unseen => None,
     }
 }
 

@@ -23,7 +23,7 @@ fn line(speaker: &str, to: &str, text: &str) -> Matter {
 fn judged(post: &mut Post, number: u32, matter: Matter) -> Judgement {
     let judgement = |report| match report {
         Report::Judged { number: told, judgement } => (told == number).then_some(*judgement),
-        Report::Ready | Report::Failed { .. } | Report::Risk { .. } | Report::Unknown => None,
+        Report::Ready { .. } | Report::Failed { .. } | Report::Risk { .. } | Report::Unknown => None,
         Report::Weighed { .. } | Report::Left { .. } => None,
     };
     post.obey(Order::Judge { number, at_ms: 0, matter }).into_iter().find_map(judgement).unwrap()
@@ -77,7 +77,7 @@ fn what_was_not_delivered_was_told_to_nobody() {
     judged(&mut post, 1, line("User", "Agent", CARD));
     post.obey(Order::Dropped { number: 1 });
     assert!(post.obey(Order::Delivered { number: 1 }).is_empty());
-    assert!(post.values.is_empty());
+    assert_eq!(post.values.len(), 0);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_value_in_pieces_is_found_in_the_one_that_ends_it() {
         1,
         line("User", "Agent", "the code is k3Yq-Zt91-pLm4-9sXw, password: k3Yq-Zt91-pLm4-9sXw"),
     );
-    assert!(!post.values.is_empty());
+    assert_ne!(post.values.len(), 0);
     delivered(&mut post, 2, line("Agent", "Tool", "k3Yq-Z"));
     assert_eq!(judged(&mut post, 3, line("Agent", "Tool", "t91-pLm4-9sXw")).effect, Effect::Redact);
 }
@@ -100,7 +100,7 @@ fn a_successor_knows_what_was_told() {
     let risk = before.obey(Order::Judge { number: 2, at_ms: 0, matter: line("Agent", "Tool", CARD) });
     let risk = risk.into_iter().find_map(|report| match report {
         Report::Risk { level, risk } => (level > 0).then_some(risk),
-        Report::Ready | Report::Failed { .. } | Report::Judged { .. } | Report::Unknown => None,
+        Report::Ready { .. } | Report::Failed { .. } | Report::Judged { .. } | Report::Unknown => None,
         Report::Weighed { .. } | Report::Left { .. } => None,
     });
     let memory = Memory { values, risk: risk.unwrap(), has_judged: true };

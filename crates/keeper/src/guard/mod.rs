@@ -10,6 +10,7 @@
 //! The keeper never waits for it: a line that is not judged yet is looked at again. What guards know is with the
 //! anchor (`guard/memory`), so one that dies, alone or with its keeper, is followed by one that knows the same.
 
+mod given;
 mod outgoing;
 mod passage;
 mod questions;
@@ -64,6 +65,8 @@ pub struct GuardFacts {
     refused: u64,
     redacted: u64,
     asked: u64,
+    /// Why what it knows is less protected than memory can be.
+    weaker_because: Option<String>,
     /// Messages that were said, once the conversation is over.
     messages: u64,
     /// What became of it, once it is erased.
@@ -85,6 +88,7 @@ pub struct GuardState {
     /// When guards were started.
     starts: Vec<Timestamp>,
     memory: Option<Kept>,
+    given: given::Given,
     audit: Option<Audit>,
     /// The last matter's number.
     last: u32,
@@ -135,7 +139,10 @@ impl GuardState {
         }
         let memory = store.remove(MEMORY).and_then(|file| Checkpoint::adopt(file).ok());
         let memory = memory.map(|(file, memory)| Kept { file, memory });
-        Self { image: store.remove(IMAGE), memory, killed: process.is_some(), ..Self::default() }
+        let mut state =
+            Self { image: store.remove(IMAGE), memory, killed: process.is_some(), ..Self::default() };
+        state.adopt_given(store);
+        state
     }
 
     /// The program of guards and relays.
@@ -222,7 +229,8 @@ impl Keeper {
         let kept = self.keep(PROCESS, &process);
         self.guard.house = Some(House { link: ours, process, is_ready: false });
         kept.map_err(|e| failed("the anchor", &e))?;
-        self.order_guard(&Order::Begin { version: VERSION, spec, key, memory, given: self.given_values() })
+        let (given, variables) = (self.given_values(), self.given_variables());
+        self.order_guard(&Order::Begin { version: VERSION, spec, key, memory, given, variables })
     }
 
     fn order_guard(&self, order: &Order) -> Result<(), Problem> {
@@ -245,9 +253,17 @@ impl Keeper {
     fn take_guard_report(&mut self, report: Report) {
         match report {
             Report::Unknown => {}
-            Report::Ready => {
+            Report::Ready { weaker_because } => {
                 if let Some(house) = &mut self.guard.house {
                     house.is_ready = true;
+                }
+                if self
+                    .facts
+                    .as_ref()
+                    .and_then(|facts| facts.guard.as_ref())
+                    .is_some_and(|guard| guard.weaker_because != weaker_because)
+                {
+                    self.note_guard(|guard| guard.weaker_because = weaker_because);
                 }
             }
             // What waits is refused.

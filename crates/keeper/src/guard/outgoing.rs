@@ -12,9 +12,9 @@ use rustix::fd::AsFd as _;
 use sessile_model::Problem;
 use sessile_model::gateway;
 use sessile_model::guarding::outgoing::{Weighed, reader};
-use sessile_model::guarding::{AuditEntry, Effect, Order, Text, Value};
+use sessile_model::guarding::{AuditEntry, Effect, Order, Value};
 use sessile_model::hex;
-use sessile_model::network::{HostPattern, Route};
+use sessile_model::network::Route;
 use sessile_model::protocol::Speaker;
 use sessile_vault::keys::Purpose;
 
@@ -23,10 +23,6 @@ use super::{FIRST_QUESTION, GuardFacts, down};
 use crate::keeper::Keeper;
 use crate::route::link;
 
-/// Whose the values are that nobody in the session has said.
-const SESSION: &str = "the session";
-/// How confidential a credential is.
-const CRITICAL: u8 = 4;
 /// Characters of a host's commitment that the audit has.
 const HOST_LENGTH: usize = 12;
 
@@ -81,27 +77,6 @@ impl Keeper {
         link::send(&house.link, &order, &[theirs.as_fd()])
             .map_err(|e| crate::bringup::failed("the guard takes no orders", &e))?;
         Ok(ours)
-    }
-
-    /// Values that a guard is to know from the beginning: credentials, which go to their host alone.
-    pub(super) fn given_values(&self) -> Vec<Value> {
-        let credentials = self.credentials().into_iter().filter_map(|credential| {
-            let host = match &credential.target.host {
-                HostPattern::Exact(name) => name.clone(),
-                HostPattern::Address(address) => address.to_string(),
-                HostPattern::Any | HostPattern::Below(_) => return None,
-            };
-            let port = credential.target.port?;
-            let whole = credential.value.0.as_str();
-            let core = whole.split_once(' ').map_or(whole, |(_, core)| core);
-            Some(Value {
-                value: Text(core.to_owned()),
-                confidentiality: CRITICAL,
-                owner: SESSION.to_owned(),
-                readers: [reader(&host, port)].into(),
-            })
-        });
-        credentials.collect()
     }
 
     /// A part of a request waits. What cannot be written does not go.

@@ -11,6 +11,7 @@ use sessile_session::Note;
 use super::outgoing::Asking;
 use super::passage::{Passing, What};
 use crate::keeper::Keeper;
+use crate::rehearsal::patience;
 
 /// Questions about lines are numbered from here on; those about signatures stay below.
 pub const FIRST_QUESTION: u32 = 2_000_000_000;
@@ -163,7 +164,7 @@ impl Keeper {
         };
         let (verdict, by, why) = match answered {
             Some(answered) => answered,
-            None if self.now.since(at) < PATIENCE => return None,
+            None if self.now.since(at) < patience(PATIENCE) => return None,
             None => {
                 let (verdict, why) = (Verdict::Deny, None);
                 self.note(Note::Answered { question, verdict, always: false, timed_out: true, why });
@@ -182,6 +183,6 @@ impl Keeper {
 
     /// When the first question is over.
     pub(super) fn held_until(&self) -> Option<Timestamp> {
-        self.guard.held.values().map(|held| held.at.plus(PATIENCE)).min()
+        self.guard.held.values().map(|held| held.at.plus(patience(PATIENCE))).min()
     }
 }

@@ -64,6 +64,7 @@ impl Keeper {
             refused: told.refused,
             redacted: told.redacted,
             asked: told.asked,
+            weaker_because: told.weaker_because,
         })
     }
 

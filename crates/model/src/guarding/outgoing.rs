@@ -3,7 +3,8 @@
 //! A SEQPACKET socket of their own, which the keeper pairs. Every packet is one JSON message of at most
 //! [`MAX_SHOWN`] bytes: a [`Showing`] from the gateway, a [`Word`] from the guard. The gateway sends on what a
 //! word says may go, and nothing else: without a word, or with one that it does not know, the request is refused.
-//! It keeps what may not go yet, and shows it again with what follows, so the guard keeps nothing of a body.
+//! It keeps what may not go yet, and shows it again with what follows, so the guard keeps nothing of a body but what
+//! it needs to undo a packed one.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +19,6 @@ pub const WINDOW: usize = 8 << 10;
 pub const MOST_KEPT: usize = 64 << 10;
 /// Most bytes of a body that are shown at once: what was kept, a window, and what one read adds to it.
 pub const MOST_BODY: usize = MOST_KEPT + WINDOW + (16 << 10);
-/// Most bytes of a compressed body: one that is longer cannot be seen.
-pub const MOST_PACKED: usize = 64 << 10;
 /// Most bytes of a head and a body that are shown together.
 pub const MOST_TOGETHER: usize = 32 << 10;
 /// Most bytes around what was found that a keeper is told.
@@ -33,9 +32,9 @@ pub const MOST_TOLD: usize = 32;
 pub enum Showing {
     /// May this go?
     Part(Box<Shown>),
-    /// Nobody waits for the word on it any more.
+    /// Nobody waits for the word on it any more, or nothing more of this body comes.
     Left {
-        /// As in the part.
+        /// As in the part: its own number, or the body's.
         number: u64,
     },
     /// From a later version.
@@ -64,6 +63,13 @@ pub struct Shown {
     pub coding: Coding,
     /// The body ends with it.
     pub is_last: bool,
+    /// A number of the gateway's for the body: a guard that undoes a packed one remembers it by this, until its
+    /// end or until it is left.
+    #[serde(default)]
+    pub stream: u64,
+    /// Where in the body it begins: so much went before.
+    #[serde(default)]
+    pub at: u64,
 }
 
 /// How a body is coded (RFC 9110, section 8.4).
@@ -72,11 +78,11 @@ pub struct Shown {
 pub enum Coding {
     /// Not at all.
     Identity,
-    /// By gzip; the whole of it is shown.
+    /// By gzip.
     Gzip,
-    /// By deflate; the whole of it is shown.
+    /// By deflate.
     Deflate,
-    /// In a way that nobody undoes here, or longer than [`MOST_PACKED`].
+    /// In a way that nobody undoes here.
     Unseen,
 }
 
@@ -167,6 +173,8 @@ mod tests {
             body: coded(MOST_BODY),
             coding: Coding::Unseen,
             is_last: false,
+            stream: u64::MAX,
+            at: u64::MAX,
         };
         let length = |shown: &Shown| {
             serde_json::to_vec(&Showing::Part(Box::new(shown.clone()))).expect("it is JSON").len()
@@ -189,6 +197,8 @@ mod tests {
             body: Text("aHVzaA==".to_owned()),
             coding: Coding::Identity,
             is_last: true,
+            stream: 0,
+            at: 0,
         };
         assert!(!format!("{shown:?}").contains("aHVzaA"));
     }

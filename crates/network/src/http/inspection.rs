@@ -5,9 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_model::AppName;
 use sessile_model::guarding::Text;
-use sessile_model::guarding::outgoing::{
-    Coding, MOST_BODY, MOST_KEPT, MOST_PACKED, MOST_TOGETHER, Shown, WINDOW,
-};
+use sessile_model::guarding::outgoing::{Coding, MOST_BODY, MOST_KEPT, MOST_TOGETHER, Shown, WINDOW};
 
 use super::head::{Framing, Headers, Request};
 use crate::guard::{Guard, Withheld};
@@ -54,8 +52,12 @@ impl<'a> Inspection<'a> {
             bytes: Vec::new(),
             show_at: WINDOW,
             cleared: 0,
+            stream: self.guard.number(),
+            at: 0,
+            is_open: is_packed(coding),
         };
         kept.cleared = kept.ask(&head, body.unwrap_or_default(), body.is_some()).await?;
+        kept.is_open = false;
         Ok(kept)
     }
 }
@@ -71,6 +73,20 @@ pub struct Kept<'a> {
     show_at: usize,
     /// Bytes that may go when they come: they were shown with the head.
     cleared: usize,
+    /// The body's number with the guard.
+    stream: u64,
+    /// Bytes that went.
+    at: u64,
+    /// The guard remembers something of it.
+    is_open: bool,
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.of.guard.leave(self.stream);
+        }
+    }
 }
 
 impl Kept<'_> {
@@ -84,12 +100,6 @@ impl Kept<'_> {
         let mut goes = cleared.to_vec();
         for piece in part.chunks(PIECE) {
             self.bytes.extend_from_slice(piece);
-            if matches!(self.coding, Coding::Gzip | Coding::Deflate) {
-                if self.bytes.len() <= MOST_PACKED {
-                    continue;
-                }
-                self.coding = Coding::Unseen;
-            }
             if self.bytes.len() >= self.show_at {
                 goes.extend(self.show(false).await?);
             }
@@ -106,7 +116,10 @@ impl Kept<'_> {
     }
 
     async fn show(&mut self, is_last: bool) -> Result<Vec<u8>, Withheld> {
+        self.is_open = is_packed(self.coding);
         let count = self.ask(&[], &self.bytes, is_last).await?;
+        self.is_open &= !is_last;
+        self.at += count as u64;
         let kept = self.bytes.split_off(count);
         self.show_at = kept.len() + WINDOW;
         Ok(std::mem::replace(&mut self.bytes, kept))
@@ -124,9 +137,16 @@ impl Kept<'_> {
             body: Text(STANDARD.encode(body)),
             coding: self.coding,
             is_last,
+            stream: self.stream,
+            at: self.at,
         };
         guard.show(shown, body.len()).await
     }
+}
+
+/// Whether the guard remembers something of a body until its end.
+const fn is_packed(coding: Coding) -> bool {
+    matches!(coding, Coding::Gzip | Coding::Deflate)
 }
 
 /// How a body is coded, by its head.

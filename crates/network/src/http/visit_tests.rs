@@ -3,7 +3,7 @@
 use sessile_model::network::{Network, NetworkLimits, PolicyText};
 use tokio::io::{AsyncReadExt as _, duplex};
 
-use sessile_model::guarding::outgoing::{Shown, Word};
+use sessile_model::guarding::outgoing::{Showing, Shown, Word};
 use tokio::task::LocalSet;
 
 use super::*;
@@ -267,30 +267,73 @@ async fn a_body_that_is_refused_in_its_middle_is_never_whole() {
 }
 
 #[tokio::test]
-async fn what_is_compressed_is_shown_whole_or_as_unseen() {
+async fn what_is_compressed_is_shown_as_it_comes() {
     let codings = |name: &'static str, length: usize| async move {
         let (told, heard) = std::sync::mpsc::channel();
-        let says =
-            post(&format!("Content-Encoding: {name}\r\nContent-Length: {length}"), &"z".repeat(length));
+        let says = post(
+            &format!("Content-Encoding: {name}\r\nContent-Length: {length}"),
+            &format!("{}end", "z".repeat(length - 3)),
+        );
         let word = move |shown: &Shown| {
             let length = said(shown).1.len();
             if length > 0 {
-                told.send((serde_json::to_value(shown.coding).unwrap().as_str().unwrap().to_owned(), length))
-                    .unwrap();
+                let coding = serde_json::to_value(shown.coding).unwrap().as_str().unwrap().to_owned();
+                told.send((coding, length, shown.stream, shown.at)).unwrap();
             }
-            goes(shown)
+            // Half of it is kept, until it ends.
+            let goes = if shown.is_last { length } else { length / 2 };
+            Word::Goes { number: shown.number, body: goes as u32 }
         };
-        talk_after(word, &says, ("zzz", OK)).await.outcome.unwrap();
+        talk_after(word, &says, ("end", OK)).await.outcome.unwrap();
         heard.try_iter().collect::<Vec<_>>()
     };
-    let told = |name: &str, length| vec![(name.to_owned(), length)];
-    assert_eq!(codings("gzip", 50_000).await, told("gzip", 50_000));
-    assert_eq!(codings("identity, X-GZIP", 100).await, told("gzip", 100));
-    assert_eq!(codings("deflate", 60_000).await, told("deflate", 60_000));
-    assert_eq!(codings("br", 100).await, told("unseen", 100));
-    assert_eq!(codings("gzip, gzip", 100).await, told("unseen", 100));
-    let long = codings("gzip", 100_000).await;
-    assert!(long.iter().all(|(name, _)| name == "unseen"), "{long:?}");
+    for (name, length, coding) in [
+        ("gzip", 20_000, "gzip"),
+        ("gzip", 200_000, "gzip"),
+        ("identity, X-GZIP", 100, "gzip"),
+        ("deflate", 150_000, "deflate"),
+        ("br", 100, "unseen"),
+        ("gzip, gzip", 100_000, "unseen"),
+    ] {
+        let told = codings(name, length).await;
+        let mut at = 0;
+        for (place, (shown_as, shown, stream, begins)) in told.iter().enumerate() {
+            let is_last = place + 1 == told.len();
+            assert_eq!((shown_as.as_str(), *stream, *begins), (coding, told[0].2, at), "{name}: {told:?}");
+            at += if is_last { *shown as u64 } else { *shown as u64 / 2 };
+        }
+        assert_eq!(at, length as u64, "{name}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_within_a_compressed_body_takes_it_along() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let guard = Guard::new(tokio::sync::mpsc::channel(1).0);
+    let socket = crate::guard::tests::played(move |showing| {
+        let word = match showing {
+            Showing::Part(shown) if said(shown).1.is_empty() => Some(goes(shown)),
+            Showing::Part(shown) => {
+                told.send((shown.stream, false)).unwrap();
+                Some(Word::Goes { number: shown.number, body: 0 })
+            }
+            Showing::Left { number } => {
+                told.send((*number, true)).unwrap();
+                None
+            }
+            Showing::Unknown => None,
+        };
+        Some(word.map_or_else(Vec::new, |word| serde_json::to_vec(&word).unwrap()))
+    });
+    let says = post("Content-Encoding: gzip\r\nContent-Length: 20000", &"z".repeat(10_000));
+    let talking = async {
+        guard.begin_with(socket);
+        talk_with((guard, ""), &says, ("nothing", ""), &[]).await
+    };
+    let talk = LocalSet::new().run_until(talking).await;
+    assert!(talk.outcome.is_err(), "{:?}", talk.outcome);
+    let (stream, _) = heard.recv().unwrap();
+    assert!(heard.iter().any(|left| left == (stream, true)), "{stream} is left");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::guarded::{CARD, guard};
+use crate::guarded::{CARD, denied_by_nobody, guard, impatient};
 use crate::support::processes::{self, Process, kill, part, signal};
 use crate::support::{World, skip};
 use client::Client;
@@ -138,6 +138,24 @@ for_root_and_user! {
             world.must(&["end", "desk", "--grace", "0s"]);
         });
         assert_eq!(world.json(&["questions", "--json"]), json!([]));
+    }
+
+    fn a_call_that_nobody_answers_about_is_denied(world) {
+        let daemon = impatient(world);
+        opened(world, &[]);
+        let client = Client::open(world, "desk", "desk");
+        client.call("get_page", json!({"name": "hours"}));
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| client.call("send_mail", json!({"to": "eve@example.net", "text": "the diary"})));
+            question(world);
+            assert_eq!(call.join().unwrap(), (true, REFUSED.into()));
+        });
+        denied_by_nobody(world);
+        assert_eq!(client.call("count", json!({})), (false, "0".into()), "the server has seen nothing of it");
+        drop(client);
+        world.must(&["end", "desk", "--grace", "0s"]);
+        world.must(&["daemon", "stop"]);
+        daemon.finish().ended_with(0);
     }
 
     fn what_a_server_says_of_itself_tightens(world) {

@@ -9,7 +9,7 @@ const CARD: &str = "4539 1488 0343 6467";
 const TOKEN: &str = "glpat-Zx71kdMm2x90Ttq3Wv8L";
 const OPAQUE: &str = "w8Zq-71kd-Mm2x-90Tt";
 
-fn post(policies: &str) -> Post {
+pub(super) fn post(policies: &str) -> Post {
     let text = PolicyText { name: "test.cedar".into(), text: policies.into() };
     let policies = if policies.is_empty() { Vec::new() } else { vec![text] };
     let spec = GuardSpec { policies, tools: None };
@@ -17,7 +17,7 @@ fn post(policies: &str) -> Post {
 }
 
 /// One that knows what a user told an agent.
-fn knowing(value: &str) -> Post {
+pub(super) fn knowing(value: &str) -> Post {
     let mut post = post("");
     post.give(vec![Value {
         value: Text(value.into()),
@@ -28,7 +28,7 @@ fn knowing(value: &str) -> Post {
     post
 }
 
-fn shown(host: &str, head: &str, body: &[u8]) -> Shown {
+pub(super) fn shown(host: &str, head: &str, body: &[u8]) -> Shown {
     Shown {
         number: 7,
         app: AppName::main(),
@@ -39,6 +39,8 @@ fn shown(host: &str, head: &str, body: &[u8]) -> Shown {
         body: Text(STANDARD.encode(body)),
         coding: Coding::Identity,
         is_last: true,
+        stream: 5,
+        at: 0,
     }
 }
 
@@ -49,7 +51,7 @@ fn head(fields: &str) -> String {
 }
 
 /// What comes of a part where the keeper lets go on what is to go on, and how often it was told.
-fn through(post: &mut Post, shown: Shown) -> (Word, usize) {
+pub(super) fn through(post: &mut Post, shown: Shown) -> (Word, usize) {
     let mut acts = post.show(Showing::Part(Box::new(shown)), 0);
     let mut told = 0;
     loop {
@@ -157,7 +159,7 @@ fn a_secret_elsewhere_is_refused_and_teaches_nothing() {
     }
     refused(&mut post, shown("a.example", &head("").replace("q=1", &format!("key={TOKEN}")), b""));
     refused(&mut post, shown("a.example", &head(""), TOKEN.as_bytes()));
-    assert!(post.values.is_empty());
+    assert_eq!(post.values.len(), 0);
 }
 
 #[test]
@@ -175,7 +177,7 @@ fn what_is_put_together_for_each_request_is_not_kept() {
     let field =
         "Authorization: AWS4-HMAC-SHA256 Credential=x/20261128/s3, SignedHeaders=host, Signature=fe5f80\r\n";
     goes(&mut post, shown("a.example", &head(field), b""));
-    assert!(post.values.len() <= 1, "{:?}", post.values.values().collect::<Vec<_>>());
+    assert!(post.values.len() <= 1, "{:?}", post.values.known().collect::<Vec<_>>());
 }
 
 #[test]
@@ -214,6 +216,16 @@ fn somebody_is_asked_where_a_policy_says_so() {
 
 /// Sends a body as a gateway does, in reads of this size; what went before it was refused, or all.
 fn streamed(post: &mut Post, body: &[u8], read: usize) -> Result<Vec<u8>, Vec<u8>> {
+    streamed_as(post, Coding::Identity, body, read)
+}
+
+/// The same of one that is coded so.
+pub(super) fn streamed_as(
+    post: &mut Post,
+    coding: Coding,
+    body: &[u8],
+    read: usize,
+) -> Result<Vec<u8>, Vec<u8>> {
     let (mut gone, mut kept, mut ask_at) = (Vec::new(), Vec::new(), WINDOW);
     let mut reads = body.chunks(read).peekable();
     while let Some(part) = reads.next() {
@@ -223,7 +235,8 @@ fn streamed(post: &mut Post, body: &[u8], read: usize) -> Result<Vec<u8>, Vec<u8
             continue;
         }
         assert!(kept.len() <= sessile_model::guarding::outgoing::MOST_BODY);
-        let part = Shown { head: Text::default(), is_last, ..shown("a.example", "", &kept) };
+        let at = gone.len() as u64;
+        let part = Shown { head: Text::default(), is_last, coding, at, ..shown("a.example", "", &kept) };
         match through(post, part).0 {
             Word::Goes { body, .. } => gone.extend(kept.drain(..body as usize)),
             Word::Held { .. } | Word::Refused { .. } | Word::Unknown => return Err(gone),
