@@ -15,7 +15,7 @@ use sessile_guardhouse::post::Post;
 use sessile_guardhouse::post::outgoing::Act;
 use sessile_model::AppName;
 use sessile_model::guarding::outgoing::{
-    Coding, MAX_SHOWN, MOST_BODY, MOST_EXCERPT, MOST_KEPT, MOST_TOLD, Showing, Shown, Weighed, Word, reader,
+    Coding, MAX_SHOWN, MOST_BODY, MOST_EXCERPT, MOST_KEPT, MOST_TOLD, Showing, Shown, WINDOW, Weighed, Word, reader,
 };
 use sessile_model::guarding::{
     AuditEntry, Effect, Found, GuardSpec, Judgement, MAX_PACKET, Matter, Memory, Order, Report, Text, Value,
@@ -80,7 +80,8 @@ fn shown(mut draw: Draw<'_>) {
     let coding = [Coding::Identity, Coding::Gzip, Coding::Deflate, Coding::Unseen][usize::from(kind % 4)];
     let is_last = kind & 4 == 0;
     let head = if kind & 8 == 0 { draw.run() } else { &[] };
-    let (read, level) = (1 + usize::from(draw.byte()) * 64, draw.byte());
+    // As a gateway does, not byte by byte.
+    let (read, level) = (WINDOW + usize::from(draw.byte()) * 64, draw.byte());
     // Long enough for something to be kept back, and for something to go.
     let mut body = draw.0.repeat(1 + usize::from(kind >> 4) * 64);
     body.truncate(MOST_BODY);
