@@ -468,7 +468,7 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
             // As large as it is now, whatever was noted.
             if let Ok(now) = tcgetwinsize(&master) {
                 let now = WindowSize { cols: now.ws_col, rows: now.ws_row };
-                screen.resize(if now.is_valid() { now } else { size });
+                screen.resize(if now.is_valid() { now } else { size }, screen.offset());
             }
             Streams::Terminal { master, output, screen, saved }
         }

@@ -117,7 +117,7 @@ fn serve_one(
         }
         Streams::Terminal { output, screen, .. } if !attachment.raw => {
             let behind = screen.offset().saturating_sub(attachment.out);
-            let oldest = output.ring.oldest().max(task.queries.known_from());
+            let oldest = output.ring.oldest().max(task.queries.known_from()).max(screen.resized_at());
             if attachment.needs_screen() || attachment.out < oldest || behind > KNOWN {
                 if client.room() == 0 {
                     return false;
@@ -206,7 +206,7 @@ fn next(hold: &mut Hold, attachment: &mut Attachment, task: &mut Task, now: Time
     let readable = task.readable();
     let Streams::Terminal { output, screen, .. } = &task.streams else { return false };
     let behind = screen.offset().saturating_sub(attachment.out);
-    let oldest = output.ring.oldest().max(task.queries.known_from());
+    let oldest = output.ring.oldest().max(task.queries.known_from()).max(screen.resized_at());
     if attachment.needs_screen() || hold.redraw || attachment.out < oldest || behind > KNOWN {
         hold.redraw = false;
         *hold.put() = draw(attachment, task, oldest, now).1;

@@ -15,6 +15,8 @@ pub struct ScreenModel {
     terminal: Terminal,
     /// Ring offset up to which the model has been fed.
     offset: u64,
+    /// Ring offset at which its size changed last: what was written before fits no terminal of today's.
+    resized_at: u64,
     /// What a shell said of its commands.
     commands: Commands,
     /// It has said more since that was last asked.
@@ -26,7 +28,7 @@ impl ScreenModel {
     pub fn new(size: WindowSize, offset: u64) -> Self {
         let mut terminal = Terminal::new(size, DEFAULT_LINES);
         terminal.count_from(offset);
-        Self { terminal, offset, commands: Commands::default(), commands_changed: false }
+        Self { terminal, offset, resized_at: 0, commands: Commands::default(), commands_changed: false }
     }
 
     /// One as another was when it was saved.
@@ -37,6 +39,8 @@ impl ScreenModel {
         model.terminal.take_marks();
         model.terminal.take_tokens();
         model.terminal.count_from(saved.offset);
+        // It may have changed just before it was saved.
+        model.resized_at = saved.offset;
         model
     }
 
@@ -92,9 +96,15 @@ impl ScreenModel {
         self.terminal.open_sequence().unwrap_or(self.offset)
     }
 
-    /// Follows the terminal's size.
-    pub fn resize(&mut self, size: WindowSize) {
+    /// Follows the terminal's size, once this much has been written.
+    pub fn resize(&mut self, size: WindowSize, written: u64) {
         self.terminal.resize(size);
+        self.resized_at = written;
+    }
+
+    /// Ring offset from which on everything was written for its size.
+    pub fn resized_at(&self) -> u64 {
+        self.resized_at
     }
 
     /// The size.

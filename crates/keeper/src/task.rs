@@ -343,13 +343,13 @@ impl Task {
     /// # Errors
     /// When the terminal refuses.
     pub fn resize(&mut self, size: WindowSize) -> Result<(), Errno> {
-        let Streams::Terminal { master, screen, .. } = &mut self.streams else { return Ok(()) };
+        let Streams::Terminal { master, output, screen, .. } = &mut self.streams else { return Ok(()) };
         if screen.size() == size {
             return Ok(());
         }
         let winsize = Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&*master, winsize)?;
-        screen.resize(size);
+        screen.resize(size, output.ring.head());
         Ok(())
     }
 

@@ -258,7 +258,7 @@ mod tests {
         screen.feed(screen.offset(), b"x");
         assert!(view.is_due(scene(&screen, 1)));
         assert_eq!(view.draw(scene(&screen, 1)), b"\x1b[1Hxne\x1b[K\x1b[1;2H");
-        screen.resize(WindowSize { cols: 90, rows: 30 });
+        screen.resize(WindowSize { cols: 90, rows: 30 }, 1);
         assert!(view.is_due(scene(&screen, 1)));
         let _ = view.draw(scene(&screen, 1));
         view.forget();

@@ -47,6 +47,10 @@ struct Connection {
 impl Connection {
     /// Attaches to a session named desk, from an offset or to a fresh screen.
     fn open(world: &World, resume_from: Option<u64>) -> Self {
+        Self::open_sized(world, SIZE, resume_from)
+    }
+
+    fn open_sized(world: &World, size: WindowSize, resume_from: Option<u64>) -> Self {
         let stream = UnixStream::connect(world.runtime().join("daemon.sock")).unwrap();
         stream.set_read_timeout(Some(TIME_LIMIT)).unwrap();
         let (socket, _) = client("ws://sessile/v1/sessions/desk/attach", stream).unwrap();
@@ -54,7 +58,7 @@ impl Connection {
         let hello = Hello { version: wire::VERSION, program: "test".into() };
         wire::put_frame(&mut frames, FrameType::Hello, 0, &[&serde_json::to_vec(&hello).unwrap()]);
         let attach =
-            Request::Attach(Attach { size: Some(SIZE), resume_from, client: 7, ..Attach::default() });
+            Request::Attach(Attach { size: Some(size), resume_from, client: 7, ..Attach::default() });
         wire::put_frame(&mut frames, FrameType::Request, CHANNEL, &[&serde_json::to_vec(&attach).unwrap()]);
         let mut connection = Self { socket, received: Vec::new() };
         connection.send(frames);
@@ -173,6 +177,29 @@ fn what_was_missed_follows_from_where_the_connection_was_lost() {
         connection.see(&mut seen, "got four", 2);
         assert_eq!((seen.dumps, seen.attached), (1, (2, 2)));
         assert_eq!(seen.output, written(world, seen.from));
+        connection.cut();
+    });
+}
+
+/// What was written meanwhile may be for another size: it is not sent as it was.
+#[test]
+fn who_missed_a_change_of_size_gets_the_screen() {
+    crate::support::as_own(|world| {
+        world.open("desk", &["sh", "-c", SCRIPT]);
+        let mut seen = Seen::default();
+        let mut connection = Connection::open(world, None);
+        connection.see(&mut seen, "ready", 0);
+        connection.cut();
+
+        for (size, line) in [(WindowSize { cols: 2 * SIZE.cols, ..SIZE }, "wide"), (SIZE, "narrow")] {
+            let mut other = Connection::open_sized(world, size, None);
+            other.see(&mut Seen::default(), "ready", 0);
+            meanwhile(world, line);
+            other.cut();
+        }
+        let mut connection = Connection::open(world, Some(seen.offset));
+        connection.see(&mut seen, "got narrow", 0);
+        assert_eq!(seen.dumps, 2, "it was sent what another size was written for");
         connection.cut();
     });
 }
