@@ -3,6 +3,7 @@
 //! Nothing here asserts a time: figures are for reading, beside those of the peers on the same
 //! machine a moment before and after.
 
+mod account;
 mod fleet;
 mod guard;
 mod house;

@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result};
 
 use super::multiplexers::{Kind, Multiplexer};
 use super::window::Window;
+use crate::bench::account::Account;
 use crate::bench::measure::Table;
-use crate::bench::processes;
 
 const TERMINALS: usize = 20;
 const SCRIPT: &str = "seq 1000; exec sleep 1000000";
-/// Between two looks at the machine's memory.
+/// Between two looks at the account.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Looks until memory is taken for settled, whatever else goes on.
 const LOOKS: usize = 20;
@@ -26,7 +26,7 @@ struct Weight {
     processes: f64,
     /// Of those, our own processes'.
     ours: f64,
-    /// What is in use on the machine: with what the kernel holds, and with whatever else goes on meanwhile.
+    /// By the account: with what the kernel holds for them.
     used: f64,
 }
 
@@ -34,11 +34,11 @@ struct Weight {
 ///
 /// # Errors
 /// When a terminal cannot be started or weighed.
-pub fn measure(multiplexers: &[Multiplexer<'_>], table: &mut Table) -> Result<()> {
+pub fn measure(multiplexers: &[Multiplexer<'_>], account: &Account, table: &mut Table) -> Result<()> {
     let mut bare = Weight::default();
     for multiplexer in multiplexers {
         let name = multiplexer.name();
-        let weight = weigh(multiplexer, |number| open(multiplexer, &format!("idle{number}")))?;
+        let weight = weigh(multiplexer, account, |number| open(multiplexer, &format!("idle{number}")))?;
         let what = match multiplexer.kind {
             Kind::Sessile => format!("idle, 1,000 lines: {name}, with its sandbox"),
             Kind::Raw | Kind::Screen | Kind::Tmux | Kind::Dtach | Kind::Shpool => {
@@ -46,11 +46,11 @@ pub fn measure(multiplexers: &[Multiplexer<'_>], table: &mut Table) -> Result<()
             }
         };
         table.add(format!("{what}: processes"), kibibytes(weight.processes), "");
-        table.add("  and kernel (on a machine without other work)", kibibytes(weight.used), "");
+        table.add(format!("  {}", account.scope()), kibibytes(weight.used), "");
         match multiplexer.kind {
             Kind::Raw => bare = weight,
             Kind::Sessile => {
-                let pipes = weigh(multiplexer, |_| without_terminal(multiplexer))?;
+                let pipes = weigh(multiplexer, account, |_| without_terminal(multiplexer))?;
                 // The processes that hold a terminal are no part of its sandbox.
                 let apart = weight.used - (pipes.used - pipes.ours) + bare.used;
                 let what = "  less a sandbox with pipes, but its processes and the bare terminal's";
@@ -63,16 +63,20 @@ pub fn measure(multiplexers: &[Multiplexer<'_>], table: &mut Table) -> Result<()
 }
 
 /// What each of some takes.
-fn weigh(multiplexer: &Multiplexer<'_>, open: impl Fn(usize) -> Result<Vec<Window>>) -> Result<Weight> {
+fn weigh(
+    multiplexer: &Multiplexer<'_>,
+    account: &Account,
+    open: impl Fn(usize) -> Result<Vec<Window>>,
+) -> Result<Weight> {
     // What all of them share is there before the first that counts.
     let mut windows = open(TERMINALS)?;
-    let used = settled()?;
+    let used = settled(account)?;
     let (all, ours) = multiplexer.held()?;
     for number in 0..TERMINALS {
         windows.extend(open(number)?);
     }
     let each = |before: u64, after: u64| (after as f64 - before as f64) / TERMINALS as f64;
-    let used = each(used, settled()?);
+    let used = each(used, settled(account)?);
     let (all_after, ours_after) = multiplexer.held()?;
     drop(windows);
     multiplexer.end_all();
@@ -108,12 +112,12 @@ fn without_terminal(multiplexer: &Multiplexer<'_>) -> Result<Vec<Window>> {
 }
 
 /// Bytes in use once nothing is under way: what ended before may still be given back.
-fn settled() -> Result<u64> {
+fn settled(account: &Account) -> Result<u64> {
     std::thread::sleep(PAUSE);
-    let mut last = processes::used_bytes()?;
+    let mut last = account.bytes()?;
     for _ in 0..LOOKS {
         std::thread::sleep(PAUSE);
-        let now = processes::used_bytes()?;
+        let now = account.bytes()?;
         if now.abs_diff(last) <= STEADY {
             return Ok(now);
         }

@@ -12,6 +12,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use self::multiplexers::{Kind, Multiplexer};
+use super::account::Account;
 use super::house::House;
 use super::measure::Table;
 use super::session;
@@ -78,6 +79,8 @@ pub fn run(rounds: usize, only: &[Group], peers: &[Peer]) -> Result<()> {
         eprintln!("bench: taking text in");
         parser::measure(&mut table)?;
     }
+    // Before anything is started, and until all of it has ended.
+    let account = Account::open();
     let house = House::new(&program, "terminal")?;
     let kinds: Vec<Kind> = peers.iter().map(|peer| peer.kind()).collect();
     let multiplexers = Multiplexer::all(&house, &kinds)?;
@@ -99,7 +102,7 @@ pub fn run(rounds: usize, only: &[Group], peers: &[Peer]) -> Result<()> {
     }
     if wanted(Group::Idle) {
         eprintln!("bench: holding idle terminals");
-        idle::measure(&multiplexers, &mut table)?;
+        idle::measure(&multiplexers, &account, &mut table)?;
     }
     print!("{}", table.render());
     Ok(())
