@@ -15,7 +15,8 @@ use sessile_guardhouse::post::Post;
 use sessile_guardhouse::post::outgoing::Act;
 use sessile_model::AppName;
 use sessile_model::guarding::outgoing::{
-    Coding, MAX_SHOWN, MOST_BODY, MOST_EXCERPT, MOST_KEPT, MOST_TOLD, Showing, Shown, WINDOW, Weighed, Word, reader,
+    Coding, MAX_SHOWN, MOST_BODY, MOST_EXCERPT, MOST_KEPT, MOST_TOLD, Showing, Shown, WINDOW, Weighed, Word,
+    reader,
 };
 use sessile_model::guarding::{
     AuditEntry, Effect, Found, GuardSpec, Judgement, MAX_PACKET, Matter, Memory, Order, Report, Text, Value,
@@ -117,7 +118,10 @@ fn shown(mut draw: Draw<'_>) {
         let leaks = |bytes: &[u8]| bytes.windows(VALUE.len()).any(|part| part == VALUE.as_bytes());
         let mut made = vec![0; if is_packed { MOST_BODY } else { 0 }];
         let (_, _, length) = decompress(&mut DecompressorOxide::new(), &gone, &mut made, 0, INFLATE);
-        assert!(port == 80 || ![shown_head, &gone, &made[..length]].into_iter().any(leaks), "it left for another");
+        assert!(
+            port == 80 || ![shown_head, &gone, &made[..length]].into_iter().any(leaks),
+            "it left for another"
+        );
         if ends {
             assert!(!is_last || kept.is_empty());
             return;
