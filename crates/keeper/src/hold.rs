@@ -20,19 +20,17 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, major, open};
 use rustix::io::Errno;
-use rustix::net::sockopt::socket_peercred;
 use rustix::pipe::PIPE_BUF;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::termios::isatty;
 use sessile_model::wire::{HandOver, MAX_INPUT, ReadTyped, first_of};
 use sessile_terminal::TerminalModes;
 use thiserror::Error;
 use zeroize::Zeroize as _;
 
+use crate::watched::Watched;
+
 /// Bytes written at once.
 const WRITE: usize = 4096;
-/// More than a process's state takes as text.
-const STATE: usize = 1024;
 /// Device numbers under which each process finds another terminal: `/dev/tty` and `/dev/ptmx`.
 const OF_WHOEVER_OPENS: u32 = 5;
 
@@ -81,14 +79,6 @@ pub enum Read {
     Lost,
 }
 
-/// A process, as far as a terminal's owner is watched.
-#[derive(Debug)]
-struct Watched {
-    process: OwnedFd,
-    /// `/proc/PID/stat`, which goes on being this process's.
-    state: OwnedFd,
-}
-
 /// Why a terminal is not taken; the client goes on writing to it.
 #[derive(Debug, Error)]
 pub enum HoldError {
@@ -132,7 +122,7 @@ impl Hold {
         }
         let theirs = descriptors.remove(0);
         let terminal = reopen(&theirs, OFlags::WRONLY)?;
-        let client = Watched::of_peer(socket)?;
+        let mut client = Watched::of_peer(socket)?;
         if !client.owns_terminal() {
             return Err(HoldError::NotItsOwn);
         }
@@ -168,7 +158,7 @@ impl Hold {
 
     /// The client's process, to notice its end.
     pub fn process(&self) -> BorrowedFd<'_> {
-        self.client.process.as_fd()
+        self.client.process()
     }
 
     /// Whether everything is written that was put here.
@@ -284,20 +274,20 @@ impl Hold {
             return Read::Lost;
         }
         typed.last = next;
-        let mut bytes = vec![0; MAX_INPUT];
-        match rustix::io::read(&typed.terminal, &mut bytes) {
+        let mut read = [0; MAX_INPUT];
+        match rustix::io::read(&typed.terminal, &mut read) {
             Ok(0) => Read::Lost,
-            // Stopped just now: what was read may have been typed to a shell. It is nobody's then, and no app's.
-            Ok(count) if !self.client.owns_terminal() => {
-                bytes[..count].zeroize();
-                Read::Lost
-            }
             Ok(count) => {
-                let leaves = first_of(&typed.leave, &bytes[..count]);
-                bytes[leaves.unwrap_or(count)..].zeroize();
-                bytes.truncate(leaves.unwrap_or(count));
-                typed.left = leaves.is_some();
-                Read::Bytes(bytes, typed.left)
+                // Stopped just now: what was read may have been typed to a shell. It is nobody's then, and no app's.
+                let outcome = if self.client.owns_terminal() {
+                    let leaves = first_of(&typed.leave, &read[..count]);
+                    typed.left = leaves.is_some();
+                    Read::Bytes(read[..leaves.unwrap_or(count)].to_vec(), typed.left)
+                } else {
+                    Read::Lost
+                };
+                read[..count].zeroize();
+                outcome
             }
             Err(Errno::AGAIN | Errno::INTR) => Read::Nothing,
             Err(_) => Read::Lost,
@@ -357,42 +347,13 @@ fn reopen(theirs: &OwnedFd, to: OFlags) -> Result<OwnedFd, HoldError> {
     if same && isatty(&ours) { Ok(ours) } else { Err(HoldError::NoTerminal) }
 }
 
-impl Watched {
-    fn of_peer(socket: impl AsFd) -> Result<Self, HoldError> {
-        let peer = socket_peercred(socket)?;
-        // What is not of our pid namespace has number 0 here.
-        let pid = Pid::from_raw(Pid::as_raw(Some(peer.pid))).ok_or(HoldError::NotItsOwn)?;
-        let process = pidfd_open(pid, PidfdFlags::empty())?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let state = open(format!("/proc/{}/stat", pid.as_raw_nonzero()), flags, Mode::empty())?;
-        Ok(Self { process, state })
-    }
-
-    /// Whether it runs, and in the foreground of its terminal, if it has a controlling one.
-    fn owns_terminal(&self) -> bool {
-        let mut text = [0; STATE];
-        let read = rustix::io::pread(&self.state, &mut text, 0).unwrap_or(0);
-        text.get(..read).is_some_and(is_in_front)
-    }
-}
-
-/// What `/proc/PID/stat` says (proc_pid_stat(5)): state, process group and foreground process group.
-fn is_in_front(stat: &[u8]) -> bool {
-    // The name before may hold anything, a closing parenthesis too.
-    let Some(at) = stat.iter().rposition(|&byte| byte == b')') else { return false };
-    let mut fields = stat[at + 1..].split(|&byte| byte == b' ').skip(1);
-    let (state, group) = (fields.next(), fields.nth(1));
-    let foreground = fields.nth(2);
-    let runs = matches!(state, Some(b"R" | b"S" | b"D" | b"I"));
-    runs && foreground.is_some_and(|front| front == b"-1" || Some(front) == group)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io;
     use std::os::unix::fs::FileExt as _;
 
+    use rustix::process::{PidfdFlags, pidfd_open};
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
     use super::*;
@@ -431,7 +392,7 @@ mod tests {
         let state = tempfile::tempfile().unwrap();
         state.write_all_at(IN_FRONT, 0).unwrap();
         let process = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
-        let client = Watched { process, state: state.try_clone().unwrap().into() };
+        let client = Watched::new(process, state.try_clone().unwrap().into(), None);
         Ok((Hold::new(&HandOver::default(), reopen(terminal, OFlags::WRONLY)?, client, None), state))
     }
 
@@ -549,15 +510,5 @@ mod tests {
         rustix::io::write(&master, b"x").unwrap();
         await_typed(&slave);
         assert_eq!(hold.next_typed(|_| Err(())), Read::Lost, "what cannot be noted is not read");
-    }
-
-    #[test]
-    fn who_is_in_front() {
-        let stat = |state: &str, group: i32, front: i32| {
-            is_in_front(format!("7 (a) b) {state} 1 {group} 7 34816 {front} 4194304 0").as_bytes())
-        };
-        assert!(stat("S", 7, 7) && stat("R", 7, -1));
-        assert!(!stat("T", 7, 7) && !stat("t", 7, 7) && !stat("Z", 7, 7) && !stat("S", 7, 9));
-        assert!(!is_in_front(b"") && !is_in_front(b"7 (a) S 1"));
     }
 }

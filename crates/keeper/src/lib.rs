@@ -59,6 +59,7 @@ mod unopened;
 mod version_1;
 mod view;
 mod waits;
+mod watched;
 mod wipe;
 
 pub use keeper::Keeper;
