@@ -2,8 +2,6 @@
 
 #![no_main]
 
-use std::sync::OnceLock;
-
 use libfuzzer_sys::fuzz_target;
 use sessile_fuzz::plant;
 use sessile_guard::destination::destination;
@@ -24,21 +22,24 @@ const SEEDS: [&str; 8] = [
 
 fuzz_target!(init: plant(SEEDS), |bytes: &[u8]| guard(&String::from_utf8_lossy(bytes)));
 
-fn inspector() -> &'static Inspector {
-    static INSPECTOR: OnceLock<Inspector> = OnceLock::new();
-    INSPECTOR.get_or_init(|| {
+thread_local! {
+    static INSPECTOR: Inspector = {
         let mut registry = Registry::new([5; 32]);
         registry.add(VALUE).expect("a value that can be told");
         Inspector::with_registry(registry)
-    })
+    };
 }
 
 fn guard(text: &str) {
-    let inspected = inspector().inspect(Raw::new(text.to_owned()));
+    INSPECTOR.with(|inspector| inspect(inspector, text));
+}
+
+fn inspect(inspector: &Inspector, text: &str) {
+    let inspected = inspector.inspect(Raw::new(text.to_owned()));
     holds(&inspected);
     assert_eq!(inspected.text(), text);
 
-    let mut stream = Stream::new(inspector());
+    let mut stream = Stream::new(inspector);
     let mut passed = String::new();
     let mut rest = text;
     while !rest.is_empty() {

@@ -22,7 +22,7 @@ fn screen(data: &[u8]) {
         let run = match draw.byte() {
             0 => {
                 let size = size(&mut draw);
-                model.resize(size);
+                model.resize(size, model.offset());
                 assert_eq!(model.size(), size);
                 continue;
             }

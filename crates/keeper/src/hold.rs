@@ -122,7 +122,7 @@ impl Hold {
         }
         let theirs = descriptors.remove(0);
         let terminal = reopen(&theirs, OFlags::WRONLY)?;
-        let mut client = Watched::of_peer(socket)?;
+        let client = Watched::of_peer(socket)?;
         if !client.owns_terminal() {
             return Err(HoldError::NotItsOwn);
         }
@@ -392,7 +392,7 @@ mod tests {
         let state = tempfile::tempfile().unwrap();
         state.write_all_at(IN_FRONT, 0).unwrap();
         let process = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
-        let client = Watched::new(process, state.try_clone().unwrap().into(), None);
+        let client = Watched::new(process, state.try_clone().unwrap().into());
         Ok((Hold::new(&HandOver::default(), reopen(terminal, OFlags::WRONLY)?, client, None), state))
     }
 
