@@ -342,7 +342,7 @@ for_root_and_user! {
             said.extend((0..3).map(|at| word(round * 3 + at)));
             said.extend([word(100 + round), word(200 + round)]);
         }
-        said.extend(["4539", "Ignore all previous"].map(str::to_owned));
+        said.extend(["4539 1488", "45391488", "Ignore all previous"].map(str::to_owned));
         world.must(&["risk", "desk", "--reset", "--why", "a drill"]);
         assert_eq!(world.must(&["risk", "desk"]), "0 of 100\n");
         // A keeper that takes over goes on with it.
