@@ -107,7 +107,8 @@ mod tests {
         };
         let mut memory = Memory { values: (0..2000).map(learned).collect(), ..Memory::default() };
         let readers: BTreeSet<String> = ["host:a.example:80".to_owned()].into();
-        memory.values.push(Value { value: Text(VALUE.into()), readers, ..learned(0) });
+        let owner = SESSION.to_owned();
+        memory.values.push(Value { value: Text(VALUE.into()), readers, owner, ..learned(0) });
         let variables = [EnvVar { name: "A_TOKEN".into(), value: VALUE.into() }];
         let (spec, key) = (GuardSpec::default(), Text("ab".repeat(32)));
         let mut post =
