@@ -252,7 +252,8 @@ for_root_and_user! {
         let typed: String = (0..2_000).map(|number| format!("{number:05} ")).collect();
         for (number, token) in typed.as_bytes().chunks(6).enumerate() {
             if number % 500 == 250 {
-                let keeper = part(world, "keeper", &id).unwrap();
+                // Its predecessor may have been killed just now.
+                let keeper = eventually("a keeper runs", || part(world, "keeper", &id));
                 is_the_keepers(keeper, &tty);
                 processes::kill(keeper);
             }
