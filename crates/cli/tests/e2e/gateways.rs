@@ -146,6 +146,7 @@ for_root_and_user! {
         let served = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = served.local_addr().unwrap().port();
         let rule = format!("host.sessile:{port}");
+        let (reset, resets) = std::sync::mpsc::channel();
         let serving = std::thread::spawn(move || {
             let talk = |spoke: bool| {
                 let mut stream = served.accept().unwrap().0;
@@ -157,15 +158,22 @@ for_root_and_user! {
             talk(false);
             talk(true);
             // An answer that ends with the connection, and has not ended.
-            let mut stream = served.accept().unwrap().0;
-            let mut asked = Vec::new();
-            while !asked.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).unwrap();
-                asked.extend(byte);
-            }
-            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").unwrap();
-            assert!(stream.read(&mut [0]).is_ok_and(|count| count == 0));
+            let answers_half = || {
+                let mut stream = served.accept().unwrap().0;
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    asked.extend(byte);
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").unwrap();
+                stream
+            };
+            assert!(answers_half().read(&mut [0]).is_ok_and(|count| count == 0));
+            let stream = answers_half();
+            resets.recv().unwrap();
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+            drop(stream);
             // The host resets what the app hears.
             let mut stream = served.accept().unwrap().0;
             stream.write_all(b"half").unwrap();
@@ -186,7 +194,7 @@ for_root_and_user! {
         let port = port.to_string();
         let asks = format!("GET / HTTP/1.1\r\nHost: host.sessile:{port}\r\n\r\n");
         for (before, after, killed) in
-            [("", "", true), ("\u{1}", "", true), (&*asks, "", true), ("", "\u{1}", false)]
+            [("", "", true), ("\u{1}", "", true), (&*asks, "", true), (&*asks, "", false), ("", "\u{1}", false)]
         {
             let command = ["exec", "cut", "--", "python3", "-c", hear, &port, before, after];
             let mut hearing = world.start(&command, Stdio::null());
@@ -194,6 +202,8 @@ for_root_and_user! {
             assert_eq!(lines.next().unwrap().unwrap(), "half");
             if killed {
                 processes::kill(gateway(world, &id).unwrap());
+            } else if !before.is_empty() {
+                reset.send(()).unwrap();
             }
             assert_eq!(lines.next().unwrap().unwrap(), "reset");
             hearing.finish().ended_with(0);
