@@ -1,11 +1,13 @@
 //! The least that can stand in for a keeper in tests: hands what the anchor gave it to the test at
-//! `RUNTIME_DIR/stand-in.sock`, makes children of the anchor on request, and waits to be killed.
+//! `RUNTIME_DIR/stand-in.sock`, makes children of the anchor and borrows a pump's turn on request, and waits to
+//! be killed.
 
-use std::io::{Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use sessile_anchor::ring::Ring;
 use sessile_anchor::{fds, inherit};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,6 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let open: Vec<String> = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
+    // SAFETY: takes numbers only. Whatever it does, it dies with its anchor.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     let mut given = Vec::new();
     for number in 3..=6 {
         given.push(inherit::take(number)?);
@@ -39,11 +43,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     drop(given);
 
     let mut request = [0];
-    while test.read(&mut request)? == 1 {
-        let pid = sibling();
-        test.write_all(&pid.to_le_bytes())?;
+    loop {
+        let (1, given) = fds::recv_with_fds(test.as_fd(), &mut request, 0)? else { return Ok(()) };
+        match (request, &given[..]) {
+            ([b'c'], []) => test.write_all(&sibling().to_le_bytes())?,
+            ([b'b'], [ring, source]) => borrow(&Ring::open(ring.as_fd())?, source)?,
+            _ => return Err("no such request".into()),
+        }
     }
-    Ok(())
+}
+
+/// Reads a source into its ring whenever it can have the turn, for ever.
+fn borrow(ring: &Ring, source: &OwnedFd) -> Result<(), Box<dyn std::error::Error>> {
+    loop {
+        if ring.borrow() {
+            ring.read_borrowed(source.as_fd())?;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Makes a process that is the anchor's child, as launchers are, and sleeps.

@@ -15,6 +15,7 @@ pub mod image;
 pub mod inherit;
 pub mod init;
 pub mod link;
+pub mod numbers;
 pub mod program;
 pub mod protocol;
 pub mod ring;

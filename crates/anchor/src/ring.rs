@@ -1,7 +1,7 @@
 //! A terminal's output in shared memory: bounded, with offsets that only grow.
 //!
-//! One process writes (the anchor, straight from the source with readv(2)), any number read. The
-//! memory file is a header of 4096 bytes, then `capacity` bytes; the byte at offset `n` of the
+//! One process at a time writes, straight from the source with readv(2): the anchor, or a keeper that
+//! borrowed its turn. Any number read. The memory file is a header of 4096 bytes, then `capacity` bytes; the byte at offset `n` of the
 //! output lies at `n % capacity`.
 //!
 //! ```text
@@ -9,6 +9,7 @@
 //!  8  u64  version, 1                40  u64  claimed
 //! 16  u64  capacity                  48  u32  ended   0 or 1
 //! 24  u64  head                      52  u32  stopped 0 or 1
+//! 56  u32  turn, 0 to 5              60  u32  borrowed
 //! ```
 //!
 //! `head` counts the bytes ever written. Before the kernel touches any byte, the writer raises
@@ -16,7 +17,10 @@
 //! which of its bytes may have been overwritten meanwhile. Bytes at or behind `floor` are not
 //! overwritten: the writer stops at `floor + capacity` and sets `stopped` until it tries again.
 //! Writer and reader each store their own word (`claimed`, `floor`) before they load the other's,
-//! all sequentially consistent, so one of them always sees the other.
+//! all sequentially consistent, so one of them always sees the other. `turn` and `borrowed` say who writes:
+//! an anchor of before that does not know them leaves them at zero, which nobody may borrow.
+
+mod turn;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -49,6 +53,8 @@ struct Header {
     claimed: AtomicU64,
     ended: AtomicU32,
     stopped: AtomicU32,
+    turn: AtomicU32,
+    borrowed: AtomicU32,
 }
 
 /// Why a descriptor is no whole ring.
@@ -197,6 +203,9 @@ impl Ring {
         if header.ended.load(Ordering::Relaxed) > 1 || header.stopped.load(Ordering::Relaxed) > 1 {
             return Err(RingError::Damaged("flags"));
         }
+        if header.turn.load(Ordering::Relaxed) > turn::LAST {
+            return Err(RingError::Damaged("turn"));
+        }
         Ok(ring)
     }
 
@@ -270,8 +279,10 @@ impl Ring {
         self.header().stopped.load(Ordering::SeqCst) != 0 && !self.is_full()
     }
 
-    /// Zeroes all data bytes that exist, and returns how many. The writer must have stopped.
+    /// Zeroes all data bytes that exist, and returns how many. The writer must have stopped: no other
+    /// begins.
     pub fn overwrite(&self) -> u64 {
+        self.lend(false);
         let mut bytes = 0;
         let end = HEADER as u64 + self.capacity;
         let mut at = HEADER as u64;
@@ -295,38 +306,31 @@ impl Ring {
     /// # Errors
     /// What readv(2) says, other than that there is nothing or that the source has ended.
     pub fn write_from(&self, fd: BorrowedFd<'_>) -> io::Result<WriteOutcome> {
-        let header = self.header();
-        let head = header.head.load(Ordering::Relaxed);
-        let room = self.claim(head);
+        let head = self.head();
+        let room = self.claim(head, BATCH);
+        self.write_claimed(fd, head, room)
+    }
+
+    /// Writer: reads once from `fd` what fits `room` bytes, which are claimed.
+    fn write_claimed(&self, fd: BorrowedFd<'_>, head: u64, room: usize) -> io::Result<WriteOutcome> {
         if room == 0 {
             return Ok(WriteOutcome::Full);
         }
-        let at = (head & (self.capacity - 1)) as usize;
-        let first = room.min(self.capacity as usize - at);
-        // SAFETY: both spans lie within the data part of the mapping: `at + first <= capacity`
-        // and `room - first <= at`.
-        let rc = unsafe {
-            let data = self.data();
-            let spans = [
-                libc::iovec { iov_base: data.add(at).cast(), iov_len: first },
-                libc::iovec { iov_base: data.cast(), iov_len: room - first },
-            ];
-            let count = if first < room { 2 } else { 1 };
-            libc::readv(fd.as_raw_fd(), spans.as_ptr(), count)
-        };
+        let [first, second] = self.spans(head, room).map(|(at, len)| {
+            // SAFETY: the span lies within the data part of the mapping.
+            libc::iovec { iov_base: unsafe { self.data().add(at) }.cast(), iov_len: len }
+        });
+        let count = if second.iov_len > 0 { 2 } else { 1 };
+        // SAFETY: so many entries are given; the kernel writes within their spans.
+        let rc = unsafe { libc::readv(fd.as_raw_fd(), [first, second].as_ptr(), count) };
         let error = if rc < 0 { sys::errno() } else { 0 };
         let read = usize::try_from(rc).unwrap_or(0);
-        if read > 0 {
-            header.ended.store(0, Ordering::Relaxed);
-        }
-        let head = head.saturating_add(read as u64);
-        header.head.store(head, Ordering::Release);
-        header.claimed.store(head, Ordering::SeqCst);
+        self.publish(head, read);
         match error {
             0 if read > 0 => Ok(WriteOutcome::Bytes(read)),
             // A terminal that no program has open answers EIO.
             0 | libc::EIO => {
-                header.ended.store(1, Ordering::Release);
+                self.mark_ended();
                 Ok(WriteOutcome::Ended)
             }
             libc::EAGAIN | libc::EINTR => Ok(WriteOutcome::WouldBlock),
@@ -334,15 +338,26 @@ impl Ring {
         }
     }
 
+    /// Writer: so many bytes at the head are there, and nothing is claimed behind them.
+    fn publish(&self, head: u64, read: usize) {
+        let header = self.header();
+        if read > 0 {
+            header.ended.store(0, Ordering::Relaxed);
+        }
+        let head = head.saturating_add(read as u64);
+        header.head.store(head, Ordering::Release);
+        header.claimed.store(head, Ordering::SeqCst);
+    }
+
     /// Writer: says that the source cannot be read any more.
     pub(crate) fn mark_ended(&self) {
         self.header().ended.store(1, Ordering::Release);
     }
 
-    /// Writer: announces how far the next write may reach, and returns its length.
-    fn claim(&self, head: u64) -> usize {
+    /// Writer: announces how far the next write may reach, and returns its length: `most`, or less.
+    fn claim(&self, head: u64, most: u64) -> usize {
         let header = self.header();
-        let batch = BATCH.min(self.capacity / 4);
+        let batch = most.min(self.capacity / 4);
         header.stopped.store(1, Ordering::SeqCst);
         loop {
             let floor = header.floor.load(Ordering::SeqCst);
@@ -384,14 +399,21 @@ impl Ring {
         unsafe { self.base.as_ptr().add(HEADER) }
     }
 
+    /// Where so many bytes from an offset on lie, at most `capacity`: place and length in the data part, in two
+    /// pieces, of which the second may be empty.
+    fn spans(&self, from: u64, len: usize) -> [(usize, usize); 2] {
+        let at = (from & (self.capacity - 1)) as usize;
+        let first = len.min(self.capacity as usize - at);
+        [(at, first), (0, (len - first).min(at))]
+    }
+
     /// Copies the bytes at offset `from` on, which need not be whole. `out` is at most `capacity`
     /// long.
     fn copy_out(&self, from: u64, out: &mut [u8]) {
-        let at = (from & (self.capacity - 1)) as usize;
-        let first = out.len().min(self.capacity as usize - at);
+        let [(at, first), (start, _)] = self.spans(from, out.len());
         let (head, tail) = out.split_at_mut(first);
         self.copy_span(at, head);
-        self.copy_span(0, tail);
+        self.copy_span(start, tail);
     }
 
     /// Loads atomically, since the kernel may be writing the same bytes: by words where aligned.

@@ -447,7 +447,7 @@ fn adopt_app(store: &mut Store, facts: &AppFacts) -> Option<App> {
 fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
     let ring = |store: &mut Store, io: u32| {
         let file = store.remove(&format!("io/{io}/ring"))?;
-        Some(Output { io, ring: Ring::open(std::os::fd::AsFd::as_fd(&file)).ok()? })
+        Some(Output::new(io, Ring::open(std::os::fd::AsFd::as_fd(&file)).ok()?))
     };
     let mut queries = Queries::default();
     let streams = match facts.streams {

@@ -1,17 +1,17 @@
 //! What a successor must know, kept in memory files that the anchor holds.
 //!
 //! The checkpoint is a JSON document in [`Halves`], so that a keeper killed while writing leaves a
-//! whole one. The input ledger is separate because it changes with every write to an app: one 24 byte
-//! row per client.
+//! whole one. The input ledger is separate because it changes with every write to an app, at the cost of a
+//! few stores: three numbers per client.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use serde::{Serialize, de::DeserializeOwned};
+use sessile_anchor::numbers::Numbers;
 use thiserror::Error;
 
-use crate::halves::{Halves, HalvesError, read_exact, write_all};
+use crate::halves::{Halves, HalvesError};
 
 /// Two alternating copies of one JSON document.
 #[derive(Debug)]
@@ -66,12 +66,15 @@ impl Checkpoint {
 
 /// Rows the ledger holds; the least recently begun one gives way.
 const ROWS: usize = 128;
-const ROW: usize = 24;
+/// Numbers of a row.
+const ROW: usize = 3;
+/// A row of no client, in the place of one that is being made: the rows behind it count.
+const TORN: u64 = u64::MAX;
 
 /// What became of each client's input: survives the keeper.
 #[derive(Debug)]
 pub struct InputLedger {
-    file: OwnedFd,
+    numbers: Numbers,
     rows: Vec<LedgerRow>,
     next: usize,
 }
@@ -93,9 +96,7 @@ impl InputLedger {
     /// # Errors
     /// When the machine has no memory file to give.
     pub fn create() -> io::Result<Self> {
-        let file = memfd_create("sessile-input", MemfdFlags::CLOEXEC)?;
-        ftruncate(&file, (ROWS * ROW) as u64)?;
-        Ok(Self { file, rows: Vec::new(), next: 0 })
+        Ok(Self { numbers: Numbers::create(c"sessile-input", ROWS * ROW)?, rows: Vec::new(), next: 0 })
     }
 
     /// Takes over the one a predecessor kept.
@@ -103,19 +104,14 @@ impl InputLedger {
     /// # Errors
     /// When it cannot be read.
     pub fn adopt(file: OwnedFd) -> io::Result<Self> {
-        let size = (fstat(&file)?.st_size as usize).min(ROWS * ROW);
-        let mut bytes = vec![0; size];
-        read_exact(file.as_fd(), &mut bytes, 0)?;
-        let number = |chunk: &[u8], at: usize| {
-            chunk[at..at + 8].iter().rev().fold(0u64, |n, &b| (n << 8) | u64::from(b))
+        let numbers = Numbers::open(file, ROWS * ROW)?;
+        let row = |index| {
+            let [client, started, done] = [0, 1, 2].map(|at| u64::from_le(numbers.get(index * ROW + at)));
+            LedgerRow { client, started, done }
         };
-        let rows: Vec<LedgerRow> = bytes
-            .chunks_exact(ROW)
-            .map(|c| LedgerRow { client: number(c, 0), started: number(c, 8), done: number(c, 16) })
-            .take_while(|row| row.client != 0)
-            .collect();
+        let rows: Vec<LedgerRow> = (0..ROWS).map(row).take_while(|row| row.client != 0).collect();
         let next = rows.len() % ROWS;
-        Ok(Self { file, rows, next })
+        Ok(Self { numbers, rows, next })
     }
 
     /// What is known of a client's input; zeros when nothing is.
@@ -125,46 +121,45 @@ impl InputLedger {
     }
 
     /// Notes that a write begins.
-    ///
-    /// # Errors
-    /// When the memory file fails: then the write must not begin.
-    pub fn begin(&mut self, client: u64, sequence: u64) -> io::Result<()> {
+    pub fn begin(&mut self, client: u64, sequence: u64) {
         let row = LedgerRow { started: sequence, ..self.of(client) };
-        self.store(row)
+        self.store(row);
     }
 
     /// Notes that the write is over.
-    ///
-    /// # Errors
-    /// When the memory file fails.
-    pub fn finish(&mut self, client: u64, sequence: u64) -> io::Result<()> {
+    pub fn finish(&mut self, client: u64, sequence: u64) {
         let row = LedgerRow { done: sequence, ..self.of(client) };
-        self.store(row)
+        self.store(row);
     }
 
     /// The memory file, for the anchor's store.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.numbers.as_fd()
     }
 
-    fn store(&mut self, row: LedgerRow) -> io::Result<()> {
-        let index = match self.rows.iter().position(|r| r.client == row.client) {
-            Some(index) => index,
+    fn store(&mut self, row: LedgerRow) {
+        let (index, is_new) = match self.rows.iter().position(|r| r.client == row.client) {
+            Some(index) => (index, false),
             None if self.rows.len() < ROWS => {
                 self.rows.push(row);
-                self.rows.len() - 1
+                (self.rows.len() - 1, true)
             }
             None => {
                 self.next = (self.next + 1) % ROWS;
-                self.next
+                (self.next, true)
             }
         };
         self.rows[index] = row;
-        let mut bytes = [0u8; ROW];
-        bytes[..8].copy_from_slice(&row.client.to_le_bytes());
-        bytes[8..16].copy_from_slice(&row.started.to_le_bytes());
-        bytes[16..].copy_from_slice(&row.done.to_le_bytes());
-        write_all(self.fd(), &bytes, (index * ROW) as u64)
+        let set = |at, number: u64| self.numbers.set(index * ROW + at, number.to_le());
+        // Whose row it is comes last, and first that it is nobody's any more: what is found belongs together.
+        if is_new {
+            set(0, TORN);
+        }
+        set(1, row.started);
+        set(2, row.done);
+        if is_new {
+            set(0, row.client);
+        }
     }
 }
 
@@ -193,10 +188,10 @@ mod tests {
     #[test]
     fn the_ledger_tells_written_uncertain_and_unwritten_apart() {
         let mut ledger = InputLedger::create().unwrap();
-        ledger.begin(7, 1).unwrap();
-        ledger.finish(7, 1).unwrap();
-        ledger.begin(7, 2).unwrap();
-        let adopted = InputLedger::adopt(ledger.file.try_clone().unwrap()).unwrap();
+        ledger.begin(7, 1);
+        ledger.finish(7, 1);
+        ledger.begin(7, 2);
+        let adopted = InputLedger::adopt(ledger.fd().try_clone_to_owned().unwrap()).unwrap();
         assert_eq!(adopted.of(7), LedgerRow { client: 7, started: 2, done: 1 });
         assert_eq!(adopted.of(8), LedgerRow { client: 8, started: 0, done: 0 });
     }

@@ -71,7 +71,9 @@ impl Keeper {
         let mut begun = None;
         let read = hold.next_typed(|sequence| {
             begun = Some(sequence);
-            self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.begin(client, sequence))
+            if let Some(ledger) = &mut self.ledger {
+                ledger.begin(client, sequence);
+            }
         });
         match read {
             Read::Bytes(mut bytes, leaves) => {
@@ -91,7 +93,7 @@ impl Keeper {
         }
         if let (Some(sequence), Some(ledger)) = (begun, &mut self.ledger) {
             // Nothing of it is on its way.
-            let _ = ledger.finish(client, sequence);
+            ledger.finish(client, sequence);
         }
     }
 

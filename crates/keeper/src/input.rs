@@ -72,6 +72,7 @@ impl Keeper {
             self.tasks.iter().filter(|(_, t)| !t.pending.is_empty()).map(|(n, _)| n.clone()).collect();
         for name in names {
             while self.write_one(&name) {}
+            self.await_echo(&name);
         }
     }
 
@@ -88,12 +89,16 @@ impl Keeper {
         if was == 0
             && let InputSource::Frame { client, sequence, .. } = from
             && let Some(ledger) = &mut self.ledger
-            && ledger.begin(client, sequence).is_err()
         {
-            return false;
+            ledger.begin(client, sequence);
         }
-        let sink = match &task.streams {
-            Streams::Terminal { master, .. } => Some(master),
+        let sink = match &mut task.streams {
+            Streams::Terminal { master, output, .. } => {
+                if from != InputSource::Screen {
+                    output.borrow();
+                }
+                Some(&*master)
+            }
             Streams::Pipes { stdin, .. } => stdin.as_ref(),
         };
         let outcome = match sink {
@@ -119,8 +124,7 @@ impl Keeper {
         let (refused, length) = (outcome.is_err(), bytes.len());
         task.pending.pop_front();
         if let (Some((client, sequence)), Some(ledger)) = (from.numbered(), &mut self.ledger) {
-            // The write is over; an unfinished note only makes it uncertain to its sender.
-            let _ = ledger.finish(client, sequence);
+            ledger.finish(client, sequence);
         }
         match from {
             InputSource::Frame { connection, channel, sequence, .. } => {

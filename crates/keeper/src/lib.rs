@@ -24,6 +24,7 @@ mod checkpoint;
 mod client;
 mod clock;
 mod cookies;
+mod echo;
 mod facts;
 mod guard;
 mod guarded;

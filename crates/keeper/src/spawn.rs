@@ -398,7 +398,7 @@ impl Keeper {
         let mut names = Vec::with_capacity(N);
         for (io, _) in sources {
             let (ring, file) = Ring::create(size).map_err(|e| failed("memory for the output", &e))?;
-            outputs.push(Output { io, ring });
+            outputs.push(Output::new(io, ring));
             files.push(file);
             names.push(["source", "ring", "sink"].map(|part| format!("io/{io}/{part}")));
         }

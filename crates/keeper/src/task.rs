@@ -186,9 +186,16 @@ pub struct Output {
     pub io: u32,
     /// The ring.
     pub ring: Ring,
+    /// The offset up to which it is read here, while that is borrowed.
+    pub read_until: u64,
 }
 
 impl Output {
+    /// One that the anchor reads.
+    pub fn new(io: u32, ring: Ring) -> Self {
+        Self { io, ring, read_until: 0 }
+    }
+
     /// Moves the floor and says whether the pump was waiting for that.
     fn release(&self, floor: Option<u64>) -> bool {
         self.ring.set_floor(floor)
@@ -384,7 +391,7 @@ mod tests {
         let screen = Box::new(ScreenModel::new(WindowSize::default(), 0));
         let saved = SavedScreen::default();
         let streams =
-            Streams::Terminal { master: source.into(), output: Output { io: 1, ring }, screen, saved };
+            Streams::Terminal { master: source.into(), output: Output::new(1, ring), screen, saved };
         let mut task = Task {
             name: AppName::main(),
             app: AppName::main(),

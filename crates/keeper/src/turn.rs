@@ -35,6 +35,8 @@ enum Source {
     Listener,
     App(AppName),
     Input,
+    /// A terminal's output, which is read here.
+    Echo(AppName),
     /// An app sent something, and no gateway runs.
     Knock,
     Gateway,
@@ -156,6 +158,7 @@ impl Keeper {
                 Source::App(app) => self.hear_app(&app),
                 // Written in the next turn.
                 Source::Input => {}
+                Source::Echo(name) => self.read_echo(&name),
                 Source::Knock => self.start_gateway(),
                 Source::Gateway => self.hear_gateway(),
                 Source::Guard => self.hear_guard(),
@@ -198,6 +201,11 @@ impl Keeper {
         for task in self.tasks.values().filter(|task| !task.pending.is_empty()) {
             if let Some(sink) = task.sink() {
                 watch(Source::Input, sink, PollFlags::OUT);
+            }
+        }
+        for (name, task) in self.tasks.iter().filter(|(_, task)| task.awaits_echo()) {
+            if let Some(master) = task.sink() {
+                watch(Source::Echo(name.clone()), master, PollFlags::IN);
             }
         }
         for listener in self.unserved() {

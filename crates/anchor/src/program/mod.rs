@@ -161,8 +161,13 @@ impl Anchor {
         for (place, supervisor) in set[AT_SUPERVISORS..AT_PUMPS].iter_mut().zip(&self.supervisors) {
             *place = supervisor.wanted();
         }
+        let look = if self.children.keeper() == 0 {
+            self.pumps.inherit();
+            LOOK_MS
+        } else {
+            self.pumps.look()
+        };
         let pumps = self.pumps.arm(&mut set[AT_PUMPS..]);
-        let look = if self.children.keeper() == 0 { LOOK_MS } else { -1 };
         let timeout = if std::mem::take(&mut self.rest) { REST_MS } else { look };
         // SAFETY: so many entries are initialised, and the array outlives the call.
         let ready = unsafe { libc::poll(set.as_mut_ptr(), (AT_PUMPS + pumps) as libc::nfds_t, timeout) };

@@ -118,6 +118,7 @@ impl Anchor {
                 for _ in 0..DRAIN_ROUNDS {
                     self.serve_link();
                 }
+                self.pumps.inherit();
                 if let Some(image) = fd {
                     self.children.replace_image(image);
                 }

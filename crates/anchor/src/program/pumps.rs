@@ -1,7 +1,8 @@
-//! Moving bytes from sources into rings.
+//! Moving bytes from sources into rings, as long as no keeper has borrowed the turn to do so.
 
 use std::io;
 use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
 
 use super::held::Held;
 use super::store::Store;
@@ -14,10 +15,14 @@ const READS_PER_TURN: usize = 16;
 /// Most bytes that are told of before the source is read again: what somebody types comes back in a few,
 /// and is waited for.
 const ECHO: usize = 256;
+/// How long a keeper has a turn that it does not borrow anew: at least so long, and at most twice.
+const LOAN: Duration = Duration::from_secs(1);
 
 /// The first `count` places are in use.
 pub(super) struct Pumps {
     count: usize,
+    /// When those that are lent are looked at next.
+    look: Option<Instant>,
     pumps: [Pump; MAX_PUMPS],
 }
 
@@ -27,6 +32,8 @@ struct Pump {
     source: Held,
     notify: Held,
     ring: Option<Ring>,
+    /// How often the turn had been borrowed when that was looked at last.
+    borrowed: u32,
 }
 
 /// ```text
@@ -34,19 +41,32 @@ struct Pump {
 ///    │ ▲
 ///  end └──poke── Ended
 /// ```
+/// And from Flowing to Lent where the keeper has borrowed the turn, until that is over.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Flowing,
     Full,
     Ended,
+    Lent,
 }
 
 impl Pump {
-    const NONE: Self =
-        Self { id: 0, state: State::Flowing, source: Held::NONE, notify: Held::NONE, ring: None };
+    const NONE: Self = Self {
+        id: 0,
+        state: State::Flowing,
+        source: Held::NONE,
+        notify: Held::NONE,
+        ring: None,
+        borrowed: 0,
+    };
 
     fn turn(&mut self) {
         let (Some(source), Some(ring)) = (self.source.fd(), &self.ring) else { return };
+        if !ring.begin() {
+            self.borrowed = ring.borrowed();
+            self.state = State::Lent;
+            return;
+        }
         let mut news = false;
         let mut first = true;
         let was_ended = ring.ended();
@@ -77,8 +97,27 @@ impl Pump {
             }
             break;
         }
+        ring.finish();
         if news {
             self.ring_bell();
+        }
+    }
+
+    /// Goes on with what a keeper had borrowed and did not borrow anew since the last look.
+    fn look(&mut self) {
+        let Some(ring) = self.ring.as_ref().filter(|_| self.state == State::Lent) else { return };
+        let borrowed = ring.borrowed();
+        if std::mem::replace(&mut self.borrowed, borrowed) == borrowed && ring.take_back() {
+            self.state = State::Flowing;
+        }
+    }
+
+    /// Goes on with what a keeper had borrowed that is dead.
+    fn inherit(&mut self) {
+        let Some(ring) = &self.ring else { return };
+        ring.inherit();
+        if self.state == State::Lent {
+            self.state = State::Flowing;
         }
     }
 
@@ -91,7 +130,7 @@ impl Pump {
 static ONE: u64 = 1;
 
 impl Pumps {
-    pub(super) const EMPTY: Self = Self { count: 0, pumps: [const { Pump::NONE }; MAX_PUMPS] };
+    pub(super) const EMPTY: Self = Self { count: 0, look: None, pumps: [const { Pump::NONE }; MAX_PUMPS] };
 
     /// Pumps that run.
     pub(super) fn len(&self) -> usize {
@@ -108,6 +147,28 @@ impl Pumps {
             place.fd = if pump.state == State::Flowing { pump.source.number() } else { -1 };
         }
         self.count
+    }
+
+    /// Looks at what is lent, if it is time. Returns in how many milliseconds it will be; -1: nothing is lent.
+    pub(super) fn look(&mut self) -> i32 {
+        let pumps = &mut self.pumps[..self.count];
+        if !pumps.iter().any(|pump| pump.state == State::Lent) {
+            self.look = None;
+            return -1;
+        }
+        let now = Instant::now();
+        let at = *self.look.get_or_insert(now + LOAN);
+        if at > now {
+            return (at - now).as_millis() as i32 + 1;
+        }
+        pumps.iter_mut().for_each(Pump::look);
+        self.look = Some(now + LOAN);
+        LOAN.as_millis() as i32
+    }
+
+    /// Goes on with all that was lent to a keeper, which is dead.
+    pub(super) fn inherit(&mut self) {
+        self.pumps[..self.count].iter_mut().for_each(Pump::inherit);
     }
 
     /// Pumps once, at a place whose source has something.
@@ -137,6 +198,7 @@ impl Pumps {
         place.state = State::Flowing;
         place.source.set(source);
         place.notify.set(notify);
+        ring.lend(true);
         place.ring = Some(ring);
         self.count += 1;
         Ok(())
@@ -150,7 +212,9 @@ impl Pumps {
         let pump = &mut self.pumps[last];
         pump.source.clear();
         pump.notify.clear();
-        pump.ring = None;
+        if let Some(ring) = pump.ring.take() {
+            ring.lend(false);
+        }
         self.count = last;
         Code::Done
     }

@@ -137,6 +137,11 @@ impl Keeper {
         wait_for(&end, libc::POLLIN);
     }
 
+    /// Has it read a source into its ring itself, for as long as it lives.
+    pub fn borrow(&self, ring: impl AsFd, source: impl AsFd) {
+        fds::send_with_fds(self.stream.as_fd(), b"b", &[ring.as_fd(), source.as_fd()]).unwrap();
+    }
+
     /// Makes a sleeping process that is the anchor's child. Returns its pidfd.
     pub fn sibling(&mut self) -> OwnedFd {
         self.stream.write_all(b"c").unwrap();
