@@ -265,7 +265,7 @@ mod tests {
     fn what_is_shorter_now_leaves_nothing_of_what_was_longer() {
         let mut kept = Kept::create().unwrap();
         for _ in 0..2 {
-            kept.change(|memory| memory.learn(vec![value("planted here")])).unwrap();
+            kept.change(|memory| memory.learn(vec![value(&format!("{:0200}planted", 0))])).unwrap();
         }
         for _ in 0..2 {
             kept.change(|memory| memory.values.clear()).unwrap();

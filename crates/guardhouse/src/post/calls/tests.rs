@@ -39,6 +39,7 @@ fn what_the_session_keeps_is_given_to_no_tool_however_it_is_written() {
     let (half, rest) = VALUE.split_at(10);
     let long = encoded(&format!("the token is {VALUE}, as you asked"));
     let (front, back) = long.split_at(long.len() / 2);
+    let (less, more) = long.split_at(18);
     let backwards: String = VALUE.chars().rev().collect();
     let escaped: String = VALUE.chars().map(|c| format!("\\u{:04x}", c as u32)).collect();
     let hidden = [
@@ -55,6 +56,7 @@ fn what_the_session_keeps_is_given_to_no_tool_however_it_is_written() {
         json!({"a": half, "b": "", "c": {"d": [rest]}}),
         json!({"a": front, "b": back}),
         json!({"a": [front, back]}),
+        json!({"a": less, "b": more}),
         json!({front: 1, back: 2}),
     ];
     for tool in ["desk/get_page", "desk/send_mail", "desk/unheard_of"] {
