@@ -8,6 +8,7 @@
 //! | `finding` | what an inspection finds: [`Finding`] |
 //! | `detect` | secrets, personal data, injected instructions |
 //! | `layer` | a text without disguises, and what is encoded in it |
+//! | `letters` | small letters of scripts, looked up |
 //! | `taint` | a session's own values, found again: [`Registry`] |
 //! | [`destination`] | where a URL really leads |
 //! | [`packed`] | compressed bodies, undone within bounds |
@@ -27,6 +28,7 @@ mod finding;
 pub mod flow;
 mod inspect;
 mod layer;
+mod letters;
 mod marking;
 pub mod packed;
 pub mod risk;

@@ -4,15 +4,18 @@
 //! those they told it to may tell it to each other. Said by somebody else to somebody else, it is not within
 //! its readers. What follows is for policies to say.
 
+mod arguments;
+mod calls;
 pub mod outgoing;
 mod values;
 mod variables;
 
+use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sessile_guard::flow::{self, Conversation};
+use sessile_guard::flow::Conversation;
 use sessile_guard::risk::Risk;
 use sessile_guard::tools::{Annotations, NotRead, Tools};
 use sessile_guard::{
@@ -39,6 +42,8 @@ const MOST_PENDING: usize = 512;
 const MOST_TRAILS: usize = 512;
 /// Bytes of texts that arguments of calls are looked for in.
 const MOST_SAID: usize = 8 << 20;
+/// Why what was to be left out is refused.
+const LEFT: &str = "what was left out did not take everything along";
 
 /// Why a guard cannot begin.
 #[derive(Debug, Error)]
@@ -100,6 +105,27 @@ struct Seen {
     confidentiality: u8,
     within_readers: bool,
     suspicion: u8,
+}
+
+impl Default for Seen {
+    /// Of a text in which nothing was found.
+    fn default() -> Self {
+        Self {
+            found: Vec::new(),
+            values: Vec::new(),
+            kinds: BTreeSet::new(),
+            confidentiality: Confidentiality::Normal.degree(),
+            within_readers: true,
+            suspicion: 0,
+        }
+    }
+}
+
+impl Seen {
+    /// Whether nothing that must not get around is in it.
+    fn is_clean(&self) -> bool {
+        self.within_readers && self.confidentiality < Confidentiality::HighlySensitive.degree()
+    }
 }
 
 impl Post {
@@ -234,27 +260,7 @@ impl Post {
                 self.settle(number, (tool, to), Some(said), text.0.as_bytes(), (ruling, seen), at_ms)
             }
             Matter::Call { speaker, tool, arguments, hints } => {
-                let Ok(serde_json::Value::Object(given)) = serde_json::from_str(&arguments.0) else {
-                    return refused("the arguments are no JSON object");
-                };
-                let decoded = Decoded::of(arguments.0.as_bytes());
-                let seen = self.look((&speaker, &tool), &decoded, at_ms);
-                let risk = rounded(self.risk.level(at_ms));
-                let call = flow::Call { speaker: &speaker, tool: &tool, arguments: &given, risk, tee: false };
-                let judged = match self.tools.declared(&tool) {
-                    Some(declared) => {
-                        let mut tools = Tools::default();
-                        tools.declare(&tool, declared.clone().tightened(said_of(hints)));
-                        self.conversation.judge(&tools, &self.policies, &call)
-                    }
-                    // Of a tool that nobody declared the worst is taken for true already.
-                    None => self.conversation.judge(&self.tools, &self.policies, &call),
-                };
-                let because = judged.because.to_string();
-                let (way, judged) = ((speaker, tool), (judged.ruling, seen));
-                let mut judgement = self.settle(number, way, None, arguments.0.as_bytes(), judged, at_ms);
-                judgement.because.get_or_insert(because);
-                judgement
+                self.call(number, at_ms, (speaker, tool), &arguments.0, hints)
             }
         }
     }
@@ -291,8 +297,8 @@ impl Post {
 
     fn look(&mut self, (speaker, to): (&str, &str), decoded: &Decoded, at_ms: u64) -> Seen {
         let way = (speaker.to_owned(), to.to_owned());
-        if self.trails.len() >= MOST_TRAILS && !self.trails.contains_key(&way) {
-            self.trails.pop_first();
+        if !self.trails.contains_key(&way) {
+            self.make_room_for_trail();
         }
         let trail = self.trails.entry(way).or_default();
         let inspected = self.inspector.inspect_next(Raw::new(decoded.text.to_string()), trail);
@@ -301,55 +307,60 @@ impl Post {
         seen
     }
 
+    fn make_room_for_trail(&mut self) {
+        if self.trails.len() >= MOST_TRAILS {
+            self.trails.pop_first();
+        }
+    }
+
     /// What was found in a text, and what of it counts: who knows a value may say it.
-    fn seen(
-        &self,
-        (speaker, to): (&str, &str),
-        decoded: &Decoded,
-        inspected: &Inspected,
-    ) -> (Seen, Vec<Finding>) {
-        let mut seen = Seen {
-            found: Vec::new(),
-            values: Vec::new(),
-            kinds: BTreeSet::new(),
-            confidentiality: Confidentiality::Normal.degree(),
-            within_readers: true,
-            suspicion: 0,
-        };
-        let mut counted = Vec::new();
+    fn seen(&self, way: (&str, &str), decoded: &Decoded, inspected: &Inspected) -> (Seen, Vec<Finding>) {
+        let (mut seen, mut counted) = (Seen::default(), Vec::new());
         for finding in inspected.findings() {
-            let must_stay = finding.confidentiality() >= Confidentiality::HighlySensitive;
-            let known = match finding.taint {
-                Some(id) => self.values.get(id),
-                None if must_stay => self.value_of(finding.value.expose()),
-                None => None,
-            };
-            // A value that is known is what it was when it was found first.
-            let confidentiality =
-                known.map_or_else(|| finding.confidentiality().degree(), |value| value.confidentiality);
-            let span = decoded.origin(&finding.span);
-            let mut found = Found {
+            self.add((&mut seen, &mut counted), way, finding, &[decoded.origin(&finding.span)]);
+        }
+        (seen, counted)
+    }
+
+    /// Adds a finding, which stands at these places.
+    fn add(
+        &self,
+        (seen, counted): (&mut Seen, &mut Vec<Finding>),
+        (speaker, to): (&str, &str),
+        finding: &Finding,
+        places: &[Range<usize>],
+    ) {
+        let must_stay = finding.confidentiality() >= Confidentiality::HighlySensitive;
+        let known = match finding.taint {
+            Some(id) => self.values.get(id),
+            None if must_stay => self.value_of(finding.value.expose()),
+            None => None,
+        };
+        // A value that is known is what it was when it was found first.
+        let confidentiality =
+            known.map_or_else(|| finding.confidentiality().degree(), |value| value.confidentiality);
+        let is_within = known.is_none_or(|known| calls::may_tell(known, speaker, to));
+        seen.within_readers &= is_within;
+        if let Some(known) = known {
+            seen.values.push((Zeroizing::new(self.values.text(known).to_owned()), confidentiality));
+        } else if must_stay {
+            seen.values.push((Zeroizing::new(finding.value.expose().to_owned()), confidentiality));
+        }
+        if known.is_none() || !is_within {
+            counted.push(finding.clone());
+        }
+        if finding.category == Category::Injection {
+            seen.suspicion = seen.suspicion.max(percent(finding.confidence));
+        }
+        seen.confidentiality = seen.confidentiality.max(confidentiality);
+        seen.kinds.insert(finding.kind.to_owned());
+        for place in places {
+            let found = Found {
                 kind: finding.kind.to_owned(),
-                span: (span.start, span.end),
+                span: (place.start, place.end),
                 confidentiality,
-                of: None,
+                of: known.map(|value| &value.owner).filter(|owner| *owner != speaker).cloned(),
             };
-            let is_within = known.is_none_or(|known| known.owner == *speaker || known.readers.contains(to));
-            seen.within_readers &= is_within;
-            found.of = known.map(|value| &value.owner).filter(|owner| *owner != speaker).cloned();
-            if let Some(known) = known {
-                seen.values.push((Zeroizing::new(self.values.text(known).to_owned()), confidentiality));
-            } else if must_stay {
-                seen.values.push((Zeroizing::new(finding.value.expose().to_owned()), confidentiality));
-            }
-            if known.is_none() || !is_within {
-                counted.push(finding.clone());
-            }
-            if finding.category == Category::Injection {
-                seen.suspicion = seen.suspicion.max(percent(finding.confidence));
-            }
-            seen.confidentiality = seen.confidentiality.max(confidentiality);
-            seen.kinds.insert(found.kind.clone());
             let is_full = seen.found.len() >= MOST_FOUND;
             match seen.found.last_mut().filter(|_| is_full) {
                 Some(last) => {
@@ -359,7 +370,6 @@ impl Post {
                 None => seen.found.push(found),
             }
         }
-        (seen, counted)
     }
 
     fn value_of(&self, text: &str) -> Option<&Known> {
@@ -386,7 +396,7 @@ impl Post {
         let mut because = ruling.failure;
         if effect == Effect::Redact && !self.is_clean(&without(payload, &seen.found), (&speaker, &to)) {
             effect = Effect::Reject;
-            because.get_or_insert_with(|| "what was left out did not take everything along".to_owned());
+            because.get_or_insert_with(|| LEFT.to_owned());
         }
         // What is left out is told to nobody.
         let values = if effect == Effect::Redact { Vec::new() } else { seen.values };
@@ -426,7 +436,7 @@ impl Post {
         let decoded = Decoded::of(payload);
         let inspected = self.inspector.inspect(Raw::new(decoded.text.to_string()));
         let (seen, _) = self.seen(way, &decoded, &inspected);
-        seen.within_readers && seen.confidentiality < Confidentiality::HighlySensitive.degree()
+        seen.is_clean()
     }
 
     fn delivered(&mut self, number: u32) {

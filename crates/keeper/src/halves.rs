@@ -63,12 +63,7 @@ impl Halves {
         }
         let sequence = self.sequence + 1;
         let base = (sequence % 2) * HALF;
-        let mut header = [0u8; HEADER];
-        header[..8].copy_from_slice(&MAGIC.to_le_bytes());
-        header[8..16].copy_from_slice(&sequence.to_le_bytes());
-        header[16..24].copy_from_slice(&length.to_le_bytes());
-        let sum = checksum(&header, bytes);
-        header[24..28].copy_from_slice(&sum.to_le_bytes());
+        let header = header(sequence, bytes);
         // The header goes last: an interrupted write leaves this half with a checksum that does
         // not fit, and the other half as it was.
         write_all(self.fd(), &[0; HEADER], base)?;
@@ -84,6 +79,29 @@ impl Halves {
     }
 }
 
+/// The header of a copy.
+pub fn header(sequence: u64, bytes: &[u8]) -> [u8; HEADER] {
+    let mut header = [0u8; HEADER];
+    header[..8].copy_from_slice(&MAGIC.to_le_bytes());
+    header[8..16].copy_from_slice(&sequence.to_le_bytes());
+    header[16..24].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+    let sum = checksum(&header, bytes);
+    header[24..28].copy_from_slice(&sum.to_le_bytes());
+    header
+}
+
+/// The sequence number and the length that a header tells, where it is one.
+pub fn told(header: &[u8; HEADER]) -> Option<(u64, u64)> {
+    let word =
+        |at: usize| -> Option<u64> { Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?)) };
+    (word(0)? == MAGIC).then_some((word(8)?, word(16)?))
+}
+
+/// Whether a header is that of these bytes.
+pub fn is_of(header: &[u8; HEADER], bytes: &[u8]) -> bool {
+    header[24..28] == checksum(header, bytes).to_le_bytes()
+}
+
 /// Of a half's header before the checksum, and its content.
 fn checksum(header: &[u8; HEADER], bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&header[..24]), bytes)
@@ -92,16 +110,10 @@ fn checksum(header: &[u8; HEADER], bytes: &[u8]) -> u32 {
 fn read_half(file: BorrowedFd<'_>, half: u64) -> Option<(u64, Vec<u8>)> {
     let mut header = [0u8; HEADER];
     read_exact(file, &mut header, half * HALF).ok()?;
-    let word =
-        |at: usize| -> Option<u64> { Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?)) };
-    let (magic, sequence, len) = (word(0)?, word(8)?, word(16)?);
-    if magic != MAGIC || len > HALF - HEADER as u64 {
-        return None;
-    }
+    let (sequence, len) = told(&header).filter(|(_, len)| *len <= HALF - HEADER as u64)?;
     let mut bytes = vec![0; len as usize];
     read_exact(file, &mut bytes, half * HALF + HEADER as u64).ok()?;
-    let sum = u32::from_le_bytes(header.get(24..28)?.try_into().ok()?);
-    (checksum(&header, &bytes) == sum).then_some((sequence, bytes))
+    is_of(&header, &bytes).then_some((sequence, bytes))
 }
 
 /// Writes bytes at this place of a file.

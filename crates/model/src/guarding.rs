@@ -101,12 +101,19 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Remembers values, those that are known already with who knows them now too.
+    /// Remembers values, those that are known already with who knows them now too. Of others no more than
+    /// guards do: [`MOST_VALUES`] of [`MOST_VALUE_BYTES`].
     pub fn learn(&mut self, values: Vec<Value>) {
+        let mut bytes: usize = self.values.iter().map(|known| known.value.0.len()).sum();
         for value in values {
-            match self.values.iter_mut().find(|known| known.value == value.value) {
-                Some(known) => known.readers.extend(value.readers.iter().cloned()),
-                None => self.values.push(value),
+            if let Some(known) = self.values.iter_mut().find(|known| known.value == value.value) {
+                known.readers.extend(value.readers.iter().cloned());
+                continue;
+            }
+            let more = bytes + value.value.0.len();
+            if self.values.len() < MOST_VALUES && more <= MOST_VALUE_BYTES {
+                bytes = more;
+                self.values.push(value);
             }
         }
     }
@@ -493,6 +500,26 @@ mod tests {
         assert_eq!(rest(&[]), "0123456789");
         assert_eq!(rest(&[found(2, 5), found(4, 6), found(8, 99)]), "01[redacted]67[redacted]");
         assert_eq!(rest(&[found(0, 10), found(3, 4), found(50, 60), found(5, 5)]), "[redacted]");
+    }
+
+    #[test]
+    fn no_more_is_remembered_than_guards_can_know() {
+        let value = |text: String, reader: &str| Value {
+            value: Text(text),
+            confidentiality: 4,
+            owner: "a".to_owned(),
+            readers: [reader.to_owned()].into(),
+        };
+        let mut memory = Memory::default();
+        memory.learn((0..2000).map(|number| value(format!("value {number}"), "b")).collect());
+        assert_eq!(memory.values.len(), MOST_VALUES);
+        // Who is told one that is known is known all the same.
+        memory.learn(vec![value("value 0".to_owned(), "c"), value("another".to_owned(), "c")]);
+        assert_eq!((memory.values.len(), memory.values[0].readers.len()), (MOST_VALUES, 2));
+        let mut memory = Memory::default();
+        memory.learn((0..20).map(|number| value(format!("{number:016384}"), "b")).collect());
+        let bytes: usize = memory.values.iter().map(|known| known.value.0.len()).sum();
+        assert!(bytes <= MOST_VALUE_BYTES && memory.values.len() == 16, "{bytes}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt as _;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use crate::guarded::{denied_by_nobody, guard, guarded, hear, impatient, opened, say};
 use crate::support::processes::{self, eventually, kill, part, signal};
 use crate::support::stand_in::{Authority, StandIn, files_with, holds};
-use crate::support::{Finished, World};
+use crate::support::{Finished, World, skip};
 use crate::wipe::receipt;
 
 /// What a user tells an agent, and the same where nobody would look for it.
@@ -316,6 +317,41 @@ for_root_and_user! {
         assert!(told.contains("request body") && told.contains("not there"), "{told}");
     }
 
+    fn what_an_answer_allows_is_kept_where_nobody_reads_it_and_past_every_death(world) {
+        let host = Host::new();
+        world.write("rules/guard.cedar", "@id(\"requests\") permit (principal, action == Action::\"send\", resource);
+            @id(\"leaks\") @effect(\"RequireConfirmation\") permit (principal, action == Action::\"send\", resource)
+            when { !context.withinReaders };");
+        let mut command = world.command(&[
+            "run", "--detach", "--name", "desk", "--policy", "rules", "--allow", &host.rule(), "--env", "DEPLOY_TOKEN",
+            "--", "sleep", "infinity",
+        ]);
+        command.env("DEPLOY_TOKEN", VALUE);
+        world.run(command).succeeded();
+        let id = world.show("desk")["id"].as_str().unwrap().to_owned();
+        let url = host.url("/");
+        let waiting = world.start(&["exec", "desk", "--", "curl", "-sS", "-i", &url, "-d", HIDDEN], Stdio::null());
+        world.must(&["answer", question(world)["id"].as_str().unwrap(), "allow"]);
+        assert!(waiting.finish().succeeded().contains("200 OK"));
+        let allowed = || passes(world, &[&url, "-d", HIDDEN]);
+        allowed();
+        let unread = || {
+            for part in ["anchor", "keeper"].map(|name| part(world, name, &id).unwrap()) {
+                nothing_of_it_is_read(world, part);
+            }
+        };
+        unread();
+        kill(guard(world, &id).unwrap().pid);
+        allowed();
+        kill(guard(world, &id).unwrap().pid);
+        kill(part(world, "keeper", &id).unwrap());
+        allowed();
+        unread();
+        world.must(&["end", "desk", "--grace", "1s"]);
+        let told = receipt(world, &id)["guard"].clone();
+        assert!(told["overwritten"].as_u64().unwrap() > 0, "{told}");
+    }
+
     fn a_request_that_nobody_answers_about_is_denied(world) {
         let (daemon, host) = (impatient(world), Host::new());
         world.write("rules/guard.cedar", "@id(\"all\") permit (principal, action == Action::\"message\", resource);
@@ -504,6 +540,40 @@ for_root_and_user! {
         assert!(world.must(&["audit", &id, "--verify"]).contains("2"));
         assert_eq!(seen(&world.state()), 0);
     }
+}
+
+/// The value is in no memory file that can be read of a process, and its secret memory cannot be: neither
+/// by its descriptor nor where it is mapped.
+fn nothing_of_it_is_read(world: &World, process: u32) {
+    if !world.is_root() {
+        return;
+    }
+    let (mut read, mut secret) = (0, 0);
+    for file in fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten() {
+        let Ok(name) = fs::read_link(file.path()) else { continue };
+        let name = name.to_string_lossy().into_owned();
+        if name.contains("secretmem") {
+            secret += 1;
+            assert!(fs::read(file.path()).is_err(), "{name} is read");
+        } else if name.starts_with("/memfd:secret") && guarded(world)["weaker_because"].is_string() {
+            skip(
+                "memfd_secret is not available: what guards know can be read by whoever may trace the keeper",
+            );
+        } else if name.starts_with("/memfd:") {
+            let bytes = fs::read(file.path()).unwrap_or_default();
+            read += usize::from(!bytes.is_empty());
+            assert!(!holds(&bytes, VALUE.as_bytes()), "{name} holds it");
+        }
+    }
+    assert!(read > 1, "none could be read");
+    let memory = fs::File::open(format!("/proc/{process}/mem")).unwrap();
+    for line in fs::read_to_string(format!("/proc/{process}/maps")).unwrap().lines() {
+        if line.contains("secretmem") {
+            let start = u64::from_str_radix(line.split_once('-').unwrap().0, 16).unwrap();
+            assert!(memory.read_exact_at(&mut [0; 64], start).is_err(), "{line} is read");
+        }
+    }
+    assert!(secret > 0 || guarded(world)["weaker_because"].is_string(), "it has no secret memory");
 }
 
 /// Whether a session has no audit yet.

@@ -3,6 +3,7 @@
 pub mod injection;
 pub mod personal;
 pub mod secrets;
+mod words;
 
 use core::ops::Range;
 use std::borrow::Cow;

@@ -22,8 +22,14 @@ fn after(said: &[(&str, &str)]) -> (Conversation, Tools) {
 
 fn goes_on(said: &[(&str, &str)], tool: &str, arguments: &Value) -> bool {
     let (conversation, tools) = after(said);
-    let call =
-        Call { speaker: "agent", tool, arguments: arguments.as_object().unwrap(), risk: 0, tee: false };
+    let call = Call {
+        speaker: "agent",
+        tool,
+        arguments: arguments.as_object().unwrap(),
+        carried: None,
+        risk: 0,
+        tee: false,
+    };
     conversation.judge(&tools, &POLICIES, &call).ruling.effect < Effect::RequireConfirmation
 }
 

@@ -1,6 +1,7 @@
 //! From a call's arguments to what policies are asked, and what is said of their answer.
 
 use core::fmt;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -15,6 +16,17 @@ use crate::tools::{Tool, Tools};
 /// How deep arguments may be nested; what is deeper is untrusted.
 const MAX_DEPTH: usize = 16;
 
+/// What was found in a call's arguments, beside where they came from: of values that a session keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Carried<'a> {
+    /// From 0, public, to 4, critical.
+    pub confidentiality: u8,
+    /// Whether the tool may be told it.
+    pub within_readers: bool,
+    /// What was found.
+    pub kinds: &'a BTreeSet<String>,
+}
+
 /// A call that is to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
@@ -24,6 +36,8 @@ pub struct Call<'a> {
     pub tool: &'a str,
     /// What it is given.
     pub arguments: &'a Map<String, Value>,
+    /// What was found in that, where it was looked into.
+    pub carried: Option<Carried<'a>>,
     /// The session's risk.
     pub risk: u32,
     /// Whether the tool runs in a trusted execution environment that was verified.
@@ -161,7 +175,19 @@ impl Conversation {
         let lowest = sinks().map(|argument| argument.marking.integrity).max().unwrap_or(Integrity::System);
         let nothing = Marking { integrity: Integrity::System, ..Marking::default() };
         let together = arguments.iter().fold(nothing, |all, argument| all.join(&argument.marking));
-        let within_readers = reaches_readers(tool, &arguments, &together.readers);
+        let mut payload = Payload {
+            confidentiality: together.confidentiality.degree(),
+            within_readers: reaches_readers(tool, &arguments, &together.readers),
+            kinds: together.kinds.iter().map(|kind| kind.clone().into_owned()).collect(),
+            risk: call.risk,
+            tee: call.tee,
+        };
+        // Both have to allow it.
+        if let Some(carried) = call.carried {
+            payload.confidentiality = payload.confidentiality.max(carried.confidentiality);
+            payload.within_readers &= carried.within_readers;
+            payload.kinds.extend(carried.kinds.iter().cloned());
+        }
         let asked = sessile_policy::guard::Call {
             speaker: call.speaker,
             tool: call.tool,
@@ -173,13 +199,7 @@ impl Conversation {
             after_untrusted_read: self.has_untrusted(),
             control: rank(lowest),
             is_anchored: sinks().next().is_some() && lowest != Integrity::Untrusted,
-            payload: Payload {
-                confidentiality: together.confidentiality.degree(),
-                within_readers,
-                kinds: together.kinds.iter().map(|kind| kind.clone().into_owned()).collect(),
-                risk: call.risk,
-                tee: call.tee,
-            },
+            payload,
         };
         let ruling = policies.call(&asked);
         let because = because(&ruling, tool, &asked, &arguments);
@@ -313,8 +333,8 @@ fn because(
     let untrusted = arguments.iter().find(|a| a.is_sink && a.marking.integrity == Integrity::Untrusted);
     match untrusted {
         _ if tool.is_free() && ruling.effect == Effect::ProcessLocal => Because::Free,
-        _ if tool.is_free() => Because::Policy,
         _ if !asked.payload.within_readers => Because::NotForThem,
+        _ if tool.is_free() => Because::Policy,
         Some(argument) => Because::Untrusted {
             argument: argument.name.clone(),
             value: argument.value.clone(),

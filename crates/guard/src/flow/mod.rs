@@ -35,7 +35,7 @@ use crate::marking::{Event, Lowered, Lowering, Marking};
 use crate::tools::Tool;
 use known::Known;
 
-pub use judge::{Argument, Because, Call, Judgement, verdict};
+pub use judge::{Argument, Because, Call, Carried, Judgement, verdict};
 pub use known::{NotLowered, Place, Source};
 
 /// Everything that was said to an agent and returned to it, in order.

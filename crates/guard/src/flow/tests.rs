@@ -291,7 +291,11 @@ fn a_question_shows_the_exact_value_and_where_it_came_from() {
 
 fn ask(conversation: &Conversation, tools: &Tools, tool: &str, arguments: &Value) -> Judgement {
     let arguments = arguments.as_object().unwrap();
-    conversation.judge(tools, &POLICIES, &Call { speaker: "agent", tool, arguments, risk: 0, tee: false })
+    conversation.judge(
+        tools,
+        &POLICIES,
+        &Call { speaker: "agent", tool, arguments, carried: None, risk: 0, tee: false },
+    )
 }
 
 #[test]
@@ -300,7 +304,14 @@ fn what_no_policy_is_about_is_rejected() {
     let mut conversation = Conversation::default();
     conversation.user_says(Event(0), "What is on?", &[]);
     let arguments = serde_json::Map::new();
-    let call = Call { speaker: "agent", tool: "list_events", arguments: &arguments, risk: 0, tee: false };
+    let call = Call {
+        speaker: "agent",
+        tool: "list_events",
+        arguments: &arguments,
+        carried: None,
+        risk: 0,
+        tee: false,
+    };
     let judgement = conversation.judge(&tools(), &none, &call);
     assert_eq!((judgement.ruling.effect, judgement.because), (Effect::Reject, Because::NoPolicy));
 }

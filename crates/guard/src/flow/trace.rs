@@ -93,8 +93,14 @@ pub fn judge(task: &Task, tools: &Tools, policies: &Policies) -> Judged {
     conversation.user_says(Event(0), &task.prompt, &[]);
     let mut calls = Vec::new();
     for ((number, made), event) in (1..).zip(&task.calls).zip(1..) {
-        let call =
-            Call { speaker: "agent", tool: &made.tool, arguments: &made.arguments, risk: 0, tee: false };
+        let call = Call {
+            speaker: "agent",
+            tool: &made.tool,
+            arguments: &made.arguments,
+            carried: None,
+            risk: 0,
+            tee: false,
+        };
         let judgement = conversation.judge(tools, policies, &call);
         let effect = judgement.ruling.effect;
         calls.push(JudgedCall {

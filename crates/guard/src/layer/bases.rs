@@ -2,7 +2,7 @@
 
 use miniz_oxide::inflate::{decompress_to_vec_with_limit, decompress_to_vec_zlib_with_limit};
 
-use super::{MOST_DECODED, Made};
+use super::{MOST_DECODED, Made, reads};
 
 type Sink<'a> = &'a mut dyn FnMut(Made, &'static str);
 
@@ -210,29 +210,72 @@ fn base58(letters: &[u8], places: &[usize]) -> Made {
 const BASE85: &[u8; 85] =
     b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~";
 
+/// No digit.
+const NONE: u8 = 255;
+
+/// Digits by their letters: of Ascii85, and of [`BASE85`].
+const ALPHABETS: [[u8; 256]; 2] = {
+    let mut tables = [[NONE; 256]; 2];
+    let mut digit = 0;
+    while digit < 85 {
+        tables[0][b'!' as usize + digit] = digit as u8;
+        tables[1][BASE85[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    tables
+};
+
+/// Lengths of a word in base 85.
+const LEAST_WORD: usize = 10;
+const MOST_WORD: usize = 4096;
+
+/// Punctuation among what words are made of; [`NONE`] for what no word is made of.
+const SIGNS: [u8; 256] = {
+    let mut signs = [NONE; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let b = byte as u8;
+        if b.is_ascii_graphic() {
+            signs[byte] = b.is_ascii_punctuation() as u8;
+        }
+        byte += 1;
+    }
+    signs
+};
+
 /// Words in base 85, of either alphabet.
 pub fn words85(text: &[u8], sink: Sink<'_>) {
     let mut at = 0;
     while at < text.len() {
-        let length = text[at..].iter().take(4096).take_while(|b| b.is_ascii_graphic()).count();
+        let (mut length, mut signs) = (0, 0);
+        for byte in text[at..].iter().take(MOST_WORD) {
+            let sign = SIGNS[usize::from(*byte)];
+            if sign == NONE {
+                break;
+            }
+            length += 1;
+            signs += usize::from(sign);
+        }
         let (mut from, mut to) = (at, at + length);
         at = to + 1;
+        if length < LEAST_WORD {
+            continue;
+        }
         if text[from..to].starts_with(b"<~") {
             from += 2;
+            signs -= 2;
         }
         if text[from..to].ends_with(b"~>") {
             to -= 2;
+            signs -= 2;
         }
         let word = &text[from..to];
-        let signs = word.iter().filter(|b| b.is_ascii_punctuation()).count();
         // Hardly a tenth of the signs of a word are punctuation, a quarter of base 85 is.
-        if word.len() < 10 || signs * 12 < word.len() || signs * 2 > word.len() {
+        if word.len() < LEAST_WORD || signs * 12 < word.len() || signs * 2 > word.len() {
             continue;
         }
-        let ascii = |b: u8| (b'!'..=b'u').contains(&b).then(|| u32::from(b - b'!'));
-        let other = |b: u8| BASE85.iter().position(|letter| *letter == b).map(|place| place as u32);
-        for value in [&ascii as &dyn Fn(u8) -> Option<u32>, &other] {
-            let made = fives(word, from, value);
+        for digits in &ALPHABETS {
+            let made = fives(word, from, digits);
             if made.reads() {
                 sink(made, "base85");
             }
@@ -241,28 +284,36 @@ pub fn words85(text: &[u8], sink: Sink<'_>) {
 }
 
 /// Groups of five letters as four bytes; a last group of fewer as one byte less.
-fn fives(word: &[u8], from: usize, value: &dyn Fn(u8) -> Option<u32>) -> Made {
+fn fives(word: &[u8], from: usize, digits: &[u8; 256]) -> Made {
+    // The first letters already tell what is no text at all.
+    let mut first = [0; 12];
+    for (letters, bytes) in word.chunks_exact(5).zip(first.chunks_exact_mut(4)) {
+        let Some(four) = five(letters, digits) else { return Made::default() };
+        bytes.copy_from_slice(&four);
+    }
+    if word.len() >= 15 && !reads(&first) {
+        return Made::default();
+    }
     let mut made = Made::default();
     for (group, letters) in word.chunks(5).enumerate() {
-        let mut sum: u64 = 0;
-        for place in 0..5 {
-            let digit = match letters.get(place) {
-                Some(letter) => match value(*letter) {
-                    Some(digit) => digit,
-                    None => return Made::default(),
-                },
-                None => 84,
-            };
-            sum = sum * 85 + u64::from(digit);
-        }
-        let Ok(sum) = u32::try_from(sum) else { return Made::default() };
+        let Some(four) = five(letters, digits) else { return Made::default() };
         let start = from + group * 5;
-        for byte in &sum.to_be_bytes()[..letters.len().saturating_sub(1)] {
+        for byte in &four[..letters.len().saturating_sub(1)] {
             made.push(*byte, start, start + letters.len());
-        }
-        if made.bytes.len() == 12 && !made.reads() {
-            return Made::default();
         }
     }
     made
+}
+
+/// The number that up to five letters are; what is missing counts as the last digit.
+fn five(letters: &[u8], digits: &[u8; 256]) -> Option<[u8; 4]> {
+    let mut sum: u64 = 0;
+    for place in 0..5 {
+        let digit = letters.get(place).map_or(84, |letter| digits[usize::from(*letter)]);
+        if digit == NONE {
+            return None;
+        }
+        sum = sum * 85 + u64::from(digit);
+    }
+    u32::try_from(sum).ok().map(u32::to_be_bytes)
 }

@@ -27,9 +27,31 @@ pub fn unfold<'a>(first: Layer<'a>) -> Vec<Layer<'a>> {
     layers
 }
 
-/// Byte classes of the one pass that looks for encoded runs.
+/// What the one pass that looks for encoded runs asks of bytes: whether it is part of a run, whether a
+/// digit, whether escapes may begin with it, whether Morse or markup is made of it.
+const RUN: u8 = 1;
+const DIGIT: u8 = 2;
+const ESCAPE: u8 = 4;
+const SIGN: u8 = 8;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'0'..=b'9' => RUN | DIGIT,
+            b'A'..=b'Z' | b'a'..=b'z' | b'+' | b'/' | b'-' | b'_' => RUN,
+            b'%' | b'\\' | b'&' | b'=' => ESCAPE,
+            b'.' | b'!' | b'"' | b'<' | b'*' => SIGN,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
+
 const fn run_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+    CLASSES[byte as usize] & RUN != 0
 }
 
 /// Least length of a run that is looked at.
@@ -38,27 +60,26 @@ const LEAST_RUN: usize = 16;
 fn look(layer: &Layer<'_>, more: &mut Vec<Layer<'static>>) {
     let text = layer.text.as_bytes();
     let mut at = 0;
-    let (mut escapes, mut numbered, mut signs) = (false, false, 0usize);
+    let (mut seen, mut signs) = (0, 0usize);
     while at < text.len() && more.len() < MOST_LAYERS {
-        let byte = text[at];
-        if run_byte(byte) {
+        let class = CLASSES[usize::from(text[at])];
+        seen |= class;
+        if class & RUN != 0 {
             let start = at;
-            let mut digits = byte.is_ascii_digit();
             at += 1;
             while at < text.len() && run_byte(text[at]) {
-                digits |= text[at].is_ascii_digit();
+                seen |= CLASSES[usize::from(text[at])];
                 at += 1;
             }
-            numbered |= digits;
             if at - start >= LEAST_RUN {
                 at = run(layer, start, at, more);
             }
         } else {
-            escapes |= matches!(byte, b'%' | b'\\' | b'&' | b'=');
-            signs += usize::from(matches!(byte, b'.' | b'!' | b'"' | b'<' | b'*'));
+            signs += usize::from(class & SIGN != 0);
             at += 1;
         }
     }
+    let (escapes, numbered) = (seen & ESCAPE != 0, seen & DIGIT != 0);
     if escapes {
         numbers::escapes(text, &mut |made, coding| more.push(layer.made(&made, coding)));
     }

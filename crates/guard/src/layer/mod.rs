@@ -115,20 +115,24 @@ impl Made {
         }
     }
 
-    /// Whether it reads as text: nearly all of it printable.
     fn reads(&self) -> bool {
-        if self.bytes.len() < 5 {
-            return false;
-        }
-        let mut printable = 0;
-        for chunk in self.bytes.utf8_chunks() {
-            printable += chunk
-                .valid()
-                .chars()
-                .filter(|c| !c.is_control() || c.is_whitespace())
-                .map(char::len_utf8)
-                .sum::<usize>();
-        }
-        printable * 100 >= self.bytes.len() * 88
+        reads(&self.bytes)
     }
+}
+
+/// Whether bytes read as text: nearly all of them printable.
+fn reads(bytes: &[u8]) -> bool {
+    if bytes.len() < 5 {
+        return false;
+    }
+    let mut printable = 0;
+    for chunk in bytes.utf8_chunks() {
+        printable += chunk
+            .valid()
+            .chars()
+            .filter(|c| !c.is_control() || c.is_whitespace())
+            .map(char::len_utf8)
+            .sum::<usize>();
+    }
+    printable * 100 >= bytes.len() * 88
 }

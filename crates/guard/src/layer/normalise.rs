@@ -4,6 +4,7 @@
 use unicode_normalization::char::{canonical_combining_class, decompose_compatible};
 
 use super::{Layer, Made, latin};
+use crate::letters::is_alphanumeric;
 
 /// What a character becomes.
 enum Plain {
@@ -44,9 +45,12 @@ fn plain(c: char) -> Plain {
 /// The plain layer of a text; `None` where it is the text itself.
 pub fn normalise<'a>(layer: &Layer<'a>) -> Option<Layer<'static>> {
     let text: &str = &layer.text;
-    if text.is_ascii() {
-        return None;
-    }
+    if text.is_ascii() || is_plain(text) { None } else { undisguised(layer) }
+}
+
+/// The plain layer of any text.
+fn undisguised(layer: &Layer<'_>) -> Option<Layer<'static>> {
+    let text: &str = &layer.text;
     let mut made = Made::default();
     let (mut changed, mut word_start, mut selectors) = (false, 0, 0usize);
     let mut chars = text.char_indices().peekable();
@@ -79,7 +83,7 @@ pub fn normalise<'a>(layer: &Layer<'a>) -> Option<Layer<'static>> {
             selectors = 0;
         }
         let next = chars.peek().is_none_or(|(_, next)| {
-            !next.is_alphanumeric()
+            !is_alphanumeric(*next)
                 && matches!(plain(*next), Plain::Itself)
                 && canonical_combining_class(*next) == 0
         });
@@ -93,6 +97,28 @@ pub fn normalise<'a>(layer: &Layer<'a>) -> Option<Layer<'static>> {
         plain.depth = layer.depth;
         plain
     })
+}
+
+/// Whether it holds nothing but ASCII and ordinary letters, and no word that a lookalike may stand in.
+fn is_plain(text: &str) -> bool {
+    let (mut latin_word, mut lookalike) = (false, false);
+    for c in text.chars() {
+        if c.is_ascii() {
+            if !c.is_ascii_alphanumeric() {
+                (latin_word, lookalike) = (false, false);
+                continue;
+            }
+            latin_word = true;
+        } else if ordinary(c) {
+            lookalike |= latin(c).is_some();
+        } else {
+            return false;
+        }
+        if latin_word && lookalike {
+            return false;
+        }
+    }
+    true
 }
 
 /// Letters of common scripts that are their own compatibility form, accents aside.
@@ -140,4 +166,24 @@ fn latinise(made: &mut Made, from: usize) -> bool {
     made.bytes.append(&mut plain.bytes);
     made.places.append(&mut plain.places);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn what_is_plain_at_a_glance_has_no_disguise(
+            text in "[a-c1 '.\u{e9}\u{e8}\u{456}\u{430}\u{436}\u{43e}\u{454}\u{5e0}\u{ff}\u{d7}\u{f7}\u{142}\u{391}\u{3bf}\u{300}]{0,9}"
+        ) {
+            if is_plain(&text) {
+                prop_assert!(undisguised(&Layer::original(&text)).is_none(), "{text:?}");
+            }
+        }
+    }
 }

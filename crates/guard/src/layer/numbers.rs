@@ -170,12 +170,10 @@ const LEAST_NUMBERS: usize = 6;
 /// Lists of bytes as numbers: decimal, hexadecimal, octal or binary, with whatever stands between.
 pub fn lists(text: &[u8], sink: Sink<'_>) {
     let mut at = 0;
-    while at < text.len() {
-        if !text[at].is_ascii_hexdigit() {
-            at += 1;
-            continue;
-        }
-        let mut tokens: Vec<(usize, usize)> = Vec::new();
+    let mut tokens: Vec<(usize, usize)> = Vec::new();
+    while let Some(skipped) = text[at..].iter().position(u8::is_ascii_hexdigit) {
+        at += skipped;
+        tokens.clear();
         let mut here = at;
         // Numbers with at most eight bytes of the same kind between them.
         while here < text.len() && tokens.len() < MOST_RUN {
@@ -227,15 +225,7 @@ const fn between(byte: u8) -> bool {
 }
 
 fn number_length(text: &[u8]) -> usize {
-    let prefix = if text.starts_with(b"0x")
-        || text.starts_with(b"0X")
-        || text.starts_with(b"0b")
-        || text.starts_with(b"0o")
-    {
-        2
-    } else {
-        0
-    };
+    let prefix = if matches!(text, [b'0', b'x' | b'X' | b'b' | b'o', ..]) { 2 } else { 0 };
     let length = text[prefix..].iter().take(9).take_while(|b| b.is_ascii_hexdigit()).count();
     let whole = prefix + length;
     let follows = text.get(whole).is_some_and(u8::is_ascii_alphanumeric);

@@ -8,9 +8,10 @@
 //! ```
 //!
 //! The keeper never waits for it: a line that is not judged yet is looked at again. What guards know is with the
-//! anchor (`guard/memory`), so one that dies, alone or with its keeper, is followed by one that knows the same.
+//! anchor (`guard/memory`, secret memory), so one that dies, alone or with its keeper, is followed by one that knows the same.
 
 mod given;
+mod memory;
 mod outgoing;
 mod passage;
 mod questions;
@@ -36,9 +37,9 @@ pub use passage::{Passage, Passed, Passing, What};
 pub use questions::FIRST_QUESTION;
 
 use crate::bringup::failed;
-use crate::checkpoint::Checkpoint;
 use crate::keeper::Keeper;
 use crate::route::{ends, link};
+use memory::{Former, Kept};
 
 /// Guards that are started within [`WINDOW`]; then lines are refused until it has passed.
 const STARTS: usize = 5;
@@ -88,6 +89,8 @@ pub struct GuardState {
     /// When guards were started.
     starts: Vec<Timestamp>,
     memory: Option<Kept>,
+    /// What guards knew, as the version before kept it.
+    former: Option<Former>,
     given: given::Given,
     audit: Option<Audit>,
     /// The last matter's number.
@@ -123,13 +126,6 @@ struct Asked {
     is_given_up: bool,
 }
 
-/// What guards know, where a successor finds it.
-#[derive(Debug)]
-struct Kept {
-    file: Checkpoint,
-    memory: Memory,
-}
-
 impl GuardState {
     /// What a predecessor left with the anchor. A guard of its own is ended: it hears nobody any more.
     pub(crate) fn adopt(store: &mut BTreeMap<String, OwnedFd>) -> Self {
@@ -137,10 +133,12 @@ impl GuardState {
         if let Some(process) = &process {
             let _ = pidfd_send_signal(process, Signal::KILL);
         }
-        let memory = store.remove(MEMORY).and_then(|file| Checkpoint::adopt(file).ok());
-        let memory = memory.map(|(file, memory)| Kept { file, memory });
-        let mut state =
-            Self { image: store.remove(IMAGE), memory, killed: process.is_some(), ..Self::default() };
+        let file = store.remove(MEMORY);
+        let again = file.as_ref().and_then(|file| file.try_clone().ok());
+        let memory = again.and_then(|file| Kept::adopt(file).ok());
+        let former = file.filter(|_| memory.is_none()).and_then(Former::adopt);
+        let image = store.remove(IMAGE);
+        let mut state = Self { image, memory, former, killed: process.is_some(), ..Self::default() };
         state.adopt_given(store);
         state
     }
@@ -159,13 +157,24 @@ impl GuardState {
 impl Keeper {
     /// Makes ready what a guard needs, where the session has something to guard.
     pub(crate) fn prepare_guard(&mut self) -> Result<GuardFacts, Problem> {
-        let file = Checkpoint::create().map_err(|e| failed("no memory for the guard", &e))?;
-        self.keep(MEMORY, &file.fd()).map_err(|e| failed("the anchor", &e))?;
-        let mut kept = Kept { file, memory: Memory::default() };
-        kept.file.write(&kept.memory).map_err(|e| failed("the guard's memory", &e))?;
+        let kept = Kept::create().map_err(|e| failed("no memory for the guard", &e))?;
+        self.keep(MEMORY, &kept).map_err(|e| failed("the anchor", &e))?;
+        let weaker_because = kept.weaker_because().map(str::to_owned);
         self.guard.memory = Some(kept);
         self.guard.audit = Some(self.open_audit().map_err(|e| failed("the session's audit", &e))?);
-        Ok(GuardFacts::default())
+        Ok(GuardFacts { weaker_because, ..GuardFacts::default() })
+    }
+
+    /// Takes what the version before kept in an ordinary memory file into secret memory. Where that fails
+    /// nothing passes: what guards knew is lost.
+    fn secure_memory(&mut self) {
+        let Some(former) = self.guard.former.take() else { return };
+        if let Ok(kept) = former.kept()
+            && self.keep(MEMORY, &kept).is_ok()
+        {
+            self.guard.memory = Some(kept);
+        }
+        let _ = overwrite_file(former.file());
     }
 
     fn open_audit(&self) -> Result<Audit, AuditError> {
@@ -176,9 +185,10 @@ impl Keeper {
     /// passes.
     pub(crate) fn heed_audit(&mut self) -> Option<String> {
         self.facts.as_ref()?.guard.as_ref().filter(|guard| guard.erased.is_none())?;
+        self.secure_memory();
         match self.open_audit() {
             Ok(mut audit) => {
-                if self.may_route() && self.guard.memory.as_ref().is_some_and(|kept| kept.memory.has_judged) {
+                if self.may_route() && self.guard.memory.as_ref().is_some_and(|kept| kept.has_judged) {
                     // The next line comes soon, and says what is wrong where this fails.
                     let _ = self.start_guard();
                 }
@@ -209,7 +219,7 @@ impl Keeper {
     fn begin_guard(&mut self) -> Result<(), Problem> {
         let missing = || down("this session was opened without its program");
         let image = self.guard.image.as_ref().ok_or_else(missing)?;
-        let memory = self.guard.memory.as_ref().map(|kept| kept.memory.clone());
+        let memory = self.guard.memory.as_ref().and_then(|kept| kept.read().ok());
         let memory = memory.ok_or_else(|| down("what it knew is lost"))?;
         let key = self.root_key.as_ref().ok_or_else(|| down("the session has no keys"))?;
         let key = Text(hex::text(key.derive(&Purpose::Guard).expose()));
@@ -254,6 +264,8 @@ impl Keeper {
         match report {
             Report::Unknown => {}
             Report::Ready { weaker_because } => {
+                let kept = self.guard.memory.as_ref().and_then(Kept::weaker_because);
+                let weaker_because = weaker_because.or_else(|| kept.map(str::to_owned));
                 if let Some(house) = &mut self.guard.house {
                     house.is_ready = true;
                 }
@@ -269,10 +281,7 @@ impl Keeper {
             // What waits is refused.
             Report::Failed { .. } => self.cut_guard(),
             Report::Risk { level, risk } => {
-                if let Some(kept) = &mut self.guard.memory {
-                    kept.memory.risk = risk;
-                }
-                self.keep_memory();
+                self.keep_memory(|memory| memory.risk = risk);
                 self.note_guard(|facts| facts.risk = level);
             }
             Report::Weighed { ticket, weighed } => self.weigh(ticket, *weighed),
@@ -320,9 +329,9 @@ impl Keeper {
         let _ = self.seat.link.remove(PROCESS);
     }
 
-    /// Makes what guards know lasting. Returns whether it is.
-    fn keep_memory(&mut self) -> bool {
-        self.guard.memory.as_mut().is_some_and(|kept| kept.file.write(&kept.memory).is_ok())
+    /// Changes what guards know, lastingly. Returns whether it is so.
+    fn keep_memory(&mut self, change: impl FnOnce(&mut Memory)) -> bool {
+        self.guard.memory.as_mut().is_some_and(|kept| kept.change(change).is_ok())
     }
 
     /// Writes a line of the audit; what is not in it is not done.
@@ -360,10 +369,7 @@ impl Keeper {
         })?;
         let why = crate::route::short_reason(why);
         self.audit(&AuditEntry::RiskReset { at: self.now, level, why: why.clone() }, true)?;
-        if let Some(kept) = &mut self.guard.memory {
-            kept.memory.risk = serde_json::Value::Null;
-        }
-        self.keep_memory();
+        self.keep_memory(|memory| memory.risk = serde_json::Value::Null);
         self.note_guard(|guard| guard.risk = 0);
         let (at_ms, who) = (self.session_ms(), "operator".to_owned());
         let told = self.order_guard(&Order::ResetRisk { at_ms, who, why });
@@ -391,7 +397,8 @@ impl Keeper {
             let _ = self.seat.link.remove(name);
         }
         let messages = self.messages();
-        let overwritten = self.guard.memory.take().map(|kept| overwrite_file(kept.file.fd()));
+        let former = self.guard.former.take().map(|former| overwrite_file(former.file()));
+        let overwritten = self.guard.memory.take().map(Kept::overwrite).or(former);
         let _ = self.seat.link.remove(MEMORY);
         let audit = self.guard.audit.take();
         if let Some(audit) = &audit {

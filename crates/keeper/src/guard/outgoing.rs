@@ -134,13 +134,8 @@ impl Keeper {
 
     /// Lets a part go on, once what follows from it is kept.
     fn let_go(&mut self, ticket: u32, learns: &[Value], confidentiality: u8) {
-        if !learns.is_empty() {
-            if let Some(kept) = &mut self.guard.memory {
-                kept.memory.learn(learns.to_vec());
-            }
-            if !self.keep_memory() {
-                return self.refuse_part(ticket);
-            }
+        if !learns.is_empty() && !self.keep_memory(|memory| memory.learn(learns.to_vec())) {
+            return self.refuse_part(ticket);
         }
         if self
             .facts

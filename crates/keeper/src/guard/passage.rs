@@ -157,9 +157,8 @@ impl Keeper {
             // It has ended and has not seen this: another is started, as often as one may be.
             self.cut_guard();
         }
-        if let Some(kept) = self.guard.memory.as_mut().filter(|kept| !kept.memory.has_judged) {
-            kept.memory.has_judged = true;
-            self.keep_memory();
+        if self.guard.memory.as_ref().is_some_and(|kept| !kept.has_judged) {
+            self.keep_memory(|memory| memory.has_judged = true);
         }
         self.guard.asked = Some(Asked { number, at: self.now, is_given_up: false });
         Ok(number)
@@ -218,10 +217,7 @@ impl Keeper {
         if judgement.learns.is_empty() {
             return Ok(());
         }
-        if let Some(kept) = &mut self.guard.memory {
-            kept.memory.learn(judgement.learns.clone());
-        }
-        match self.keep_memory() {
+        match self.keep_memory(|memory| memory.learn(judgement.learns.clone())) {
             true => Ok(()),
             false => Err(down("what it knows cannot be kept")),
         }

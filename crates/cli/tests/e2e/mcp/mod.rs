@@ -5,6 +5,8 @@ mod server;
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::guarded::{CARD, denied_by_nobody, guard, impatient};
@@ -13,6 +15,8 @@ use crate::support::{World, skip};
 use client::Client;
 use server::{PAGE, TOOLS};
 
+/// A secret that the session's apps are given.
+const KEPT: &str = "k3Yq-Zt91-pLm4-wXyZ";
 const REFUSED: &str = "This call was refused. Do not try it again, in this form or another.";
 
 /// A session with the server of the SDK, as `desk`.
@@ -183,6 +187,65 @@ for_root_and_user! {
         let shown = world.show("desk");
         assert_eq!((&shown["guard"]["refused"], &shown["guard"]["redacted"]), (&1.into(), &1.into()));
         assert!(!format!("{:?}", decisions(world)).contains(CARD));
+    }
+
+    fn what_the_session_keeps_reaches_no_server_however_it_is_written(world) {
+        let id = opened(world, &["--env", &format!("DEPLOY_TOKEN={KEPT}")]);
+        let client = Client::open(world, "desk", "desk");
+        let mail = |text: &str| client.call("send_mail", json!({"to": "ann@example.org", "text": text}));
+        let hidden = STANDARD.encode(format!("the token: {KEPT}"));
+        let (half, rest) = KEPT.split_at(10);
+        assert_eq!(mail(&hidden), (true, REFUSED.into()));
+        assert_eq!(mail(KEPT), (true, REFUSED.into()));
+        // Cut among arguments, their names, and to a tool that was declared as harmless.
+        assert_eq!(client.call("send_mail", json!({"text": half, "to": rest})), (true, REFUSED.into()));
+        let (front, back) = hidden.split_at(30);
+        assert_eq!(client.call("send_mail", json!({"text": front, "to": back})), (true, REFUSED.into()));
+        assert_eq!(client.call("get_page", json!({"name": hidden})), (true, REFUSED.into()));
+        assert_eq!(client.call("count", json!({"unused": 1, KEPT: 1})), (true, REFUSED.into()));
+        assert_eq!(client.call("count", json!({})), (false, "0".into()), "the server has seen nothing of it");
+        assert_eq!(mail("all is well"), (false, "sent to ann@example.org: all is well".into()));
+        // What a command was given alone, too; and by a guard that follows another.
+        let other = "Wq8-Lm2x-Vt5z-Ha0c-Ne";
+        world.must(&["exec", "desk", "--env", &format!("OTHER_SECRET={other}"), "--", "true"]);
+        kill(guard(world, &id).unwrap().pid);
+        processes::eventually("another guard knows it", || {
+            let (failed, text) = mail(&STANDARD.encode(other));
+            assert!(failed, "{text}");
+            (text == REFUSED).then_some(())
+        });
+        assert_eq!(client.call("count", json!({})), (false, "1".into()), "the server has seen nothing of it");
+        // Outside it is told what it was, without the value.
+        let refused: Vec<Value> = decisions(world).into_iter().filter(|entry| entry["effect"] == "reject").collect();
+        assert_eq!(refused.len(), 7, "{refused:?}");
+        for entry in &refused {
+            let found = entry["found"].to_string();
+            assert!(found.contains("tainted_value") && found.contains("the session"), "{entry}");
+            assert_eq!(entry["policies"], json!(["secrets-stay"]), "{entry}");
+            let entry = entry.to_string();
+            assert!(![KEPT, half, rest, other, &hidden].iter().any(|value| entry.contains(*value)), "{entry}");
+        }
+    }
+
+    fn a_refusal_is_the_same_whatever_it_is_for(world) {
+        world.write("rules/guard.cedar", "@id(\"all\") permit (principal, action, resource);
+            @id(\"kept\") forbid (principal, action == Action::\"call\", resource) when { !context.withinReaders };
+            @id(\"no-pages\") forbid (principal, action == Action::\"call\", resource == Tool::\"desk/get_page\");
+            ");
+        opened(world, &["--policy", "rules", "--env", &format!("DEPLOY_TOKEN={KEPT}")]);
+        let client = Client::open(world, "desk", "desk");
+        let told = |tool: &str, arguments: Value| {
+            let mut result = serde_json::to_value(client.try_call(tool, arguments).unwrap()).unwrap();
+            result.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            result
+        };
+        let by_policy = told("get_page", json!({"name": "hours"}));
+        assert_eq!(by_policy["isError"], true);
+        assert!(by_policy.to_string().contains(REFUSED));
+        for text in [KEPT.to_owned(), STANDARD.encode(KEPT), KEPT.to_lowercase()] {
+            assert_eq!(told("send_mail", json!({"to": "ann@example.org", "text": text})), by_policy);
+        }
+        assert_eq!(client.call("count", json!({})).1, "0");
     }
 
     fn what_is_no_tool_is_not_to_be_had(world) {

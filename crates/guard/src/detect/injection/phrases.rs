@@ -4,9 +4,8 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-
 use crate::detect::Local;
+use crate::detect::words::Words;
 use crate::finding::Category;
 
 /// Part of a phrase.
@@ -311,31 +310,24 @@ const REACH: usize = 90;
 
 /// Looks for phrases.
 pub fn scan(text: &str, found: &mut Vec<Local>) {
-    static FINDER: OnceLock<(AhoCorasick, Vec<Part>)> = OnceLock::new();
+    static FINDER: OnceLock<(Words, Vec<Part>)> = OnceLock::new();
     let (finder, parts) = FINDER.get_or_init(|| {
         let rows = PARTS.iter().flat_map(|(part, words)| words.iter().map(move |word| (*part, *word)));
         let (parts, words): (Vec<Part>, Vec<&str>) = rows.unzip();
-        let finder = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(words)
-            .expect("few short words fit an automaton");
-        (finder, parts)
+        (Words::new(words), parts)
     });
     let bytes = text.as_bytes();
     let mut last: [Option<(usize, usize)>; 6] = [None; 6];
-    for hit in finder.find_overlapping_iter(text) {
-        let inside = bytes[hit.start()].is_ascii_alphabetic()
-            && hit.start() > 0
-            && bytes[hit.start() - 1].is_ascii_alphabetic();
+    finder.each(bytes, |hit| {
+        let (begin, end) = (hit.span().start, hit.span().end);
+        let inside =
+            begin > 0 && bytes[begin].is_ascii_alphabetic() && bytes[begin - 1].is_ascii_alphabetic();
         if inside {
-            continue;
+            return;
         }
-        let part = parts[hit.pattern().as_usize()];
-        let place = (hit.start(), hit.end());
-        last[part as usize] = Some(place);
-        let near = |part: Part| last[part as usize].filter(|(start, _)| hit.end() - start <= REACH);
+        let part = parts[hit.word];
+        last[part as usize] = Some((begin, end));
+        let near = |part: Part| last[part as usize].filter(|(start, _)| end - start <= REACH);
         let told = match part {
             Part::Rules => match (near(Part::Leave), near(Part::Before)) {
                 (Some(leave), Some(before)) if before.0 >= leave.0 => {
@@ -345,30 +337,29 @@ pub fn scan(text: &str, found: &mut Vec<Local>) {
                 _ => None,
             },
             Part::Leave => match (near(Part::Rules), near(Part::Before)) {
-                (Some(rules), Some(before)) if rules.0 >= before.0 && !bytes[hit.start()].is_ascii() => {
+                (Some(rules), Some(before)) if rules.0 >= before.0 && !bytes[begin].is_ascii() => {
                     Some((before.0, 0.9, "tells to leave off earlier instructions"))
                 }
                 _ => None,
             },
             Part::Hidden => near(Part::Show).map(|show| (show.0, 0.7, "asks for what is hidden")),
-            Part::Whole => Some((hit.start(), 0.85, "a phrase of texts that lift a model's rules")),
+            Part::Whole => Some((begin, 0.85, "a phrase of texts that lift a model's rules")),
             Part::Before | Part::Show => None,
         };
         if let Some((start, confidence, why)) = told {
             // Nothing of another sentence.
-            let crosses = bytes[start..hit.start()]
-                .windows(2)
-                .any(|pair| matches!(pair, [b'.' | b'!' | b'?', b' ' | b'\n']));
+            let crosses =
+                bytes[start..begin].windows(2).any(|pair| matches!(pair, [b'.' | b'!' | b'?', b' ' | b'\n']));
             if !crosses {
                 found.push(Local {
                     kind: "instruction",
                     category: Category::Injection,
-                    span: start..hit.end(),
+                    span: start..end,
                     confidence,
                     why: Cow::Borrowed(why),
                     taint: None,
                 });
             }
         }
-    }
+    });
 }

@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+use crate::letters::lower;
+
 /// A word or a pair of neighbours, as a hash: FNV-1a over the small letters.
 pub type Term = u64;
 
@@ -77,18 +79,16 @@ pub fn read(text: &str, terms: &mut Vec<Term>) -> Vec<Sentence> {
             let c = text[at..].chars().next().unwrap_or(' ');
             (c, c.len_utf8())
         };
-        if width > 1 && c.is_alphanumeric() {
-            if is_lone(c) {
-                end_word(&mut hash, &mut length, terms, &mut before);
-                hash = step(hash, c as u32);
-                length = 1;
-                end_word(&mut hash, &mut length, terms, &mut before);
-            } else {
-                for small in c.to_lowercase() {
-                    hash = step(hash, small as u32);
-                }
-                length += 1;
-            }
+        if width > 1 && is_lone(c) && c.is_alphanumeric() {
+            end_word(&mut hash, &mut length, terms, &mut before);
+            hash = step(hash, c as u32);
+            length = 1;
+            end_word(&mut hash, &mut length, terms, &mut before);
+            at += width;
+            continue;
+        }
+        if width > 1 && !is_lone(c) && lower(c, |small| hash = step(hash, small as u32)) {
+            length += 1;
             at += width;
             continue;
         }

@@ -10,12 +10,25 @@ use std::borrow::Cow;
 use super::Local;
 use crate::finding::Category;
 
+/// Bytes at which anything is looked at.
+const BEGINS: [bool; 256] = {
+    let mut begins = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        begins[byte] = b.is_ascii_digit() || b.is_ascii_uppercase() || matches!(b, b'+' | b'(' | b'@' | b':');
+        byte += 1;
+    }
+    begins
+};
+
 /// Every piece of personal data found in the text.
 pub fn scan(text: &str, found: &mut Vec<Local>) {
     let bytes = text.as_bytes();
     let mut budget = phone::Budget::default();
     let mut at = 0;
-    while at < bytes.len() {
+    while let Some(skipped) = bytes[at..].iter().position(|byte| BEGINS[usize::from(*byte)]) {
+        at += skipped;
         let byte = bytes[at];
         if byte.is_ascii_digit() || (byte == b'+' || byte == b'(') && next_is_digit(bytes, at) {
             at = number(text, at, &mut budget, found);

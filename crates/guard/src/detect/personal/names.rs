@@ -2,10 +2,9 @@
 
 use std::sync::OnceLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-
 use super::personal;
 use crate::detect::Local;
+use crate::detect::words::Words;
 
 /// What follows it.
 #[derive(Clone, Copy)]
@@ -104,33 +103,26 @@ const NO_NAMES: [&str; 32] = [
 
 /// Looks for names.
 pub fn scan(text: &str, found: &mut Vec<Local>) {
-    static FINDER: OnceLock<AhoCorasick> = OnceLock::new();
-    let finder = FINDER.get_or_init(|| {
-        AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::LeftmostLongest)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(WORDS.iter().map(|(word, _)| word))
-            .expect("few short words fit an automaton")
-    });
+    static FINDER: OnceLock<Words> = OnceLock::new();
+    let finder = FINDER.get_or_init(|| Words::new(WORDS.iter().map(|(word, _)| word)));
     let bytes = text.as_bytes();
-    for hit in finder.find_iter(text) {
-        let whole = hit.start() == 0
-            || !(bytes[hit.start() - 1].is_ascii_alphanumeric() || bytes[hit.start() - 1] >= 0x80);
+    finder.leftmost(bytes, |hit| {
+        let (start, end) = (hit.span().start, hit.span().end);
+        let whole = start == 0 || !(bytes[start - 1].is_ascii_alphanumeric() || bytes[start - 1] >= 0x80);
         if !whole {
-            continue;
+            return;
         }
-        match WORDS[hit.pattern().as_usize()].1 {
-            Next::Name => name(text, hit.end(), 3, 0.8, found),
+        match WORDS[hit.word].1 {
+            Next::Name => name(text, end, 3, 0.8, found),
             // In other languages and in writing, `ms` and `miss` are words.
             Next::Titled => {
-                if bytes[hit.start()].is_ascii_uppercase() || text[hit.start()..hit.end()].contains('.') {
-                    name(text, hit.end(), 3, 0.85, found);
+                if bytes[start].is_ascii_uppercase() || text[start..end].contains('.') {
+                    name(text, end, 3, 0.85, found);
                 }
             }
-            Next::Paper(kind) => paper(bytes, hit.end(), kind, found),
+            Next::Paper(kind) => paper(bytes, end, kind, found),
         }
-    }
+    });
 }
 
 /// One to three capitalised words.

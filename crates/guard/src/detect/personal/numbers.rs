@@ -171,15 +171,19 @@ pub fn ssn(text: &str, at: usize, found: &mut Vec<Local>) -> Option<usize> {
                 .all(|(s, b)| if s == b'd' { b.is_ascii_digit() } else { s == *b })
             && !bytes.get(at + shape.len()).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'-')
     };
-    let before = &bytes[at.saturating_sub(40)..at];
-    let named = ["ssn", "social security", "soc sec"]
-        .iter()
-        .any(|name| before.windows(name.len()).any(|w| w.eq_ignore_ascii_case(name.as_bytes())));
-    let dashed = shape("ddd-dd-dddd");
-    let length = if dashed || named && shape("ddd dd dddd") {
-        11
-    } else if named && shape("ddddddddd") {
-        9
+    let named = || {
+        let before = &bytes[at.saturating_sub(40)..at];
+        ["ssn", "social security", "soc sec"]
+            .iter()
+            .any(|name| before.windows(name.len()).any(|w| w.eq_ignore_ascii_case(name.as_bytes())))
+    };
+    // Few numbers have its form, so that this is asked first.
+    let (length, named) = if shape("ddd-dd-dddd") {
+        (11, named())
+    } else if shape("ddd dd dddd") && named() {
+        (11, true)
+    } else if shape("ddddddddd") && named() {
+        (9, true)
     } else {
         return None;
     };

@@ -1,7 +1,7 @@
 //! Secrets: tokens known by how they begin, values beside the name of what they open, values
 //! assigned to what is called a secret, and whole shapes such as keys and connection strings.
 //!
-//! One automaton finds every word that any rule begins with; what stands there is then checked at
+//! One pass finds every word that any rule begins with; what stands there is then checked at
 //! that place alone. Nothing is judged by its entropy without such a word beside it, so that
 //! digests, commit ids and UUIDs stay what they are.
 
@@ -13,13 +13,13 @@ mod shapes;
 mod tokens;
 mod values;
 
+use core::ops::Range;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-
 use super::Local;
+use super::words::Words;
 use crate::finding::Category;
 use pattern::Pattern;
 
@@ -39,7 +39,7 @@ enum Rule {
 /// The detector, built once.
 #[derive(Debug)]
 pub struct Secrets {
-    words: AhoCorasick,
+    words: Words,
     rules: Vec<Vec<Rule>>,
 }
 
@@ -89,13 +89,7 @@ impl Secrets {
         for (word, shape) in shapes::SHAPES {
             add(word, Rule::Shape(*shape));
         }
-        let words = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(&words)
-            .expect("some thousand short words fit an automaton");
-        Self { words, rules }
+        Self { words: Words::new(&words), rules }
     }
 
     /// The patterns of all rules: for measuring what a scan rule by rule would cost.
@@ -108,11 +102,11 @@ impl Secrets {
     pub fn scan(&self, text: &str, found: &mut Vec<Local>) {
         let bytes = text.as_bytes();
         let before = found.len();
-        for hit in self.words.find_overlapping_iter(text) {
-            for rule in &self.rules[hit.pattern().as_usize()] {
-                self.apply(rule, bytes, hit.start(), hit.end(), found);
+        self.words.each(bytes, |hit| {
+            for rule in &self.rules[hit.word] {
+                self.apply(rule, bytes, hit.span(), found);
             }
-        }
+        });
         let mut at = 0;
         found.retain(|local| {
             at += 1;
@@ -120,7 +114,8 @@ impl Secrets {
         });
     }
 
-    fn apply(&self, rule: &Rule, text: &[u8], start: usize, end: usize, found: &mut Vec<Local>) {
+    fn apply(&self, rule: &Rule, text: &[u8], word: Range<usize>, found: &mut Vec<Local>) {
+        let Range { start, end } = word;
         match rule {
             Rule::Token { kind, pattern, confidence } => {
                 let Some(end) = pattern.ends(text, start) else { return };

@@ -1,0 +1,117 @@
+//! Calls of tools: where what they are given came from, and whether it holds what a session keeps.
+//!
+//! What is given is looked into as it is written, and once more without what JSON puts between its texts,
+//! since who calls chooses how a value is cut among them.
+
+use std::collections::HashSet;
+
+use sessile_guard::flow::{Call, Carried};
+
+use super::arguments::{Kind, Texts};
+use super::*;
+
+impl Post {
+    /// Judges a call.
+    pub(super) fn call(
+        &mut self,
+        number: u32,
+        at_ms: u64,
+        (speaker, tool): (String, String),
+        arguments: &str,
+        hints: Hints,
+    ) -> Judgement {
+        let Ok(serde_json::Value::Object(given)) = serde_json::from_str(arguments) else {
+            return refused("the arguments are no JSON object");
+        };
+        // What each tool of a server is told the server can put together.
+        let trail = (speaker.clone(), server(&tool).unwrap_or(&tool).to_owned());
+        let mut last = self.trails.remove(&trail).unwrap_or_default();
+        let (seen, counted) = self.seen_in_call((&speaker, &tool), arguments, &mut last);
+        self.make_room_for_trail();
+        self.trails.insert(trail, last);
+        self.risk.add(&counted, at_ms);
+        let risk = rounded(self.risk.level(at_ms));
+        let carried = Carried {
+            confidentiality: seen.confidentiality,
+            within_readers: seen.within_readers,
+            kinds: &seen.kinds,
+        };
+        let call = Call {
+            speaker: &speaker,
+            tool: &tool,
+            arguments: &given,
+            carried: Some(carried),
+            risk,
+            tee: false,
+        };
+        let judged = match self.tools.declared(&tool) {
+            Some(declared) => {
+                let mut tools = Tools::default();
+                tools.declare(&tool, declared.clone().tightened(said_of(hints)));
+                self.conversation.judge(&tools, &self.policies, &call)
+            }
+            // Of a tool that nobody declared the worst is taken for true already.
+            None => self.conversation.judge(&self.tools, &self.policies, &call),
+        };
+        let because = judged.because.to_string();
+        let way = (speaker.clone(), tool.clone());
+        let ruled = (judged.ruling, seen);
+        let mut judgement = self.settle(number, way, None, arguments.as_bytes(), ruled, at_ms);
+        if judgement.effect == Effect::Redact {
+            let rest = without(arguments.as_bytes(), &judgement.found);
+            let rest = Zeroizing::new(String::from_utf8_lossy(&rest).into_owned());
+            let (left, _) = self.seen_in_call((&speaker, &tool), &rest, &mut Trail::default());
+            if !left.is_clean() {
+                judgement.effect = Effect::Reject;
+                judgement.because = Some(LEFT.to_owned());
+            }
+        }
+        judgement.because.get_or_insert(because);
+        judgement
+    }
+
+    /// What stands in a call's arguments.
+    fn seen_in_call(&self, way: (&str, &str), arguments: &str, trail: &mut Trail) -> (Seen, Vec<Finding>) {
+        let decoded = Decoded::of(arguments.as_bytes());
+        let inspected = self.inspector.inspect(Raw::new(arguments.to_owned()));
+        let (mut seen, mut counted) = self.seen(way, &decoded, &inspected);
+        let mut told: HashSet<_> = inspected.findings().iter().filter_map(|finding| finding.taint).collect();
+        // Apart, as letters go on from one to the next; and joined, as an encoding does.
+        for (kind, between) in [(Kind::Value, "\n"), (Kind::Value, ""), (Kind::Name, "\n"), (Kind::Name, "")]
+        {
+            let texts = Texts::of(arguments, kind, between);
+            let is_first = kind == Kind::Value && between == "\n";
+            if texts.len() < 2 && !is_first {
+                continue;
+            }
+            let raw = Raw::new(texts.text.to_string());
+            let inspected =
+                if is_first { self.inspector.inspect_next(raw, trail) } else { self.inspector.inspect(raw) };
+            for finding in inspected.findings() {
+                if finding.taint.is_some_and(|id| told.insert(id)) {
+                    let origins = texts.origins(&finding.span);
+                    self.add((&mut seen, &mut counted), way, finding, &origins);
+                }
+            }
+        }
+        seen.found.sort_by_key(|found| found.span);
+        (seen, counted)
+    }
+}
+
+/// The server whose tool it is.
+fn server(tool: &str) -> Option<&str> {
+    tool.split_once('/').map(|(server, _)| server)
+}
+
+/// Whether one who speaks may tell another a value: it is theirs, or the other was told it, or another tool
+/// of the same server, which reads what is given to each.
+pub(super) fn may_tell(known: &Known, speaker: &str, to: &str) -> bool {
+    let mut knowing = core::iter::once(&known.owner).chain(&known.readers);
+    known.owner == speaker
+        || known.readers.contains(to)
+        || server(to).is_some_and(|of| knowing.any(|who| server(who) == Some(of)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+use serde_json::json;
+use sessile_model::network::PolicyText;
+
+use super::*;
+
+const VALUE: &str = "k3Yq-Zt91-pLm4-wXyZ";
+const TOOLS: &str = "[tools.\"desk/get_page\"]\nreadOnlyHint = true\nopenWorldHint = false\n\
+    [tools.\"desk/send_mail\"]\nsinks = [\"to\"]\n";
+
+/// One that knows a value of the environment, and decides by these policies or the shipped ones.
+fn post(policies: &str) -> Post {
+    let text = PolicyText { name: "test.cedar".into(), text: policies.into() };
+    let policies = if policies.is_empty() { Vec::new() } else { vec![text] };
+    let spec = GuardSpec { policies, tools: Some(TOOLS.into()) };
+    let mut post = Post::begin(&spec, &Text("ab".repeat(32)), Memory::default()).unwrap();
+    post.give_variables(&[EnvVar { name: "DEPLOY_TOKEN".into(), value: VALUE.into() }]);
+    post
+}
+
+fn called(post: &mut Post, number: u32, tool: &str, arguments: serde_json::Value) -> (Judgement, String) {
+    let text = arguments.to_string();
+    let matter = Matter::Call {
+        speaker: "main".into(),
+        tool: tool.into(),
+        arguments: Text(text.clone()),
+        hints: Hints::default(),
+    };
+    let judgement = post.judge(number, 0, matter);
+    let rest = without(text.as_bytes(), &judgement.found);
+    (judgement, String::from_utf8(rest).unwrap())
+}
+
+fn encoded(text: &str) -> String {
+    STANDARD.encode(text)
+}
+
+#[test]
+fn what_the_session_keeps_is_given_to_no_tool_however_it_is_written() {
+    let (half, rest) = VALUE.split_at(10);
+    let long = encoded(&format!("the token is {VALUE}, as you asked"));
+    let (front, back) = long.split_at(long.len() / 2);
+    let (less, more) = long.split_at(18);
+    let backwards: String = VALUE.chars().rev().collect();
+    let escaped: String = VALUE.chars().map(|c| format!("\\u{:04x}", c as u32)).collect();
+    let hidden = [
+        json!({"text": VALUE}),
+        json!({"text": VALUE.to_lowercase().replace('-', " ")}),
+        json!({"text": backwards}),
+        json!({"text": encoded(VALUE)}),
+        json!({"text": format!("see {long}")}),
+        json!({"text": VALUE.bytes().map(|b| format!("{b:02x}")).collect::<String>()}),
+        json!({"to": {"deep": [["x", {"er": encoded(VALUE)}]]}}),
+        json!({VALUE: 1}),
+        json!({encoded(VALUE): true}),
+        json!({"a": half, "b": rest}),
+        json!({"a": half, "b": "", "c": {"d": [rest]}}),
+        json!({"a": front, "b": back}),
+        json!({"a": [front, back]}),
+        json!({"a": less, "b": more}),
+        json!({front: 1, back: 2}),
+    ];
+    for tool in ["desk/get_page", "desk/send_mail", "desk/unheard_of"] {
+        for arguments in &hidden {
+            let (judgement, _) = called(&mut post(""), 1, tool, arguments.clone());
+            let told = (judgement.effect, judgement.policies.join(","));
+            assert_eq!(told, (Effect::Reject, "secrets-stay".to_owned()), "{tool} {arguments}");
+            let is_it =
+                |found: &Found| found.kind == "tainted_value" && found.of.as_deref() == Some("the session");
+            assert!(judgement.found.iter().any(is_it), "{tool} {arguments} {judgement:?}");
+        }
+        let (plain, _) =
+            called(&mut post(""), 1, tool, json!({"to": "ann@example.org", "text": "all is well"}));
+        assert_eq!(plain.effect, Effect::Pass, "{tool}: {plain:?}");
+    }
+    // As JSON has it escaped.
+    let matter = Matter::Call {
+        speaker: "main".into(),
+        tool: "desk/send_mail".into(),
+        arguments: Text(format!("{{\"text\": \"{escaped}\"}}")),
+        hints: Hints::default(),
+    };
+    assert_eq!(post("").judge(1, 0, matter).effect, Effect::Reject);
+}
+
+#[test]
+fn a_value_in_pieces_is_found_in_the_call_that_ends_it_whatever_tools_of_the_server_are_called() {
+    let mut post = post("");
+    let (half, rest) = VALUE.split_at(8);
+    let piece = json!({"text": half});
+    assert_eq!(called(&mut post, 1, "desk/send_mail", piece).0.effect, Effect::Pass);
+    assert_eq!(called(&mut post, 2, "desk/get_page", json!({"name": rest})).0.effect, Effect::Reject);
+    // Another server has nothing of the first piece.
+    let mut post = self::post("");
+    called(&mut post, 1, "desk/send_mail", json!({"text": half}));
+    assert_eq!(called(&mut post, 2, "else/get_page", json!({"name": rest})).0.effect, Effect::Pass);
+}
+
+#[test]
+fn what_is_left_out_is_left_out_of_each_argument_or_the_call_is_refused() {
+    let mut post =
+        post("@id(\"cut\") @effect(\"Redact\") permit (principal, action == Action::\"call\", resource);");
+    let (half, rest) = VALUE.split_at(8);
+    for (arguments, left) in [
+        (json!({"a": format!("x {VALUE} y")}), json!({"a": "x [redacted] y"})),
+        (json!({"a": encoded(VALUE), "b": 1}), json!({"a": "[redacted]==", "b": 1})),
+        (json!({"a": half, "b": "", "c": rest}), json!({"a": "[redacted]", "b": "", "c": "[redacted]"})),
+    ] {
+        let (judgement, rest) = called(&mut post, 1, "desk/send_mail", arguments.clone());
+        assert_eq!(judgement.effect, Effect::Redact, "{arguments} {judgement:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&rest).unwrap(), left, "{arguments}");
+        post.trails.clear();
+    }
+    // Once whole and once in pieces: the pieces are left when it is taken out.
+    let twice = json!({"a": VALUE, "b": half, "c": rest});
+    let (judgement, _) = called(&mut post, 2, "desk/send_mail", twice);
+    assert_eq!((judgement.effect, judgement.because.as_deref()), (Effect::Reject, Some(LEFT)));
+}
+
+#[test]
+fn who_was_allowed_to_have_it_has_it_from_then_on_and_nobody_else() {
+    let mut post = post(
+        "@id(\"all\") permit (principal, action == Action::\"call\", resource);
+         @id(\"ask\") @effect(\"RequireConfirmation\") permit (principal, action == Action::\"call\", resource)
+            when { context.confidentiality >= 4 && !context.withinReaders };",
+    );
+    let given = || json!({"text": encoded(VALUE)});
+    let (asked, _) = called(&mut post, 1, "desk/send_mail", given());
+    assert_eq!((asked.effect, asked.policies.join(",")), (Effect::Confirm, "ask".to_owned()));
+    assert!(asked.because.unwrap().contains("may not read"));
+    post.obey(Order::Delivered { number: 1 });
+    assert_eq!(called(&mut post, 2, "desk/send_mail", given()).0.effect, Effect::Pass);
+    // What one tool of a server was told its others have.
+    assert_eq!(called(&mut post, 3, "desk/get_page", given()).0.effect, Effect::Pass);
+    assert_eq!(called(&mut post, 4, "else/send_mail", given()).0.effect, Effect::Confirm);
+}
+
+#[test]
+fn what_a_server_told_goes_back_to_it_and_to_no_other() {
+    let mut post = post("");
+    let key = "glpat-Zx71kdMm2x90Ttq3Wv8L";
+    let matter = Matter::Returned {
+        tool: "desk/log_in".into(),
+        to: "main".into(),
+        text: Text(format!("token: {key}")),
+    };
+    post.judge(1, 0, matter);
+    post.obey(Order::Delivered { number: 1 });
+    for (number, tool, effect) in [(2, "desk/get_page", Effect::Pass), (3, "else/get_page", Effect::Reject)] {
+        assert_eq!(called(&mut post, number, tool, json!({"key": key})).0.effect, effect, "{tool}");
+    }
+}
