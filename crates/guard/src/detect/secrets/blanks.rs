@@ -1,5 +1,5 @@
 //! What stands where a secret would and is none: blanks to fill in, documented examples, names of
-//! algorithms, digests, ids, logins of nobody.
+//! algorithms, digests, ids, logins of nobody, what a page tells each of its readers.
 
 use super::values;
 use crate::detect::Local;
@@ -112,6 +112,7 @@ pub fn is_none(text: &[u8], found: &Local) -> bool {
         || found.kind == "secret_value" && DIGESTS.iter().any(|digest| value.starts_with(digest.as_bytes()))
         || found.kind == "private_key" && is_hollow(value)
         || values::is_uuid(value) && named_id(before)
+        || matches!(found.kind, "client_secret" | "secret_value") && is_published(before)
 }
 
 /// Whether it is written in words for a value: `change_me`, `your-api-key-here`, `dummyToken123`.
@@ -174,6 +175,28 @@ fn is_nobodys(before: &[u8]) -> bool {
     user.is_some_and(|user| user < nobody && nobody - user < 24)
 }
 
+/// Boxes for comments under a page that hand the secret of their OAuth application to every reader's browser,
+/// since nothing else stands behind the page: <https://github.com/gitalk/gitalk#usage>, and the one it comes from.
+const PUBLISHED: [&[u8]; 2] = [b"gitalk({", b"gitment({"];
+
+/// Whether it is among the options of such a box.
+fn is_published(before: &[u8]) -> bool {
+    let near = &before[before.len().saturating_sub(400)..];
+    PUBLISHED.iter().any(|begins| {
+        let at = near.windows(begins.len()).rposition(|window| window.eq_ignore_ascii_case(begins));
+        let Some(options) = at.map(|at| &near[at + begins.len()..]) else { return false };
+        let mut open = 1u32;
+        options.iter().all(|byte| {
+            open = match byte {
+                b'{' => open + 1,
+                b'}' => open - 1,
+                _ => open,
+            };
+            open > 0
+        })
+    })
+}
+
 /// Whether the name before it is that of an id, which tells apart and opens nothing.
 fn named_id(before: &[u8]) -> bool {
     let name = before.iter().rev().take(64).skip_while(|b| b"\"'`=: \t".contains(b));
@@ -203,6 +226,8 @@ mod tests {
             "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
             "-----BEGIN RSA PRIVATE KEY-----\n<your key here>\n-----END RSA PRIVATE KEY-----",
             "It begins so:\n-----BEGIN PRIVATE KEY-----\nas the documentation of PrivateKeyInfo and PRIVATEKEYINFO says.",
+            "new Gitalk({\n clientID: '2e62dee7b9895e3eede6',\n clientSecret: 'ca6819a54657af0d87960af15315319f8a628a53'",
+            "new Gitment({owner: 'a', oauth: {client_id: 'b', client_secret: 'ca6819a54657af0d87960af15315319f8a628a53'}})",
             "HEROKU_APP_ID=98fc74a8-ff56-4a21-85f6-7a1fcac895c9",
             "join --token <token> --discovery-token-ca-cert-hash sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934c",
             "user = 'anonymous'\npassword = 'me@example.org'",
@@ -240,6 +265,8 @@ mod tests {
             "API_TOKEN=dummy-9f3a7c21e8b04d56",
             "password: \"hunter2\"",
             "DB_PASSWORD=smtp_password",
+            "clientSecret: 'ca6819a54657af0d87960af15315319f8a628a53'",
+            "new Gitalk({id: 'a'}); const login = {clientSecret: 'ca6819a54657af0d87960af15315319f8a628a53'}",
             "HEROKU_API_KEY=98fc74a8-ff56-4a21-85f6-7a1fcac895c9",
             "user = 'ann'\npassword = 'Tr0ub4dor@'",
             "set_password(\"Tr0ub4dor\")",
