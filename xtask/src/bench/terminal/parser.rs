@@ -5,6 +5,9 @@ use anyhow::{Context as _, Result};
 use crate::bench::measure::Table;
 use crate::command;
 
+/// The row without a floor.
+const BEYOND: &str = "characters beyond ASCII";
+
 /// Adds the figures that the terminal's own example prints.
 ///
 /// # Errors
@@ -19,7 +22,9 @@ pub fn measure(table: &mut Table) -> Result<()> {
             (Ok(own), Ok(other)) => {
                 table.add(name, format!("{own:.0} MB/s"), "");
                 table.add("  alacritty_terminal", format!("{other:.0} MB/s"), "");
-                table.add("  ratio", format!("{:.2}x", own / other), "at least 1.3x");
+                // Of other text only what it costs is told: clusters of characters are kept together here.
+                let floor = if name == BEYOND { "" } else { "at least 1.3x" };
+                table.add("  ratio", format!("{:.2}x", own / other), floor);
             }
             _ => table.add(name, format!("{ours} us"), ""),
         }
