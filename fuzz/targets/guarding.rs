@@ -204,6 +204,7 @@ fn seeds() -> Vec<Vec<u8>> {
         speaker: "User".to_owned(),
         by_operator: true,
         to: "Agent".to_owned(),
+        label: Text("word".to_owned()),
         payload: Text("aHVzaA==".to_owned()),
     };
     let orders = [

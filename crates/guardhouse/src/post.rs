@@ -243,7 +243,10 @@ impl Post {
             self.pending.pop_first();
         }
         match matter {
-            Matter::Line { speaker, by_operator, to, payload } => {
+            Matter::Line { label, speaker, to, .. } if self.tells((&speaker, &to), &label.0, at_ms) => {
+                Judgement { policies: vec![LABEL.to_owned()], ..refused("the label is not one") }
+            }
+            Matter::Line { speaker, by_operator, to, payload, .. } => {
                 let Ok(payload) = STANDARD.decode(payload.0.as_bytes()).map(Zeroizing::new) else {
                     return refused("the payload is not base64");
                 };
@@ -295,8 +298,25 @@ impl Post {
         (ruling, seen)
     }
 
+    /// Whether a label, which is for a protocol or for who speaks to choose, holds what nobody calls a line.
+    fn tells(&mut self, way: (&str, &str), label: &str, at_ms: u64) -> bool {
+        // A trail of its own: no name has a space.
+        let trail = (way.0.to_owned(), format!("{} label", way.1));
+        !label.is_empty()
+            && !self.look_along(trail, way, &Decoded::of(label.as_bytes()), at_ms).found.is_empty()
+    }
+
     fn look(&mut self, (speaker, to): (&str, &str), decoded: &Decoded, at_ms: u64) -> Seen {
-        let way = (speaker.to_owned(), to.to_owned());
+        self.look_along((speaker.to_owned(), to.to_owned()), (speaker, to), decoded, at_ms)
+    }
+
+    fn look_along(
+        &mut self,
+        way: (String, String),
+        (speaker, to): (&str, &str),
+        decoded: &Decoded,
+        at_ms: u64,
+    ) -> Seen {
         if !self.trails.contains_key(&way) {
             self.make_room_for_trail();
         }
@@ -484,6 +504,9 @@ fn said_of(hints: Hints) -> Annotations {
         open_world_hint: hints.open_world_hint,
     }
 }
+
+/// Stands for the policies where a line is refused for its label.
+pub(crate) const LABEL: &str = "label";
 
 fn refused(why: &str) -> Judgement {
     Judgement {

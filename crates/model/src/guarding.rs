@@ -205,6 +205,9 @@ pub enum Matter {
         by_operator: bool,
         /// The role that is to hear it.
         to: String,
+        /// What it is called.
+        #[serde(default)]
+        label: Text,
         /// What it carries, in base64.
         payload: Text,
     },
@@ -528,8 +531,10 @@ mod tests {
             speaker: "User".into(),
             by_operator: true,
             to: "Agent".into(),
+            label: Text("lullaby".into()),
             payload: Text("aHVzaA==".into()),
         };
-        assert!(!format!("{matter:?}").contains("aHVzaA"));
+        let shown = format!("{matter:?}");
+        assert!(!shown.contains("aHVzaA") && !shown.contains("lullaby"));
     }
 }

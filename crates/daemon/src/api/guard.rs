@@ -18,14 +18,18 @@ use crate::daemon::Found;
     params(("s" = String, Path, description = "Its name, its id, its short id, or the beginning of one")),
     responses((status = 200, body = AuditTrail), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn audit(State(daemon): Shared, Word(word): Word) -> Result<Json<AuditTrail>, Refused> {
-    let session = match daemon.resolve(&word).await? {
+    let found = daemon.resolve(&word).await?;
+    let session = match found {
         Found::Live(id) | Found::Closed(id) => id,
     };
     let live = daemon.folders.state_of(session).join(audit::FILE_NAME);
     let paths = [live, daemon.folders.audit_of(session)];
     let text = paths.iter().find_map(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-    // A last line without its end is being written.
-    let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    // A last line without its end is being written, while the session lives.
+    let is_over = matches!(found, Found::Closed(_));
+    let whole = text
+        .split_inclusive('\n')
+        .filter_map(|line| line.strip_suffix('\n').or(Some(line).filter(|_| is_over)));
     let lines: Vec<String> = whole.map(str::to_owned).collect();
     if lines.is_empty() {
         return Err(Problem::new(ProblemKind::NotFound, "nothing of this session has passed a guard").into());

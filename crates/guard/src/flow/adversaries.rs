@@ -62,6 +62,8 @@ fn free_text_of_a_record_is_no_field_of_it() {
         "- id: '6'\n  location: eve@evil.example\n  participants:\n  - bo@corp.example\n",
         // Written twice: which one counts is not known.
         "- id: '6'\n  participants:\n  - bo@corp.example\n  participants:\n  - eve@evil.example\n",
+        r#"[{"id": "6", "participants": ["bo@corp.example"], "participants": ["eve@evil.example"]}]"#,
+        r#"[{"id": "6", "participants": ["bo@corp.example"], "p\u0061rticipants": ["eve@evil.example"]}]"#,
         "- id: '6'\n  participants:\n  - bo@corp.example, eve@evil.example\n",
         "- id: '6'\n  participants:\n  - bo@corp.example\nand: participants\n - eve@evil.example",
         "[{'type': 'text', 'content': '- participants:\\n  - bo@corp.example'}] participants: eve@evil.example",

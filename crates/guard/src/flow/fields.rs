@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{block, literal};
+use super::{block, literal, unique};
 
 /// How often a result may be wrapped into another form.
 const MAX_WRAPPINGS: usize = 3;
@@ -31,7 +31,7 @@ fn unwrap(text: &str, wrappings: usize, fields: &mut Vec<Field>) {
     let trimmed = text.trim();
     let value = match trimmed.chars().next() {
         _ if wrappings > MAX_WRAPPINGS => None,
-        Some('[' | '{' | '"' | '\'' | '(') => json(trimmed).or_else(|| literal::parse(trimmed)),
+        Some('[' | '{' | '"' | '\'' | '(') => unique::parse(trimmed).or_else(|| literal::parse(trimmed)),
         Some(_) => block::parse(text),
         None => None,
     };
@@ -48,10 +48,6 @@ fn unwrap(text: &str, wrappings: usize, fields: &mut Vec<Field>) {
         }
         None => fields.push(Field { name: None, value: text.to_owned(), record: 0 }),
     }
-}
-
-fn json(text: &str) -> Option<Value> {
-    serde_json::from_str(text).ok()
 }
 
 /// The text of a content block: `{"type": "text", "text": …}`.

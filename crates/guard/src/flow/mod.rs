@@ -27,6 +27,7 @@ mod needle;
 mod readers;
 mod record;
 pub mod trace;
+mod unique;
 
 use core::fmt;
 use core::ops::Range;

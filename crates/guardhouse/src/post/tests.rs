@@ -17,7 +17,8 @@ fn post(policies: &str) -> Post {
 
 fn line(speaker: &str, to: &str, text: &str) -> Matter {
     let payload = Text(STANDARD.encode(text));
-    Matter::Line { speaker: speaker.into(), by_operator: speaker == "User", to: to.into(), payload }
+    let label = Text("word".into());
+    Matter::Line { speaker: speaker.into(), by_operator: speaker == "User", to: to.into(), label, payload }
 }
 
 fn judged(post: &mut Post, number: u32, matter: Matter) -> Judgement {
@@ -34,6 +35,35 @@ fn delivered(post: &mut Post, number: u32, matter: Matter) -> (Judgement, Vec<Va
     assert!(post.obey(Order::Delivered { number }).is_empty());
     let learned = judgement.learns.clone();
     (judgement, learned)
+}
+
+#[test]
+fn a_label_tells_nothing() {
+    let secret = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
+    let called = |label: &str| {
+        let payload = Text(STANDARD.encode("hi"));
+        Matter::Line {
+            speaker: "Tool".into(),
+            by_operator: false,
+            to: "Agent".into(),
+            label: Text(label.into()),
+            payload,
+        }
+    };
+    let mut post = post("");
+    assert_eq!(judged(&mut post, 1, called("done")).effect, Effect::Pass);
+    delivered(&mut post, 2, line("User", "Tool", &format!("the key is {secret}")));
+    let encoded = STANDARD.encode(secret);
+    for label in [secret, &encoded, "4111111111111111"] {
+        let judgement = judged(&mut post, 3, called(label));
+        assert_eq!(
+            (judgement.effect, judgement.policies),
+            (Effect::Reject, vec![LABEL.to_owned()]),
+            "{label}"
+        );
+    }
+    let halves = [&secret[..16], &secret[16..]].map(|half| judged(&mut post, 4, called(half)).effect);
+    assert_eq!(halves[1], Effect::Reject, "in pieces");
 }
 
 #[test]

@@ -60,6 +60,7 @@ mod tests {
             speaker: from.into(),
             by_operator: from == "operator",
             to: to.into(),
+            label: Text::default(),
             payload: Text(STANDARD.encode(text)),
         };
         post.judge(1, 0, matter).effect

@@ -435,10 +435,16 @@ fn bad(detail: &str) -> Problem {
 
 /// Names are looked up, and said back where they are wrong.
 fn words(all: &[&str]) -> Result<(), Problem> {
-    match all.iter().any(|word| word.len() > LONGEST_WORD) {
-        true => Err(bad(&format!("a role or a label has at most {LONGEST_WORD} bytes"))),
-        false => Ok(()),
+    if all.iter().any(|word| word.len() > LONGEST_WORD) {
+        return Err(bad(&format!("a role or a label has at most {LONGEST_WORD} bytes")));
     }
+    // They are shown and kept: what turns text or ends a line is in none.
+    if all.iter().any(|word| word.chars().any(|c| !(c.is_alphanumeric() || "_-.:".contains(c)))) {
+        return Err(bad(
+            "a role or a label is of letters, digits, `_`, `-`, `.` and `:`; text goes behind it",
+        ));
+    }
+    Ok(())
 }
 
 fn token(text: &str) -> Result<Token, Problem> {

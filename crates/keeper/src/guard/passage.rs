@@ -253,6 +253,9 @@ impl Keeper {
     }
 }
 
+/// Stands for the policies where a line is refused for its label, which is then in no audit.
+const LABEL: &str = "label";
+
 /// What the guard is asked about.
 fn matter(line: Passing<'_>) -> Matter {
     let text = || Text(String::from_utf8_lossy(line.payload).into_owned());
@@ -261,6 +264,7 @@ fn matter(line: Passing<'_>) -> Matter {
             speaker: line.from.to_owned(),
             by_operator: matches!(line.by, Speaker::Operator(_)),
             to: line.to.to_owned(),
+            label: Text(line.label.to_owned()),
             payload: Text(STANDARD.encode(line.payload)),
         },
         What::Call(hints) => {
@@ -294,7 +298,7 @@ pub(super) fn decided(
         at,
         from: line.from.to_owned(),
         to: line.to.to_owned(),
-        label: line.label.to_owned(),
+        label: if judgement.policies == [LABEL] { String::new() } else { line.label.to_owned() },
         by: line.by.to_string(),
         bytes: line.payload.len() as u64,
         commitment: commitment(line.payload),
