@@ -90,6 +90,22 @@ pub struct Attachment {
     pub shows: Shows,
     /// What it is shown in place of the app's bytes, while its window is smaller than the app's terminal.
     pub view: Option<Box<View>>,
+    /// Whether a sentence stands among what the app has drawn.
+    pub notice: Notice,
+}
+
+/// A sentence among what an app has drawn, which is drawn anew after a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Notice {
+    /// There is none.
+    #[default]
+    None,
+    /// One was told just now.
+    Told,
+    /// One stands there until then.
+    Until(Timestamp),
+    /// It has stood there for long enough.
+    Over,
 }
 
 /// Where what an attachment is to show goes.
@@ -276,8 +292,16 @@ impl Client {
         let attachment = self.attachments.get_mut(&channel).filter(|attachment| !attachment.told_exit);
         match (event, attachment) {
             (Event::Notice { text }, Some(Attachment { view: Some(view), .. })) => view.tell(text),
-            (Event::Notice { text }, Some(Attachment { shows: Shows::On(hold), .. })) => hold.tell(text),
-            (_, Some(_) | None) => self.put_json(FrameType::Event, channel, event),
+            (Event::Notice { text }, Some(Attachment { shows: Shows::On(hold), notice, .. })) => {
+                *notice = Notice::Told;
+                hold.tell(text);
+            }
+            (_, attachment) => {
+                if let (Event::Notice { .. }, Some(attachment)) = (event, attachment) {
+                    attachment.notice = Notice::Told;
+                }
+                self.put_json(FrameType::Event, channel, event);
+            }
         }
     }
 

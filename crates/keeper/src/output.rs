@@ -8,7 +8,7 @@ use sessile_model::wire::{self, Event, FrameType};
 use sessile_terminal::{Scrollback, TerminalModes, token};
 use zeroize::Zeroize as _;
 
-use crate::client::{Attachment, Client, Shows};
+use crate::client::{Attachment, Client, Notice, Shows};
 use crate::hold::{Hold, Shown};
 use crate::queries::KNOWN;
 use crate::task::{Streams, Task};
@@ -98,6 +98,9 @@ fn serve_one(
     task: &mut Task,
     now: Timestamp,
 ) -> bool {
+    if !attachment.raw && task.screen().is_some() {
+        attachment.note_time(now);
+    }
     match &mut attachment.shows {
         Shows::Away => return false,
         Shows::On(_) if !attachment.raw && task.screen().is_some() => {
@@ -151,6 +154,7 @@ fn draw(attachment: &mut Attachment, task: &mut Task, oldest: u64, now: Timestam
     let token = if attachment.fresh { token(attachment.client) } else { Vec::new() };
     let from = if attachment.fresh { 0 } else { attachment.out };
     attachment.fresh = false;
+    attachment.notice = Notice::None;
     attachment.out = offset;
     let answers = task.queries.skipped(attachment.client, from, offset, now);
     task.answer(answers);

@@ -12,7 +12,7 @@ use sessile_model::{Problem, ProblemKind};
 use sessile_session::{Admission, Event, Request as Ask};
 
 use crate::channels::Caller;
-use crate::client::{Attachment, ClientId};
+use crate::client::{Attachment, ClientId, Notice};
 use crate::keeper::Keeper;
 use crate::output::Why;
 use crate::task::{InputSource, PendingInput, Task};
@@ -313,6 +313,7 @@ impl Keeper {
             typed: 0,
             shows: Default::default(),
             view: None,
+            notice: Notice::None,
         };
         self.hold_until.remove(&name);
         let Some(client) = self.clients.get_mut(&id) else { return Err(not_attached()) };

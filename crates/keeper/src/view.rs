@@ -16,7 +16,7 @@ use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::spec::WindowSize;
 use sessile_terminal::{Viewport, token};
 
-use crate::client::{Attachment, Client};
+use crate::client::{Attachment, Client, Notice};
 use crate::keeper::Keeper;
 use crate::roles::Place;
 use crate::screen::ScreenModel;
@@ -118,7 +118,16 @@ impl View {
 impl Attachment {
     /// Whether what it has seen is nothing that output goes on from.
     pub fn needs_screen(&self) -> bool {
-        self.fresh || self.view.is_some()
+        self.fresh || self.view.is_some() || self.notice == Notice::Over
+    }
+
+    /// Lets a sentence that stands among what the app has drawn stand for a while.
+    pub fn note_time(&mut self, now: Timestamp) {
+        self.notice = match self.notice {
+            Notice::Told => Notice::Until(now.plus(NOTICE)),
+            Notice::Until(until) if until <= now => Notice::Over,
+            other @ (Notice::None | Notice::Until(_) | Notice::Over) => other,
+        };
     }
 
     /// Whether its window is smaller than the task's terminal.
@@ -191,7 +200,13 @@ impl Keeper {
             let attachments = client.attachments.values().filter(|&a| client.takes_part(a));
             attachments.filter(|a| self.tasks.get(&a.task).is_some_and(|task| a.sees_part(task)))
         });
-        shown.filter_map(|a| a.view.as_ref().filter(|view| !view.over)?.until).min()
+        let in_views = shown.filter_map(|a| a.view.as_ref().filter(|view| !view.over)?.until);
+        let all = self.clients.values().flat_map(|client| client.attachments.values());
+        let among = all.filter_map(|a| match a.notice {
+            Notice::Until(until) => Some(until),
+            Notice::None | Notice::Told | Notice::Over => None,
+        });
+        in_views.chain(among).min()
     }
 }
 

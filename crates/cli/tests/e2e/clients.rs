@@ -1,6 +1,6 @@
 //! Several clients on one terminal.
 
-use crate::support::emulator::seen;
+use crate::support::emulator::{picture, seen};
 use crate::support::processes::{self, kill, part};
 use crate::support::{TIME_LIMIT, Terminal, World};
 
@@ -159,6 +159,21 @@ for_root_and_user! {
             let refused = world.sessile(&["run", "--no-project", "--mount", mount, "--", "true"]);
             refused.refused_with(77, &["sessile's own folders"]);
         }
+    }
+
+    /// A sentence stands among what the app has drawn for some seconds, and is drawn over then.
+    fn what_is_said_between_is_taken_away_again(world) {
+        let script = r"printf '\033[2J\033[3;1Hone\033[5;7Htwo\033[4;2Hready'; exec cat";
+        world.open("desk", &["sh", "-c", script]);
+        let first = attach(world, "desk", &[], 1);
+        let second = attach(world, "desk", &["--exclusive"], 2);
+        first.expect("another client has taken over typing");
+        let pictures = || [&first, &second].map(|terminal| picture(&terminal.bytes(), 80, 24));
+        assert_ne!(pictures()[0], pictures()[1], "it is shown");
+        processes::eventually("it is taken away", || {
+            let [first, second] = pictures();
+            (first == second).then_some(())
+        });
     }
 
     /// Who takes typing over types alone, also from requests; who had it before has it back.

@@ -156,17 +156,17 @@ for_root_and_user! {
         world.sessile_with_input(&send("talk", "User", &["Agent", "ask", "-"]), long.as_bytes()).refused_with(64, &["65536"]);
         for violation in [
             r#"{"role":"Agent","code":"not-offered","label":"answer"}"#,
-            r#"{"role":"User","code":"unknown-message","label":"shout"}"#,
+            r#"{"role":"User","code":"unknown-message","label":"(no such label)"}"#,
             r#"{"role":"User","code":"not-offered","label":null}"#,
         ] {
             assert!(journaled(world, &id, violation), "{violation}");
         }
-        assert!(!journaled(world, &id, "the payload"));
+        assert!(!journaled(world, &id, "the payload") && !journaled(world, &id, "shout"));
         let shown = status(world, "talk");
         assert_eq!((&shown["violations"], &shown["status"]["kind"]), (&3.into(), &"active".into()), "{shown}");
         let shown = world.must(&["show", "talk"]);
         let lines: Vec<&str> = shown.lines().filter(|line| line.starts_with("violation")).collect();
-        let said = ["not-offered: Agent says answer", "unknown-message: User says shout", "not-offered: User listens"];
+        let said = ["not-offered: Agent says answer", "unknown-message: User says (no such label)", "not-offered: User listens"];
         assert!(lines.len() == 3 && lines.iter().zip(said).all(|(line, said)| line.ends_with(said)), "{shown}");
         // Nothing has changed for who keeps to it.
         world.must(&send("talk", "User", &["Agent", "ask", &long[1..]]));

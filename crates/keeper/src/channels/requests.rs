@@ -56,6 +56,7 @@ impl Keeper {
     /// Says a line, or waits until there is room for it.
     pub(crate) fn say(&mut self, caller: Caller, mut say: Say) -> Result<(), Problem> {
         words(&[&say.role, &say.to, &say.label])?;
+        shown(&[&say.role, &say.to, &say.label])?;
         say.role = self.meant(&caller, &say.role)?;
         let payload = STANDARD.decode(&say.payload).map_err(|_| bad("the payload is not base64"))?;
         let token = token(&say.token)?;
@@ -438,7 +439,11 @@ fn words(all: &[&str]) -> Result<(), Problem> {
     if all.iter().any(|word| word.len() > LONGEST_WORD) {
         return Err(bad(&format!("a role or a label has at most {LONGEST_WORD} bytes")));
     }
-    // They are shown and kept: what turns text or ends a line is in none.
+    Ok(())
+}
+
+/// What is said is shown and kept by these: nothing that turns text or ends a line is in one.
+fn shown(all: &[&str]) -> Result<(), Problem> {
     if all.iter().any(|word| word.chars().any(|c| !(c.is_alphanumeric() || "_-.:".contains(c)))) {
         return Err(bad(
             "a role or a label is of letters, digits, `_`, `-`, `.` and `:`; text goes behind it",

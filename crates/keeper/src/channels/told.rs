@@ -63,9 +63,8 @@ impl Channels {
             label: match &violation.offending {
                 Offending::Said { message, .. } | Offending::Arrived { message, .. } => Some(label(message)),
                 // What nothing is called may be anything: it is kept nowhere.
-                Offending::SaidUnknown { .. } | Offending::Listened { .. } | Offending::Silence { .. } => {
-                    None
-                }
+                Offending::SaidUnknown { .. } => Some("(no such label)".to_owned()),
+                Offending::Listened { .. } | Offending::Silence { .. } => None,
             },
         }
     }

@@ -32,7 +32,7 @@ pub fn seen(bytes: &[u8], columns: usize, rows: usize) -> Vec<String> {
 }
 
 /// Cells of a screen, each with its attributes, and the cursor's row and column.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Picture {
     pub cells: Vec<Vec<String>>,
     pub cursor: (usize, usize),
