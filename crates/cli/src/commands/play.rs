@@ -14,7 +14,7 @@ use sessile_terminal::TerminalModes;
 use crate::attachment::terminal_size;
 use crate::failure::{Failure, Outcome, Status};
 use crate::output::{print_bytes, print_json, say};
-use crate::player::{self, Pace, Source};
+use crate::player::{self, Pace, Silent, Source};
 
 /// Replay a recording on this terminal
 #[derive(Debug, clap::Args)]
@@ -90,10 +90,14 @@ impl Args {
 /// Prints all output, and undoes on a terminal what it changed.
 fn print_all(source: &mut Source) -> Outcome {
     let mut modes = TerminalModes::default();
+    let mut silent = std::io::stdout().is_terminal().then(Silent::default);
     while let Some(happened) = source.next()? {
         if let Happening::Output(text) = &happened.what {
             modes.watch(text.as_bytes());
-            print_bytes(text.as_bytes())?;
+            match &mut silent {
+                Some(silent) => print_bytes(&silent.pass(text.as_bytes()))?,
+                None => print_bytes(text.as_bytes())?,
+            }
         }
     }
     if std::io::stdout().is_terminal() {

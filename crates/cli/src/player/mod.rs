@@ -1,10 +1,11 @@
 //! Replays a recording on this terminal.
 //!
 //! ```text
-//!  file ──► Source: lines, limits ──► Timeline: when each is due ──► Player: shows, waits, hears keys
+//!  file ──► Source: lines, limits ──► Timeline: when each is due ──► Player: shows what is no question, waits, hears keys
 //! ```
 
 mod keys;
+mod silent;
 mod source;
 mod timeline;
 
@@ -19,6 +20,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::attachment::{RawMode, Signals, Sink, Written};
 use crate::failure::{Failure, Outcome, Status};
 use keys::{Key, KeyParser};
+pub use silent::Silent;
 pub use source::Source;
 pub use timeline::Timeline;
 
@@ -56,6 +58,7 @@ pub fn play(source: Source, pace: Pace) -> Outcome {
         next: None,
         seek: Some(pace.seek),
         terminal,
+        silent: Silent::default(),
         out: Sink::default(),
     };
     let outcome = player.run(signals);
@@ -117,6 +120,7 @@ struct Player {
     /// Where to go as soon as nothing waits for the terminal.
     seek: Option<Duration>,
     terminal: RawMode,
+    silent: Silent,
     out: Sink,
 }
 
@@ -186,6 +190,7 @@ impl Player {
         if to < self.clock.now() {
             self.source.rewind()?;
             self.timeline = Timeline::new(self.idle_limit);
+            self.silent = Silent::default();
             let blank = [&self.terminal.undo()[..], b"\x1b[H\x1b[2J"].concat();
             self.put(&blank);
             self.fetch()?;
@@ -215,7 +220,10 @@ impl Player {
 
     fn show(&mut self, happening: &Happening) {
         match happening {
-            Happening::Output(text) => self.put(text.as_bytes()),
+            Happening::Output(text) => {
+                let shown = self.silent.pass(text.as_bytes());
+                self.put(&shown);
+            }
             Happening::Input(_)
             | Happening::Resize(_)
             | Happening::Marker(_)

@@ -184,7 +184,7 @@ for_root_and_user! {
         assert_eq!(inside(world, "main", "sessile recv .").succeeded(), odd);
         let shown = world.show("plain");
         let counts = ["redacted", "refused", "asked", "messages"].map(|name| shown["guard"][name].as_u64().unwrap());
-        assert_eq!(counts, [1, 1, 1, 4], "{shown}");
+        assert_eq!(counts, [1, 2, 1, 4], "{shown}");
         let audit = world.must(&["audit", "plain"]);
         assert!(audit.contains("redacted") && audit.contains("refused") && audit.contains("held"), "{audit}");
         assert!(!audit.contains(CARD) && !journaled(world, &id, CARD));

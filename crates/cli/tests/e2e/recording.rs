@@ -376,7 +376,14 @@ for_root_and_user! {
         terminal.expect("begin middle end");
         terminal.expect_bytes(b"\x1b[?25h\x1b[?1049l");
         terminal.try_send("q");
+        let shown = terminal.bytes();
         assert_eq!(terminal.finish(), 0);
+        // Nothing is asked of the terminal that it is shown on.
+        let to_end = world.terminal(&["play", "--to-end", "long.cast"]);
+        to_end.expect("begin middle end");
+        for shown in [shown, to_end.bytes()] {
+            assert!(!shown.windows(4).any(|part| part == b"\x1b[6n"));
+        }
         let told = world.json(&["play", "--json", "long.cast"]);
         assert_eq!((&told["length_ms"], &told["events"]), (&7_200_000.into(), &4.into()), "{told}");
     }

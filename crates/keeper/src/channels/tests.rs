@@ -129,8 +129,10 @@ fn what_the_protocol_does_not_offer_is_refused_and_changes_nothing() {
         code: code.into(),
         label: Some(label.into()),
     };
-    let refused =
-        vec![violation("Agent", "not-offered", "answer"), violation("User", "unknown-message", "shout")];
+    let refused = vec![
+        violation("Agent", "not-offered", "answer"),
+        violation("User", "unknown-message", "(no such label)"),
+    ];
     assert_eq!(channels.take_violations(), (refused, false));
     let offered = channels.offered(&user(), "User").unwrap();
     assert_eq!(
