@@ -382,6 +382,9 @@ for_root_and_user! {
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
         fs::write(&audit, lines[..lines.len() - 1].concat()).unwrap();
         world.sessile(&["audit", &id, "--verify"]).refused_with(77, &["another last line"]);
+        // Bytes behind the last line are no line that is being written: the session has ended.
+        fs::write(&audit, format!("{text}forged")).unwrap();
+        world.sessile(&["audit", &id, "--verify"]).refused_with(77, &["of the audit"]);
     }
 
     fn the_audit_of_a_lost_session_is_signed_as_it_was_found(world) {
