@@ -325,6 +325,13 @@ mod tests {
         let (mut queries, _) = asked(Some(7));
         assert_eq!(queries.hear(7, &Replies::default().read(b"\x1b[8;1;1t")), Heard::Answers);
         assert_eq!(queries.left(7, at(10)), b"");
+        // An answer is for its own question, also behind one like it that has none.
+        let mut queries = Queries::default();
+        for question in questions(b"\x1b[14t\x1b[?1$p\x1b]4;1;?\x07\x1b[?2$p\x1b[18t") {
+            queries.ask(question, Some(7), at(0));
+        }
+        assert_eq!(queries.hear(7, &Replies::default().read(b"\x1b[?2;1$y\x1b[8;1;1t")), Heard::Answers);
+        assert_eq!(queries.left(7, at(10)), b"");
         // Nobody waits for ever.
         let (mut queries, _) = asked(Some(7));
         assert_eq!(queries.left(7, at(3_000)), b"");

@@ -130,7 +130,9 @@ impl State {
             _ => "",
         };
         let answer = if status.is_empty() { String::new() } else { format!("\x1b[?{status}n") };
-        self.answers.give(Form::control(b'?', b'n'), answer);
+        // Sessions and lines are answered with the same numbers.
+        let about = if number == 53 { 55 } else { number };
+        self.answers.give(Form::control_about(b'?', b'n', about), answer);
     }
 
     /// DECRQM: whether a mode is set.
@@ -147,7 +149,7 @@ impl State {
         } else {
             ("", self.modes.report_ansi(number))
         };
-        let form = Form::control(if private { b'?' } else { 0 }, b'y');
+        let form = Form::control_about(if private { b'?' } else { 0 }, b'y', number);
         self.answers.give(form, format!("\x1b[{prefix}{number};{report}$y"));
     }
 
@@ -167,7 +169,9 @@ impl State {
     pub(crate) fn answer_window(&mut self, number: u16) {
         let (rows, columns) = (self.rows, self.columns);
         let answer = if number == 18 { format!("\x1b[8;{rows};{columns}t") } else { String::new() };
-        self.answers.give(Form::control(0, b't'), answer);
+        // Cells of the screen and of the window; in pixels, 13 asks where it is and 14 to 16 how large.
+        let about = number - 10;
+        self.answers.give(Form::control_about(0, b't', about), answer);
     }
 
     /// DECRQSS: a setting, as the sequence that makes it.
@@ -206,8 +210,9 @@ impl State {
 
     /// A colour, where the app itself has set it; what it is at first only a real terminal knows.
     pub(crate) fn answer_color(&mut self, command: u16, number: &str, spec: Option<Box<str>>) {
+        let about = number.strip_prefix("4;").and_then(|index| index.parse().ok()).unwrap_or(0);
         let spec = spec.as_deref().and_then(crate::palette::as_rgb);
         let answer = spec.map_or_else(String::new, |spec| format!("\x1b]{number};{spec}\x1b\\"));
-        self.answers.give(Form::command(command), answer);
+        self.answers.give(Form::command_about(command, about), answer);
     }
 }

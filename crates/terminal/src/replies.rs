@@ -11,6 +11,8 @@ pub enum Form {
         prefix: u8,
         /// Its last byte.
         last: u8,
+        /// What it is about, by the number in it: which mode, which size. 0 where all are about the same.
+        about: u16,
     },
     /// A device control string, by its intermediate and its last byte.
     Device {
@@ -20,12 +22,21 @@ pub enum Form {
         last: u8,
     },
     /// An operating system command.
-    Command(u16),
+    Command {
+        /// Its number.
+        number: u16,
+        /// Which colour, of those that are numbered.
+        about: u16,
+    },
 }
 
 impl Form {
     pub(crate) const fn control(prefix: u8, last: u8) -> Self {
-        Self::Control { prefix, last }
+        Self::control_about(prefix, last, 0)
+    }
+
+    pub(crate) const fn control_about(prefix: u8, last: u8, about: u16) -> Self {
+        Self::Control { prefix, last, about }
     }
 
     pub(crate) const fn device(intermediate: u8, last: u8) -> Self {
@@ -33,7 +44,39 @@ impl Form {
     }
 
     pub(crate) const fn command(number: u16) -> Self {
-        Self::Command(number)
+        Self::command_about(number, 0)
+    }
+
+    pub(crate) const fn command_about(number: u16, about: u16) -> Self {
+        Self::Command { number, about }
+    }
+}
+
+/// What an answer is about whose first number this is, as its question names it.
+fn subject(prefix: u8, last: u8, first: u16) -> u16 {
+    match (prefix, last) {
+        // A window is open (1) or not (2).
+        (0, b't') => {
+            if first == 2 {
+                1
+            } else {
+                first
+            }
+        }
+        // DSR of DEC's own: each question has numbers of its own for how things are (VT510 manual).
+        (b'?', b'n') => match first {
+            10..=19 => 15,
+            20 | 21 => 25,
+            27 => 26,
+            50..=55 => 55,
+            57 => 56,
+            70..=79 => 75,
+            80..=89 => 85,
+            other => other,
+        },
+        // DECRPM, XTQMODKEYS and XTSMGRAPHICS say what was asked.
+        (_, b'y') | (b'>', b'm') | (b'?', b'S') => first,
+        _ => 0,
     }
 }
 
@@ -113,7 +156,9 @@ impl Perform for Ear<'_> {
         match action {
             'I' | 'O' if prefix == 0 && parameters.len() <= 1 => self.0.push(Said::Focus),
             'c' | 'n' | 'R' | 'y' | 'u' | 't' | 'm' | 'S' | 'x' if prefix != b'<' => {
-                self.sequence(Form::control(prefix, action as u8));
+                let first = parameters.iter().next().and_then(|first| first.first()).copied().unwrap_or(0);
+                let about = subject(prefix, action as u8, first);
+                self.sequence(Form::control_about(prefix, action as u8, about));
             }
             _ => self.typed(),
         }
@@ -125,8 +170,10 @@ impl Perform for Ear<'_> {
     }
 
     fn osc_dispatch(&mut self, parameters: &[&[u8]], _: bool) {
-        let number = parameters.first().and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
-        match number {
+        let read = |at: usize| std::str::from_utf8(parameters.get(at)?).ok()?.parse::<u16>().ok();
+        match read(0) {
+            // Of numbered colours, each is a matter of its own.
+            Some(4) => self.sequence(Form::command_about(4, read(1).unwrap_or(0))),
             Some(number) => self.sequence(Form::command(number)),
             None => self.typed(),
         }
@@ -149,6 +196,7 @@ mod tests {
     #[test]
     fn answers_have_the_form_of_their_questions() {
         let questions = "\x1b[c\x1b[>c\x1b[=c\x1bZ\x1b[5n\x1b[6n\x1b[?6n\x1b[?25$p\x1b[4$p\x1b[>q\x1b[?u\x1b[18t\
+                         \x1b[?15n\x1b[?25n\x1b[?26n\x1b[?53n\x1b[?55n\x1b[?56n\x1b[?75n\x1b[?85n\
                          \x1bP$qm\x1b\\\x1bP$qx\x1b\\\x1bP+q544e\x1b\\\x1b]11;red\x07\x1b]11;?\x07\x1b]4;3;#010203\x07\x1b]4;3;?\x1b\\";
         let mut terminal = Terminal::new(sessile_model::spec::WindowSize::default(), DEFAULT_LINES);
         let mut told = 0;
@@ -167,7 +215,7 @@ mod tests {
                 told += 1;
             }
         }
-        assert_eq!(told, 16);
+        assert_eq!(told, 24);
     }
 
     /// However the bytes are cut, a question's place is that of all its bytes.

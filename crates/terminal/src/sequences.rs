@@ -205,8 +205,8 @@ impl State {
                     (parameters.len() > 1).then(|| number(1).min(3) as u8).filter(|&level| level > 0);
             }
             ([b'>'], 'n') if number(0) == 4 => self.modify_keys = None,
-            ([b'?'], 'm') => self.asked(Form::control(b'>', b'm')),
-            ([b'?'], 'S') => self.asked(Form::control(b'?', b'S')),
+            ([b'?'], 'm') => self.asked(Form::control_about(b'>', b'm', number(0))),
+            ([b'?'], 'S') => self.asked(Form::control_about(b'?', b'S', number(0))),
             ([], 'x') if number(0) <= 1 => self.asked(Form::control(0, b'x')),
             ([b'>' | b'=' | b'<' | b'?'], 'u') => self.keyboard(intermediates[0], parameters),
             ([], 'c') if number(0) == 0 => self.answer_attributes(None),
