@@ -496,6 +496,7 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
         typist: None,
         takers: Vec::new(),
         typed_by_requests: 0,
+        promised: None,
     })
 }
 

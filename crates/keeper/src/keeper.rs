@@ -476,7 +476,12 @@ impl Keeper {
             };
             let Some(outcome) = outcome else { return self.clients.contains_key(&wait.connection) };
             let reply = match outcome {
-                Ok(waited) => Reply::Waited(waited),
+                Ok(waited) => {
+                    if let Some(task) = self.tasks.get_mut(&wait.task) {
+                        task.promise_after(&waited, self.now);
+                    }
+                    Reply::Waited(waited)
+                }
                 Err(problem) => Reply::Problem(problem),
             };
             self.reply(wait.connection, wait.channel, &reply);

@@ -30,6 +30,7 @@ pub fn serve(client: &mut Client, tasks: &mut BTreeMap<AppName, Task>, now: Time
         queued |= serve_one(client, channel, attachment, task, now);
         if !attachment.told_exit
             && task.is_drained(now)
+            && task.promised_until() <= Some(now)
             && is_current(attachment, task, now)
             && let Some(exit) = task.exit.clone()
         {

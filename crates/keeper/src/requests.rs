@@ -411,6 +411,9 @@ impl Keeper {
         }
         if let Some(task) = self.tasks.get_mut(&name) {
             task.typed_by_requests += bytes.len() as u64;
+            if input.command {
+                task.promised = Some(self.now);
+            }
         }
         self.push_input(&name, InputSource::Request { connection: id, channel, current }, bytes);
         Ok(Answer::Later)
@@ -446,7 +449,11 @@ impl Keeper {
         let complete = end >= ring.head() && task.is_drained(self.now);
         let exit = if complete { task.exit.clone() } else { None };
         let lost = got.start.saturating_sub(wanted);
-        if exit.is_some() && task.name == AppName::main() && !keep {
+        let name = task.name.clone();
+        if let Some(task) = self.tasks.get_mut(&name) {
+            task.promised = task.promised.filter(|_| !complete).map(|_| self.now);
+        }
+        if exit.is_some() && name == AppName::main() && !keep {
             self.collect();
         }
         Ok(Reply::Output(api::Output { start: got.start, end, lost, data: STANDARD.encode(&data), exit }))

@@ -347,6 +347,7 @@ impl Keeper {
             typist: None,
             takers: Vec::new(),
             typed_by_requests: 0,
+            promised: None,
         };
         self.note_task(noted);
         self.tasks.insert(launch.name.clone(), task);
@@ -515,7 +516,9 @@ impl Keeper {
                 continue;
             };
             let Some(exit) = task.exit.clone().filter(|_| task.is_drained(self.now)) else { continue };
+            // Who typed what ended it asks next how that went.
             let held = self.hold_until.contains_key(&name)
+                || task.promised_until() > Some(self.now)
                 || self
                     .clients
                     .values()

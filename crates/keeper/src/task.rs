@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::termios::{Winsize, tcsetwinsize};
 use sessile_anchor::ring::Ring;
-use sessile_model::api::Typed;
+use sessile_model::api::{Typed, Waited};
 use sessile_model::ids::AppName;
-use sessile_model::quantity::Timestamp;
+use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::record::AppRecord;
 use sessile_model::spec::WindowSize;
 use sessile_model::state::Exit;
@@ -28,6 +28,8 @@ pub const INPUT_QUEUE: usize = 64 << 10;
 /// How long after a command's end its last output may still arrive when something else holds its
 /// terminal or pipe open.
 const LAST_OUTPUT_MS: u64 = 60;
+/// How long a session is kept for who was promised its last output, and comes with another request.
+const PROMISED: Millis = Millis(1_000);
 
 /// One command.
 #[derive(Debug)]
@@ -66,6 +68,8 @@ pub struct Task {
     pub takers: Vec<Place>,
     /// Bytes that requests typed.
     pub typed_by_requests: u64,
+    /// When somebody was last promised what a command in it wrote, and how that ended.
+    pub promised: Option<Timestamp>,
 }
 
 /// Input on its way to a task.
@@ -323,7 +327,23 @@ impl Task {
 
     /// When [`Self::is_drained`] becomes true at the latest, if it will by the mere passing of time.
     pub fn drained_by(&self) -> Option<Timestamp> {
-        self.exited_at.map(|at| at.plus(sessile_model::Millis(LAST_OUTPUT_MS)))
+        self.exited_at.map(|at| at.plus(Millis(LAST_OUTPUT_MS)))
+    }
+
+    /// Until when what it wrote is kept for who was promised it, though its end was told.
+    pub fn promised_until(&self) -> Option<Timestamp> {
+        Some(self.promised?.max(self.exited_at?).plus(PROMISED))
+    }
+
+    /// Somebody was told what came: whether they come for its output.
+    pub fn promise_after(&mut self, waited: &Waited, now: Timestamp) {
+        match waited {
+            Waited::Command { command } => {
+                self.promised = (command.output_to > Some(command.output_from)).then_some(now);
+            }
+            Waited::Exited { .. } => self.promised = None,
+            Waited::Matched { .. } | Waited::Quiet => {}
+        }
     }
 
     /// Where its input goes, while it takes any.
@@ -410,6 +430,7 @@ mod tests {
             typist: None,
             takers: Vec::new(),
             typed_by_requests: 0,
+            promised: None,
         };
         let mut buffer = [0; 4096];
         let absorbed = Absorbed { some: true, ..Absorbed::default() };

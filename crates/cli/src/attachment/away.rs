@@ -2,22 +2,28 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::{Duration, Instant};
 
-use sessile_model::ids::SessionId;
+use sessile_model::ProblemKind;
+use sessile_model::ids::{AppName, SessionId};
 
 use super::conversation::Conversation;
 use super::handing::Joining;
 use super::link::Link;
 use super::sink::Sink;
 use super::{Target, remote};
-use crate::client::Daemon;
+use crate::client::{Daemon, with_query};
 use crate::failure::Failure;
+use crate::output::say;
+use crate::selector::SessionSelector;
 
 /// How long a new connection waits before the daemon is asked to see to the keeper.
 const NUDGE_AFTER: Duration = Duration::from_millis(300);
 /// How long a daemon elsewhere may be away before that is said.
 const SAY_AFTER: Duration = Duration::from_secs(2);
+/// How often it is looked whether the daemon has said what is wrong with a keeper.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The way to a session's keeper.
 #[derive(Clone, Debug)]
@@ -62,7 +68,9 @@ impl Conversation<'_> {
     /// Does something about a keeper that has not answered for so long.
     pub(super) fn miss_keeper(&mut self) -> Result<(), Failure> {
         match self.target.way {
-            Way::Keeper(_) => nudge(self.target.session),
+            Way::Keeper(_) => {
+                self.inquiry = Some(Inquiry::about(self.target.session, self.target.app.clone()));
+            }
             Way::Remote(_) => {
                 self.told_away = true;
                 self.notice("the connection is lost; trying again")?;
@@ -71,9 +79,33 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    /// Where it was said on this terminal that the keeper was away, the screen is asked for afresh.
+    /// Says what the daemon has found out about the keeper, if that is still silent.
+    pub(super) fn hear_inquiry(&mut self, now: Instant) {
+        let Some(inquiry) = self.inquiry.as_mut().filter(|inquiry| now >= inquiry.look) else { return };
+        match inquiry.answer.try_recv() {
+            Err(TryRecvError::Empty) => inquiry.look = now + LOOK,
+            Err(TryRecvError::Disconnected) => self.inquiry = None,
+            Ok(why) => {
+                self.inquiry = None;
+                if !self.joined || self.hand.hangs() {
+                    self.told_away = true;
+                    // A keeper that is silent writes nothing to the terminal, though it has it.
+                    let text = format!("[sessile: {}]", crate::output::printable(&why));
+                    say(&if self.terminal.is_some() { format!("\r\n{text}\r") } else { text });
+                }
+            }
+        }
+    }
+
+    /// The keeper is there again: where something was said meanwhile on this terminal, the screen is asked for
+    /// afresh. Returns whether that begins another conversation.
     pub(super) fn wipe_notice(&mut self) -> Result<bool, Failure> {
+        self.inquiry = None;
         if !std::mem::take(&mut self.told_away) || self.terminal.is_none() {
+            return Ok(false);
+        }
+        if self.hand.was_given() {
+            self.hand_over(true)?;
             return Ok(false);
         }
         let link = self.target.way.open(self.target.session);
@@ -85,11 +117,36 @@ impl Conversation<'_> {
     }
 }
 
-/// Has the daemon (another, if it went away as well) see that the session has a keeper. What it
-/// says shows on the keeper's socket.
-fn nudge(session: SessionId) {
-    std::thread::spawn(move || {
-        let leave = Daemon::reach().and_then(|d| Target::ask(&d, &session.into(), None));
-        drop(leave);
-    });
+/// What the daemon is asked about a keeper that does not answer, beside the caller.
+#[derive(Debug)]
+pub struct Inquiry {
+    answer: Receiver<String>,
+    /// When to look for the answer.
+    pub look: Instant,
+}
+
+impl Inquiry {
+    /// Has the daemon (another, if it went away as well) see that the session has a keeper. What it does shows on
+    /// the keeper's socket; of one that is there and answers nothing it says why.
+    fn about(session: SessionId, app: Option<AppName>) -> Self {
+        let (teller, answer) = channel();
+        std::thread::spawn(move || {
+            if let Some(why) = why_silent(&session.into(), app) {
+                // Nobody may wait for it any more.
+                let _ = teller.send(why);
+            }
+        });
+        Self { answer, look: Instant::now() + LOOK }
+    }
+}
+
+fn why_silent(session: &SessionSelector, app: Option<AppName>) -> Option<String> {
+    let daemon = Daemon::reach().ok()?;
+    Target::ask(&daemon, session, None).ok()?;
+    // Only a keeper can answer this.
+    let path = with_query(&session.path("/screen"), &[("app", app.map(|app| app.to_string()))]);
+    let Err(Failure::Problem(problem)) = daemon.get::<serde_json::Value>(&path) else { return None };
+    let is_silent = problem.kind == ProblemKind::Timeout;
+    is_silent
+        .then(|| [Some(problem.detail), problem.hint].into_iter().flatten().collect::<Vec<_>>().join("; "))
 }

@@ -12,6 +12,7 @@ use sessile_model::state::{Exit, State};
 use sessile_model::wire::{self, Attach, Event, FLAG_STDERR, FrameType, Header, Reply, Request};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGKILL, SIGPIPE, SIGTERM, SIGTSTP, SIGWINCH};
 
+use super::away::Inquiry;
 use super::handing::{Hand, Joining};
 use super::input::{InputQueue, Outgoing};
 use super::link::Link;
@@ -44,6 +45,8 @@ pub struct Conversation<'a> {
     nudged: bool,
     /// It was said here that the keeper is away.
     pub(super) told_away: bool,
+    /// What the daemon is asked about it.
+    pub(super) inquiry: Option<Inquiry>,
     lost: u32,
     pub(super) input: InputQueue,
     pub(super) out: Sink,
@@ -87,6 +90,7 @@ impl<'a> Conversation<'a> {
             joining_since: Instant::now(),
             nudged: false,
             told_away: false,
+            inquiry: None,
             lost: 0,
             input: InputQueue::default(),
             out: Sink::from(since),
@@ -275,7 +279,8 @@ impl<'a> Conversation<'a> {
     fn next_deadline(&self) -> Option<Instant> {
         let nudge = (!self.joined && !self.nudged).then(|| self.joining_since + self.target.way.patience());
         let kill = self.reader_gone.map(|since| since + PIPE_GRACE);
-        nudge.into_iter().chain(kill).chain(self.hand.look_at()).min()
+        let inquiry = self.inquiry.as_ref().map(|inquiry| inquiry.look);
+        nudge.into_iter().chain(kill).chain(inquiry).chain(self.hand.look_at()).min()
     }
 
     fn see_to_deadlines(&mut self) -> Result<(), Failure> {
@@ -288,6 +293,7 @@ impl<'a> Conversation<'a> {
             self.reader_gone = None;
             self.forward.push(SIGKILL);
         }
+        self.hear_inquiry(now);
         self.look_at_typing(now)
     }
 
@@ -426,7 +432,9 @@ impl<'a> Conversation<'a> {
             }
             Reply::ReadsTyped { number, taken, last } => {
                 self.input.go_on_from(last.unwrap_or(0));
-                self.hand.answered_typing(number, taken);
+                if self.hand.answered_typing(number, taken) {
+                    self.wipe_notice()?;
+                }
                 Ok(None)
             }
             Reply::Record(record) => {

@@ -28,7 +28,7 @@ use super::sink::Sink;
 use super::terminal::{RawMode, is_in_front};
 use super::{Mode, Parting, Way, terminal_size};
 use crate::failure::Failure;
-use crate::output::say;
+use crate::output::{counted, say};
 
 /// How long a keeper may take to let go. One that hangs writes nothing once this process has ended.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -116,11 +116,17 @@ impl Hand {
         }
     }
 
-    /// The keeper's answer to who reads.
-    pub fn answered_typing(&mut self, number: u32, taken: bool) {
+    /// Whether the keeper is taken to hang.
+    pub fn hangs(&self) -> bool {
+        self.typing == Typing::Hangs
+    }
+
+    /// The keeper's answer to who reads. Returns whether it was taken to hang.
+    pub fn answered_typing(&mut self, number: u32, taken: bool) -> bool {
         if number != self.number {
-            return;
+            return false;
         }
+        let hung = self.hangs();
         self.typing = match (self.typing, taken) {
             (Typing::Keepers { look, unread, .. }, true) => Typing::Keepers { sure: true, look, unread },
             (Typing::Refused, true) => {
@@ -130,6 +136,7 @@ impl Hand {
             (Typing::Asked { .. } | Typing::Hangs, false) | (Typing::Ours, _) => Typing::Ours,
             (asked @ (Typing::Asked { .. } | Typing::Hangs), true) => asked,
         };
+        hung
     }
 
     /// Something that was asked is not known or cannot be.
@@ -231,7 +238,10 @@ impl Conversation<'_> {
                     Typing::Asked { until: now + LOOK }
                 }
             },
-            Typing::Asked { until } if now >= until => Typing::Hangs,
+            Typing::Asked { until } if now >= until => {
+                self.miss_keeper()?;
+                Typing::Hangs
+            }
             Typing::Keepers { .. }
             | Typing::Asked { .. }
             | Typing::Ours
@@ -360,6 +370,12 @@ impl Conversation<'_> {
         if let Some(terminal) = self.terminal.take() {
             let has_exited = matches!(parting, Ok(Parting::Exited { .. }));
             terminal.give_back(if has_exited { b"" } else { b"\r\n" });
+        }
+        if self.input.unsent() > 0 && matches!(parting, Ok(Parting::Detached | Parting::Lost(_))) {
+            let typed = counted(self.input.unsent() as u64, "byte", "bytes");
+            say(&format!(
+                "sessile: the last {typed} typed reached nobody: the session's keeper took nothing more"
+            ));
         }
     }
 

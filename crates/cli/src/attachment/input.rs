@@ -69,6 +69,11 @@ impl InputQueue {
         self.waiting.extend(bytes);
     }
 
+    /// Bytes that were read and are not on their way.
+    pub fn unsent(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The number of the last frame, once everything has arrived that was read here.
     pub fn is_through(&self) -> Option<u64> {
         (self.waiting.is_empty() && self.sent.is_empty() && !self.ended).then_some(self.last)

@@ -78,6 +78,21 @@ for_root_and_user! {
         each_command_of(world, "fish");
     }
 
+    /// The session ends with its command; who typed what ended it is told how, all the same.
+    fn that_end_their_session(world) {
+        for shell in ["bash", "zsh", "fish"].into_iter().filter(|shell| has(shell)) {
+            let attached = world.terminal(&["run", "--name", shell, "--", shell]);
+            let is_open = || (world.sessile(&["show", shell]).code == 0).then_some(());
+            processes::eventually("the session is open", is_open);
+            assert_eq!(runs(world, shell, "true"), (String::new(), 0), "{shell}");
+            let (text, code) = runs(world, shell, "echo last; exit 9");
+            assert_eq!(code, 9, "{shell}");
+            assert!(text.starts_with("last\n"), "{shell}: {text:?}");
+            assert_eq!(attached.finish(), 9, "{shell}");
+            world.sessile(&["show", shell]).refused_with(66, &["no such session"]);
+        }
+    }
+
     fn of_a_shell_within_a_shell(world) {
         world.open("deep", &["bash"]);
         for (shell, prompt) in [("bash -l", r"bash -l\n[^\n]*\$ $"), ("zsh", "sessile% $"), ("fish", "> $")] {

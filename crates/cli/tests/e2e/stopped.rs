@@ -2,8 +2,9 @@
 
 use rustix::process::Signal;
 
-use crate::support::World;
+use crate::support::emulator::seen_resized;
 use crate::support::processes::{self, Process, is_stopped, part};
+use crate::support::{Terminal, World};
 
 /// Has the daemon lose patience soon.
 const ORDERS: &str = "silence=2000";
@@ -13,6 +14,10 @@ fn stopped_keeper(world: &World, id: &str) -> Process {
     processes::signal(keeper.pid, Signal::STOP);
     processes::eventually("the keeper is stopped", || is_stopped(keeper).then_some(()));
     keeper
+}
+
+fn shown_by(client: &Terminal) -> String {
+    seen_resized(&[((80, 24), &client.bytes())]).join("\n")
 }
 
 for_root_and_user! {
@@ -42,6 +47,53 @@ for_root_and_user! {
         assert_eq!(world.show(&id)["outcome"]["kind"], "ended");
         world.must(&["daemon", "stop"]);
         daemon.finish().succeeded();
+    }
+
+    fn it_is_named_to_who_attaches(world) {
+        let id = world.open("stuck", &["cat"]);
+        world.must(&["type", "stuck", "before", "--key", "enter"]);
+        world.must(&["wait", "stuck", "--pattern", "before", "--timeout", "30s"]);
+        let keeper = stopped_keeper(world, &id);
+        let mut waiting = world.terminal(&["attach", "stuck"]);
+        waiting.expect(&format!("process {}, is stopped by a signal", keeper.pid));
+        waiting.expect(&format!("kill -CONT {}", keeper.pid));
+        let mut leaving = world.terminal(&["attach", "stuck"]);
+        leaving.expect("is stopped by a signal");
+        leaving.send("lost");
+        leaving.send("\x1c");
+        leaving.expect("the last 4 bytes typed reached nobody");
+        assert_eq!(leaving.finish(), 0);
+        waiting.send("typed meanwhile\r");
+        processes::signal(keeper.pid, Signal::CONT);
+        world.must(&["wait", "stuck", "--pattern", "typed meanwhile\\ntyped meanwhile", "--timeout", "30s"]);
+        assert!(!world.must(&["screen", "stuck"]).contains("lost"));
+        processes::eventually("what was said is drawn over", || {
+            let shown = shown_by(&waiting);
+            (shown.contains("before") && shown.contains("typed meanwhile") && !shown.contains("stopped")).then_some(())
+        });
+        waiting.send("\x1c");
+        assert_eq!(waiting.finish(), 0);
+    }
+
+    fn it_is_named_to_who_types(world) {
+        let id = world.open("stuck", &["cat"]);
+        let mut client = world.terminal(&["attach", "stuck"]);
+        client.send("before\r");
+        world.must(&["wait", "stuck", "--pattern", "before\\nbefore", "--timeout", "30s"]);
+        let keeper = stopped_keeper(world, &id);
+        client.send("meanwhile\r");
+        client.expect(&format!("process {}, is stopped by a signal", keeper.pid));
+        processes::signal(keeper.pid, Signal::CONT);
+        world.must(&["wait", "stuck", "--pattern", "meanwhile\\nmeanwhile", "--timeout", "30s"]);
+        client.send("after\r");
+        world.must(&["wait", "stuck", "--pattern", "after\\nafter", "--timeout", "30s"]);
+        processes::eventually("what was said is drawn over", || {
+            let shown = shown_by(&client);
+            (shown.contains("after") && !shown.contains("stopped")).then_some(())
+        });
+        client.send("\x1c");
+        assert_eq!(client.finish(), 0);
+        assert_eq!(part(world, "keeper", &id), Some(keeper.pid));
     }
 
     fn a_daemon_that_is_stopped_is_named(world) {
