@@ -78,6 +78,11 @@ impl TerminalModes {
         Self { titles: 1, ..Self::default() }
     }
 
+    /// Whether the alternate screen is shown.
+    pub fn shows_alternate(&self) -> bool {
+        self.alternate
+    }
+
     /// Everything that is changed now or at any moment of this output.
     pub fn at_worst(&self, output: &[u8]) -> Self {
         let mut worst = Self { at_worst: true, ..self.clone() };

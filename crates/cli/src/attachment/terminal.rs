@@ -159,6 +159,11 @@ impl RawMode {
         write_all(&[&self.undo()[..], last].concat());
     }
 
+    /// Whether output has left the alternate screen showing.
+    pub fn shows_alternate(&self) -> bool {
+        self.modes.shows_alternate()
+    }
+
     /// The bytes that undo what output has done to the terminal.
     pub fn undo(&self) -> Vec<u8> {
         self.modes.undo()

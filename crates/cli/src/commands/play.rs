@@ -26,7 +26,7 @@ use crate::player::{self, Pace, Silent, Source};
   sessile play --json work.cast             its size, length and number of events
 
 Space pauses and goes on, `.` shows the next event alone, the arrow keys go 5 seconds back or on, q
-quits. What a recording holds is shown as the program wrote it, as `sessile attach` shows it; play
+quits. A recording that ends on a full screen stays there until one of these. What a recording holds is shown as the program wrote it, as `sessile attach` shows it; play
 those of others with the care that you would give their output. Reads asciicast, versions 2 and 3.")]
 pub struct Args {
     /// How many times as fast as it was recorded, 0.01 to 1000

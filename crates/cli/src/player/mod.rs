@@ -56,6 +56,7 @@ pub fn play(source: Source, pace: Pace) -> Outcome {
         idle_limit: pace.idle_limit,
         clock: Clock { position: Duration::ZERO, since: Some(Instant::now()), speed: pace.speed },
         next: None,
+        latest: Duration::ZERO,
         seek: Some(pace.seek),
         terminal,
         silent: Silent::default(),
@@ -117,6 +118,8 @@ struct Player {
     clock: Clock,
     /// The next event, and when it is due.
     next: Option<(Duration, Happening)>,
+    /// When the latest that was read is due.
+    latest: Duration,
     /// Where to go as soon as nothing waits for the terminal.
     seek: Option<Duration>,
     terminal: RawMode,
@@ -135,7 +138,9 @@ impl Player {
                 self.go_to(to)?;
             }
             self.show_due()?;
-            if self.next.is_none() && self.out.pending() == 0 && self.seek.is_none() {
+            let over = self.next.is_none() && self.out.pending() == 0 && self.seek.is_none();
+            // A full screen would be gone before anybody has seen it.
+            if over && !self.terminal.shows_alternate() {
                 return Ok(Status::OK);
             }
             let ready = self.wait(&signals)?;
@@ -158,6 +163,7 @@ impl Player {
                 for &byte in &buffer[..count] {
                     match keys.take(byte) {
                         Some(Key::Quit) => return Ok(Status::OK),
+                        Some(key) if over && key != Key::Back => return Ok(Status::OK),
                         Some(key) => self.press(key)?,
                         None => {}
                     }
@@ -167,7 +173,9 @@ impl Player {
     }
 
     fn press(&mut self, key: Key) -> Result<(), Failure> {
-        let from = self.seek.unwrap_or_else(|| self.clock.now());
+        // Time goes on behind the end.
+        let end = if self.next.is_none() { self.latest } else { Duration::MAX };
+        let from = self.seek.unwrap_or_else(|| self.clock.now().min(end));
         match key {
             Key::Pause => self.clock.turn(),
             Key::Step => {
@@ -202,6 +210,9 @@ impl Player {
     /// Reads the next event.
     fn fetch(&mut self) -> Result<(), Failure> {
         self.next = self.source.next()?.map(|happened| (self.timeline.due(happened.at), happened.what));
+        if let Some((due, _)) = &self.next {
+            self.latest = *due;
+        }
         Ok(())
     }
 

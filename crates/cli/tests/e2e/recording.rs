@@ -374,6 +374,12 @@ for_root_and_user! {
 
         let mut terminal = world.terminal(&["play", "--idle-limit", "10ms", "long.cast"]);
         terminal.expect("begin middle end");
+        // A full screen stays until a key, from where there is a way back as well.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!terminal.bytes().windows(8).any(|part| part == b"\x1b[?1049l"), "it is gone");
+        terminal.send("\u{1b}[D");
+        processes::eventually("it is shown again", || (terminal.text().matches("end").count() == 2).then_some(()));
+        terminal.send(" ");
         terminal.expect_bytes(b"\x1b[?25h\x1b[?1049l");
         terminal.try_send("q");
         let shown = terminal.bytes();
