@@ -25,12 +25,13 @@ use sessile_vault::secret::SecretMemory;
 use crate::app::App;
 use crate::bringup::{BELL, STORAGE};
 use crate::channels::Conversation;
-use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger};
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::clock::Clock;
 use crate::cookies;
 use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
 use crate::guard::GuardState;
 use crate::keeper::Keeper;
+use crate::ledger::InputLedger;
 use crate::listening;
 use crate::mcp::Servers;
 use crate::queries::Queries;
@@ -495,7 +496,6 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
         queries,
         typist: None,
         takers: Vec::new(),
-        typed_by_requests: 0,
         promised: None,
     })
 }

@@ -84,8 +84,6 @@ pub struct Attachment {
     pub told_exit: bool,
     /// Reads what the terminal answers among what is typed.
     pub replies: Replies,
-    /// Bytes that it typed and the journal has not been told of.
-    pub typed: u64,
     /// Where what it is to show goes.
     pub shows: Shows,
     /// What it is shown in place of the app's bytes, while its window is smaller than the app's terminal.

@@ -48,7 +48,7 @@ impl Keeper {
         }
         if types {
             task.typist = Some(place);
-            attachment.typed += bytes.len() as u64;
+            self.count_typed(&name, Some(client), bytes.len());
         }
         self.push_input(&name, source, bytes.to_vec());
         if types {

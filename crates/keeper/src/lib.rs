@@ -33,6 +33,7 @@ mod handed;
 mod hold;
 mod input;
 mod keeper;
+mod ledger;
 mod listening;
 mod mcp;
 mod output;
@@ -71,6 +72,7 @@ pub use seat::{Seat, SeatError};
 pub mod fuzz {
     pub use crate::agent::protocol as agent;
     pub use crate::channels::log::Log as ChannelLog;
-    pub use crate::checkpoint::{Checkpoint, InputLedger, LedgerRow};
+    pub use crate::checkpoint::Checkpoint;
+    pub use crate::ledger::{InputLedger, LedgerRow};
     pub use crate::screen::ScreenModel;
 }

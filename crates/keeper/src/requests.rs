@@ -310,7 +310,6 @@ impl Keeper {
             confirmed: (if offset == u64::MAX { 0 } else { offset }, err),
             told_exit: false,
             replies: Default::default(),
-            typed: 0,
             shows: Default::default(),
             view: None,
             notice: Notice::None,
@@ -410,10 +409,10 @@ impl Keeper {
             return Ok(current.map_or(Reply::Done, Reply::Typed).into());
         }
         if let Some(task) = self.tasks.get_mut(&name) {
-            task.typed_by_requests += bytes.len() as u64;
             if input.command {
                 task.promised = Some(self.now);
             }
+            self.count_typed(&name, None, bytes.len());
         }
         self.push_input(&name, InputSource::Request { connection: id, channel, current }, bytes);
         Ok(Answer::Later)

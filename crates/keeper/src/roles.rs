@@ -19,6 +19,7 @@ use sessile_session::{Event, Note};
 
 use crate::client::{Attachment, ClientId};
 use crate::keeper::Keeper;
+use crate::ledger::{InputLedger, Typist};
 use crate::task::Task;
 
 /// Where an attachment is: its connection and its channel there.
@@ -177,42 +178,55 @@ impl Keeper {
             // A terminal that refuses has gone; its end is told apart.
             let _ = self.fit_smallest(name);
         }
-        self.typed(name.clone(), Some(attachment.client), attachment.typed);
+        if let Some(typist) = self.typist(name, Some(attachment.client)) {
+            self.account_for(typist);
+        }
         self.advance(Event::ClientDetached);
     }
 
-    fn typed(&mut self, app: AppName, client: Option<u64>, bytes: u64) {
-        if bytes > 0 {
-            self.note(Note::Typed { app, client, bytes });
+    fn typist(&self, name: &AppName, client: Option<u64>) -> Option<Typist> {
+        Some(Typist { io: self.tasks.get(name)?.output().io, client: client.unwrap_or(0) })
+    }
+
+    /// Counts what a client, or a request, typed.
+    pub(crate) fn count_typed(&mut self, name: &AppName, client: Option<u64>, bytes: usize) {
+        let Some(typist) = self.typist(name, client) else { return };
+        let bytes = bytes as u64;
+        if !self.ledger.as_mut().is_some_and(|ledger| ledger.add_typed(typist, bytes)) {
+            self.note(Note::Typed { app: name.clone(), client, bytes });
         }
     }
 
-    /// Has the journal say how much was typed by whom that has not left.
+    /// Has the journal say how much somebody typed.
+    fn account_for(&mut self, typist: Typist) {
+        let bytes = self.ledger.as_mut().map_or(0, |ledger| ledger.take_typed(typist));
+        let task = self.tasks.values().find(|task| task.output().io == typist.io);
+        if let Some(app) = task.map(|task| task.name.clone()).filter(|_| bytes > 0) {
+            self.note(Note::Typed { app, client: Some(typist.client).filter(|&client| client != 0), bytes });
+        }
+    }
+
+    /// Has the journal say how much was typed by requests, and by whom that has not left, or did while no keeper was
+    /// there.
     pub(crate) fn account_for_typing(&mut self) {
-        let mut typed: Vec<(AppName, Option<u64>, u64)> = Vec::new();
-        for client in self.clients.values_mut() {
-            for attachment in client.attachments.values_mut() {
-                let bytes = std::mem::take(&mut attachment.typed);
-                typed.push((attachment.task.clone(), Some(attachment.client), bytes));
-            }
-        }
-        for task in self.tasks.values_mut() {
-            typed.push((task.name.clone(), None, std::mem::take(&mut task.typed_by_requests)));
-        }
-        for (app, client, bytes) in typed {
-            self.typed(app, client, bytes);
+        for typist in self.ledger.as_ref().map(InputLedger::typists).unwrap_or_default() {
+            self.account_for(typist);
         }
     }
 
     /// The attached clients, as the record shows them.
     pub(crate) fn describe_clients(&self) -> Vec<ClientRecord> {
+        let typed = |task: &Task, attachment: &Attachment| {
+            let typist = Typist { io: task.output().io, client: attachment.client };
+            self.ledger.as_ref().map_or(0, |ledger| ledger.typed(typist))
+        };
         let described = |task: &Task, place, attachment: &Attachment| ClientRecord {
             client: format!("{:016x}", attachment.client),
             app: task.name.clone(),
             role: task.role(place, attachment),
             cols: attachment.size.map(|size| size.cols),
             rows: attachment.size.map(|size| size.rows),
-            typed_bytes: attachment.typed,
+            typed_bytes: typed(task, attachment),
         };
         let mut all = Vec::new();
         for task in self.tasks.values() {

@@ -346,7 +346,6 @@ impl Keeper {
             queries: Default::default(),
             typist: None,
             takers: Vec::new(),
-            typed_by_requests: 0,
             promised: None,
         };
         self.note_task(noted);

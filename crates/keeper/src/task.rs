@@ -66,8 +66,6 @@ pub struct Task {
     pub typist: Option<Place>,
     /// Attachments that took over typing, the last one from those before it.
     pub takers: Vec<Place>,
-    /// Bytes that requests typed.
-    pub typed_by_requests: u64,
     /// When somebody was last promised what a command in it wrote, and how that ended.
     pub promised: Option<Timestamp>,
 }
@@ -429,7 +427,6 @@ mod tests {
             queries: Queries::default(),
             typist: None,
             takers: Vec::new(),
-            typed_by_requests: 0,
             promised: None,
         };
         let mut buffer = [0; 4096];

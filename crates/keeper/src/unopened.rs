@@ -21,8 +21,9 @@ use sessile_sandbox::app::Ahead;
 use sessile_sandbox::space::{Space, SpacePlan};
 
 use crate::bringup::{STORAGE, failed};
-use crate::checkpoint::{Checkpoint, InputLedger};
+use crate::checkpoint::Checkpoint;
 use crate::keeper::Keeper;
+use crate::ledger::InputLedger;
 use crate::wipe::{RECEIPT_BYTES, RECEIPT_ROOM};
 
 /// How long a keeper waits to be told what to open before it makes things ready. A daemon that

@@ -7,7 +7,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::{Value, json};
 
 use crate::adopt::Snapshot;
-use crate::checkpoint::{Checkpoint, CheckpointError, InputLedger, LedgerRow};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::ledger::{InputLedger, LedgerRow};
 
 const DOCUMENT: &str = include_str!("../tests/version_1/checkpoint.json");
 /// Where the second half begins.

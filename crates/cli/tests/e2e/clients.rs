@@ -1,5 +1,7 @@
 //! Several clients on one terminal.
 
+use rustix::process::Signal;
+
 use crate::support::emulator::{picture, seen};
 use crate::support::processes::{self, kill, part};
 use crate::support::{TIME_LIMIT, Terminal, World};
@@ -233,6 +235,46 @@ for_root_and_user! {
             assert_eq!(log.matches(&format!("\"bytes\":{count}")).count(), times, "{log}");
         }
         assert!(!log.contains("intruder") && !log.contains("again"), "{log}");
+    }
+
+    /// Also of one who never comes back.
+    fn how_much_was_typed_outlives_keepers(world) {
+        let id = world.open("desk", &["sh", "-c", "echo ready; exec cat"]);
+        let mut stays = attach(world, "desk", &[], 1);
+        let mut goes = attach(world, "desk", &[], 2);
+        let arrives = |word: &str| {
+            world.must(&["wait", "desk", "--pattern", &format!("{word}\n{word}"), "--timeout", "30s"]);
+        };
+        stays.send("stays\r");
+        arrives("stays");
+        goes.send("goes\r");
+        arrives("goes");
+        world.must(&["type", "desk", "requested", "--key", "enter"]);
+        arrives("requested");
+        let keeper = part(world, "keeper", &id).unwrap();
+        processes::signal(keeper, Signal::STOP);
+        kill(goes.pid());
+        assert!(processes::wait_for_end(goes.pid(), TIME_LIMIT));
+        kill(keeper);
+        world.must(&["type", "desk", "more", "--key", "enter"]);
+        arrives("more");
+        stays.send("on\r");
+        arrives("on");
+        processes::eventually("what one has typed in all is shown", || {
+            (world.show("desk")["attached"][0]["typed_bytes"] == "stays\ron\r".len()).then_some(())
+        });
+        stays.send(DETACH);
+        assert_eq!(stays.finish(), 0);
+        let path = world.state().join("sessions").join(&id).join("log");
+        let keep = world.state().join("log-of-typing");
+        std::fs::hard_link(&path, &keep).unwrap();
+        world.must(&["end", "desk", "--grace", "0s"]);
+        let log = String::from_utf8_lossy(&std::fs::read(&keep).unwrap()).into_owned();
+        let counts = ["stays\ron\r", "goes\r", "requested\rmore\r"].map(str::len);
+        for count in counts {
+            assert_eq!(log.matches(&format!("\"bytes\":{count}")).count(), 1, "{count}: {log}");
+        }
+        assert_eq!(log.matches("\"fact\":\"typed\"").count(), counts.len(), "{log}");
     }
 
     fn the_smallest_window_decides_where_it_is_to(world) {
