@@ -23,24 +23,35 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Posts an empty object and reads the answer. `None` for anything but success, told plainly and in time:
-/// then the request is to be made again in the ordinary way, which knows what to do.
-pub fn post(mut stream: UnixStream, path: &str) -> Option<Answer> {
+/// A request that was sent.
+#[derive(Debug)]
+pub struct Asked(UnixStream);
+
+/// Posts an empty object. `None` for anything but success, as with [`Asked::answer`].
+pub fn post(mut stream: UnixStream, path: &str) -> Option<Asked> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let request = format!(
         "POST {path} HTTP/1.1\r\nhost: sessile\r\ncontent-type: application/json\r\ncontent-length: 2\r\n{LOSSES}: tell\r\n\r\n{{}}"
     );
     stream.write_all(request.as_bytes()).ok()?;
-    let mut received = Vec::new();
-    let mut chunk = [0; 8192];
-    loop {
-        let count = stream.read(&mut chunk).ok().filter(|count| *count > 0)?;
-        received.extend_from_slice(chunk.get(..count)?);
-        if received.len() > MOST {
-            return None;
-        }
-        if let Some(answer) = whole(&received)? {
-            return Some(answer);
+    Some(Asked(stream))
+}
+
+impl Asked {
+    /// Reads the answer. `None` for anything but success, told plainly and in time: then the request is to be made
+    /// again in the ordinary way, which knows what to do.
+    pub fn answer(mut self) -> Option<Answer> {
+        let mut received = Vec::new();
+        let mut chunk = [0; 8192];
+        loop {
+            let count = self.0.read(&mut chunk).ok().filter(|count| *count > 0)?;
+            received.extend_from_slice(chunk.get(..count)?);
+            if received.len() > MOST {
+                return None;
+            }
+            if let Some(answer) = whole(&received)? {
+                return Some(answer);
+            }
         }
     }
 }
@@ -71,7 +82,7 @@ mod tests {
             theirs.write_all(part.as_bytes()).unwrap();
         }
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
-        post(ours, "/v1/x")
+        post(ours, "/v1/x")?.answer()
     }
 
     #[test]

@@ -99,13 +99,20 @@ impl Daemon {
         block_on(self.send(Method::POST, path, &|waited| json(&body(waited))))
     }
 
-    /// `POST` of an empty object, which takes the daemon no time and may be repeated.
+    /// `POST` of an empty object, which takes the daemon no time and may be repeated, with something to do while it
+    /// answers.
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub fn post_at_once<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    pub fn post_at_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        meanwhile: impl FnOnce(),
+    ) -> Result<T, Failure> {
         let first = self.first.lock().ok().and_then(|mut first| first.take());
-        match first.and_then(|stream| at_once::post(stream, path)) {
+        let asked = first.and_then(|stream| at_once::post(stream, path));
+        meanwhile();
+        match asked.and_then(at_once::Asked::answer) {
             Some(at_once::Answer { losses, body }) => {
                 say_losses(losses.as_deref());
                 answer(path, &body)

@@ -65,15 +65,19 @@ impl Target {
     /// # Errors
     /// The daemon's problem.
     pub fn ask(daemon: &Daemon, session: &SessionSelector, app: Option<AppName>) -> Result<Self, Failure> {
-        Ok(Self::given(Self::leave(daemon, session)?, app))
+        Ok(Self::given(Self::leave(daemon, session, || {})?, app))
     }
 
-    /// Asks the daemon for leave to attach to a session.
+    /// Asks the daemon for leave to attach to a session, with something to do while it answers.
     ///
     /// # Errors
     /// The daemon's problem.
-    pub fn leave(daemon: &Daemon, session: &SessionSelector) -> Result<api::Attachment, Failure> {
-        daemon.post_at_once(&session.path("/attachments"))
+    pub fn leave(
+        daemon: &Daemon,
+        session: &SessionSelector,
+        meanwhile: impl FnOnce(),
+    ) -> Result<api::Attachment, Failure> {
+        daemon.post_at_once(&session.path("/attachments"), meanwhile)
     }
 
     /// What the daemon gave leave for.

@@ -60,9 +60,11 @@ impl Args {
             return self.record(&daemon);
         }
         let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        // It comes to itself while the daemon is asked.
-        let guarded = terminal.then(|| Guarded::post().ok()).flatten();
-        let leave = Target::leave(&daemon, &self.session)?;
+        // Posted, and coming to itself, while the daemon answers.
+        let mut guarded = None;
+        let leave = Target::leave(&daemon, &self.session, || {
+            guarded = terminal.then(|| Guarded::post().ok()).flatten();
+        })?;
         let apps = match leave.apps.clone() {
             Some(apps) => apps,
             // A daemon of an earlier version.
