@@ -349,9 +349,12 @@ pub enum AuditEntry {
         at: Timestamp,
         /// What was answered.
         verdict: Verdict,
-        /// Who answered: `operator` or `operator:NAME`; nobody where nobody did in time.
+        /// Who answered, as they say: `operator` or `operator:NAME`; nobody where nobody did.
         by: Option<String>,
-        /// Why, in their words.
+        /// The public key by which they have shown it, where they have: 64 hexadecimal digits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// Why, in their words; where nobody answered, how it ended.
         why: Option<String>,
     },
     /// The risk was set to nothing.

@@ -10,6 +10,7 @@ mod support;
 
 mod acceptance;
 mod agent;
+mod answers;
 mod asked;
 mod attach;
 mod canary;

@@ -352,7 +352,7 @@ impl Keeper {
             Problem::new(ProblemKind::NotFound, "there is no such question, or it was answered")
                 .hint("`sessile questions` lists those that are open")
         })?;
-        let Answer { verdict, always, ref why, by: _ } = *answer;
+        let Answer { verdict, always, ref why, by: _, seal: _ } = *answer;
         if always && verdict == Verdict::Allow {
             return Err(Problem::new(ProblemKind::BadRequest, "each signature is asked for by itself")
                 .hint("leave out --always"));

@@ -10,6 +10,7 @@
 //! The keeper never waits for it: a line that is not judged yet is looked at again. What guards know is with the
 //! anchor (`guard/memory`, secret memory), so one that dies, alone or with its keeper, is followed by one that knows the same.
 
+mod answerer;
 mod given;
 mod memory;
 mod outgoing;

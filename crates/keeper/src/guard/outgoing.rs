@@ -109,6 +109,7 @@ impl Keeper {
             what: What::Line,
             from: &from,
             by: &by,
+            key: None,
             to: &unnamed,
             label: &label,
             payload: &excerpt,
@@ -123,6 +124,7 @@ impl Keeper {
                 self.note_guard(|guard| guard.asked += 1);
                 let line = Passing { to: to.strip_prefix("host:").unwrap_or(&to), ..line };
                 self.ask_operators(
+                    number,
                     judgement,
                     line,
                     Some(Asking { ticket, learns: judgement.learns.clone() }),

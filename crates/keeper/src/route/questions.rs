@@ -93,7 +93,7 @@ impl Keeper {
             return Err(Problem::new(ProblemKind::NotFound, "there is no such question, or it was answered")
                 .hint("`sessile questions` lists those that are open"));
         };
-        let Answer { verdict, always, ref why, by: _ } = *answer;
+        let Answer { verdict, always, ref why, by: _, seal: _ } = *answer;
         let why = why.as_deref().map(short_reason);
         if always {
             self.note_answer(&asked.host, asked.port, verdict);
