@@ -234,6 +234,7 @@ impl Keeper {
             guard,
             route: Default::default(),
             agents: agent.into_iter().collect(),
+            signature_questions: 0,
         });
         let mut effects = Effects::new();
         let machine = Session::open(opening, self.now, &mut effects);

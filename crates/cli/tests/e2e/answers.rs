@@ -1,5 +1,6 @@
 //! Who answers about what the guard holds is who shows it: a name alone makes nobody another.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
@@ -12,6 +13,7 @@ use sessile_protocol::monitor::setup;
 
 use crate::guarded::{DESK, ODD, RULES, hear, question, ruled, say};
 use crate::lines::rest;
+use crate::support::processes::{self, kill, kill_quietly, part};
 use crate::support::{Running, World};
 
 /// A line of a role that is held, and the question about it.
@@ -32,6 +34,24 @@ fn denied(world: &World, (waiting, question): (Running, String)) {
 fn last_answer(world: &World) -> Value {
     let audit = world.json(&["audit", "desk", "--json"]);
     audit.as_array().unwrap().iter().rfind(|entry| entry["kind"] == "answered").unwrap().clone()
+}
+
+/// How each thing ended that was held, where nobody said more why; none is open.
+pub fn ended(world: &World, session: &str) -> Vec<String> {
+    let audit = world.json(&["audit", session, "--json"]);
+    let of_kind =
+        |kind: &'static str| audit.as_array().unwrap().iter().filter(move |entry| entry["kind"] == kind);
+    let held = of_kind("decided")
+        .filter(|entry| entry["effect"] == "confirm")
+        .map(|entry| entry["number"].as_u64().unwrap());
+    let held: BTreeSet<u64> = held.collect();
+    let answers: Vec<&Value> = of_kind("answered").collect();
+    let answered: BTreeSet<u64> = answers.iter().map(|entry| entry["number"].as_u64().unwrap()).collect();
+    if held != answered {
+        return Vec::new();
+    }
+    assert_eq!(answers.len(), held.len(), "each is answered once: {audit:#}");
+    answers.iter().map(|entry| entry["why"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 fn allows(world: &World, question: &str, more: &[&str]) -> crate::support::Finished {
@@ -162,5 +182,57 @@ for_root_and_user! {
         let (waiting, id) = held(world, "User", "Agent", "ask");
         allows(world, &id, &["--by", "ann"]).succeeded();
         waiting.finish().succeeded();
+    }
+
+    /// What was held and is not done has an end in the audit, whatever dies, and no question is another's.
+    fn what_is_held_ends(world) {
+        let id = ruled(world, &[]);
+        world.must(&["operators", "ann"]);
+        let (waiting, first) = held(world, "User", "Agent", "ask");
+        kill(part(world, "keeper", &id).unwrap());
+        // Whoever says it says it again.
+        let second = processes::eventually("it is asked again", || {
+            let asked = question(world)["id"].as_str().unwrap().to_owned();
+            (asked != first).then_some(asked)
+        });
+        let audit = world.json(&["audit", "desk", "--json"]);
+        let gone = audit.as_array().unwrap().iter().find(|entry| entry["kind"] == "answered").unwrap();
+        assert_eq!((&gone["verdict"], &gone["by"], &gone["why"]), (&"deny".into(), &Value::Null, &"given up with its keeper".into()));
+        assert!(first.ends_with(&format!("{}", 2_000_000_000 + gone["number"].as_u64().unwrap())));
+        allows(world, &first, &["--by", "ann"]).refused_with(66, &["there is no such question"]);
+        allows(world, &second, &["--by", "ann"]).succeeded();
+        waiting.finish().succeeded();
+        hear(world, "Agent");
+        assert_eq!(ended(world, "desk"), ["given up with its keeper", ""]);
+        assert!(world.must(&["audit", "desk"]).contains("nobody"));
+        // One who leaves.
+        let (waiting, _) = held(world, "Agent", "Tool", "call");
+        kill(waiting.pid());
+        processes::eventually("it is given up", || (ended(world, "desk").last()? == "nobody waited for it any more").then_some(()));
+        // Two keepers in a row, and the session's end.
+        let (_waiting, third) = held(world, "Agent", "Tool", "call");
+        for _ in 0..2 {
+            kill(part(world, "keeper", &id).unwrap());
+            processes::eventually("it is asked again", || (question(world)["id"] != third.as_str()).then_some(()));
+        }
+        world.must(&["end", "desk", "--grace", "0s"]);
+        let why = ended(world, &id);
+        assert_eq!(why.last().map(String::as_str), Some("given up with its session"), "{why:?}");
+        assert!(world.json(&["audit", &id, "--verify", "--json"])["signed"].as_bool().unwrap());
+        let audit = world.json(&["audit", &id, "--json"]);
+        let numbers: Vec<u64> = audit.as_array().unwrap().iter().filter(|entry| entry["kind"] == "decided").map(|entry| entry["number"].as_u64().unwrap()).collect();
+        assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len(), "{numbers:?}");
+    }
+
+    fn what_was_held_in_a_session_that_is_lost_ends_too(world) {
+        let id = ruled(world, &[]);
+        let (_waiting, _) = held(world, "User", "Agent", "ask");
+        let keeper = part(world, "keeper", &id).unwrap();
+        kill(part(world, "anchor", &id).unwrap());
+        // It dies with its anchor, if not by this.
+        kill_quietly(keeper);
+        processes::eventually("the session is closed", || (world.show(&id)["state"] == "closed").then_some(()));
+        assert_eq!(ended(world, &id), ["given up with its session"]);
+        assert!(world.json(&["audit", &id, "--verify", "--json"])["signed"].as_bool().unwrap());
     }
 }

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
+use crate::answers::ended;
 use crate::guarded::{denied_by_nobody, guard, guarded, hear, impatient, opened, say};
 use crate::support::processes::{self, eventually, kill, part, signal};
 use crate::support::stand_in::{Authority, StandIn, files_with, holds};
@@ -307,6 +308,12 @@ for_root_and_user! {
         kill(guard(world, &id).unwrap().pid);
         eventually("nobody is asked any more", || (world.json(&["questions", "--json"]) == json!([])).then_some(()));
         assert!(waiting.finish().succeeded().contains("503 Service Unavailable"));
+        assert_eq!(ended(world, "desk"), ["not there", "given up with its guard"]);
+        let waiting = world.start(&send, Stdio::null());
+        question(world);
+        kill(part(world, "keeper", &id).unwrap());
+        assert!(!waiting.finish().succeeded().contains("200 OK"));
+        eventually("it is given up", || (ended(world, "desk").last()? == "given up with its keeper").then_some(()));
         let waiting = world.start(&send, Stdio::null());
         world.must(&["answer", question(world)["id"].as_str().unwrap(), "allow"]);
         assert!(waiting.finish().succeeded().contains("200 OK"));

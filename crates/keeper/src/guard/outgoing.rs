@@ -162,12 +162,12 @@ impl Keeper {
 
     /// Nobody waits for a part any more.
     pub(super) fn leave_part(&mut self, ticket: u32) {
-        self.guard.held.retain(|_, held| held.ticket() != Some(ticket));
+        self.give_up_held("nobody waited for it any more", |_, held| held.ticket() == Some(ticket));
     }
 
     /// Nobody waits for any part: their guard is gone.
     pub(super) fn leave_parts(&mut self) {
-        self.guard.held.retain(|_, held| held.ticket().is_none());
+        self.give_up_held("given up with its guard", |_, held| held.ticket().is_some());
     }
 
     /// Acts on what was answered about requests.

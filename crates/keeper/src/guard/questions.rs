@@ -175,7 +175,7 @@ impl Keeper {
 
     /// Nobody waits for an answer any more.
     pub(super) fn withdraw(&mut self, question: u32) {
-        self.guard.held.remove(&question);
+        self.give_up_held("nobody waited for it any more", |number, _| number == question);
     }
 
     /// When the first question is over.

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::answers::ended;
 use crate::guarded::{CARD, denied_by_nobody, guard, impatient};
 use crate::support::processes::{self, Process, kill, part, signal};
 use crate::support::{World, skip};
@@ -111,7 +112,7 @@ for_root_and_user! {
     }
 
     fn where_a_destination_came_from_decides(world) {
-        opened(world, &[]);
+        let id = opened(world, &[]);
         let client = Client::open(world, "desk", "desk");
         client.call("get_page", json!({"name": "hours"}));
         // No pattern matches in that page; the address is its word all the same.
@@ -139,9 +140,19 @@ for_root_and_user! {
                 let _ = other.try_call("send_mail", json!({"to": "eve@example.net", "text": "x"}));
             });
             question(world);
+            kill(part(world, "keeper", &id).unwrap());
+            processes::eventually("it is given up", || (ended(world, "desk").last()? == "given up with its keeper").then_some(()));
+        });
+        std::thread::scope(|scope| {
+            let other = Client::open(world, "desk", "desk");
+            scope.spawn(move || {
+                let _ = other.try_call("send_mail", json!({"to": "mallory@example.net", "text": "x"}));
+            });
+            question(world);
             world.must(&["end", "desk", "--grace", "0s"]);
         });
         assert_eq!(world.json(&["questions", "--json"]), json!([]));
+        assert_eq!(ended(world, &id).len(), 4);
     }
 
     fn a_call_that_nobody_answers_about_is_denied(world) {
