@@ -340,6 +340,14 @@ impl Keeper {
     /// Tells whoever opened the session what came of it.
     pub(crate) fn answer_opener(&mut self) {
         let Some((id, channel)) = self.opener else { return };
+        let has_servers = self
+            .facts
+            .as_ref()
+            .is_some_and(|facts| !facts.spec.mcp.is_empty() && facts.spec.command.is_empty());
+        if has_servers && self.machine.as_ref().is_some_and(|machine| machine.state() == State::Active) {
+            // With a command they are started before it.
+            self.start_servers();
+        }
         let Some(machine) = &self.machine else { return };
         let reply = match (machine.state(), machine.outcome()) {
             (State::Bringup, _) => return,

@@ -63,5 +63,6 @@ mod survival;
 mod tor;
 mod traces;
 mod upgrade;
+mod variables;
 mod websocket;
 mod wipe;

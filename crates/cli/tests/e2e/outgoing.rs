@@ -27,7 +27,7 @@ const PERCENT: &str = "%6B3Yq%2DZt91%2DpLm4%2DwXyZ";
 const TOKEN: &str = "glpat-Zx71kdMm2x90Ttq3Wv8L";
 
 /// A host on the loopback that keeps what each connection says in plaintext, and answers whole requests.
-struct Host {
+pub struct Host {
     port: u16,
     heard: Arc<Mutex<Vec<Vec<u8>>>>,
     over: Arc<AtomicBool>,
@@ -35,7 +35,7 @@ struct Host {
 }
 
 impl Host {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (heard, over) = (Arc::<Mutex<Vec<Vec<u8>>>>::default(), Arc::<AtomicBool>::default());
@@ -52,11 +52,11 @@ impl Host {
         Self { port, heard, over, serving: Some(serving) }
     }
 
-    fn rule(&self) -> String {
+    pub fn rule(&self) -> String {
         format!("host.sessile:{}", self.port)
     }
 
-    fn url(&self, target: &str) -> String {
+    pub fn url(&self, target: &str) -> String {
         format!("http://host.sessile:{}{target}", self.port)
     }
 
@@ -418,27 +418,6 @@ for_root_and_user! {
             command.env("LATE_PASSWORD", late);
             let said = world.run(command).succeeded();
             assert!(said.contains("403 Forbidden"), "{name}: {said}");
-        }
-        // Whatever they are called, and of what holds one the part that it is; what only reads like one goes.
-        let late_ones = [
-            ("DB_PWD", "kYtZqLmXw", true),
-            ("SESSION_COOKIE", "theme=dark; sid=w8Rt-5Kpq-22Xm", true),
-            ("AUTH", "Bearer n4Vb-8Hjs-61Qz", true),
-            ("PIN", "83920174", true),
-            ("SALT", "9f86d081884c7d65", true),
-            ("GPG_PASSPHRASE", "correct horse battery", true),
-            ("PRIVATE_SEED", "c3ab8ff13720e8ad9047dd39466b3c89", true),
-            ("SENTRY_DSN", "https://b5d4045c3f466fa91fe2@sentry.example/42", true),
-            ("HOOK_WEBHOOK_URL", "https://hooks.example/in/Tz7QwX3pLk9RvB2n", true),
-            ("PRIVATE_REGISTRY", "registry1.corp.example", false),
-            ("OLDPWD", "/srv/Projects-2024/Shop", false),
-        ];
-        for (name, value, is_kept) in late_ones {
-            let script = format!("curl -sS -i --max-time 60 -d \"it is $(echo \"${name}\" | sed 's/theme=dark; //; s/.* sid=//'); so\" {url}");
-            let mut command = world.command(&["exec", "desk", "--env", name, "--", "sh", "-c", &script]);
-            command.env(name, value);
-            let said = world.run(command).succeeded();
-            assert!(said.contains(if is_kept { "403 Forbidden" } else { "200 OK" }), "{name}: {said}");
         }
         // It is in no file, in nobody's arguments, and in none of the files that outlive a keeper.
         let values = [VALUE, TOKEN, late];

@@ -97,7 +97,9 @@ pub fn parse(text: &str) -> Result<Vec<Task>, TraceError> {
         Value::Array(tasks) => {
             (1..).zip(tasks).map(|(number, task)| read(task, number, &format!("/{}", number - 1))).collect()
         }
-        task => Ok(vec![read(task, 1, "")?]),
+        task @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+            Ok(vec![read(task, 1, "")?])
+        }
     }
 }
 

@@ -55,7 +55,8 @@ impl Keeper {
     /// What one who has just attached is to know.
     pub(crate) fn open_questions(&self) -> Vec<String> {
         let hosts = self.route.questions.iter().map(|(number, asked)| self.wording(*number, asked));
-        hosts.chain(self.signature_wordings()).chain(self.line_wordings()).collect()
+        let questions = hosts.chain(self.signature_wordings()).chain(self.line_wordings());
+        questions.chain(self.server_wordings()).collect()
     }
 
     /// What apps wait for.

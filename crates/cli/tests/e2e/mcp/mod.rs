@@ -111,6 +111,36 @@ for_root_and_user! {
         assert!(relay(world, &id).is_none());
     }
 
+    fn a_server_that_cannot_be_started_opens_nothing(world) {
+        let run = |more: &[&str]| world.sessile(&[&["run", "--name", "desk", "--mcp", "good=sleep 1000"][..], more].concat());
+        for command in [&["--detach", "--", "touch", "begun"][..], &["--", "touch", "begun"], &["--detach"]] {
+            run(&[&["--mcp", "x=nosuchprog --now"][..], command].concat()).refused_with(66, &[
+                "the MCP server x was not started: nosuchprog: there is no such program inside", "`--tools` or `--mount` shows more",
+            ]);
+            assert_eq!(world.must(&["ls", "--json"]).trim(), "[]");
+            assert!(!world.project().join("begun").exists(), "nothing of the command is done");
+        }
+        world.write("plain", "no program");
+        run(&["--mcp", "x=./plain", "--", "true"]).refused_with(77, &["x was not started: ./plain: it may not be run inside"]);
+        world.sessile(&["run", "--mcp", "A=cat", "--", "true"]).refused_with(64, &["an MCP server's name is 1 to 16 characters", "\"A\""]);
+    }
+
+    fn a_server_that_ends_at_once_is_said(world) {
+        let dies = "x=sh -c 'echo no such table >&2; exit 3'";
+        let run = world.sessile(&["run", "--detach", "--name", "desk", "--mcp", "good=sleep 1000", "--mcp", dies, "--", "sleep", "infinity"]);
+        run.succeeded();
+        for word in ["the MCP server x has ended already (exit 3)", "sessile output", "--app mcp-x"] {
+            assert!(run.err.contains(word), "{}", run.err);
+        }
+        assert!(!run.err.contains("good"), "{}", run.err);
+        let wrote = world.sessile(&["output", "desk", "--app", "mcp-x", "--follow"]);
+        assert!(wrote.err.contains("no such table"), "{} {}", wrote.text(), wrote.err);
+        // Whoever is attached is told as well, before it or after.
+        let run = world.sessile(&["run", "--mcp", dies, "--", "sleep", "1"]);
+        run.succeeded();
+        assert!(run.err.contains("the MCP server x has ended") && run.err.contains("--app mcp-x"), "{}", run.err);
+    }
+
     fn where_a_destination_came_from_decides(world) {
         let id = opened(world, &[]);
         let client = Client::open(world, "desk", "desk");
@@ -304,12 +334,10 @@ for_root_and_user! {
     }
 
     fn a_server_that_is_not_one_harms_nothing(world) {
-        world.must(&["run", "--detach", "--name", "desk", "--mcp", "none=/does/not/exist", "--", "sleep", "infinity"]);
+        world.must(&["run", "--detach", "--name", "desk", "--mcp", "none=true", "--", "sleep", "infinity"]);
         let client = Client::open(world, "desk", "none");
         let error = client.try_call("act", json!({})).unwrap();
         assert!(format!("{error:?}").contains("the server has ended"), "{error:?}");
-        let apps = world.show("desk")["apps"].to_string();
-        assert!(apps.contains("not_started"), "{apps}");
         world.must(&["end", "desk"]);
     }
 
