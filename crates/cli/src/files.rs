@@ -19,9 +19,17 @@ use crate::failure::Failure;
 /// When it cannot be read, is a folder, or holds more than `most` bytes.
 pub fn bytes(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let name = path.display().to_string();
-    let file = open(path).map_err(|e| Failure::system(format!("read {name}"), &e))?;
+    let file = open(path).map_err(|e| {
+        let failure = Failure::system(format!("read {name}"), &e);
+        match (e.kind(), std::env::current_dir()) {
+            (io::ErrorKind::NotFound, Ok(folder)) if path.is_relative() => {
+                failure.hint(format!("it was looked for in {}", folder.display()))
+            }
+            _ => failure,
+        }
+    })?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(bad(format!("{name} is a folder, not a file")));
+        return Err(bad(format!("{name} is a folder, not a file")).hint("name a file in it"));
     }
     bounded(file, &name, most)
 }
@@ -48,9 +56,45 @@ pub fn standard_input(most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
 /// When they are not UTF-8.
 pub fn utf8(mut bytes: Zeroizing<Vec<u8>>, name: &str) -> Result<Zeroizing<String>, Failure> {
     String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|e| {
-        drop(Zeroizing::new(e.into_bytes()));
-        bad(format!("{name} is not valid UTF-8"))
+        let at = e.utf8_error().valid_up_to();
+        let bytes = Zeroizing::new(e.into_bytes());
+        let byte = bytes.get(at).copied().unwrap_or_default();
+        let coding = match bytes.as_slice() {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
+            _ => "LATIN1",
+        };
+        bad(format!(
+            "{name} is not valid UTF-8: the first byte that is none is at offset {at} (0x{byte:02x})"
+        ))
+        .hint(format!("`iconv -f {coding} -t UTF-8` makes it UTF-8, if {coding} is what it is"))
     })
+}
+
+/// What a file or, for `-`, standard input is called.
+pub fn shown(path: &Path) -> String {
+    if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// The text of a file or, for `-`, of standard input.
+///
+/// # Errors
+/// As [`text`].
+pub fn input(path: &Path, most: usize) -> Result<Zeroizing<String>, Failure> {
+    match path.as_os_str() == "-" {
+        true => utf8(standard_input(most)?, &shown(path)),
+        false => text(path, most),
+    }
+}
+
+/// Makes sure that at most one of a command's inputs, each as the command line calls it, is standard input.
+///
+/// # Errors
+/// When two are.
+pub fn one_standard<'a>(inputs: impl IntoIterator<Item = (&'a str, &'a Path)>) -> Result<(), Failure> {
+    let mut standard = inputs.into_iter().filter(|(_, path)| path.as_os_str() == "-");
+    let (Some((first, _)), Some((second, _))) = (standard.next(), standard.next()) else { return Ok(()) };
+    Err(bad(format!("{first} and {second} cannot both be standard input"))
+        .hint("name a file for one of them; `./-` is a file that is called so"))
 }
 
 /// A warning where other users may read a file that holds a secret.

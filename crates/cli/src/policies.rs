@@ -36,17 +36,7 @@ pub fn read(files: &[PathBuf], folder: &Path, home: &Path) -> Result<Read, Failu
     for file in files {
         let path = folder.join(tools::expanded(&file.to_string_lossy(), home));
         let found = match path.is_dir() {
-            true => {
-                let (mut found, guard) = (listed(&path)?, path.join(OF_GUARD));
-                if guard.is_dir() {
-                    found.extend(listed(&guard)?.into_iter().map(|(path, _)| (path, true)));
-                }
-                if found.is_empty() {
-                    let what = format!("{} holds no .cedar file", path.display());
-                    return Err(Failure::new(ProblemKind::BadRequest, what));
-                }
-                found
-            }
+            true => of_folder(&path)?,
             false => vec![(path, false)],
         };
         paths.extend(found);
@@ -73,6 +63,28 @@ pub fn read(files: &[PathBuf], folder: &Path, home: &Path) -> Result<Read, Failu
     }
     let warnings = doubtful.iter().map(|flaw| format!("warning: {flaw}")).collect();
     Ok(Read { texts, guard, count, warnings })
+}
+
+/// The `.cedar` files of a folder and of the one in it that is the guard's, and which are the guard's.
+///
+/// # Errors
+/// When one cannot be read, or there is none.
+pub fn of_folder(folder: &Path) -> Result<Vec<(PathBuf, bool)>, Failure> {
+    let (mut found, guard) = (listed(folder)?, folder.join(OF_GUARD));
+    if guard.is_dir() {
+        found.extend(listed(&guard)?.into_iter().map(|(path, _)| (path, true)));
+    }
+    if found.is_empty() {
+        let shown = folder.display();
+        let what = format!(
+            "{shown} holds no .cedar file: looked for {shown}/*.cedar and {shown}/{OF_GUARD}/*.cedar"
+        );
+        return Err(Failure::new(ProblemKind::BadRequest, what).hint(
+            "`sessile policy --help` shows policies about connections and requests; `sessile guard policy` prints \
+             those of the guard that are shipped, to begin with",
+        ));
+    }
+    Ok(found)
 }
 
 /// The `.cedar` files of a folder, in order.

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use sessile_model::mcp::McpServer;
+use sessile_model::mcp::{LONGEST_SERVER, McpServer};
 use thiserror::Error;
 
 /// `NAME=COMMAND`. The command is cut into words as a shell would, and no shell runs it: nothing in it is expanded.
@@ -16,7 +16,9 @@ pub enum InvalidServer {
     #[error("it is NAME=COMMAND, such as files='mcp-server-filesystem /srv'")]
     Form,
     /// The name is none.
-    #[error("the name is {0}")]
+    #[error(
+        "an MCP server's name is 1 to {LONGEST_SERVER} characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit, and this is {0:?}"
+    )]
     Name(String),
     /// A quote is not closed.
     #[error("a quote in the command is not closed")]
@@ -28,7 +30,8 @@ impl FromStr for ServerArgument {
 
     fn from_str(text: &str) -> Result<Self, InvalidServer> {
         let (name, command) = text.split_once('=').ok_or(InvalidServer::Form)?;
-        let name = name.parse().map_err(|error| InvalidServer::Name(format!("{error}")))?;
+        let named = name.parse().ok().filter(|_| name.len() <= LONGEST_SERVER);
+        let name = named.ok_or_else(|| InvalidServer::Name(name.to_owned()))?;
         let command = words(command)?;
         if command.is_empty() {
             return Err(InvalidServer::Form);
@@ -101,7 +104,7 @@ mod tests {
             (server.name.to_string().as_str(), server.command),
             ("files", vec!["npx".into(), "x=y".into()])
         );
-        for text in ["files", "files=", "files=  ", "=x", "A b=x", "files='x"] {
+        for text in ["files", "files=", "files=  ", "=x", "A b=x", "files='x", "a-name-that-is-too-long=x"] {
             assert!(text.parse::<ServerArgument>().is_err(), "{text}");
         }
     }

@@ -1,7 +1,7 @@
 //! A session's conversation, from outside through the daemon, or from inside by the socket that
 //! `SESSILE_SOCKET` names.
 
-mod keys;
+pub mod keys;
 mod signing;
 pub mod waiting;
 

@@ -3,10 +3,9 @@
 //! The steps that a keeper had taken are in its log, and the receipt repeats them. For every other
 //! step it says what it means that nobody took it, and what may therefore remain.
 
-use sessile_journal::audit::Chained;
+use sessile_journal::audit::Audit;
 use sessile_journal::store::StoredEntry;
 use sessile_model::guarding::GuardReceipt;
-use sessile_model::hex;
 use sessile_model::property::Property;
 use sessile_model::receipt::{ClaimLevel, Receipt, Residue, WipeEvidence, WipeLine, WipeStep};
 use sessile_model::record::{Grant, RecordingState};
@@ -79,13 +78,8 @@ impl Told {
 }
 
 /// What is left of a lost session's guard: nothing was overwritten, and this is where its audit ends.
-pub fn guard_of(audit: &Chained) -> GuardReceipt {
-    GuardReceipt {
-        overwritten: 0,
-        ended: false,
-        entries: audit.entries.len() as u64,
-        head: hex::text(&audit.head),
-    }
+pub fn guard_of(audit: &Audit) -> GuardReceipt {
+    GuardReceipt { overwritten: 0, ended: false, entries: audit.entries(), head: audit.head() }
 }
 
 /// The receipt of a session that was lost.

@@ -1,15 +1,15 @@
 //! The end of a session as the daemon sees it: its receipt, log and record go into the database,
 //! then what it left in the runtime and state folders goes away.
 
-use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use sessile_journal::audit::{self, Chained};
+use sessile_journal::audit::{self, Audit};
 use sessile_journal::frame::{Condition, PREAMBLE_LEN};
 use sessile_journal::log;
 use sessile_journal::store::{StoreError, Stored, StoredEntry};
+use sessile_model::guarding::{AuditEntry, Numbered};
 use sessile_model::protocol::ProtocolStatus;
 use sessile_model::receipt::{Receipt, SignedReceipt};
 use sessile_model::{Phase, SessionId, SessionRecord, State};
@@ -147,12 +147,18 @@ async fn forget(daemon: &Daemon, id: SessionId) {
     daemon.directory.remove(id);
 }
 
-/// What a lost session's guard has decided, where that is whole.
-fn audit_of(daemon: &Daemon, id: SessionId) -> Option<Chained> {
-    let file = std::fs::File::open(daemon.folders.state_of(id).join(audit::FILE_NAME)).ok()?;
-    let mut bytes = Vec::new();
-    file.take(audit::MAX_LEN + 1).read_to_end(&mut bytes).ok()?;
-    audit::read(&bytes, id).ok().filter(|audit| audit.len > 0)
+/// What a lost session's guard has decided, where that is whole. What was held was not done: that is added.
+fn audit_of(daemon: &Daemon, id: SessionId) -> Option<Audit> {
+    let folder = daemon.folders.state_of(id);
+    folder.join(audit::FILE_NAME).metadata().ok().filter(|found| found.len() > 0)?;
+    let mut audit = Audit::open(&folder, id).ok()?;
+    let open = Numbered::of(&audit.take_entries()).open;
+    let given_up = |number| AuditEntry::given_up(number, now(), "given up with its session");
+    let written = open.into_iter().try_for_each(|number| audit.append(&given_up(number)));
+    if let Err(e) = written.and_then(|()| audit.sync()) {
+        daemon.notices.add(format!("the audit of session {} could not be closed: {e}", id.short()));
+    }
+    Some(audit).filter(|audit| audit.entries() > 0)
 }
 
 /// Takes the audit out of a folder that is about to be removed.

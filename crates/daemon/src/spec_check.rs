@@ -8,7 +8,7 @@ use sessile_anchor::control::MAX_STRINGS;
 use sessile_guard::tools::Tools;
 use sessile_model::credential::{Credential, MAX_CREDENTIALS, MAX_VALUES, is_header, is_value};
 use sessile_model::guarding::{GuardSpec, MAX_TOOLS_BYTES};
-use sessile_model::mcp::{MOST_SERVERS, McpServer};
+use sessile_model::mcp::{LONGEST_SERVER, MOST_SERVERS, McpServer};
 use sessile_model::network::{MAX_RULES, MAX_UPSTREAM_CA, Network, Route};
 use sessile_model::protocol::ProtocolSpec;
 use sessile_model::quantity::{ByteSize, Millis};
@@ -25,8 +25,6 @@ const MAX_ARGUMENTS: usize = 1 << 20;
 /// Longest single argument or `NAME=VALUE`: the kernel's MAX_ARG_STRLEN, with its final NUL.
 const MAX_ARGUMENT: usize = 128 << 10;
 const MAX_MOUNTS: usize = 256;
-/// Longest name of an MCP server: its app, and further commands in it, have names made of it.
-const LONGEST_SERVER: usize = 16;
 /// Longest command that tells of a question.
 const MAX_NOTICE: usize = 4096;
 const MAX_LABELS: usize = 64;

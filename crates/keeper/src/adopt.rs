@@ -219,6 +219,7 @@ impl Keeper {
             talk: Default::default(),
             guard: None,
             agents: Vec::new(),
+            signature_questions: 0,
             route: Default::default(),
         };
         self.adopt_facts(store, &facts);

@@ -63,6 +63,9 @@ pub struct Facts {
     /// Apps that are given an SSH agent.
     #[serde(default)]
     pub agents: Vec<AgentFacts>,
+    /// How many signatures were asked about: no question has the number of another.
+    #[serde(default)]
+    pub signature_questions: u32,
     /// What a gateway leaves to the next one.
     #[serde(default)]
     pub route: RouteFacts,

@@ -235,6 +235,7 @@ impl Keeper {
             guard,
             route: Default::default(),
             agents: agent.into_iter().collect(),
+            signature_questions: 0,
         });
         let mut effects = Effects::new();
         let machine = Session::open(opening, self.now, &mut effects);
@@ -340,6 +341,14 @@ impl Keeper {
     /// Tells whoever opened the session what came of it.
     pub(crate) fn answer_opener(&mut self) {
         let Some((id, channel)) = self.opener else { return };
+        let has_servers = self
+            .facts
+            .as_ref()
+            .is_some_and(|facts| !facts.spec.mcp.is_empty() && facts.spec.command.is_empty());
+        if has_servers && self.machine.as_ref().is_some_and(|machine| machine.state() == State::Active) {
+            // With a command they are started before it.
+            self.start_servers();
+        }
         let Some(machine) = &self.machine else { return };
         let reply = match (machine.state(), machine.outcome()) {
             (State::Bringup, _) => return,

@@ -9,6 +9,7 @@ use rustix::process::geteuid;
 use sessile_anchor::inherit;
 use sessile_anchor::link::Link;
 use sessile_model::ids::SessionId;
+use sessile_model::protocol::OPERATORS_FOLDER;
 use thiserror::Error;
 
 /// Descriptors by number, as ARCHITECTURE.md has them.
@@ -28,6 +29,8 @@ pub struct Seat {
     pub state: PathBuf,
     /// The installation's signing key.
     pub installation_key: PathBuf,
+    /// Keys that operators are known by.
+    pub operators: PathBuf,
     /// Entry guards that sessions share.
     pub entry_guards: PathBuf,
     /// The link to the anchor.
@@ -71,6 +74,7 @@ impl Seat {
             runtime: PathBuf::from(runtime).join("sessions").join(id.to_string()),
             state: PathBuf::from(state).join("sessions").join(id.to_string()),
             installation_key: PathBuf::from(state).join("installation.key"),
+            operators: PathBuf::from(state).join(OPERATORS_FOLDER),
             entry_guards: PathBuf::from(state).join("entry-guards"),
             link: Link::from_fd(descriptor(LINK)?),
             listener: descriptor(LISTENER)?,

@@ -59,6 +59,18 @@ struct Launch<'a> {
     served: Option<[&'a OwnedFd; 2]>,
 }
 
+/// Why a program does not run inside.
+fn not_inside(argv: &[String], errno: i32) -> Problem {
+    let program = argv.first().map_or("", String::as_str);
+    let (kind, why) = match errno {
+        2 | 20 => (ProblemKind::NotFound, "there is no such program inside".to_owned()),
+        13 => (ProblemKind::Denied, "it may not be run inside".to_owned()),
+        errno => (ProblemKind::Failed, std::io::Error::from_raw_os_error(errno).to_string()),
+    };
+    Problem::new(kind, format!("{program}: {why}"))
+        .hint("a session shows the host's /usr and your project; `--tools` or `--mount` shows more")
+}
+
 /// The ends of a command's streams that it is given.
 enum Inner {
     Terminal(OwnedFd),
@@ -81,6 +93,10 @@ impl Keeper {
         if self.tasks.contains_key(&main) {
             return;
         }
+        // Before it: where a server cannot be started, nothing of the command is.
+        if !self.start_servers() {
+            return;
+        }
         let Ok(facts) = self.facts() else { return };
         let (argv, terminal, hold) =
             (facts.spec.command.clone(), facts.spec.terminal, facts.spec.hold_output);
@@ -95,15 +111,15 @@ impl Keeper {
             served: None,
         };
         if let Err(problem) = self.start(&launch) {
-            let cause = problem.detail.clone();
-            self.open_problem = Some(problem);
-            self.advance(Event::ComponentFailed {
-                component: sessile_model::state::Component::Sandbox,
-                cause,
-            });
-            return;
+            self.not_opened(problem);
         }
-        self.start_servers();
+    }
+
+    /// Ends a session of which something did not start.
+    pub(crate) fn not_opened(&mut self, problem: Problem) {
+        let cause = problem.detail.clone();
+        self.open_problem = Some(problem);
+        self.advance(Event::ComponentFailed { component: sessile_model::state::Component::Sandbox, cause });
     }
 
     /// Starts a further command, in a sandbox of its own if the app is new.
@@ -144,9 +160,20 @@ impl Keeper {
         set_nonblocking(&sink)?;
         set_nonblocking(&source)?;
         let served = Some([&input, &output]);
-        let launch = Launch { name, app: app.clone(), argv, env: &[], terminal: None, hold: false, served };
+        let launch = Launch {
+            name: name.clone(),
+            app: app.clone(),
+            argv,
+            env: &[],
+            terminal: None,
+            hold: false,
+            served,
+        };
         self.start(&launch)?;
-        Ok([sink, source])
+        match self.tasks.get(&name).and_then(|task| task.exit.clone()) {
+            Some(Exit::NotStarted { errno }) => Err(not_inside(argv, errno)),
+            Some(Exit::Code { .. } | Exit::Signal { .. }) | None => Ok([sink, source]),
+        }
     }
 
     /// Makes an app's sandbox, unless there is one.
@@ -486,6 +513,7 @@ impl Keeper {
             }
         }
         self.changed = true;
+        self.heed_server_end(app);
     }
 
     /// An app's init is gone: so are its commands.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 pub use self::commands::{AwaitedCommand, Commands, ShellCommand, ShellState, Typed};
-pub use self::guard::{AuditTrail, HeldLine, HeldPart, ResetRisk};
-use crate::ids::{AppName, SessionId};
+pub use self::guard::{AnswerSeal, AuditTrail, HeldLine, HeldPart, ResetRisk};
+use crate::ids::{AppName, OperatorName, SessionId};
 use crate::quantity::{ByteSize, Millis, Timestamp};
 use crate::record::{AppRecord, SessionRecord};
 use crate::spec::{EnvVar, Recording, WindowSize};
@@ -429,10 +429,14 @@ pub struct Answer {
     /// Why, for the journal.
     #[serde(default)]
     pub why: Option<String>,
-    /// As which operator: whoever said a line that is held may not allow it themselves.
+    /// As which operator: a word for the audit, unless `seal` shows it. Whoever said a line that is held may not allow
+    /// it themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
-    pub by: Option<AppName>,
+    pub by: Option<OperatorName>,
+    /// What shows that it is that operator who answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<AnswerSeal>,
 }
 
 /// One connection of an app, or an attempt at one.

@@ -349,9 +349,12 @@ pub enum AuditEntry {
         at: Timestamp,
         /// What was answered.
         verdict: Verdict,
-        /// Who answered: `operator` or `operator:NAME`; nobody where nobody did in time.
+        /// Who answered, as they say: `operator` or `operator:NAME`; nobody where nobody did.
         by: Option<String>,
-        /// Why, in their words.
+        /// The public key by which they have shown it, where they have: 64 hexadecimal digits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// Why, in their words; where nobody answered, how it ended.
         why: Option<String>,
     },
     /// The risk was set to nothing.
@@ -364,6 +367,46 @@ pub enum AuditEntry {
         /// Why, in the words of who did.
         why: String,
     },
+}
+
+impl AuditEntry {
+    /// That something which was held is not done, though nobody has answered.
+    pub fn given_up(number: u32, at: Timestamp, why: &str) -> Self {
+        let (verdict, why) = (Verdict::Deny, Some(why.to_owned()));
+        Self::Answered { number, at, verdict, by: None, key: None, why }
+    }
+}
+
+/// The numbers of an audit, whose entries are JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Numbered {
+    /// The last matter's; 0 where there is none.
+    pub last: u32,
+    /// Those of what is held, and not answered about.
+    pub open: BTreeSet<u32>,
+}
+
+impl Numbered {
+    /// Of these entries. What is none of them has no number.
+    pub fn of(entries: &[String]) -> Self {
+        let mut numbers = Self::default();
+        for entry in entries {
+            match serde_json::from_str(entry) {
+                Ok(AuditEntry::Decided(decided)) => {
+                    numbers.last = numbers.last.max(decided.number);
+                    if decided.effect == Effect::Confirm {
+                        numbers.open.insert(decided.number);
+                    }
+                }
+                Ok(AuditEntry::Answered { number, .. }) => {
+                    numbers.last = numbers.last.max(number);
+                    numbers.open.remove(&number);
+                }
+                Ok(AuditEntry::RiskReset { .. }) | Err(_) => {}
+            }
+        }
+        numbers
+    }
 }
 
 /// What was decided about something.

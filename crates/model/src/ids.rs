@@ -191,6 +191,13 @@ name!(
     |_| Ok(())
 );
 name!(
+    /// An operator's name; where there is one only, they are `operator`.
+    OperatorName,
+    "operator name",
+    24,
+    |_| Ok(())
+);
+name!(
     /// A profile's name in the configuration.
     ProfileName,
     "profile name",

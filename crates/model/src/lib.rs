@@ -47,7 +47,7 @@ pub mod state;
 pub mod tor;
 pub mod wire;
 
-pub use ids::{AppName, ProfileName, SessionId, SessionName};
+pub use ids::{AppName, OperatorName, ProfileName, SessionId, SessionName};
 pub use problem::{Problem, ProblemKind};
 pub use property::{Properties, Property, PropertyStatus};
 pub use quantity::{ByteSize, Millis, Timestamp};

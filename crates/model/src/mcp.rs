@@ -23,6 +23,8 @@ pub const MAX_TEXT: usize = 512 << 10;
 pub const MOST_ASKED: usize = 64;
 /// Most bytes of all of it.
 pub const MOST_ASKED_BYTES: usize = 4 << 20;
+/// Longest name of one, in characters.
+pub const LONGEST_SERVER: usize = 16;
 /// Most servers of a session.
 pub const MOST_SERVERS: usize = 16;
 /// The variable that names a session's servers to its apps, with commas between.

@@ -1,6 +1,7 @@
 //! What a session's protocol is, and who speaks for its roles.
 
 mod ending;
+mod operators;
 mod signing;
 
 use std::collections::BTreeMap;
@@ -12,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use ending::{CloseTalk, Closing, Delegate, Delegated};
+pub use operators::{OPERATORS_FOLDER, key_name, public_line, public_of};
 pub use signing::{LineSeal, Signing, Stand, Standing};
 
-use crate::ids::AppName;
+use crate::ids::{AppName, OperatorName};
 use crate::problem::Problem;
 use crate::quantity::{Millis, Timestamp};
 
@@ -30,6 +32,8 @@ pub const LONGEST_PAYLOAD: usize = 64 << 10;
 pub const LONGEST_ASKED: usize = 128 << 10;
 /// Longest name of a role, label or protocol that is looked up, in bytes.
 pub const LONGEST_WORD: usize = 256;
+/// What an operator without a name is called.
+const OPERATOR: &str = "operator";
 
 /// A protocol that a session is held to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,8 +187,8 @@ pub struct Unheard {
 /// Who speaks for a role: `operator`, `operator:NAME` or `app:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Speaker {
-    /// A client of the daemon; the name tells one from another.
-    Operator(Option<AppName>),
+    /// A client of the daemon; the name tells one from another. `operator` is the one without a name.
+    Operator(Option<OperatorName>),
     /// A program inside this app's sandbox.
     App(AppName),
 }
@@ -383,15 +387,21 @@ pub enum Told {
 #[error("who speaks for a role is operator, operator:NAME or app:NAME")]
 pub struct InvalidSpeaker;
 
+impl Speaker {
+    /// The operator of this name: who is called `operator` is the one without.
+    pub fn operator(name: OperatorName) -> Self {
+        Self::Operator(Some(name).filter(|name| name.as_str() != OPERATOR))
+    }
+}
+
 impl FromStr for Speaker {
     type Err = InvalidSpeaker;
 
     fn from_str(text: &str) -> Result<Self, InvalidSpeaker> {
-        let named = |name: &str| name.parse::<AppName>().map_err(|_| InvalidSpeaker);
         match text.split_once(':') {
-            None if text == "operator" => Ok(Self::Operator(None)),
-            Some(("operator", name)) => named(name).map(|name| Self::Operator(Some(name))),
-            Some(("app", name)) => named(name).map(Self::App),
+            None if text == OPERATOR => Ok(Self::Operator(None)),
+            Some((OPERATOR, name)) => name.parse().map(Self::operator).map_err(|_| InvalidSpeaker),
+            Some(("app", name)) => name.parse().map(Self::App).map_err(|_| InvalidSpeaker),
             None | Some(_) => Err(InvalidSpeaker),
         }
     }
@@ -428,6 +438,7 @@ mod tests {
         for text in ["operator", "operator:ann", "app:main"] {
             assert_eq!(text.parse::<Speaker>().unwrap().to_string(), text);
         }
+        assert_eq!("operator:operator".parse(), Ok(Speaker::Operator(None)));
         for text in ["", "app", "app:", "operator:", "user:ann", "app:main:x", "Operator"] {
             assert_eq!(text.parse::<Speaker>(), Err(InvalidSpeaker), "{text}");
         }

@@ -27,6 +27,7 @@
 //! | [`event`] | what happened, what a session is, violations |
 //! | [`seal`], [`endpoint`], `keys` | how messages are signed and verified, and whose keys are whose |
 
+pub mod approval;
 mod ending;
 pub mod endpoint;
 pub mod event;

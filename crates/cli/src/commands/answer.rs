@@ -1,21 +1,35 @@
 //! `answer`: decides what an app waits for.
 
-use sessile_model::AppName;
-use sessile_model::api::{self, Verdict};
+use std::path::{Path, PathBuf};
+
+use sessile_model::OperatorName;
+use sessile_model::api::{self, AnswerSeal, Verdict};
+use sessile_model::hex;
+use sessile_model::problem::ProblemKind;
+use sessile_model::protocol::Speaker;
+use sessile_protocol::monitor::approval::Approval;
+use sessile_protocol::monitor::setup::SessionId;
 
 use crate::client::Daemon;
-use crate::failure::{Outcome, Status};
+use crate::failure::{Failure, Outcome, Status};
 use crate::output::{print_json, say};
+use crate::startup;
+use crate::talk::keys;
 
-/// Answer a question of a session
+/// Answer what a session waits for you to decide
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   sessile answer 1f0c2d3e-1 allow
   sessile answer 1f0c2d3e-2 deny --always --why 'not part of the task'
+  sessile answer 1f0c2d3e-2000000007 allow --by ann
 
-Without --always the answer is for the connections that wait now. Each signature by your SSH agent is
-asked for by itself; `deny --always` takes the agent away. So is each line that the guard holds; whoever
-said it may deny it, and not allow it. Nobody inside a session can answer.")]
+It is about a connection, a signature by your SSH agent, or a line, a tool's call, what it returned or a request
+that the guard holds. Without --always it is for the connections that wait now; signatures and what the guard holds
+are asked for one by one (`deny --always` takes the agent away). Nobody inside a session can answer.
+
+Whoever said a line that is held may deny it, and not allow it: another operator does, and shows it by their key.
+--by NAME signs with it where it lies in the state folder, or in --key-file; `sessile operators NAME` makes one, which
+counts for what is held from then on. A name without a key is a word for the audit.")]
 pub struct Args {
     /// The question, as `sessile questions` and the notice name it
     #[arg(value_name = "ID", value_parser = question)]
@@ -23,21 +37,24 @@ pub struct Args {
     /// What is decided
     #[arg(value_enum)]
     verdict: Word,
-    /// Decide so for the rest of the session
+    /// Decide so for the rest of the session (connections, and signatures that are denied)
     #[arg(long)]
     always: bool,
-    /// Why, for the session's journal
+    /// Why, for the session's journal and audit
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
-    /// As which operator (of a line that is held: whoever said it may not allow it)
-    #[arg(long, value_name = "NAME")]
-    by: Option<AppName>,
+    /// As which operator, shown by their key where there is one
+    #[arg(long, value_name = "NAME", value_parser = operator)]
+    by: Option<OperatorName>,
+    /// Where that operator's key lies, if not in the state folder
+    #[arg(long, value_name = "FILE", requires = "by")]
+    key_file: Option<PathBuf>,
 }
 
 /// A verdict as it is typed.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Word {
-    /// The connection may be made
+    /// It may go on
     Allow,
     /// It may not
     Deny,
@@ -50,9 +67,13 @@ impl Args {
             Word::Allow => Verdict::Allow,
             Word::Deny => Verdict::Deny,
         };
-        let answer = api::Answer { verdict, always: self.always, why: self.why, by: self.by };
-        let question: api::Question =
-            Daemon::reach()?.post(&format!("/v1/questions/{}", self.id), &answer)?;
+        let daemon = Daemon::reach()?;
+        let seal = match &self.by {
+            Some(by) => self.seal(&daemon, &Speaker::operator(by.clone()), verdict)?,
+            None => None,
+        };
+        let answer = api::Answer { verdict, always: self.always, why: self.why, by: self.by, seal };
+        let question: api::Question = daemon.post(&format!("/v1/questions/{}", self.id), &answer)?;
         if json {
             print_json(&question)?;
         } else {
@@ -66,6 +87,34 @@ impl Args {
         }
         Ok(Status::OK)
     }
+
+    /// What shows that this operator answers; nothing where they have no key here.
+    fn seal(&self, daemon: &Daemon, by: &Speaker, verdict: Verdict) -> Result<Option<AnswerSeal>, Failure> {
+        let kept = || Ok::<_, Failure>(keys::of_operator(&startup::folders()?.state, by));
+        let path = self.key_file.clone().map_or_else(kept, Ok)?;
+        let Some(key) = keys::held(&path)? else {
+            return if self.key_file.is_some() { Err(no_key(&path)) } else { Ok(None) };
+        };
+        // Only the daemon knows the session's whole id.
+        let all: Vec<api::Question> = daemon.get("/v1/questions")?;
+        let asked = all.into_iter().find(|asked| asked.id == self.id);
+        let number = self.id.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+        let (Some(asked), Some(question)) = (asked, number) else { return Ok(None) };
+        let (session, allows) = (SessionId(asked.session.as_bytes()), verdict == Verdict::Allow);
+        let signature = Approval { session, question, allows, by: &by.to_string() }.sign(&key);
+        Ok(Some(AnswerSeal { key: hex::text(&key.public().to_bytes()), signature: hex::text(&signature) }))
+    }
+}
+
+fn no_key(path: &Path) -> Failure {
+    Failure::new(ProblemKind::NotFound, format!("there is no key {}", path.display()))
+        .hint("`sessile operators NAME` makes one in the state folder")
+}
+
+/// An operator's name, as `operator:NAME` too.
+pub fn operator(text: &str) -> Result<OperatorName, String> {
+    let name = text.strip_prefix("operator:").unwrap_or(text);
+    name.parse().map_err(|error| format!("{error}"))
 }
 
 fn question(text: &str) -> Result<String, String> {

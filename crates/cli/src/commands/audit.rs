@@ -143,14 +143,19 @@ fn row(entry: &AuditEntry) -> Vec<String> {
                 printable(&by),
             ]
         }
-        AuditEntry::Answered { number, at, verdict, by, why } => {
-            let by = by.as_deref().unwrap_or("nobody, in time");
+        AuditEntry::Answered { number, at, verdict, by, key, why } => {
+            let by = match (by, key, why) {
+                (Some(by), Some(_), _) => format!("{by}, signed"),
+                (Some(by), None, _) => by.clone(),
+                (None, _, Some(_)) => "nobody".to_owned(),
+                (None, _, None) => "nobody, in time".to_owned(),
+            };
             let why = why.as_deref().unwrap_or_default();
             let answered = match verdict {
                 Verdict::Allow => "allowed",
                 Verdict::Deny => "denied",
             };
-            vec![at.to_string(), number.to_string(), answered.to_owned(), printable(by), printable(why)]
+            vec![at.to_string(), number.to_string(), answered.to_owned(), printable(&by), printable(why)]
         }
         AuditEntry::RiskReset { at, level, why } => {
             vec![

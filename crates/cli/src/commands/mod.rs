@@ -24,6 +24,7 @@ mod list;
 mod man;
 mod mcp;
 mod net;
+mod operators;
 mod parting;
 mod pause;
 mod play;
@@ -105,6 +106,7 @@ enum Command {
     Mcp(mcp::Args),
     Questions(questions::Args),
     Answer(answer::Args),
+    Operators(operators::Args),
     Port(port::Args),
     Cookies(cookies::Args),
     Route(route::Args),
@@ -204,6 +206,7 @@ impl Program {
             Command::Mcp(args) => args.run(),
             Command::Questions(args) => args.run(json),
             Command::Answer(args) => args.run(json),
+            Command::Operators(args) => args.run(json),
             Command::Port(args) => args.run(json),
             Command::Cookies(args) => args.run(json),
             Command::Route(args) => args.run(json),

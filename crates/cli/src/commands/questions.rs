@@ -15,7 +15,7 @@ use crate::selector::SessionSelector;
   sessile questions amber --json
 
 A connection to a host that no rule names waits for an answer, for five minutes at most; a signature by
-your SSH agent (`run --forward-agent`) and a line that the guard holds for two. Then it is denied. `sessile answer ID allow|deny` answers.")]
+your SSH agent (`run --forward-agent`), and a line, a tool's call or a request that the guard holds, for two. Then it is denied. `sessile answer ID allow|deny` answers.")]
 pub struct Args {
     /// Only of this session
     session: Option<SessionSelector>,

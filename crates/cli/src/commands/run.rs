@@ -2,11 +2,12 @@
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use sessile_model::network::Route;
 use sessile_model::problem::ProblemKind;
 use sessile_model::spec::Spec;
-use sessile_model::{SessionRecord, api};
+use sessile_model::{Millis, SessionRecord, api};
 
 use super::parting::{self, Watch};
 use crate::attachment::{self, Mode, Target, Until, terminal_size};
@@ -90,6 +91,7 @@ impl Args {
             None => answer?,
         };
         if self.detach {
+            tell_of_servers(&daemon, &record, &request.spec);
             return opened(&record, json);
         }
         let target = Target::given(attachment, None);
@@ -131,6 +133,28 @@ fn attend(
         json,
     };
     parting::attend(daemon, &watch, || attachment::attach(target, &mode, until))
+}
+
+/// How long servers are watched that were just started: one that is set up wrong ends at once.
+const SERVERS_TIME: Duration = Duration::from_millis(300);
+
+/// Says which MCP servers have ended already, where nobody is attached to be told.
+fn tell_of_servers(daemon: &Daemon, record: &SessionRecord, spec: &Spec) {
+    let until = Instant::now() + SERVERS_TIME;
+    for server in &spec.mcp {
+        let Some(app) = server.app() else { continue };
+        let left = until.saturating_duration_since(Instant::now()).as_millis();
+        let timeout = Some(Millis(u64::try_from(left).unwrap_or_default().max(1)));
+        let wait = api::Wait { app: Some(app.clone()), exit: true, timeout, ..api::Wait::default() };
+        // Whatever else comes of it, it runs.
+        if let Ok(api::Waited::Exited { exit }) =
+            daemon.post(&format!("/v1/sessions/{}/wait", record.id), &wait)
+        {
+            let (name, id, code) = (&server.name, record.id.short(), exit.shell_code());
+            say(&format!("sessile: warning: the MCP server {name} has ended already (exit {code})"));
+            say(&format!("hint: `sessile output {id} --app {app} --follow` shows what it wrote"));
+        }
+    }
 }
 
 fn opened(record: &SessionRecord, json: bool) -> Outcome {

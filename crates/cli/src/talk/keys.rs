@@ -1,4 +1,5 @@
-//! The key that lines are signed with: an operator's in their state folder, an app's in its own sandbox.
+//! The key that lines are signed with: an operator's in their state folder, an app's in its own sandbox. An operator's
+//! public half lies beside it, where keepers find it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -8,14 +9,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use sessile_model::hex;
 use sessile_model::problem::ProblemKind;
-use sessile_model::protocol::Speaker;
+use sessile_model::protocol::{OPERATORS_FOLDER, Speaker, key_name, public_line, public_of};
 use sessile_protocol::monitor::seal::SecretKey;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
-/// The folder of operators' keys in the state folder.
-const FOLDER: &str = "operators";
 /// What stands before the key's digits in its file.
 const HEAD: &str = "sessile-line-key ";
 /// Of a file: its head, a key's digits, a line's end.
@@ -23,12 +22,68 @@ const LENGTH: usize = HEAD.len() + 64 + 1;
 
 /// Where an operator's key lies, beside those of others of the same user.
 pub fn of_operator(state: &Path, speaker: &Speaker) -> PathBuf {
-    let name = match speaker {
-        Speaker::Operator(Some(name)) => format!("operator-{name}.key"),
-        // Apps have theirs inside.
-        Speaker::Operator(None) | Speaker::App(_) => "operator.key".to_owned(),
+    state.join(OPERATORS_FOLDER).join(format!("{}.key", key_name(speaker)))
+}
+
+/// An operator who is known, by this public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub speaker: Speaker,
+    pub key: [u8; 32],
+    /// Whether the secret half lies here too.
+    pub is_here: bool,
+}
+
+/// The operators who are known here.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn known(state: &Path) -> io::Result<Vec<Known>> {
+    let folder = state.join(OPERATORS_FOLDER);
+    let files = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        files => files?,
     };
-    state.join(FOLDER).join(name)
+    let known = files.flatten().filter_map(|file| {
+        let text = fs::read_to_string(file.path()).ok()?;
+        let (speaker, key) = public_of(file.file_name().to_str()?, &text)?;
+        let is_here = of_operator(state, &speaker).exists();
+        Some(Known { speaker, key, is_here })
+    });
+    let mut known: Vec<Known> = known.collect();
+    known.sort_by(|a, b| a.speaker.cmp(&b.speaker));
+    Ok(known)
+}
+
+/// Makes known that this is an operator's public key; one that is known already stays.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn publish(state: &Path, speaker: &Speaker, key: &[u8; 32]) -> Result<(), Failure> {
+    let path = of_operator(state, speaker).with_extension("pub");
+    placed(&path, public_line(key).as_bytes())
+        .map_err(|e| Failure::system(format!("write the key {}", path.display()), &e))
+}
+
+/// An operator's key, made where there is none and known from then on.
+///
+/// # Errors
+/// As [`load`], and when it cannot be made known.
+pub fn load_operator(state: &Path, speaker: &Speaker) -> Result<SecretKey, Failure> {
+    let key = load(&of_operator(state, speaker))?;
+    publish(state, speaker, &key.public().to_bytes())?;
+    Ok(key)
+}
+
+/// The key in a file, where there is one.
+///
+/// # Errors
+/// When it cannot be read, is damaged, or is in reach of others.
+pub fn held(path: &Path) -> Result<Option<SecretKey>, Failure> {
+    match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => usable(path, read).map(Some),
+    }
 }
 
 /// Where an app's key lies: beside the socket by which it speaks, which no other app sees.
@@ -41,15 +96,18 @@ pub fn of_app(socket: &Path) -> PathBuf {
 /// # Errors
 /// When it cannot be read or made, is damaged, or is in reach of others.
 pub fn load(path: &Path) -> Result<SecretKey, Failure> {
-    let failed = |error: io::Error| Failure::system(format!("read the key {}", path.display()), &error);
     match read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make(path).map_err(|e| Failure::system(format!("make the key {}", path.display()), &e))?;
-            read(path).map_err(failed)?
+            usable(path, read(path))
         }
-        read => read.map_err(failed)?,
+        read => usable(path, read),
     }
-    .ok_or_else(|| {
+}
+
+fn usable(path: &Path, read: io::Result<Option<SecretKey>>) -> Result<SecretKey, Failure> {
+    let read = read.map_err(|e| Failure::system(format!("read the key {}", path.display()), &e))?;
+    read.ok_or_else(|| {
         let detail = format!("{} is no key, or in reach of others", path.display());
         Failure::new(ProblemKind::Denied, detail).hint(
             "move it away to have another made; roles that are known by it are to be delegated: `sessile delegate --help`",
@@ -75,16 +133,24 @@ fn read(path: &Path) -> io::Result<Option<SecretKey>> {
 }
 
 fn make(path: &Path) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(|e| io::Error::other(e.to_string()))?;
-    let digits = Zeroizing::new(hex::text(&*seed));
+    let line = Zeroizing::new(format!("{HEAD}{}\n", *Zeroizing::new(hex::text(&*seed))));
+    placed(path, line.as_bytes())
+}
+
+/// Writes a file whole, unless there is one.
+fn placed(path: &Path, text: &[u8]) -> io::Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     // The file that is not finished yet has a name of its own.
     let mut name = [0; 8];
     getrandom::fill(&mut name).map_err(|e| io::Error::other(e.to_string()))?;
     let unfinished = path.with_extension(format!("{}.new", hex::text(&name)));
-    let written = written(&unfinished, &digits).and_then(|()| match fs::hard_link(&unfinished, path) {
+    let written = written(&unfinished, text).and_then(|()| match fs::hard_link(&unfinished, path) {
         // Another was first.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
@@ -94,11 +160,9 @@ fn make(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn written(path: &Path, digits: &str) -> io::Result<()> {
+fn written(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(HEAD.as_bytes())?;
-    file.write_all(digits.as_bytes())?;
-    file.write_all(b"\n")?;
+    file.write_all(text)?;
     file.sync_all()
 }
 

@@ -1,6 +1,5 @@
 //! Saying a line that is signed: asked where it stands, signed there, said; and again where another was said first.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use sessile_model::hex;
@@ -37,7 +36,7 @@ impl Talk {
         };
         let key = match standing.signing {
             Signing::Unsigned => return self.say_once(&line),
-            Signing::Signed => keys::load(&self.key_of(&standing.speaker)?)?,
+            Signing::Signed => self.key_of(&standing.speaker)?,
         };
         loop {
             line.seal = Some(sealed(&key, &stand, &standing, payload).ok_or_else(unreadable)?);
@@ -59,11 +58,11 @@ impl Talk {
         }
     }
 
-    /// Where the key lies of who speaks.
-    fn key_of(&self, speaker: &Speaker) -> Result<PathBuf, Failure> {
+    /// The key of who speaks.
+    fn key_of(&self, speaker: &Speaker) -> Result<SecretKey, Failure> {
         match self {
-            Self::Inside(socket) => Ok(keys::of_app(socket)),
-            Self::Outside(..) => Ok(keys::of_operator(&startup::folders()?.state, speaker)),
+            Self::Inside(socket) => keys::load(&keys::of_app(socket)),
+            Self::Outside(..) => keys::load_operator(&startup::folders()?.state, speaker),
         }
     }
 }

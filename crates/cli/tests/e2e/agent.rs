@@ -126,12 +126,15 @@ for_root_and_user! {
 
         // A keeper that dies takes what was asked along; nothing is signed by that, and the next asks.
         let signing = typing(world, "signer", SIGN);
-        question(world);
+        let before = question(world);
         let keeper = part(world, "keeper", &id).unwrap();
         kill(keeper);
         assert_ne!(signing.finish().code, 0);
         let signing = typing(world, "signer", SIGN);
-        world.must(&["answer", question(world)["id"].as_str().unwrap(), "allow"]);
+        let after = question(world);
+        assert_ne!(before["id"], after["id"], "an answer to the one is none to the other");
+        world.sessile(&["answer", before["id"].as_str().unwrap(), "allow"]).refused_with(66, &["there is no such question"]);
+        world.must(&["answer", after["id"].as_str().unwrap(), "allow"]);
         signing.finish().succeeded();
         outside(world, check, &world.project()).succeeded();
 

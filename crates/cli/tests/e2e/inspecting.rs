@@ -43,9 +43,21 @@ for_root_and_user! {
         let (text, values) = (text.to_str().unwrap(), values.to_str().unwrap());
         assert!(world.must(&["guard", "inspect", text, "--taint-file", values]).contains("tainted_value"));
         assert_eq!(world.must(&["guard", "inspect", text]), "nothing found\n");
-        world.sessile(&["guard", "inspect", text, "--taint", "1234"]).refused_with(64, &["too short or too uniform"]);
-        fs::write(values, [0xff, 0xfe]).unwrap();
-        world.sessile(&["guard", "inspect", values]).refused_with(64, &["not valid UTF-8"]);
-        world.sessile(&["guard", "inspect", "/nonexistent"]).refused_with(66, &["/nonexistent"]);
+        let rule = "at least six letters, eight if all are digits, of at least four kinds";
+        world.sessile(&["guard", "inspect", text, "--taint", "wren-44-tallow", "--taint", "1234"])
+            .refused_with(64, &["--taint, value 2: ", "too short or too uniform", rule]);
+        let given = |arguments: &[&str], input: &[u8]| world.sessile_with_input(arguments, input);
+        given(&["guard", "inspect", text, "--taint-file", "-"], b"wren-44-tallow\n\nabab\n")
+            .refused_with(64, &["standard input: line 3: ", rule]);
+        assert!(given(&["guard", "inspect", text, "--taint-file", "-"], b"wren-44-tallow").succeeded().contains("tainted_value"));
+        for both in [&["guard", "inspect", "--taint-file", "-"][..], &["guard", "inspect", text, "--taint-file", "-", "--taint-file", "-"]] {
+            given(both, b"wren-44-tallow").refused_with(64, &["cannot both be standard input", "name a file"]);
+        }
+        fs::write(values, b"caf\xe9").unwrap();
+        let wrong = "is not valid UTF-8: the first byte that is none is at offset 3 (0xe9)";
+        world.sessile(&["guard", "inspect", values]).refused_with(64, &["values", wrong, "iconv -f LATIN1 -t UTF-8"]);
+        given(&["guard", "inspect"], b"\xff\xfeh\0").refused_with(64, &["standard input", "offset 0 (0xff)", "iconv -f UTF-16"]);
+        world.sessile(&["guard", "inspect", "/nonexistent"]).refused_with(66, &["cannot read /nonexistent: no such file"]);
+        world.sessile(&["guard", "inspect", "nonexistent"]).refused_with(66, &["cannot read nonexistent", "it was looked for in /"]);
     }
 }

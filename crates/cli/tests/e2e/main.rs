@@ -10,6 +10,7 @@ mod support;
 
 mod acceptance;
 mod agent;
+mod answers;
 mod asked;
 mod attach;
 mod canary;
@@ -62,5 +63,6 @@ mod survival;
 mod tor;
 mod traces;
 mod upgrade;
+mod variables;
 mod websocket;
 mod wipe;

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
+use crate::answers::ended;
 use crate::guarded::{denied_by_nobody, guard, guarded, hear, impatient, opened, say};
 use crate::support::processes::{self, eventually, kill, part, signal};
 use crate::support::stand_in::{Authority, StandIn, files_with, holds};
@@ -26,7 +27,7 @@ const PERCENT: &str = "%6B3Yq%2DZt91%2DpLm4%2DwXyZ";
 const TOKEN: &str = "glpat-Zx71kdMm2x90Ttq3Wv8L";
 
 /// A host on the loopback that keeps what each connection says in plaintext, and answers whole requests.
-struct Host {
+pub struct Host {
     port: u16,
     heard: Arc<Mutex<Vec<Vec<u8>>>>,
     over: Arc<AtomicBool>,
@@ -34,7 +35,7 @@ struct Host {
 }
 
 impl Host {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (heard, over) = (Arc::<Mutex<Vec<Vec<u8>>>>::default(), Arc::<AtomicBool>::default());
@@ -51,11 +52,11 @@ impl Host {
         Self { port, heard, over, serving: Some(serving) }
     }
 
-    fn rule(&self) -> String {
+    pub fn rule(&self) -> String {
         format!("host.sessile:{}", self.port)
     }
 
-    fn url(&self, target: &str) -> String {
+    pub fn url(&self, target: &str) -> String {
         format!("http://host.sessile:{}{target}", self.port)
     }
 
@@ -307,6 +308,12 @@ for_root_and_user! {
         kill(guard(world, &id).unwrap().pid);
         eventually("nobody is asked any more", || (world.json(&["questions", "--json"]) == json!([])).then_some(()));
         assert!(waiting.finish().succeeded().contains("503 Service Unavailable"));
+        assert_eq!(ended(world, "desk"), ["not there", "given up with its guard"]);
+        let waiting = world.start(&send, Stdio::null());
+        question(world);
+        kill(part(world, "keeper", &id).unwrap());
+        assert!(!waiting.finish().succeeded().contains("200 OK"));
+        eventually("it is given up", || (ended(world, "desk").last()? == "given up with its keeper").then_some(()));
         let waiting = world.start(&send, Stdio::null());
         world.must(&["answer", question(world)["id"].as_str().unwrap(), "allow"]);
         assert!(waiting.finish().succeeded().contains("200 OK"));

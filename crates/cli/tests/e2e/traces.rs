@@ -70,12 +70,49 @@ for_root_and_user! {
         world.sessile(&with).refused_with(64, &["b.cedar", "@effect(\"Ask\") is not known", "RequireConfirmation"]);
         fs::create_dir(world.folder().join("empty")).unwrap();
         let empty = world.folder().join("empty");
-        world.sessile(&["guard", "trace", &trace, "--policy", empty.to_str().unwrap()]).refused_with(64, &["no .cedar file"]);
+        world.sessile(&["guard", "trace", &trace, "--policy", empty.to_str().unwrap()]).refused_with(64, &["no .cedar file", "empty/*.cedar", "empty/guard/*.cedar", "sessile guard policy"]);
+        world.file_beside("apart/guard/c.cedar", "@id(\"none\") forbid (principal, action == Action::\"call\", resource == Tool::\"send_money\");");
+        let apart = world.folder().join("apart");
+        assert!(world.must(&["guard", "trace", &trace, "--policy", apart.to_str().unwrap()]).contains("send_money: Reject, "));
         world.sessile(&["guard", "trace", "/nonexistent.json"]).refused_with(66, &["/nonexistent.json"]);
         let bad = world.file_beside("bad.toml", "[tools.a]\nsink = []\n");
         world.sessile(&["guard", "trace", &trace, "--tools", &bad]).refused_with(64, &["bad.toml", "sink"]);
         let bad = world.file_beside("bad.json", "[{\"description\": \"x\"}]");
         world.sessile(&["guard", "tools", &bad]).refused_with(64, &["tool 1 has no name"]);
         assert!(world.must(&["guard", "policy", "--schema"]).contains("action call"));
+    }
+
+    fn a_trace_comes_from_standard_input_and_what_is_wrong_with_it_is_said(world) {
+        let trace = world.file_beside("trace.json", TRACE);
+        let descriptions = world.file_beside("descriptions.json", DESCRIPTIONS);
+        let tools = world.file_beside("tools.toml", &world.must(&["guard", "tools", &descriptions, "--suite", "bank"]));
+        let told = world.must(&["guard", "trace", &trace, "--tools", &tools]);
+        let given = |arguments: &[&str], input: &str| world.sessile_with_input(arguments, input.as_bytes());
+        assert_eq!(given(&["guard", "trace", "-", "--tools", &tools], TRACE).succeeded(), told);
+        let declared = std::fs::read_to_string(&tools).unwrap();
+        assert_eq!(given(&["guard", "trace", &trace, "--tools", "-"], &declared).succeeded(), told);
+        assert_eq!(given(&["guard", "tools", "-", "--suite", "bank"], DESCRIPTIONS).succeeded(), declared);
+        given(&["guard", "trace", "-", "--tools", "-"], TRACE)
+            .refused_with(64, &["FILE and --tools cannot both be standard input", "name a file"]);
+        let good = r#"{"prompt": "p", "calls": [{"fn": "a"}], "results": ["r"]}"#;
+        for (task, words) in [
+            (r#"{"prompt": "p", "calls": [{"fn": "a"}], "results": ["r", "s"]}"#, "task 2 (/1/results): 2 results for 1 call: "),
+            (r#"{"prompt": "p", "results": ["r"]}"#, "task 2 (/1/results): 1 result for 0 calls"),
+            (r#"{"prompt": "p", "calls": [{"fn": "a"}, {"fn": 7}]}"#, "task 2 (/1/calls/1/fn): call 2: the tool is a number, not a text"),
+            (r#"{"prompt": "p", "calls": [{"args": {}}]}"#, "task 2 (/1/calls/0): call 1: it has no `fn`"),
+            (r#"{"prompt": "p", "calls": [{"fn": "a", "args": ["x"]}]}"#, "task 2 (/1/calls/0/args): call 1: the arguments are a list, not an object"),
+            (r#"{"prompt": "p", "calls": [{"fn": "a", "args": null}]}"#, "the arguments are null, not an object"),
+            (r#"{"prompt": "p", "calls": ["a"]}"#, "task 2 (/1/calls/0): call 1: it is a text, not an object"),
+            (r#"{"prompt": "p", "calls": {}}"#, "task 2 (/1/calls): it is an object, not a list"),
+            (r#"{"prompt": "p", "results": "r"}"#, "task 2 (/1/results): it is a text, not a list"),
+            (r#"{"prompt": 1}"#, "task 2 (/1/prompt): what the user said is a number"),
+            (r#"{"calls": []}"#, "task 2 (/1): it has no `prompt`"),
+            ("7", "task 2 (/1): it is a number, not an object"),
+        ] {
+            given(&["guard", "trace", "-"], &format!("[{good}, {task}]")).refused_with(64, &["standard input: ", words, "--help"]);
+        }
+        given(&["guard", "trace", "-"], r#"{"prompt": "p", "results": ["r"]}"#).refused_with(64, &["task 1 (/results): 1 result"]);
+        given(&["guard", "trace", "-"], "[{").refused_with(64, &["it is not JSON", "line 1"]);
+        given(&["guard", "trace", "-"], &format!("[{good}]")).succeeded();
     }
 }

@@ -1,37 +1,33 @@
 //! An agent's trace, judged call by call as it would have been when it was made.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use sessile_policy::guard::{Effect, Policies};
+use thiserror::Error;
 
 use super::{Argument, Call, Conversation, verdict};
 use crate::marking::Event;
 use crate::tools::Tools;
 
 /// What an agent was asked, what it called, and what it got back.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Task {
     /// What the user said.
     pub prompt: String,
     /// The calls, in order.
-    #[serde(default)]
     pub calls: Vec<Made>,
     /// What each returned: texts, or anything else, which is then taken as JSON. May be fewer.
-    #[serde(default)]
     pub results: Vec<Value>,
     /// Whatever else is said of the task.
-    #[serde(flatten)]
     pub more: Map<String, Value>,
 }
 
 /// A call of a trace.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Made {
     /// The tool.
-    #[serde(rename = "fn")]
     pub tool: String,
     /// What it is given.
-    #[serde(default, rename = "args")]
     pub arguments: Map<String, Value>,
 }
 
@@ -76,13 +72,105 @@ pub struct JudgedCall {
     pub verdict: Option<&'static str>,
 }
 
+/// What is wrong with a trace.
+#[derive(Debug, Error)]
+pub enum TraceError {
+    /// It is not JSON.
+    #[error("it is not JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Something in it has another form.
+    #[error("{place}: {what}")]
+    Form {
+        /// Where: a task and a call by their numbers, from 1, and as a JSON pointer.
+        place: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
 /// Reads a trace: a list of tasks, or one.
 ///
 /// # Errors
-/// When it has another form.
-pub fn parse(text: &str) -> Result<Vec<Task>, serde_json::Error> {
-    let trace: Value = serde_json::from_str(text)?;
-    if trace.is_array() { serde_json::from_value(trace) } else { Ok(vec![serde_json::from_value(trace)?]) }
+/// When it has another form: the first thing that has.
+pub fn parse(text: &str) -> Result<Vec<Task>, TraceError> {
+    match serde_json::from_str(text)? {
+        Value::Array(tasks) => {
+            (1..).zip(tasks).map(|(number, task)| read(task, number, &format!("/{}", number - 1))).collect()
+        }
+        task @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+            Ok(vec![read(task, 1, "")?])
+        }
+    }
+}
+
+/// One task of a trace.
+fn read(task: Value, number: usize, pointer: &str) -> Result<Task, TraceError> {
+    let form = |at: &str, what: String| {
+        let path = format!("{pointer}{at}");
+        let place =
+            if path.is_empty() { format!("task {number}") } else { format!("task {number} ({path})") };
+        TraceError::Form { place, what }
+    };
+    let Value::Object(mut more) = task else {
+        return Err(form(
+            "",
+            format!("it is {}, not an object with `prompt`, `calls` and `results`", kind(&task)),
+        ));
+    };
+    let prompt = match more.remove("prompt") {
+        Some(Value::String(prompt)) => prompt,
+        Some(other) => {
+            return Err(form("/prompt", format!("what the user said is {}, not a text", kind(&other))));
+        }
+        None => return Err(form("", "it has no `prompt`, which is what the user said".to_owned())),
+    };
+    let mut list = |key: &str| match more.remove(key) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(list)) => Ok(list),
+        Some(other) => Err(form(&format!("/{key}"), format!("it is {}, not a list", kind(&other)))),
+    };
+    let (made, results) = (list("calls")?, list("results")?);
+    let mut calls = Vec::with_capacity(made.len());
+    for (at, call) in made.into_iter().enumerate() {
+        let form =
+            |key: &str, what: String| form(&format!("/calls/{at}{key}"), format!("call {}: {what}", at + 1));
+        let Value::Object(mut call) = call else {
+            return Err(form("", format!("it is {}, not an object with `fn` and `args`", kind(&call))));
+        };
+        let tool = match call.remove("fn") {
+            Some(Value::String(tool)) => tool,
+            Some(other) => return Err(form("/fn", format!("the tool is {}, not a text", kind(&other)))),
+            None => return Err(form("", "it has no `fn`, which is the tool's name".to_owned())),
+        };
+        let arguments = match call.remove("args") {
+            None => Map::new(),
+            Some(Value::Object(arguments)) => arguments,
+            Some(other) => {
+                return Err(form("/args", format!("the arguments are {}, not an object", kind(&other))));
+            }
+        };
+        calls.push(Made { tool, arguments });
+    }
+    if results.len() > calls.len() {
+        let counted = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+        let (results, calls) = (counted(results.len(), "result"), counted(calls.len(), "call"));
+        return Err(form(
+            "/results",
+            format!("{results} for {calls}: each result is that of the call with its number"),
+        ));
+    }
+    Ok(Task { prompt, calls, results, more })
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 /// Judges each call by what was said and returned before it. The prompt is event 0, the result of call

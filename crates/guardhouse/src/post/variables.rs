@@ -13,11 +13,11 @@ impl Post {
     /// Knows what of these is secret: by the variable's name, or by its form.
     pub fn give_variables(&mut self, variables: &[EnvVar]) {
         for EnvVar { name, value } in variables {
-            let mut secrets: Vec<Zeroizing<String>> = Vec::new();
-            if variable::is_secret(name, value) {
-                secrets.push(Zeroizing::new(value.clone()));
-            }
-            let inspected = self.inspector.inspect(Raw::new(format!("{name}={value}")));
+            let named = variable::secrets(name, value).into_iter();
+            let mut secrets: Vec<Zeroizing<String>> =
+                named.map(|one| Zeroizing::new(one.to_owned())).collect();
+            let shown = if variable::is_folder(name) { value.clone() } else { format!("{name}={value}") };
+            let inspected = self.inspector.inspect(Raw::new(shown));
             let is_one = |finding: &&Finding| {
                 finding.category == Category::Secret && finding.confidentiality() >= Confidentiality::Critical
             };

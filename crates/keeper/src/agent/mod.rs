@@ -297,8 +297,7 @@ impl Keeper {
     }
 
     fn ask_about(&mut self, connection: &mut Connection, wanted: SignRequest, comment: String) {
-        self.agents.last += 1;
-        let question = FIRST_QUESTION + self.agents.last;
+        let question = FIRST_QUESTION + self.next_signature_question();
         let about = Signature {
             key: protocol::fingerprint(&wanted.key),
             kind: protocol::kind(&wanted.key),
@@ -311,6 +310,15 @@ impl Keeper {
         connection.deadline = Some(self.now.plus(PATIENCE));
         self.notice(&text);
         self.ring_for(vec![asked], None);
+    }
+
+    /// A number that no question had, whichever keeper asked it.
+    fn next_signature_question(&mut self) -> u32 {
+        let Some(facts) = &mut self.facts else { return 0 };
+        facts.signature_questions += 1;
+        let number = facts.signature_questions;
+        self.write_checkpoint();
+        number
     }
 
     /// A question as everyone attached is told of it.
@@ -352,7 +360,7 @@ impl Keeper {
             Problem::new(ProblemKind::NotFound, "there is no such question, or it was answered")
                 .hint("`sessile questions` lists those that are open")
         })?;
-        let Answer { verdict, always, ref why, by: _ } = *answer;
+        let Answer { verdict, always, ref why, by: _, seal: _ } = *answer;
         if always && verdict == Verdict::Allow {
             return Err(Problem::new(ProblemKind::BadRequest, "each signature is asked for by itself")
                 .hint("leave out --always"));

@@ -22,6 +22,11 @@ pub struct Sealed {
 }
 
 impl Sealed {
+    /// By which key it is said to be.
+    pub fn key(&self) -> [u8; 32] {
+        self.key.to_bytes()
+    }
+
     /// All that it consists of.
     pub(super) fn fields(&self) -> [Vec<u8>; 6] {
         let Seal { session, epoch, position, signature } = &*self.seal;
@@ -89,6 +94,13 @@ impl Channels {
             payload: payload.iter().map(ToString::to_string).collect(),
             free: false,
         })
+    }
+
+    /// The operators who are known by keys.
+    pub fn keys_of_operators(&self) -> Vec<(Speaker, [u8; 32])> {
+        let known = self.speakers.iter().filter(|(_, speaker)| matches!(speaker, Speaker::Operator(_)));
+        let key = |role: &str| Some(self.monitor.key(self.plan.role(role)?)?.to_bytes());
+        known.filter_map(|(role, speaker)| Some((speaker.clone(), key(role)?))).collect()
     }
 
     /// Makes sure that what has no type in the protocol has no payload.

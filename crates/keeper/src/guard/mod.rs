@@ -10,6 +10,7 @@
 //! The keeper never waits for it: a line that is not judged yet is looked at again. What guards know is with the
 //! anchor (`guard/memory`, secret memory), so one that dies, alone or with its keeper, is followed by one that knows the same.
 
+mod answerer;
 mod given;
 mod memory;
 mod outgoing;
@@ -24,7 +25,9 @@ use std::time::Duration;
 use rustix::process::{Signal, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use sessile_journal::audit::{Audit, AuditError};
-use sessile_model::guarding::{AuditEntry, GuardReceipt, Judgement, Memory, Order, Report, Text, VERSION};
+use sessile_model::guarding::{
+    AuditEntry, GuardReceipt, Judgement, Memory, Numbered, Order, Report, Text, VERSION,
+};
 use sessile_model::hex;
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::receipt::Residue;
@@ -193,10 +196,15 @@ impl Keeper {
                     let _ = self.start_guard();
                 }
                 // A matter's number, and a question's, is never another's.
-                let entries = audit.take_entries();
-                self.guard.last = entries.iter().filter_map(|entry| numbered(entry)).max().unwrap_or(0);
+                let numbers = Numbered::of(&audit.take_entries());
+                self.guard.last = numbers.last;
                 self.guard.audit = Some(audit);
-                None
+                // Whoever waited asks again, and what they ask is another matter.
+                let given_up = numbers
+                    .open
+                    .into_iter()
+                    .try_for_each(|number| self.close(number, "given up with its keeper"));
+                given_up.err().map(|problem| problem.detail)
             }
             Err(error) => Some(format!("the guard lets nothing pass: {error}")),
         }
@@ -347,6 +355,26 @@ impl Keeper {
         })
     }
 
+    /// Writes that something which was held is not done, though nobody has answered.
+    fn close(&mut self, number: u32, why: &str) -> Result<(), Problem> {
+        let entry = AuditEntry::given_up(number, self.now, why);
+        self.audit(&entry, true)
+    }
+
+    /// Nobody waits any more for the held that are meant: the audit says so.
+    fn give_up_held(&mut self, why: &str, is_meant: impl Fn(u32, &questions::Held) -> bool) {
+        let gone: Vec<u32> = self
+            .guard
+            .held
+            .extract_if(.., |question, held| is_meant(*question, held))
+            .map(|(question, _)| question)
+            .collect();
+        for question in gone {
+            // Where it cannot be written nothing passes any more either.
+            let _ = self.close(question - FIRST_QUESTION, why);
+        }
+    }
+
     /// Notes something of the guard for the record.
     fn note_guard(&mut self, note: impl FnOnce(&mut GuardFacts)) {
         if let Some(guard) = self.facts.as_mut().and_then(|facts| facts.guard.as_mut()) {
@@ -400,6 +428,7 @@ impl Keeper {
         let former = self.guard.former.take().map(|former| overwrite_file(former.file()));
         let overwritten = self.guard.memory.take().map(Kept::overwrite).or(former);
         let _ = self.seat.link.remove(MEMORY);
+        self.give_up_held("given up with its session", |_, _| true);
         let audit = self.guard.audit.take();
         if let Some(audit) = &audit {
             // The receipt says how many lines there are; where they are not lasting, that is seen.
@@ -426,15 +455,6 @@ impl Keeper {
             why: "a guard was killed, or died, before it could overwrite what it knew".to_owned(),
             mend: Some("boot with init_on_free=1".to_owned()),
         })
-    }
-}
-
-/// The number of the matter that an entry is about.
-fn numbered(entry: &str) -> Option<u32> {
-    match serde_json::from_str(entry).ok()? {
-        AuditEntry::Decided(decided) => Some(decided.number),
-        AuditEntry::Answered { number, .. } => Some(number),
-        AuditEntry::RiskReset { .. } => None,
     }
 }
 

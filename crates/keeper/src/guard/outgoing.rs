@@ -109,6 +109,7 @@ impl Keeper {
             what: What::Line,
             from: &from,
             by: &by,
+            key: None,
             to: &unnamed,
             label: &label,
             payload: &excerpt,
@@ -123,6 +124,7 @@ impl Keeper {
                 self.note_guard(|guard| guard.asked += 1);
                 let line = Passing { to: to.strip_prefix("host:").unwrap_or(&to), ..line };
                 self.ask_operators(
+                    number,
                     judgement,
                     line,
                     Some(Asking { ticket, learns: judgement.learns.clone() }),
@@ -160,12 +162,12 @@ impl Keeper {
 
     /// Nobody waits for a part any more.
     pub(super) fn leave_part(&mut self, ticket: u32) {
-        self.guard.held.retain(|_, held| held.ticket() != Some(ticket));
+        self.give_up_held("nobody waited for it any more", |_, held| held.ticket() == Some(ticket));
     }
 
     /// Nobody waits for any part: their guard is gone.
     pub(super) fn leave_parts(&mut self) {
-        self.guard.held.retain(|_, held| held.ticket().is_none());
+        self.give_up_held("given up with its guard", |_, held| held.ticket().is_some());
     }
 
     /// Acts on what was answered about requests.

@@ -53,6 +53,8 @@ pub struct Passing<'a> {
     pub from: &'a str,
     /// Who speaks for it.
     pub by: &'a Speaker,
+    /// The public key by which it is signed, where it is.
+    pub key: Option<[u8; 32]>,
     /// The role that is to hear it.
     pub to: &'a str,
     /// What it is called.
@@ -193,7 +195,7 @@ impl Keeper {
             }
             Effect::Confirm => {
                 self.note_guard(|guard| guard.asked += 1);
-                let question = self.ask_operators(&judgement, line, None);
+                let question = self.ask_operators(number, &judgement, line, None);
                 Passage::Held { number, question, judgement }
             }
             Effect::Reject => return Err(self.refuse_matter(number)),
@@ -346,7 +348,7 @@ mod tests {
                 learns: vec![value],
             };
             let by = Speaker::Operator(None);
-            let line = Passing { from: "a", by: &by, to: "b", label: "c", payload: payload.as_bytes(), what: What::Line };
+            let line = Passing { from: "a", by: &by, key: None, to: "b", label: "c", payload: payload.as_bytes(), what: What::Line };
             let key = RootKey::generate().unwrap().derive(&Purpose::Audit);
             let at = (1, Timestamp::from_millis(0));
             let entry = AuditEntry::Decided(Box::new(decided(&key, at, &judgement, line)));

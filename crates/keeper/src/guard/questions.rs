@@ -8,6 +8,7 @@ use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::{Problem, ProblemKind};
 use sessile_session::Note;
 
+use super::answerer::{Answerer, Cause};
 use super::outgoing::Asking;
 use super::passage::{Passing, What};
 use crate::keeper::Keeper;
@@ -25,12 +26,12 @@ const MOST_SHOWN: usize = 4096;
 /// A line that is held.
 #[derive(Debug)]
 pub struct Held {
-    by: Speaker,
+    cause: Cause,
     what: What,
     line: HeldLine,
     at: Timestamp,
-    /// What was answered, by whom and why; nobody where nobody did in time.
-    answered: Option<(Verdict, Option<String>, Option<String>)>,
+    /// What was answered, by whom and why.
+    answered: Option<(Verdict, Answerer, Option<String>)>,
     /// The part of a request that it is, where it is one.
     asking: Option<Asking>,
 }
@@ -46,14 +47,15 @@ impl Held {
 }
 
 impl Keeper {
-    /// Asks about a line, or a part of a request; the question's number.
+    /// Asks about a line, or a part of a request, with the matter's number; the question's number.
     pub(super) fn ask_operators(
         &mut self,
+        number: u32,
         judgement: &Judgement,
         line: Passing<'_>,
         asking: Option<Asking>,
     ) -> u32 {
-        let question = FIRST_QUESTION + self.guard.last;
+        let question = FIRST_QUESTION + number;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().take(MOST_SHOWN).collect::<String>();
         let found = judgement.found.iter().map(|found| HeldPart {
             kind: found.kind.clone(),
@@ -61,7 +63,7 @@ impl Keeper {
             of: found.of.clone().unwrap_or_else(|| line.from.to_owned()),
         });
         let held = Held {
-            by: line.by.clone(),
+            cause: self.cause(line.by, line.key),
             what: line.what,
             line: HeldLine {
                 from: line.from.to_owned(),
@@ -99,7 +101,7 @@ impl Keeper {
     }
 
     fn line_question(&self, number: u32, held: &Held) -> Question {
-        let app = match &held.by {
+        let app = match held.cause.by() {
             Speaker::App(app) => app.clone(),
             Speaker::Operator(_) => OPERATOR.parse().unwrap_or_else(|_| AppName::main()),
         };
@@ -127,27 +129,21 @@ impl Keeper {
         open.map(|(&number, held)| self.line_wording(number, held)).collect()
     }
 
-    /// Answers a question about a line, journaled before it is said. Whoever speaks for its role may deny
-    /// it, and not allow it.
+    /// Answers a question about a line, journaled before it is said. Whoever said it may deny it, and not allow it.
     pub(crate) fn answer_line_question(&mut self, question: u32, answer: &Answer) -> Result<(), Problem> {
+        let session = self.seat.id;
         let Some(held) = self.guard.held.get_mut(&question).filter(|held| held.answered.is_none()) else {
             return Err(Problem::new(ProblemKind::NotFound, "there is no such question, or it was answered")
                 .hint("`sessile questions` lists those that are open"));
         };
-        let Answer { verdict, always, ref why, ref by } = *answer;
+        let Answer { verdict, always, ref why, .. } = *answer;
         if always {
             return Err(Problem::new(ProblemKind::BadRequest, "each line is asked about by itself")
                 .hint("leave out --always"));
         }
-        let by = Speaker::Operator(by.clone());
-        if verdict == Verdict::Allow && by == held.by {
-            let what = format!("{by} has said it, and somebody else is to allow it");
-            return Err(
-                Problem::new(ProblemKind::Denied, what).hint("`sessile answer … --by NAME` says who you are")
-            );
-        }
+        let answerer = held.cause.answerer((session, question), answer)?;
         let why = why.as_deref().map(crate::route::short_reason);
-        held.answered = Some((verdict, Some(by.to_string()), why.clone()));
+        held.answered = Some((verdict, answerer, why.clone()));
         self.note(Note::Answered { question, verdict, always, timed_out: false, why });
         self.settle_parts();
         self.settle();
@@ -162,8 +158,8 @@ impl Keeper {
             Some(held) => (held.at, held.answered.take()),
             None => return Some(Ok(false)),
         };
-        let (verdict, by, why) = match answered {
-            Some(answered) => answered,
+        let (verdict, answerer, why) = match answered {
+            Some((verdict, answerer, why)) => (verdict, Some(answerer), why),
             None if self.now.since(at) < patience(PATIENCE) => return None,
             None => {
                 let (verdict, why) = (Verdict::Deny, None);
@@ -172,13 +168,14 @@ impl Keeper {
             }
         };
         self.guard.held.remove(&question);
-        let entry = AuditEntry::Answered { number, at: self.now, verdict, by, why };
+        let (by, key) = answerer.map_or((None, None), |by| (Some(by.by.to_string()), by.key));
+        let entry = AuditEntry::Answered { number, at: self.now, verdict, by, key, why };
         Some(self.audit(&entry, true).map(|()| verdict == Verdict::Allow))
     }
 
     /// Nobody waits for an answer any more.
     pub(super) fn withdraw(&mut self, question: u32) {
-        self.guard.held.remove(&question);
+        self.give_up_held("nobody waited for it any more", |number, _| number == question);
     }
 
     /// When the first question is over.

@@ -77,7 +77,8 @@ impl Keeper {
             Asked::List => (ask.server.to_string(), caller, by_server(), What::Line),
         };
         let payload = ask.text.0.as_bytes();
-        let passing = Passing { from: &from, by: &by, to: &to, label: label(&ask.what), payload, what };
+        let passing =
+            Passing { from: &from, by: &by, key: None, to: &to, label: label(&ask.what), payload, what };
         match self.pass_guard(&mut ask.passage, passing) {
             Ok(Passed::Waits) => None,
             Ok(Passed::Goes(_)) if self.learn(&ask.passage).is_err() => Some(Verdict::Failed),

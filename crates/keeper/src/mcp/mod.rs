@@ -22,7 +22,7 @@ use sessile_model::ids::AppName;
 use sessile_model::mcp::{Asked, MAX_TEXT, McpServer, Order, Report, VERSION};
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::receipt::Residue;
-use sessile_model::state::State;
+use sessile_model::state::{Exit, State};
 use sessile_model::{Problem, ProblemKind};
 use sessile_sandbox::service::{self, ServicePlan};
 
@@ -96,19 +96,51 @@ impl Servers {
 }
 
 impl Keeper {
-    /// Starts the session's servers. One that cannot be started is told of, and tried again by who calls it.
-    pub(crate) fn start_servers(&mut self) {
-        let Ok(facts) = self.facts() else { return };
+    /// Starts the session's servers. Where one cannot be started the session ends; returns whether all were.
+    pub(crate) fn start_servers(&mut self) -> bool {
+        let Ok(facts) = self.facts() else { return false };
         for server in facts.spec.mcp.clone() {
-            if let Err(problem) = self.serve(&server.name) {
-                let notice = format!("the MCP server {} was not started: {}", server.name, problem.detail);
-                self.notice(&notice);
-                if let Some(facts) = &mut self.facts {
-                    facts.notices.push(notice);
-                }
-                self.changed = true;
+            if let Err(mut problem) = self.serve(&server.name) {
+                problem.detail =
+                    format!("the MCP server {} was not started: {}", server.name, problem.detail);
+                self.not_opened(problem);
+                return false;
             }
         }
+        true
+    }
+
+    /// Tells whoever is attached that a server has ended while the session goes on.
+    pub(crate) fn heed_server_end(&mut self, app: &AppName) {
+        let is_active = self.session().is_ok_and(|machine| machine.state() == State::Active);
+        let ended = self.ended_servers().into_iter().find(|(other, _)| other == app);
+        if let Some((_, text)) = ended.filter(|_| is_active) {
+            self.notice(&text);
+        }
+    }
+
+    /// Servers that have ended and nobody has had started again, as one who has just attached is told.
+    pub(crate) fn server_wordings(&self) -> Vec<String> {
+        self.ended_servers().into_iter().map(|(_, text)| text).collect()
+    }
+
+    fn ended_servers(&self) -> Vec<(AppName, String)> {
+        let servers = self.facts.iter().flat_map(|facts| &facts.spec.mcp);
+        let ended = servers.filter_map(|server| {
+            let app = server.app()?;
+            let last = self.tasks.values().filter(|task| task.app == app).max_by_key(|task| task.number)?;
+            let how = match last.exit.as_ref()? {
+                Exit::Code { code } => format!(" (exit {code})"),
+                // It may be this keeper that has killed what was left of it.
+                Exit::Signal { .. } | Exit::NotStarted { .. } => String::new(),
+            };
+            let (name, id) = (&server.name, self.seat.id.short());
+            let text = format!(
+                "the MCP server {name} has ended{how}; `sessile output {id} --app {app} --follow` shows what it wrote"
+            );
+            Some((app, text))
+        });
+        ended.collect()
     }
 
     /// Gives a connection of an app's to a server's relay.

@@ -55,7 +55,8 @@ impl Keeper {
     /// What one who has just attached is to know.
     pub(crate) fn open_questions(&self) -> Vec<String> {
         let hosts = self.route.questions.iter().map(|(number, asked)| self.wording(*number, asked));
-        hosts.chain(self.signature_wordings()).chain(self.line_wordings()).collect()
+        let questions = hosts.chain(self.signature_wordings()).chain(self.line_wordings());
+        questions.chain(self.server_wordings()).collect()
     }
 
     /// What apps wait for.
@@ -93,7 +94,7 @@ impl Keeper {
             return Err(Problem::new(ProblemKind::NotFound, "there is no such question, or it was answered")
                 .hint("`sessile questions` lists those that are open"));
         };
-        let Answer { verdict, always, ref why, by: _ } = *answer;
+        let Answer { verdict, always, ref why, by: _, seal: _ } = *answer;
         let why = why.as_deref().map(short_reason);
         if always {
             self.note_answer(&asked.host, asked.port, verdict);

@@ -24,6 +24,17 @@ pub struct AuditTrail {
     pub lines: Vec<String>,
 }
 
+/// What shows who answers. Bytes are hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AnswerSeal {
+    /// The public key (Ed25519): 64 digits.
+    pub key: String,
+    /// The signature, of what `docs/lines.md` says: 128 digits.
+    pub signature: String,
+}
+
 /// A line that the session's guard holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

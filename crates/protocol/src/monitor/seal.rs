@@ -39,7 +39,7 @@ const DOMAIN: &[u8; 26] = b"sessile protocol message 1";
 
 /// The key by which a participant's messages are known. Shared, and cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PublicKey(Arc<VerifyingKey>);
+pub struct PublicKey(pub(super) Arc<VerifyingKey>);
 
 /// The bytes are no key that could tell one signer from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -69,7 +69,7 @@ impl fmt::Debug for PublicKey {
 }
 
 /// The key that a participant signs with; overwritten when it is dropped.
-pub struct SecretKey(SigningKey);
+pub struct SecretKey(pub(super) SigningKey);
 
 impl SecretKey {
     /// The key that these random bytes make.

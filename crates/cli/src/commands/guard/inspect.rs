@@ -20,6 +20,7 @@ const MOST_TAINT: usize = 4 << 20;
   sessile guard inspect mail.txt
   git diff | sessile guard inspect --json
   sessile guard inspect answer.txt --taint-file known-values.txt
+  pass show db | sessile guard inspect answer.txt --taint-file -
 
 Each finding has its place, in bytes from the text's beginning, how sure it is, and why; what was found
 is not printed. The exit code is 0 whatever is found.")]
@@ -30,18 +31,16 @@ pub struct Args {
     /// Also find this value, however it is spelled; other users of this machine may see it
     #[arg(long, value_name = "VALUE")]
     taint: Vec<String>,
-    /// Also find the values in this file, one a line
+    /// Also find the values in this file, one a line; - for standard input
     #[arg(long, value_name = "FILE")]
     taint_file: Vec<PathBuf>,
 }
 
 impl Args {
     pub fn run(self, json: bool) -> Outcome {
-        let mut text = if self.file.as_os_str() == "-" {
-            files::utf8(files::standard_input(MOST_TEXT)?, "standard input")?
-        } else {
-            files::text(&self.file, MOST_TEXT)?
-        };
+        let values = self.taint_file.iter().map(|path| ("--taint-file", path.as_path()));
+        files::one_standard(std::iter::once(("FILE", self.file.as_path())).chain(values))?;
+        let mut text = files::input(&self.file, MOST_TEXT)?;
         let inspected =
             Inspector::with_registry(self.registry()?).inspect(Raw::new(std::mem::take(&mut *text)));
         let report = inspected.report(Integrity::Untrusted);
@@ -75,18 +74,19 @@ impl Args {
     fn registry(&self) -> Result<Registry, Failure> {
         let mut registry = Registry::new(key()?);
         let mut add = |value: &str, source: &str| {
-            registry
-                .add(value)
-                .map(drop)
-                .map_err(|e| Failure::new(ProblemKind::BadRequest, format!("{source}: {e}")))
+            registry.add(value).map(drop).map_err(|e| {
+                Failure::new(ProblemKind::BadRequest, format!("{source}: {e}"))
+                    .hint("a value has at least six letters, eight if all are digits, of at least four kinds")
+            })
         };
-        for value in &self.taint {
-            add(value, "--taint")?;
+        for (number, value) in (1..).zip(&self.taint) {
+            add(value, &format!("--taint, value {number}"))?;
         }
         for path in &self.taint_file {
-            let text = files::text(path, MOST_TAINT)?;
-            for (number, value) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-                add(value, &format!("{}: line {}", path.display(), number + 1))?;
+            let text = files::input(path, MOST_TAINT)?;
+            let shown = files::shown(path);
+            for (number, value) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+                add(value, &format!("{shown}: line {number}"))?;
             }
         }
         Ok(registry)

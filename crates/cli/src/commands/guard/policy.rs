@@ -1,6 +1,5 @@
 //! `guard policy`: the policy that is shipped, and the words policies may use.
 
-use std::fs;
 use std::path::Path;
 
 use sessile_model::network::{MAX_POLICY_BYTES, PolicyText};
@@ -8,8 +7,8 @@ use sessile_model::problem::ProblemKind;
 use sessile_policy::guard::{self, Policies};
 
 use crate::failure::{Failure, Outcome, Status};
-use crate::files;
 use crate::output::{print, print_json, say};
+use crate::{files, policies};
 
 /// Print the policy about calls and messages that holds where no other is named
 #[derive(Debug, clap::Args)]
@@ -40,28 +39,18 @@ impl Args {
     }
 }
 
-/// The policies of a folder's `.cedar` files, or of one file; the shipped ones where none is named.
+/// The policies of a folder's `.cedar` files and those of its `guard`, or of one file; the shipped ones where none is
+/// named.
 ///
 /// # Errors
 /// When a file cannot be read, or all that is wrong with what the files say.
 pub fn read(folder: Option<&Path>) -> Result<Policies, Failure> {
     let Some(folder) = folder else { return guard::shipped().map_err(|flaws| wrong(&flaws)) };
     let shown = folder.display();
-    let mut paths = Vec::new();
-    if folder.is_dir() {
-        let unread = |e| Failure::system(format!("read {shown}"), &e);
-        for entry in fs::read_dir(folder).map_err(unread)? {
-            paths.push(entry.map_err(unread)?.path());
-        }
-        paths.retain(|path| path.extension().is_some_and(|end| end == "cedar"));
-        paths.sort();
-        if paths.is_empty() {
-            return Err(Failure::new(ProblemKind::BadRequest, format!("{shown} holds no .cedar file"))
-                .hint("`sessile guard policy` prints the policy that is shipped, to begin with"));
-        }
-    } else {
-        paths.push(folder.to_owned());
-    }
+    let paths = match folder.is_dir() {
+        true => policies::of_folder(folder)?.into_iter().map(|(path, _)| path).collect(),
+        false => vec![folder.to_owned()],
+    };
     let text = |path: &std::path::PathBuf| {
         let text = files::text(path, MAX_POLICY_BYTES)?.as_str().to_owned();
         let name = path.file_name().map_or_else(|| shown.to_string(), |n| n.to_string_lossy().into_owned());

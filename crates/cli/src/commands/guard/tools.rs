@@ -1,7 +1,7 @@
 //! `guard tools`: declarations of tools from their descriptions.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sessile_guard::tools::{Derived, Tools, derive, suites};
@@ -24,7 +24,7 @@ FILE is a list of tools as MCP servers describe them (`name`, `description`, `in
 answers to `tools/list`, or a table of such lists by suite. The rule stands in docs/guard-flow.md. Read what
 it prints before you use it: a name is not proof of what a tool does.")]
 pub struct Args {
-    /// The descriptions
+    /// The descriptions: a file, or - for standard input
     file: PathBuf,
     /// Only this suite's tools; else those of all, by the stricter where a name stands in several
     #[arg(long, value_name = "NAME")]
@@ -33,8 +33,8 @@ pub struct Args {
 
 impl Args {
     pub fn run(self, json: bool) -> Outcome {
-        let shown = self.file.display();
-        let text = files::text(&self.file, MOST)?;
+        let shown = files::shown(&self.file);
+        let text = files::input(&self.file, MOST)?;
         let bad = |what: String| Failure::new(ProblemKind::BadRequest, format!("{shown}: {what}"));
         let document: Value = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
         let mut suites = suites(&document).map_err(|e| bad(e.to_string()))?;
@@ -75,11 +75,11 @@ fn text_of(derived: &Derived) -> String {
 ///
 /// # Errors
 /// When it cannot be read, or what is wrong with it.
-pub fn read(file: Option<&PathBuf>) -> Result<Tools, Failure> {
+pub fn read(file: Option<&Path>) -> Result<Tools, Failure> {
     let Some(file) = file else { return Ok(Tools::default()) };
-    let text = files::text(file, MOST)?;
+    let text = files::input(file, MOST)?;
     Tools::parse(&text).map_err(|e| {
-        Failure::new(ProblemKind::BadRequest, format!("{}: {e}", file.display()))
+        Failure::new(ProblemKind::BadRequest, format!("{}: {e}", files::shown(file)))
             .hint("`sessile guard tools` derives one from descriptions of tools")
     })
 }

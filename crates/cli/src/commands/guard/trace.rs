@@ -19,16 +19,17 @@ const MOST: usize = 256 << 20;
 #[command(after_help = "Examples:
   sessile guard trace trace.json --tools tools.toml
   sessile guard trace trace.json --tools tools.toml --policy work --json
+  my-recorder | sessile guard trace - --tools tools.toml
 
 FILE is a list of tasks, or one:
   [{\"prompt\": \"Pay the bill\", \"calls\": [{\"fn\": \"read_file\", \"args\": {\"path\": \"bill\"}}],
     \"results\": [\"IBAN: …\"]}]
-Each call is judged by what was said and returned before it. Of each argument that decides where a call
+Results are in the order of their calls, and may be fewer. Each call is judged by what was said and returned before it. Of each argument that decides where a call
 goes, --json shows where its value stands. The exit code is 0 whatever is decided.")]
 pub struct Args {
-    /// The trace
+    /// The trace: a file, or - for standard input
     file: PathBuf,
-    /// What the tools are declared to do; one that is not declared is destructive and open-world
+    /// What the tools are declared to do; one that is not declared is destructive and open-world; - for standard input
     #[arg(long, value_name = "FILE")]
     tools: Option<PathBuf>,
     /// A folder of policies that takes the place of the one that is shipped
@@ -38,11 +39,16 @@ pub struct Args {
 
 impl Args {
     pub fn run(self, json: bool) -> Outcome {
-        let tools = tools::read(self.tools.as_ref())?;
+        let declared = self.tools.iter().map(|path| ("--tools", path.as_path()));
+        files::one_standard(std::iter::once(("FILE", self.file.as_path())).chain(declared))?;
+        let tools = tools::read(self.tools.as_deref())?;
         let policies = policy::read(self.policy.as_deref())?;
-        let text = files::text(&self.file, MOST)?;
-        let tasks = parse(&text)
-            .map_err(|e| Failure::new(ProblemKind::BadRequest, format!("{}: {e}", self.file.display())))?;
+        let text = files::input(&self.file, MOST)?;
+        let shown = files::shown(&self.file);
+        let tasks = parse(&text).map_err(|e| {
+            Failure::new(ProblemKind::BadRequest, format!("{shown}: {e}"))
+                .hint("`sessile guard trace --help` shows the form")
+        })?;
         let judged: Vec<Judged> = tasks.iter().map(|task| judge(task, &tools, &policies)).collect();
         let sum = |of: fn(&Judged) -> usize| judged.iter().map(of).sum::<usize>();
         let (questions, rejected) = (sum(|task| task.questions), sum(|task| task.rejected));

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::answers::ended;
 use crate::guarded::{CARD, denied_by_nobody, guard, impatient};
 use crate::support::processes::{self, Process, kill, part, signal};
 use crate::support::{World, skip};
@@ -110,8 +111,38 @@ for_root_and_user! {
         assert!(relay(world, &id).is_none());
     }
 
+    fn a_server_that_cannot_be_started_opens_nothing(world) {
+        let run = |more: &[&str]| world.sessile(&[&["run", "--name", "desk", "--mcp", "good=sleep 1000"][..], more].concat());
+        for command in [&["--detach", "--", "touch", "begun"][..], &["--", "touch", "begun"], &["--detach"]] {
+            run(&[&["--mcp", "x=nosuchprog --now"][..], command].concat()).refused_with(66, &[
+                "the MCP server x was not started: nosuchprog: there is no such program inside", "`--tools` or `--mount` shows more",
+            ]);
+            assert_eq!(world.must(&["ls", "--json"]).trim(), "[]");
+            assert!(!world.project().join("begun").exists(), "nothing of the command is done");
+        }
+        world.write("plain", "no program");
+        run(&["--mcp", "x=./plain", "--", "true"]).refused_with(77, &["x was not started: ./plain: it may not be run inside"]);
+        world.sessile(&["run", "--mcp", "A=cat", "--", "true"]).refused_with(64, &["an MCP server's name is 1 to 16 characters", "\"A\""]);
+    }
+
+    fn a_server_that_ends_at_once_is_said(world) {
+        let dies = "x=sh -c 'echo no such table >&2; exit 3'";
+        let run = world.sessile(&["run", "--detach", "--name", "desk", "--mcp", "good=sleep 1000", "--mcp", dies, "--", "sleep", "infinity"]);
+        run.succeeded();
+        for word in ["the MCP server x has ended already (exit 3)", "sessile output", "--app mcp-x"] {
+            assert!(run.err.contains(word), "{}", run.err);
+        }
+        assert!(!run.err.contains("good"), "{}", run.err);
+        let wrote = world.sessile(&["output", "desk", "--app", "mcp-x", "--follow"]);
+        assert!(wrote.err.contains("no such table"), "{} {}", wrote.text(), wrote.err);
+        // Whoever is attached is told as well, before it or after.
+        let run = world.sessile(&["run", "--mcp", dies, "--", "sleep", "1"]);
+        run.succeeded();
+        assert!(run.err.contains("the MCP server x has ended") && run.err.contains("--app mcp-x"), "{}", run.err);
+    }
+
     fn where_a_destination_came_from_decides(world) {
-        opened(world, &[]);
+        let id = opened(world, &[]);
         let client = Client::open(world, "desk", "desk");
         client.call("get_page", json!({"name": "hours"}));
         // No pattern matches in that page; the address is its word all the same.
@@ -139,9 +170,19 @@ for_root_and_user! {
                 let _ = other.try_call("send_mail", json!({"to": "eve@example.net", "text": "x"}));
             });
             question(world);
+            kill(part(world, "keeper", &id).unwrap());
+            processes::eventually("it is given up", || (ended(world, "desk").last()? == "given up with its keeper").then_some(()));
+        });
+        std::thread::scope(|scope| {
+            let other = Client::open(world, "desk", "desk");
+            scope.spawn(move || {
+                let _ = other.try_call("send_mail", json!({"to": "mallory@example.net", "text": "x"}));
+            });
+            question(world);
             world.must(&["end", "desk", "--grace", "0s"]);
         });
         assert_eq!(world.json(&["questions", "--json"]), json!([]));
+        assert_eq!(ended(world, &id).len(), 4);
     }
 
     fn a_call_that_nobody_answers_about_is_denied(world) {
@@ -293,12 +334,10 @@ for_root_and_user! {
     }
 
     fn a_server_that_is_not_one_harms_nothing(world) {
-        world.must(&["run", "--detach", "--name", "desk", "--mcp", "none=/does/not/exist", "--", "sleep", "infinity"]);
+        world.must(&["run", "--detach", "--name", "desk", "--mcp", "none=true", "--", "sleep", "infinity"]);
         let client = Client::open(world, "desk", "none");
         let error = client.try_call("act", json!({})).unwrap();
         assert!(format!("{error:?}").contains("the server has ended"), "{error:?}");
-        let apps = world.show("desk")["apps"].to_string();
-        assert!(apps.contains("not_started"), "{apps}");
         world.must(&["end", "desk"]);
     }
 
