@@ -87,12 +87,14 @@ impl Post {
             let raw = Raw::new(texts.text.to_string());
             let inspected =
                 if is_first { self.inspector.inspect_next(raw, trail) } else { self.inspector.inspect(raw) };
-            for finding in inspected.findings() {
-                if finding.taint.is_some_and(|id| told.insert(id)) {
-                    let origins = texts.origins(&finding.span);
-                    self.add((&mut seen, &mut counted), way, finding, &origins);
-                }
+            let is_new = |finding: &&Finding| finding.taint.is_some_and(|id| !told.contains(&id));
+            // One in pieces has a finding for each.
+            let new: Vec<&Finding> = inspected.findings().iter().filter(is_new).collect();
+            for finding in &new {
+                let origins = texts.origins(&finding.span);
+                self.add((&mut seen, &mut counted), way, finding, &origins);
             }
+            told.extend(new.iter().filter_map(|finding| finding.taint));
         }
         seen.found.sort_by_key(|found| found.span);
         (seen, counted)

@@ -307,6 +307,11 @@ impl Looked {
     }
 }
 
+/// From whom to whom something goes.
+fn way(shown: &Shown) -> (String, String) {
+    (format!("app:{}", shown.app), reader(&shown.host, shown.port))
+}
+
 /// How a body is packed that can be undone.
 const fn packing(coding: Coding) -> Option<Packing> {
     match coding {

@@ -124,6 +124,27 @@ fn a_value_in_pieces_is_found_in_the_one_that_ends_it() {
 }
 
 #[test]
+fn pieces_with_words_around_are_found_in_the_line_that_completes_them() {
+    let mut post = post("");
+    let line = |text: &str| line("Agent", "Tool", text);
+    post.give_variables(&[EnvVar { name: "A_TOKEN".into(), value: "k3Yq-Zt91-pLm4-9sXw".into() }]);
+    assert_eq!(judged(&mut post, 1, line("part 1: k3Yq-Zt (more follows)")).effect, Effect::Pass);
+    assert_eq!(judged(&mut post, 2, line("how is the weather there?")).effect, Effect::Pass);
+    assert_eq!(judged(&mut post, 3, line("part 2: 91-pL (more follows)")).effect, Effect::Pass);
+    for number in 4..6 {
+        let last = judged(&mut post, number, line("part 3: m4-9sXw (that is all)"));
+        assert_eq!(last.effect, Effect::Redact);
+        let text = "part 3: m4-9sXw (that is all)";
+        let rest = without(text.as_bytes(), &last.found);
+        assert_eq!(String::from_utf8(rest).unwrap(), "part 3: [redacted] (that is all)");
+        assert_eq!(judged(&mut post, 9, line("how is the weather there?")).effect, Effect::Pass);
+    }
+    // Another has nothing of the pieces before.
+    let other = judged(&mut post, 8, super::tests::line("Agent", "Other", "part 3: m4-9sXw (that is all)"));
+    assert_eq!(other.effect, Effect::Pass);
+}
+
+#[test]
 fn a_successor_knows_what_was_told() {
     let mut before = post("");
     let (_, values) = delivered(&mut before, 1, line("User", "Agent", CARD));

@@ -53,6 +53,10 @@ fn what_the_session_keeps_is_given_to_no_tool_however_it_is_written() {
         json!({VALUE: 1}),
         json!({encoded(VALUE): true}),
         json!({"a": half, "b": rest}),
+        json!({"a": "k3Yq-Zt", "name": "ann", "b": "91-pL", "to": "m", "c": "m4-wXyZ"}),
+        json!({"text": "first k3Yq-Zt91-p, and to it comes Lm4-wXyZ"}),
+        json!({"text": "it ends in pLm4-wXyZ", "more": ["before that is", "k3Yq-Zt91"]}),
+        json!({"text": "1. k3Yq\n2. -Zt91\n3. -pLm4\n4. -wXyZ"}),
         json!({"a": half, "b": "", "c": {"d": [rest]}}),
         json!({"a": front, "b": back}),
         json!({"a": [front, back]}),
@@ -89,6 +93,12 @@ fn a_value_in_pieces_is_found_in_the_call_that_ends_it_whatever_tools_of_the_ser
     let piece = json!({"text": half});
     assert_eq!(called(&mut post, 1, "desk/send_mail", piece).0.effect, Effect::Pass);
     assert_eq!(called(&mut post, 2, "desk/get_page", json!({"name": rest})).0.effect, Effect::Reject);
+    // So is one whose pieces have words around them.
+    let mut post = self::post("");
+    let around = |piece: &str| json!({"text": format!("note: {piece} and so on")});
+    assert_eq!(called(&mut post, 1, "desk/send_mail", around(half)).0.effect, Effect::Pass);
+    assert_eq!(called(&mut post, 2, "desk/send_mail", around("nothing")).0.effect, Effect::Pass);
+    assert_eq!(called(&mut post, 3, "desk/get_page", around(rest)).0.effect, Effect::Reject);
     // Another server has nothing of the first piece.
     let mut post = self::post("");
     called(&mut post, 1, "desk/send_mail", json!({"text": half}));
@@ -102,17 +112,27 @@ fn what_is_left_out_is_left_out_of_each_argument_or_the_call_is_refused() {
     let (half, rest) = VALUE.split_at(8);
     for (arguments, left) in [
         (json!({"a": format!("x {VALUE} y")}), json!({"a": "x [redacted] y"})),
-        (json!({"a": encoded(VALUE), "b": 1}), json!({"a": "[redacted]==", "b": 1})),
+        (json!({"a": encoded(VALUE), "b": 1}), json!({"a": "[redacted]", "b": 1})),
         (json!({"a": half, "b": "", "c": rest}), json!({"a": "[redacted]", "b": "", "c": "[redacted]"})),
+        (
+            json!({"a": "x k3Yq-Zt91 y", "b": "in between", "c": "z pLm4-wXyZ"}),
+            json!({"a": "x [redacted] y", "b": "in between", "c": "z [redacted]"}),
+        ),
     ] {
         let (judgement, rest) = called(&mut post, 1, "desk/send_mail", arguments.clone());
         assert_eq!(judgement.effect, Effect::Redact, "{arguments} {judgement:?}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&rest).unwrap(), left, "{arguments}");
         post.trails.clear();
     }
-    // Once whole and once in pieces: the pieces are left when it is taken out.
+    // Once whole and once in pieces.
     let twice = json!({"a": VALUE, "b": half, "c": rest});
-    let (judgement, _) = called(&mut post, 2, "desk/send_mail", twice);
+    let (judgement, left) = called(&mut post, 2, "desk/send_mail", twice);
+    assert_eq!(judgement.effect, Effect::Redact);
+    assert_eq!(left, r#"{"a":"[redacted]","b":"[redacted]","c":"[redacted]"}"#);
+    // Small pieces are seen where nothing whole is: when that is taken out.
+    let lines = VALUE.as_bytes().chunks(3).map(|piece| format!("x: {}", str::from_utf8(piece).unwrap()));
+    let twice = json!({"a": VALUE, "b": lines.collect::<Vec<_>>().join("\n")});
+    let (judgement, _) = called(&mut post, 3, "desk/send_mail", twice);
     assert_eq!((judgement.effect, judgement.because.as_deref()), (Effect::Reject, Some(LEFT)));
 }
 

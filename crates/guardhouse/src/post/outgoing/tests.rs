@@ -125,6 +125,30 @@ fn what_the_session_keeps_leaves_nowhere() {
 }
 
 #[test]
+fn pieces_that_do_not_touch_leave_together_nowhere() {
+    let half = |text: &str| STANDARD.encode(format!("see this: {text}"));
+    let query = |query: &str| head("").replace("q=1", query);
+    for (head, body) in [
+        (query("a=w8Zq-71kd&n=1&b=Mm2x-90Tt"), String::new()),
+        (head("X-A: w8Zq-71kd\r\nX-B: Mm2x-90Tt\r\n"), String::new()),
+        (query("a=w8Zq-71k"), String::from("b=d-Mm2x&c=-90Tt")),
+        (head(""), "{\"a\":\"w8Zq-7\",\"b\":\"1kd-Mm\",\"c\":\"2x-90Tt\"}".to_owned()),
+        (head(""), "1. w8Zq-7\n2. 1kd-Mm2\n3. x-90Tt\n".to_owned()),
+        (head(""), "p = \"w8Zq-7\"\nq = \"1kd-Mm2x-90Tt\"\nprint(p + q)".to_owned()),
+        (head(""), format!("{{\"a\":\"{}\",\"b\":\"{}\"}}", half("w8Zq-71kd"), half("Mm2x-90Tt"))),
+    ] {
+        refused(&mut knowing(OPAQUE), shown("a.example", &head, body.as_bytes()));
+    }
+    // One request after the other, to one host.
+    let mut post = knowing(OPAQUE);
+    goes(&mut post, shown("a.example", &query("a=w8Zq-71k"), b""));
+    goes(&mut post, shown("a.example", &query("weather=fine"), b"and a body"));
+    goes(&mut post, shown("b.example", &query("b=d-Mm2x-90Tt"), b""));
+    refused(&mut post, shown("a.example", &query("b=d-Mm2x-90Tt"), b""));
+    refused(&mut post, shown("a.example", &query(""), b"b=d-Mm2x-90Tt"));
+}
+
+#[test]
 fn a_card_that_nobody_keeps_is_its_senders() {
     assert_eq!(goes(&mut post(""), shown("shop.example", &head(""), CARD.as_bytes())), 0);
 }

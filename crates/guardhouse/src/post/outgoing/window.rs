@@ -18,7 +18,7 @@ impl Post {
         at_ms: u64,
     ) -> Looked {
         let decoded = Decoded::of(content);
-        let way = (format!("app:{}", shown.app), reader(&shown.host, shown.port));
+        let way = way(shown);
         let length = decoded.text.len();
         let mut trail = self.trails.remove(&way).unwrap_or_default();
         let mut findings: Vec<Finding>;
@@ -38,9 +38,7 @@ impl Post {
             }
         }
         look_at_fields(&self.inspector, &decoded.text, &mut findings);
-        if self.trails.len() >= MOST_TRAILS {
-            self.trails.pop_first();
-        }
+        self.make_room_for_trail();
         self.trails.insert(way, trail);
         let mut looked = self.known_there(shown, &decoded, &findings, |_| false);
         self.count(&findings, &looked, &decoded, at_ms);
