@@ -1,6 +1,6 @@
 use sessile_guard::MOST_HELD;
 use sessile_model::AppName;
-use sessile_model::guarding::outgoing::WINDOW;
+use sessile_model::guarding::outgoing::{WINDOW, packed_heads};
 use sessile_model::network::PolicyText;
 
 use super::*;
@@ -41,6 +41,7 @@ pub(super) fn shown(host: &str, head: &str, body: &[u8]) -> Shown {
         is_last: true,
         stream: 5,
         at: 0,
+        packed_from: packed_heads(body, 0, true).first().map(|(at, _)| *at as u64),
     }
 }
 
@@ -252,6 +253,7 @@ pub(super) fn streamed_as(
 ) -> Result<Vec<u8>, Vec<u8>> {
     let (mut gone, mut kept, mut ask_at) = (Vec::new(), Vec::new(), WINDOW);
     let mut reads = body.chunks(read).peekable();
+    let mut packed_from = None;
     while let Some(part) = reads.next() {
         kept.extend_from_slice(part);
         let is_last = reads.peek().is_none();
@@ -260,7 +262,17 @@ pub(super) fn streamed_as(
         }
         assert!(kept.len() <= sessile_model::guarding::outgoing::MOST_BODY);
         let at = gone.len() as u64;
-        let part = Shown { head: Text::default(), is_last, coding, at, ..shown("a.example", "", &kept) };
+        if coding == Coding::Identity && packed_from.is_none() {
+            packed_from = packed_heads(&kept, 0, at == 0).first().map(|(head, _)| at + *head as u64);
+        }
+        let part = Shown {
+            head: Text::default(),
+            is_last,
+            coding,
+            at,
+            packed_from,
+            ..shown("a.example", "", &kept)
+        };
         match through(post, part).0 {
             Word::Goes { body, .. } => gone.extend(kept.drain(..body as usize)),
             Word::Held { .. } | Word::Refused { .. } | Word::Unknown => return Err(gone),

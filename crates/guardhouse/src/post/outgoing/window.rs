@@ -9,16 +9,16 @@ use super::*;
 const LEAST_KEPT: usize = 2048;
 
 impl Post {
-    /// What a window of a body holds, and how much of it may go. Of the last everything may.
+    /// What a window of a body holds, and how much of it may go. Of the last everything may. What goes by this way
+    /// follows what went by it before.
     pub(super) fn look_at_window(
         &mut self,
         shown: &Shown,
-        content: &[u8],
-        is_last: bool,
+        way: (String, String),
+        (content, is_last): (&[u8], bool),
         at_ms: u64,
     ) -> Looked {
         let decoded = Decoded::of(content);
-        let way = way(shown);
         let length = decoded.text.len();
         let mut trail = self.trails.remove(&way).unwrap_or_default();
         let mut findings: Vec<Finding>;
