@@ -4,7 +4,7 @@
 //! those they told it to may tell it to each other. Said by somebody else to somebody else, it is not within
 //! its readers. What follows is for policies to say.
 
-mod arguments;
+pub(crate) mod arguments;
 mod calls;
 pub mod outgoing;
 mod values;

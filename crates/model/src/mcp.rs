@@ -65,6 +65,15 @@ pub struct Hints {
     pub open_world_hint: Option<bool>,
 }
 
+/// Most bytes of a tool's name.
+const MOST_OF_NAME: usize = 128;
+
+/// Whether this is a tool's name, as MCP has it: letters, digits and `_-./`.
+pub fn is_tool_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    !name.is_empty() && name.len() <= MOST_OF_NAME && name.chars().all(is_plain)
+}
+
 /// What a keeper tells a relay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]

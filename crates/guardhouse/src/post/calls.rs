@@ -23,6 +23,10 @@ impl Post {
         let Ok(serde_json::Value::Object(given)) = serde_json::from_str(arguments) else {
             return refused("the arguments are no JSON object");
         };
+        // Which of its tools is called tells a server something, and everybody who reads the audit.
+        if self.tells((&speaker, server(&tool).unwrap_or(&tool)), &tool, at_ms) {
+            return Judgement { policies: vec![LABEL.to_owned()], ..refused("the tool's name is not one") };
+        }
         // What each tool of a server is told the server can put together.
         let trail = (speaker.clone(), server(&tool).unwrap_or(&tool).to_owned());
         let mut last = self.trails.remove(&trail).unwrap_or_default();

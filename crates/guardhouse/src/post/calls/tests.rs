@@ -106,6 +106,42 @@ fn a_value_in_pieces_is_found_in_the_call_that_ends_it_whatever_tools_of_the_ser
 }
 
 #[test]
+fn a_tools_name_tells_nothing() {
+    let written = encoded(VALUE).replace('=', "").replace('+', "-").replace('/', "_");
+    for names in [
+        &[VALUE][..],
+        &[&written],
+        &["get_page_k3yq_zt91_plm4_wxyz"],
+        &["glpat-Zx71kdMm2x90Ttq3Wv8L"],
+        &["note_k3Yq-Zt9", "send_mail", "1-pLm4-wXyZ.end"],
+    ] {
+        let mut post = post("");
+        let (last, before) = names.split_last().unwrap();
+        for name in before {
+            let (judgement, _) = called(&mut post, 1, &format!("desk/{name}"), json!({}));
+            assert_ne!(judgement.policies, [LABEL], "{name}");
+        }
+        let (judgement, _) = called(&mut post, 2, &format!("desk/{last}"), json!({}));
+        assert_eq!(
+            (judgement.effect, &judgement.policies[..]),
+            (Effect::Reject, &[LABEL.to_owned()][..]),
+            "{last}"
+        );
+        assert!(judgement.because.is_some_and(|because| !because.contains("Yq")));
+    }
+    let mut post = post("");
+    for name in "files/read_text_file files/list_allowed_directories github/create_pull_request_review \
+        github/search_repositories slack/conversations_history browser/browser_take_screenshot postgres/query \
+        memory/add_observations git/git_diff_staged stripe/create_payment_link google-maps/maps_distance_matrix \
+        fetch/fetch time/convert_time everything/get_tiny_image sentry/get_issue_details linear/linear_update_issue \
+        notion/API-post-database-query k8s/kubectl_get aws/aws_s3_list_buckets figma/get_figma_data mail/send_email_v2"
+        .split_whitespace()
+    {
+        assert_ne!(called(&mut post, 3, name, json!({})).0.policies, [LABEL], "{name}");
+    }
+}
+
+#[test]
 fn what_is_left_out_is_left_out_of_each_argument_or_the_call_is_refused() {
     let mut post =
         post("@id(\"cut\") @effect(\"Redact\") permit (principal, action == Action::\"call\", resource);");

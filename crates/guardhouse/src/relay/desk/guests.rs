@@ -154,7 +154,8 @@ impl Desk {
                 self.ask((guest, id), Stage::Listing { tools, pieces }, Asked::List, text);
             }
             Wanted::Call(call) => {
-                let Some(tool) = self.tools.iter().find(|tool| tool.name == call.name) else {
+                let is_called = |tool: &&Tool| tool.name == call.name && !self.withheld.contains(&*tool.name);
+                let Some(tool) = self.tools.iter().find(is_called) else {
                     let words = "the server has no tool of this name";
                     return self.answer(guest, wire::error(&id, ErrorCode::INVALID_PARAMS, words));
                 };
