@@ -65,6 +65,10 @@ pub struct Hints {
     pub open_world_hint: Option<bool>,
 }
 
+/// Most arguments that a tool's schema does not name.
+pub const MOST_UNDECLARED: usize = 32;
+/// Most bytes of the name of one.
+pub const MOST_OF_UNDECLARED: usize = 128;
 /// Most bytes of a tool's name.
 const MOST_OF_NAME: usize = 128;
 
@@ -161,6 +165,9 @@ pub enum Asked {
         tool: String,
         /// What the server says of it.
         hints: Hints,
+        /// Arguments that the server's schema of it does not name: at most [`MOST_UNDECLARED`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        undeclared: Vec<String>,
     },
     /// What a call returned.
     Returned {

@@ -100,6 +100,7 @@ pub fn judge(task: &Task, tools: &Tools, policies: &Policies) -> Judged {
             carried: None,
             risk: 0,
             tee: false,
+            undeclared: &[],
         };
         let judgement = conversation.judge(tools, policies, &call);
         let effect = judgement.ruling.effect;

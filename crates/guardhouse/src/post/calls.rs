@@ -18,7 +18,7 @@ impl Post {
         at_ms: u64,
         (speaker, tool): (String, String),
         arguments: &str,
-        hints: Hints,
+        (hints, undeclared): (Hints, &[String]),
     ) -> Judgement {
         let Ok(serde_json::Value::Object(given)) = serde_json::from_str(arguments) else {
             return refused("the arguments are no JSON object");
@@ -47,6 +47,7 @@ impl Post {
             carried: Some(carried),
             risk,
             tee: false,
+            undeclared,
         };
         let judged = match self.tools.declared(&tool) {
             Some(declared) => {

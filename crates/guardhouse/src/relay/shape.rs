@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sessile_guard::{Confidentiality, Inspector, Raw};
 use sessile_model::guarding::{Found, LEFT_OUT, without};
-use sessile_model::mcp::{Hints, is_tool_name};
+use sessile_model::mcp::{Hints, MOST_OF_UNDECLARED, MOST_UNDECLARED, is_tool_name};
 
 use crate::post::arguments::{Kind, each};
 
@@ -186,6 +186,14 @@ fn tells(name: &str) -> bool {
             .any(|finding| finding.confidentiality() >= Confidentiality::HighlySensitive)
 }
 
+/// Arguments that a schema does not name, where it names any; `None` where there are too many.
+pub fn undeclared(properties: Option<&Value>, given: &Map<String, Value>) -> Option<Vec<String>> {
+    let Some(properties) = properties.and_then(Value::as_object) else { return Some(Vec::new()) };
+    let more: Vec<&String> = given.keys().filter(|name| !properties.contains_key(*name)).collect();
+    let is_much = more.len() > MOST_UNDECLARED || more.iter().any(|name| name.len() > MOST_OF_UNDECLARED);
+    (!is_much).then(|| more.into_iter().cloned().collect())
+}
+
 /// What a server says of a tool.
 pub fn hints(tool: &Tool) -> Hints {
     tool.annotations.as_ref().map_or_else(Hints::default, |said| Hints {
@@ -287,6 +295,23 @@ mod tests {
             serde_json::from_str::<Value>(&all).is_ok() && !all.contains("k3Y") && !all.contains("345"),
             "{all}"
         );
+    }
+
+    #[test]
+    fn what_a_schema_does_not_name_is_told_and_bounded() {
+        let properties = json!({"to": {"type": "string"}, "text": {}});
+        let told =
+            |properties: Option<&Value>, given: Value| undeclared(properties, given.as_object().unwrap());
+        assert_eq!(told(Some(&properties), json!({"to": 1, "text": 2})), Some(vec![]));
+        assert_eq!(
+            told(Some(&properties), json!({"to": 1, "bcc": 2, "To": 3})),
+            Some(vec!["bcc".into(), "To".into()])
+        );
+        assert_eq!(told(None, json!({"bcc": 2})), Some(vec![]));
+        assert_eq!(told(Some(&json!({})), json!({"bcc": 2})), Some(vec!["bcc".into()]));
+        let many: Map<String, Value> = (0..33).map(|n| (format!("a{n}"), Value::Null)).collect();
+        assert_eq!(undeclared(Some(&properties), &many), None);
+        assert_eq!(told(Some(&properties), json!({"b".repeat(129): 2})), None);
     }
 
     #[test]

@@ -225,7 +225,15 @@ impl Keeper {
                 self.guard_from_now_on()?;
             }
         }
-        let passing = Passing { from: way.0, by: asked, to: way.1, label: line.0, payload, what: What::Line };
+        let passing = Passing {
+            from: way.0,
+            by: asked,
+            to: way.1,
+            label: line.0,
+            payload,
+            what: What::Line,
+            undeclared: &[],
+        };
         let instead = match self.pass_guard(passage, passing)? {
             Passed::Waits => return Err(Unheard::Waits(unanswered(passage))),
             Passed::Goes(instead) => instead,

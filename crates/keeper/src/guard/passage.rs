@@ -61,6 +61,8 @@ pub struct Passing<'a> {
     pub payload: &'a [u8],
     /// What it is.
     pub what: What,
+    /// Of a call, arguments that the tool's server does not name.
+    pub undeclared: &'a [String],
 }
 
 /// What passes: to the guard each is another matter.
@@ -270,9 +272,13 @@ fn matter(line: Passing<'_>) -> Matter {
             label: Text(line.label.to_owned()),
             payload: Text(STANDARD.encode(line.payload)),
         },
-        What::Call(hints) => {
-            Matter::Call { speaker: line.from.to_owned(), tool: line.to.to_owned(), arguments: text(), hints }
-        }
+        What::Call(hints) => Matter::Call {
+            speaker: line.from.to_owned(),
+            tool: line.to.to_owned(),
+            arguments: text(),
+            hints,
+            undeclared: line.undeclared.to_vec(),
+        },
         What::Returned => {
             Matter::Returned { tool: line.from.to_owned(), to: line.to.to_owned(), text: text() }
         }
@@ -361,7 +367,7 @@ mod tests {
                 learns: vec![value],
             };
             let by = Speaker::Operator(None);
-            let line = Passing { from: "a", by: &by, to: "b", label: "c", payload: payload.as_bytes(), what: What::Line };
+            let line = Passing { from: "a", by: &by, to: "b", label: "c", payload: payload.as_bytes(), what: What::Line, undeclared: &[] };
             let key = RootKey::generate().unwrap().derive(&Purpose::Audit);
             let at = (1, Timestamp::from_millis(0));
             let entry = AuditEntry::Decided(Box::new(decided(&key, at, &judgement, line)));

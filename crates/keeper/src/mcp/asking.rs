@@ -75,14 +75,19 @@ impl Keeper {
         let by_server =
             || Speaker::App(format!("mcp-{}", ask.server).parse().unwrap_or_else(|_| ask.server.clone()));
         let (from, to, by, what) = match &ask.what {
-            Asked::Call { tool, hints } => {
+            Asked::Call { tool, hints, .. } => {
                 (caller, of_server(tool), Speaker::App(ask.app.clone()), What::Call(*hints))
             }
             Asked::Returned { tool } => (of_server(tool), caller, by_server(), What::Returned),
             Asked::List => (ask.server.to_string(), caller, by_server(), What::Line),
         };
         let payload = ask.text.0.as_bytes();
-        let passing = Passing { from: &from, by: &by, to: &to, label: label(&ask.what), payload, what };
+        let undeclared = match &ask.what {
+            Asked::Call { undeclared, .. } => undeclared.as_slice(),
+            Asked::Returned { .. } | Asked::List => &[],
+        };
+        let passing =
+            Passing { undeclared, from: &from, by: &by, to: &to, label: label(&ask.what), payload, what };
         match self.pass_guard(&mut ask.passage, passing) {
             Ok(Passed::Waits) => None,
             Ok(Passed::Goes(_)) if self.learn(&ask.passage).is_err() => Some(Verdict::Failed),

@@ -24,6 +24,7 @@ fn called(post: &mut Post, number: u32, tool: &str, arguments: serde_json::Value
         tool: tool.into(),
         arguments: Text(text.clone()),
         hints: Hints::default(),
+        undeclared: Vec::new(),
     };
     let judgement = post.judge(number, 0, matter);
     let rest = without(text.as_bytes(), &judgement.found);
@@ -82,6 +83,7 @@ fn what_the_session_keeps_is_given_to_no_tool_however_it_is_written() {
         tool: "desk/send_mail".into(),
         arguments: Text(format!("{{\"text\": \"{escaped}\"}}")),
         hints: Hints::default(),
+        undeclared: Vec::new(),
     };
     assert_eq!(post("").judge(1, 0, matter).effect, Effect::Reject);
 }

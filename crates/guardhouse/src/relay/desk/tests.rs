@@ -50,7 +50,10 @@ fn sent(desk: &mut Desk, guest: u32, id: i32) -> (u32, u64) {
     let deeds = from_guest(desk, guest, call(id));
     let [Deed::Ask { number, what, text, .. }] = deeds.as_slice() else { panic!("{deeds:?}") };
     let hints = Hints { read_only_hint: Some(false), ..Hints::default() };
-    assert_eq!((what, text.as_str()), (&Asked::Call { tool: "send".into(), hints }, "{\"to\":\"ann\"}"));
+    assert_eq!(
+        (what, text.as_str()),
+        (&Asked::Call { tool: "send".into(), hints, undeclared: Vec::new() }, "{\"to\":\"ann\"}")
+    );
     desk.decided(*number, Verdict::Pass, 0);
     let line = lines(&desk.take_deeds());
     assert_eq!((line[0].0, &line[0].1["params"]["arguments"]), (None, &json!({"to": "ann"})));
