@@ -312,7 +312,8 @@ impl Post {
     ) -> Option<Vec<Act>> {
         let is_declared = packing(shown.coding).is_some();
         let mut stream = self.streams.take(shown)?;
-        if !is_declared && !(is_again && stream.plain.is_some()) {
+        let is_looked_at = is_declared || is_again && stream.plain.is_some();
+        if !is_looked_at {
             let mut looked = self.look_at_window(shown, way(shown), (body, shown.is_last), at_ms);
             stream.plain = Some(shown.at + looked.clear as u64);
             looked.clear = 0;
