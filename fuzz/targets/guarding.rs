@@ -3,9 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use miniz_oxide::deflate::compress_to_vec;
+use miniz_oxide::deflate::{compress_to_vec, compress_to_vec_zlib};
 use miniz_oxide::inflate::core::inflate_flags::{
-    TINFL_FLAG_HAS_MORE_INPUT, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF,
+    TINFL_FLAG_HAS_MORE_INPUT, TINFL_FLAG_PARSE_ZLIB_HEADER, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF,
 };
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use serde::Serialize;
@@ -16,7 +16,7 @@ use sessile_guardhouse::post::outgoing::Act;
 use sessile_model::AppName;
 use sessile_model::guarding::outgoing::{
     Coding, MAX_SHOWN, MOST_BODY, MOST_EXCERPT, MOST_KEPT, MOST_TOLD, Showing, Shown, WINDOW, Weighed, Word,
-    reader,
+    packed_heads, reader,
 };
 use sessile_model::guarding::{
     AuditEntry, Effect, Found, GuardSpec, Judgement, MAX_PACKET, Matter, Memory, Order, Report, Text, Value,
@@ -91,11 +91,22 @@ fn shown(mut draw: Draw<'_>) {
     if is_packed {
         body = compress_to_vec(&body, level % 11);
     }
+    // As zlib, which nothing says.
+    let looks_packed = coding == Coding::Identity && level % 4 == 3;
+    if looks_packed {
+        body = compress_to_vec_zlib(&body, level % 11);
+    }
+    let flags = if looks_packed { INFLATE | TINFL_FLAG_PARSE_ZLIB_HEADER } else { INFLATE };
+    let mut packed_from = None;
     let (mut post, mut kept, mut gone, mut head) = (post(), Vec::new(), Vec::new(), head);
     let mut reads = body.chunks(read).peekable();
     loop {
         kept.extend_from_slice(reads.next().unwrap_or_default());
         let ends = reads.peek().is_none();
+        if coding == Coding::Identity && packed_from.is_none() {
+            let heads = packed_heads(&kept, 0, gone.is_empty());
+            packed_from = heads.first().map(|(at, _)| (gone.len() + at) as u64);
+        }
         let part = Shown {
             number: 3,
             app: AppName::main(),
@@ -108,6 +119,7 @@ fn shown(mut draw: Draw<'_>) {
             is_last: is_last && ends,
             stream: 5,
             at: gone.len() as u64,
+            packed_from,
         };
         let shown_head = std::mem::take(&mut head);
         let showing = Showing::Part(Box::new(part));
@@ -116,8 +128,8 @@ fn shown(mut draw: Draw<'_>) {
         assert!(goes <= kept.len() && (kept.len() - goes <= MOST_KEPT));
         gone.extend(kept.drain(..goes));
         let leaks = |bytes: &[u8]| bytes.windows(VALUE.len()).any(|part| part == VALUE.as_bytes());
-        let mut made = vec![0; if is_packed { MOST_BODY } else { 0 }];
-        let (_, _, length) = decompress(&mut DecompressorOxide::new(), &gone, &mut made, 0, INFLATE);
+        let mut made = vec![0; if is_packed || looks_packed { MOST_BODY } else { 0 }];
+        let (_, _, length) = decompress(&mut DecompressorOxide::new(), &gone, &mut made, 0, flags);
         assert!(
             port == 80 || ![shown_head, &gone, &made[..length]].into_iter().any(leaks),
             "it left for another"

@@ -13,7 +13,7 @@ use crate::detect::secrets::Secrets;
 use crate::detect::{Local, injection, personal};
 use crate::finding::{Category, Finding, FoundValue, settle};
 use crate::layer::{self, Layer};
-use crate::taint::{Folded, Hit, Registry, Trail, shifted};
+use crate::taint::{Folded, Hit, Registry, Starts, TaintId, Trail, shifted};
 use crate::{Integrity, Marking, Readers};
 
 /// A text that nothing has looked at yet.
@@ -104,6 +104,16 @@ impl Inspector {
         self.inspect_next(raw, &mut Trail::default())
     }
 
+    /// Looks at a text that stands between others in a channel and goes on none of them; but pieces of a value may
+    /// stand in all of them.
+    #[must_use]
+    pub fn inspect_beside(&self, raw: Raw, trail: &mut Trail) -> Inspected {
+        let mut beside = trail.without_letters();
+        let inspected = self.inspect_next(raw, &mut beside);
+        trail.take_pieces(beside);
+        inspected
+    }
+
     /// Looks at a text that follows others in a channel.
     #[must_use]
     pub fn inspect_next(&self, raw: Raw, trail: &mut Trail) -> Inspected {
@@ -112,74 +122,123 @@ impl Inspector {
         let first = layer::normalise(&original).unwrap_or(original);
         let mut findings = Vec::new();
         let mut found = Vec::new();
-        for (place, layer) in layer::unfold(first).iter().enumerate() {
+        let layers = layer::unfold(first);
+        let registry = self.registry.as_ref().filter(|registry| !registry.is_empty());
+        let (mut letters, mut starts) = (Vec::new(), Starts::default());
+        for (place, layer) in layers.iter().enumerate() {
             self.secrets.scan(&layer.text, &mut found);
             personal::scan(&layer.text, &mut found);
             injection::scan(&layer.text, &mut found);
-            if let Some(registry) = self.registry.as_ref().filter(|registry| !registry.is_empty()) {
+            if let Some(registry) = registry {
                 // Only what is said itself follows what was said before.
                 let folded = if place == 0 { trail.fold(&layer.text) } else { Folded::new(&layer.text) };
-                taint(registry, &layer.text, &folded, &mut found);
-                if place == 0 {
-                    trail.keep(&folded, registry);
-                }
+                taint(registry, &layer.text, &folded, &mut found, &mut starts);
+                letters.push(folded);
             }
-            for local in found.drain(..) {
-                let why = if layer.depth > 0 {
-                    format!("{}, in {}", local.why, layer.coding).into()
-                } else {
-                    local.why
-                };
-                findings.push(Finding {
-                    kind: local.kind,
-                    category: local.category,
-                    span: on_boundaries(&text, layer.origin_of(local.span.clone())),
-                    confidence: local.confidence,
-                    why,
-                    taint: local.taint,
-                    value: FoundValue::of(&layer.text[local.span]),
-                });
+            tell(&text, layer, &mut found, &mut findings);
+        }
+        if let Some((registry, folded)) = registry.zip(letters.first()) {
+            trail.keep(folded, registry);
+            // A value's pieces may each be written another way.
+            for piece in registry.pieces(&starts, &letters, &mut trail.before) {
+                let span = letters[piece.text].span(&piece.letters);
+                push_span(span, (piece.id, IN_PIECES, PIECED), &mut found);
+                tell(&text, &layers[piece.text], &mut found, &mut findings);
             }
         }
+        drop(letters);
         Inspected { findings: settle(findings), text }
+    }
+}
+
+/// Adds what was found in a layer to what was found in the text.
+fn tell(text: &str, layer: &Layer<'_>, found: &mut Vec<Local>, findings: &mut Vec<Finding>) {
+    for local in found.drain(..) {
+        let why =
+            if layer.depth > 0 { format!("{}, in {}", local.why, layer.coding).into() } else { local.why };
+        findings.push(Finding {
+            kind: local.kind,
+            category: local.category,
+            span: on_boundaries(text, layer.origin_of(local.span.clone())),
+            confidence: local.confidence,
+            why,
+            taint: local.taint,
+            value: FoundValue::of(&layer.text[local.span]),
+        });
     }
 }
 
 /// Longest text in which letters are moved on in the alphabet, and put between others.
 const SHORT: usize = 1024;
+/// How sure it is that a value stands there: whole, in pieces that do not touch, half of it.
+const WHOLE: f32 = 0.95;
+const PIECED: f32 = 0.85;
+const HALF: f32 = 0.7;
+const IN_PIECES: &str = "a piece of a registered value, of which all are there";
 
-fn taint(registry: &Registry, layer: &str, folded: &Folded<'_>, found: &mut Vec<Local>) {
+fn taint(registry: &Registry, layer: &str, folded: &Folded<'_>, found: &mut Vec<Local>, starts: &mut Starts) {
     let mut hits = Vec::new();
-    registry.search(folded, &mut hits);
+    registry.search(folded, &mut hits, starts);
     push_taints(folded, &hits, found);
     if layer.len() > SHORT || !hits.is_empty() {
         return;
     }
     registry.search_between(folded, &mut hits);
     push_taints(folded, &hits, found);
+    for (view, kept) in layer::views(layer) {
+        let folded = Folded::new(&view);
+        hits.clear();
+        registry.search_whole(&folded, &mut hits);
+        for hit in &hits {
+            let span = folded.span(&hit.letters);
+            for part in kept.iter().map(|part| part.start.max(span.start)..part.end.min(span.end)) {
+                push_span(trimmed(&view, part), hit.taint(), found);
+            }
+        }
+    }
     for by in (1..26).filter(|by| *by != 13) {
         let moved = Zeroizing::new(shifted(layer, by));
         let folded = Folded::new(&moved);
         hits.clear();
-        registry.search(&folded, &mut hits);
+        registry.search_whole(&folded, &mut hits);
         push_taints(&folded, &hits, found);
     }
 }
 
+/// Without signs around the words of a span.
+fn trimmed(text: &str, span: Range<usize>) -> Range<usize> {
+    let Some(part) = text.get(span.clone()) else { return 0..0 };
+    let is_sign = |c: char| !c.is_alphanumeric();
+    let start = span.start + (part.len() - part.trim_start_matches(is_sign).len());
+    start..start + part.trim_matches(is_sign).len()
+}
+
 fn push_taints(folded: &Folded<'_>, hits: &[Hit], found: &mut Vec<Local>) {
     for hit in hits {
-        let span = folded.span(&hit.letters);
-        // What ended in a text before was found there.
-        if !span.is_empty() {
-            found.push(Local {
-                kind: "tainted_value",
-                category: Category::Taint,
-                span,
-                confidence: if hit.half { 0.7 } else { 0.95 },
-                why: format!("{} ({})", hit.told, hit.id).into(),
-                taint: Some(hit.id),
-            });
-        }
+        push_span(folded.span(&hit.letters), hit.taint(), found);
+    }
+}
+
+impl Hit {
+    fn taint(&self) -> Taint {
+        (self.id, self.told, if self.half { HALF } else { WHOLE })
+    }
+}
+
+/// Which value, how it is written, and how sure that is.
+type Taint = (TaintId, &'static str, f32);
+
+fn push_span(span: Range<usize>, (id, told, confidence): Taint, found: &mut Vec<Local>) {
+    // What ended in a text before was found there.
+    if !span.is_empty() {
+        found.push(Local {
+            kind: "tainted_value",
+            category: Category::Taint,
+            span,
+            confidence,
+            why: format!("{told} ({id})").into(),
+            taint: Some(id),
+        });
     }
 }
 

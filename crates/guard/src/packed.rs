@@ -66,6 +66,8 @@ pub struct Unpacking {
     place: usize,
     crc: u32,
     length: u32,
+    /// Bytes of what was made that are of its head.
+    of_head: usize,
     packed: u64,
     unpacked: u64,
 }
@@ -89,6 +91,7 @@ impl Unpacking {
             place: 0,
             crc: u32::MAX,
             length: 0,
+            of_head: 0,
             packed: 0,
             unpacked: 0,
         }
@@ -99,6 +102,14 @@ impl Unpacking {
     /// # Errors
     /// See [`Unseen`]; from then on nothing is to be asked of it.
     pub fn push(&mut self, bytes: &[u8], made: &mut Vec<u8>) -> Result<(), Unseen> {
+        if self.push_to_end(bytes, made)? { Ok(()) } else { Err(Unseen::Malformed) }
+    }
+
+    /// The same where something may stand behind it; whether nothing does.
+    ///
+    /// # Errors
+    /// See [`Unseen`]; from then on nothing is to be asked of it. What was made before then is what it holds.
+    pub fn push_to_end(&mut self, bytes: &[u8], made: &mut Vec<u8>) -> Result<bool, Unseen> {
         let before = made.len();
         self.packed += bytes.len() as u64;
         let mut rest = self.head(bytes, made)?;
@@ -109,7 +120,7 @@ impl Unpacking {
         match &mut self.stage {
             Stage::Trailer(trailer) if trailer.len() + rest.len() < TRAILER => trailer.append(&mut rest),
             Stage::Trailer(trailer) => {
-                trailer.append(&mut rest);
+                trailer.extend(rest.drain(..TRAILER - trailer.len()));
                 let told = [!self.crc, self.length].map(u32::to_le_bytes).concat();
                 if *trailer != told {
                     return Err(Unseen::Malformed);
@@ -119,13 +130,19 @@ impl Unpacking {
             Stage::Head(_) | Stage::Content | Stage::End => {}
         }
         self.unpacked += (made.len() - before) as u64;
-        if rest.is_empty() { Ok(()) } else { Err(Unseen::Malformed) }
+        Ok(rest.is_empty())
     }
 
     /// Whether it may end here.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         matches!(self.stage, Stage::End)
+    }
+
+    /// How many of the first bytes that were made are of its head, as far as it has come.
+    #[must_use]
+    pub const fn of_head(&self) -> usize {
+        self.of_head
     }
 
     /// Takes what belongs to the head; what is left is content.
@@ -139,6 +156,7 @@ impl Unpacking {
                     if let Some(length) = length {
                         made.extend_from_slice(&head[FIXED..length]);
                         made.push(b'\n');
+                        self.of_head = length - FIXED + 1;
                     }
                     length
                 }
@@ -271,6 +289,10 @@ mod tests {
             bad(Packing::Gzip, &text);
             bad(Packing::Deflate, &[&compress_to_vec(&text, 6)[..], b"x"].concat());
             bad(Packing::Deflate, b"x");
+            let (mut unpacking, mut made) = (Unpacking::new(Packing::Gzip), Vec::new());
+            let ends = [gzip(b"one", 0, b""), b"more".to_vec()].concat();
+            assert_eq!(unpacking.push_to_end(&ends, &mut made), Ok(false));
+            assert!(made.ends_with(b"one") && unpacking.is_whole());
             // Nobody chooses what a checksum is.
             let mut told = gzip(&text, 0, b"");
             *told.last_mut().unwrap() ^= 1;

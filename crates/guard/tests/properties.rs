@@ -69,7 +69,7 @@ proptest! {
             let inspected = inspector().inspect(Raw::new(text.clone()));
             let finding = inspected.findings().iter().find(|finding| finding.category == Category::Taint);
             let start = before.len() + 1;
-            let end = start + written.trim_end_matches('=').len();
+            let end = start + written.len();
             prop_assert_eq!(finding.map(|finding| finding.span.clone()), Some(start..end), "{:?}", text);
         }
     }

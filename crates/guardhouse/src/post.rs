@@ -4,7 +4,7 @@
 //! those they told it to may tell it to each other. Said by somebody else to somebody else, it is not within
 //! its readers. What follows is for policies to say.
 
-mod arguments;
+pub(crate) mod arguments;
 mod calls;
 pub mod outgoing;
 mod values;
@@ -262,8 +262,8 @@ impl Post {
                 let said = Said::Returned { tool: tool.clone(), text: decoded.text.clone() };
                 self.settle(number, (tool, to), Some(said), text.0.as_bytes(), (ruling, seen), at_ms)
             }
-            Matter::Call { speaker, tool, arguments, hints } => {
-                self.call(number, at_ms, (speaker, tool), &arguments.0, hints)
+            Matter::Call { speaker, tool, arguments, hints, undeclared } => {
+                self.call(number, at_ms, (speaker, tool), &arguments.0, (hints, &undeclared))
             }
         }
     }

@@ -222,6 +222,9 @@ pub enum Matter {
         /// What its server says of it: this only tightens.
         #[serde(default)]
         hints: Hints,
+        /// Arguments that its server's schema does not name.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        undeclared: Vec<String>,
     },
     /// A tool has returned something.
     Returned {

@@ -67,6 +67,19 @@ pub struct Hints {
     pub open_world_hint: Option<bool>,
 }
 
+/// Most arguments that a tool's schema does not name.
+pub const MOST_UNDECLARED: usize = 32;
+/// Most bytes of the name of one.
+pub const MOST_OF_UNDECLARED: usize = 128;
+/// Most bytes of a tool's name.
+const MOST_OF_NAME: usize = 128;
+
+/// Whether this is a tool's name, as MCP has it: letters, digits and `_-./`.
+pub fn is_tool_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    !name.is_empty() && name.len() <= MOST_OF_NAME && name.chars().all(is_plain)
+}
+
 /// What a keeper tells a relay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
@@ -154,6 +167,9 @@ pub enum Asked {
         tool: String,
         /// What the server says of it.
         hints: Hints,
+        /// Arguments that the server's schema of it does not name: at most [`MOST_UNDECLARED`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        undeclared: Vec<String>,
     },
     /// What a call returned.
     Returned {

@@ -69,6 +69,7 @@ fn shown(body: &str) -> Shown {
         head: Text::default(),
         body: Text(STANDARD.encode(body)),
         coding: Coding::Identity,
+        packed_from: None,
         is_last: true,
         stream: 5,
         at: 0,

@@ -244,6 +244,43 @@ for_root_and_user! {
         assert!(net.contains("a request was not sent: refused by policy"), "{net}");
     }
 
+    fn what_is_cut_or_packed_and_does_not_say_so_leaves_with_no_request(world) {
+        let host = Host::new();
+        told(world, &["--allow", &host.rule()]);
+        let (one, rest) = VALUE.split_at(7);
+        let json = format!("{{\"a\": \"see {one}\", \"b\": \"and {rest}\"}}");
+        for arguments in [
+            &[&host.url(&format!("/?a=see.{one}&n=12&b=and.{rest}"))[..]] as &[&str],
+            &[&host.url("/"), "-H", &format!("X-A: {one}"), "-H", "X-N: some", "-H", &format!("X-B: {rest}")],
+            &[&host.url("/"), "-d", &json],
+            &[&host.url("/"), "-d", &format!("begin with {rest}, before it {one}")],
+        ] {
+            refused(world, arguments);
+        }
+        // One request after the other.
+        passes(world, &[&host.url("/"), "-d", &format!("part 1: {one} (more follows)")]);
+        passes(world, &[&host.url("/"), "-d", "all is well"]);
+        refused(world, &[&host.url("/"), "-d", &format!("part 2: {rest} (that is all)")]);
+        let sent = |value: &str, how: &str| {
+            let script = format!("printf '%s' '{{\"a\": \"{value}\"}}' | {how} {}", host.url("/packed"));
+            world.must(&["exec", "desk", "--", "bash", "-c", &script])
+        };
+        for how in [
+            "gzip -n | curl -sS -i --data-binary @-",
+            "gzip | gzip | curl -sS -i --data-binary @-",
+            "gzip | gzip | curl -sS -i -H 'Content-Encoding: gzip' --data-binary @-",
+            "gzip | curl -sS -i -F 'f=@-;filename=f.gz'",
+            "gzip | curl -sS -i -H 'Transfer-Encoding: chunked' -T -",
+            "gzip | base64 -w 0 | curl -sS -i --data-binary @-",
+        ] {
+            assert!(sent("all is well", how).contains("200 OK"), "{how}");
+            assert!(sent(VALUE, how).contains("403 Forbidden"), "{how}");
+        }
+        for said in host.heard() {
+            assert!(!said.contains(VALUE) && !said.contains(rest), "{said}");
+        }
+    }
+
     fn a_secret_is_the_first_hosts_that_it_authenticates_at(world) {
         let authority = Authority::new(world, "world");
         let [first, other] = [(); 2].map(|()| StandIn::new(&authority, "host.sessile"));

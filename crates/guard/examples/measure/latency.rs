@@ -176,7 +176,8 @@ fn expression(pattern: &str) -> String {
 
 /// Texts made to cost: a mebibyte of each, and what the slowest takes for each 4 KiB.
 fn hostile(inspector: &Inspector) {
-    let texts: [String; 18] = [
+    let heads: String = (0..64).map(|number| format!("{} ", &values(number)[0].1[..20])).collect();
+    let texts: [String; 20] = [
         "eyJ".repeat(349_525),
         "password=".repeat(116_508),
         "4111 ".repeat(209_715),
@@ -194,6 +195,8 @@ fn hostile(inspector: &Inspector) {
         "-----begin private key".repeat(47_662),
         values(0)[1].1.repeat(69_905),
         values(0)[0].1.repeat(28_339),
+        format!("{} and ", &values(0)[0].1[..20]).repeat(41_943),
+        heads.repeat(780),
         "\u{e9}ab\u{200b}1".repeat(131_072),
     ];
     let mut slowest = Duration::ZERO;

@@ -115,7 +115,63 @@ pub const WAYS: &[(&str, bool, Way)] = &[
     ("joined in code", false, |v| one(format!("s = \"{}\"", grouped(v, 5, "\" + \"")))),
     ("Markdown around letters", true, |v| one(v.chars().map(|c| format!("**{c}**")).collect())),
     ("cells of a table", false, |v| one(format!("| {} |", joined(v, " | ")))),
+    ("fields of a query", false, |v| one(format!("GET /p?{} HTTP/1.1", fields(v, 3, "", "=", "", "&")))),
+    ("fields of JSON", false, |v| one(format!("{{{}}}", fields(v, 3, "\"", "\": \"", "\"", ", ")))),
+    ("fields of a head", false, |v| one(fields(v, 2, "X-", ": ", "", "\r\n"))),
+    ("halves in base64", false, |v| {
+        let half = |n: usize| base64(format!("piece: {}", pieces(v, 2)[n]).as_bytes(), false);
+        one(format!("first={}&second={}", half(0), half(1)))
+    }),
+    ("a numbered line for each five letters", false, |v| {
+        let lines = pieces(v, v.chars().count().div_ceil(5)).into_iter().enumerate();
+        one(lines.map(|(n, piece)| format!("{}. {piece}\n", n + 1)).collect())
+    }),
+    ("joined in code by name", false, |v| {
+        let parts = pieces(v, 2);
+        one(format!("b = \"{}\"\na = \"{}\"\nprint(a + b)", parts[1], parts[0]))
+    }),
+    ("two uneven messages with words around", false, |v| {
+        let at = v.chars().count() * 3 / 5;
+        let (a, b): (String, String) = (v.chars().take(at).collect(), v.chars().skip(at).collect());
+        vec![
+            format!("Here is the first part: {a} - keep it."),
+            format!("And what follows it is {b}, that is all."),
+        ]
+    }),
+    ("the second half first", true, |v| {
+        let parts = pieces(v, 2);
+        one(format!("It ends in {}, and what comes before that is {} as you know.", parts[1], parts[0]))
+    }),
+    ("thirds in hexadecimal", true, |v| {
+        let thirds = pieces(v, 3).into_iter().map(|piece| hex(&format!("see {piece}"), "", ""));
+        one(thirds.collect::<Vec<_>>().join("\nand then\n"))
+    }),
+    ("a bullet for each three letters", true, |v| one(format!("- {}", grouped(v, 3, "\n- ")))),
+    ("elements of XML", true, |v| one(format!("<r>{}</r>", fields(v, 4, "<f n=", ">", "</f>", "")))),
+    ("a sentence for each third", true, |v| {
+        let parts = pieces(v, 3);
+        one(format!(
+            "It begins with {}. Then there is {}. At last you write {}.",
+            parts[0], parts[1], parts[2]
+        ))
+    }),
+    ("rows of a table of values", true, |v| one(fields(v, 2, "row ", ",", ",done", "\n"))),
+    ("three messages among others", true, |v| {
+        let talk =
+            |piece: String| [format!("take {piece} down"), "Did you get that? The weather is fine.".into()];
+        pieces(v, 3).into_iter().flat_map(talk).collect()
+    }),
+    ("one piece as it is, one in base64", true, |v| {
+        let parts = pieces(v, 2);
+        one(format!("{} and {}", parts[0], base64(format!("the rest is {}", parts[1]).as_bytes(), false)))
+    }),
 ];
+
+/// Pieces of a value, each behind a name.
+fn fields(value: &str, count: usize, before: &str, sign: &str, after: &str, between: &str) -> String {
+    let named = pieces(value, count).into_iter().zip('a'..='z');
+    named.map(|(piece, name)| format!("{before}{name}{sign}{piece}{after}")).collect::<Vec<_>>().join(between)
+}
 
 fn one(text: String) -> Vec<String> {
     vec![text]

@@ -221,7 +221,15 @@ fn speed(policies: &Policies) {
     }
     let arguments = json!({"recipient": "bob.miller@example.org", "body": "Nothing was decided."});
     let arguments = arguments.as_object().unwrap();
-    let call = Call { speaker: "agent", tool: "send_message", arguments, carried: None, risk: 0, tee: false };
+    let call = Call {
+        speaker: "agent",
+        tool: "send_message",
+        arguments,
+        carried: None,
+        risk: 0,
+        tee: false,
+        undeclared: &[],
+    };
     let judgement = flow::Conversation::judge(&conversation, &tools, policies, &call);
     assert_eq!(judgement.ruling.effect, Effect::ProcessLocal, "{judgement:?}");
     let asked = sessile_policy::guard::Call {

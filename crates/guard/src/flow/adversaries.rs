@@ -29,6 +29,7 @@ fn goes_on(said: &[(&str, &str)], tool: &str, arguments: &Value) -> bool {
         carried: None,
         risk: 0,
         tee: false,
+        undeclared: &[],
     };
     conversation.judge(&tools, &POLICIES, &call).ruling.effect < Effect::RequireConfirmation
 }

@@ -42,6 +42,8 @@ pub struct Call<'a> {
     pub risk: u32,
     /// Whether the tool runs in a trusted execution environment that was verified.
     pub tee: bool,
+    /// Arguments that nothing says what they do: where a call goes may rest on them, and nothing shows who wanted it.
+    pub undeclared: &'a [String],
 }
 
 /// One value of a call's arguments.
@@ -170,14 +172,15 @@ impl Conversation {
         let declared = tools.declared(call.tool);
         let unknown = Tool::unknown();
         let tool = declared.unwrap_or(&unknown);
-        let arguments = self.arguments((call.tool, tool), call.arguments);
+        let arguments = self.arguments((call.tool, tool), call);
+        let is_declared = |argument: &&Argument| !call.undeclared.contains(&argument.name);
         let sinks = || arguments.iter().filter(|argument| argument.is_sink);
         let lowest = sinks().map(|argument| argument.marking.integrity).max().unwrap_or(Integrity::System);
         let nothing = Marking { integrity: Integrity::System, ..Marking::default() };
         let together = arguments.iter().fold(nothing, |all, argument| all.join(&argument.marking));
         let mut payload = Payload {
             confidentiality: together.confidentiality.degree(),
-            within_readers: reaches_readers(tool, &arguments, &together.readers),
+            within_readers: reaches_readers(tool, (&arguments, call.undeclared), &together.readers),
             kinds: together.kinds.iter().map(|kind| kind.clone().into_owned()).collect(),
             risk: call.risk,
             tee: call.tee,
@@ -198,7 +201,7 @@ impl Conversation {
             is_open_world: tool.is_open_world,
             after_untrusted_read: self.has_untrusted(),
             control: rank(lowest),
-            is_anchored: sinks().next().is_some() && lowest != Integrity::Untrusted,
+            is_anchored: sinks().any(|argument| is_declared(&argument)) && lowest != Integrity::Untrusted,
             payload,
         };
         let ruling = policies.call(&asked);
@@ -206,10 +209,10 @@ impl Conversation {
         Judgement { ruling, because, arguments }
     }
 
-    fn arguments(&self, tool: (&str, &Tool), arguments: &Map<String, Value>) -> Vec<Argument> {
+    fn arguments(&self, tool: (&str, &Tool), call: &Call<'_>) -> Vec<Argument> {
         let mut all = Vec::new();
-        for (name, value) in arguments {
-            let is_sink = tool.1.is_sink(name);
+        for (name, value) in call.arguments {
+            let is_sink = tool.1.is_sink(name) || call.undeclared.contains(name);
             let mut values = Vec::new();
             let is_whole = leaves(value, 0, &mut values);
             for value in values {
@@ -303,7 +306,11 @@ const fn rank(integrity: Integrity) -> u8 {
 }
 
 /// Whether those a call goes to may read what it carries.
-fn reaches_readers(tool: &Tool, arguments: &[Argument], readers: &Readers) -> bool {
+fn reaches_readers(
+    tool: &Tool,
+    (arguments, undeclared): (&[Argument], &[String]),
+    readers: &Readers,
+) -> bool {
     if *readers == Readers::Anyone {
         return true;
     }
@@ -313,8 +320,8 @@ fn reaches_readers(tool: &Tool, arguments: &[Argument], readers: &Readers) -> bo
             argument.is_sink && tool.is_open_world
         }
     };
-    let mut destinations = arguments.iter().filter(is_destination).peekable();
-    let reaches_somebody = destinations.peek().is_some();
+    let mut destinations = arguments.iter().filter(is_destination);
+    let reaches_somebody = destinations.clone().any(|argument| !undeclared.contains(&argument.name));
     destinations.all(|argument| readers.admit(&argument.value)) && (reaches_somebody || !tool.is_open_world)
 }
 

@@ -124,7 +124,7 @@ proptest! {
         conversation.user_says(Event(0), &said, &[]);
         conversation.tool_returns(Event(1), "search_mails", None, &text, &[]);
         let arguments = json!({"recipients": [value, read], "body": prompt});
-        let call = Call { speaker: "agent", tool: "send_mail", arguments: arguments.as_object().unwrap(), carried: None, risk: 0, tee: false };
+        let call = Call { speaker: "agent", tool: "send_mail", arguments: arguments.as_object().unwrap(), carried: None, risk: 0, tee: false, undeclared: &[] };
         for argument in conversation.judge(&tools(), &POLICIES, &call).arguments {
             for place in argument.places {
                 let Some((start, end)) = place.span else { continue };
@@ -153,7 +153,7 @@ proptest! {
             let judged = |to: &str| {
                 let arguments = json!({"recipients": [to]});
                 let arguments = arguments.as_object().unwrap();
-                let call = Call { speaker: "agent", tool: "send_mail", arguments, carried: None, risk: 0, tee: false };
+                let call = Call { speaker: "agent", tool: "send_mail", arguments, carried: None, risk: 0, tee: false, undeclared: &[] };
                 conversation.judge(&tools, &POLICIES, &call).ruling.effect
             };
             ADDRESSES.map(judged).to_vec()

@@ -294,7 +294,7 @@ fn ask(conversation: &Conversation, tools: &Tools, tool: &str, arguments: &Value
     conversation.judge(
         tools,
         &POLICIES,
-        &Call { speaker: "agent", tool, arguments, carried: None, risk: 0, tee: false },
+        &Call { speaker: "agent", tool, arguments, carried: None, risk: 0, tee: false, undeclared: &[] },
     )
 }
 
@@ -311,6 +311,7 @@ fn what_no_policy_is_about_is_rejected() {
         carried: None,
         risk: 0,
         tee: false,
+        undeclared: &[],
     };
     let judgement = conversation.judge(&tools(), &none, &call);
     assert_eq!((judgement.ruling.effect, judgement.because), (Effect::Reject, Because::NoPolicy));

@@ -188,6 +188,7 @@ pub fn judge(task: &Task, tools: &Tools, policies: &Policies) -> Judged {
             carried: None,
             risk: 0,
             tee: false,
+            undeclared: &[],
         };
         let judgement = conversation.judge(tools, policies, &call);
         let effect = judgement.ruling.effect;

@@ -126,6 +126,19 @@ fn run(layer: &Layer<'_>, start: usize, end: usize, more: &mut Vec<Layer<'static
     // Long runs are decoded in part: nothing is gained by more.
     places.truncate(MOST_DECODED / 4);
     let before = more.len();
-    bases::decode(text, &places, &mut |made, coding| more.push(layer.made(&made, coding)));
+    let padded = last + padding(text, last);
+    bases::decode(text, &places, &mut |mut made, coding| {
+        for (_, to) in made.places.iter_mut().filter(|(_, to)| *to as usize == last) {
+            *to = u32::try_from(padded).unwrap_or(u32::MAX);
+        }
+        more.push(layer.made(&made, coding));
+    });
     if more.len() > before { last } else { end }
+}
+
+/// How many signs behind a run fill it up, as of base 64 and 32; none where one stands before a value.
+fn padding(text: &[u8], end: usize) -> usize {
+    let signs = text[end..].iter().take(7).take_while(|byte| **byte == b'=').count();
+    let is_end = text.get(end + signs).is_none_or(|byte| !run_byte(*byte));
+    if signs < 7 && is_end { signs } else { 0 }
 }

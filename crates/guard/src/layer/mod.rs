@@ -6,6 +6,7 @@ mod confusables;
 mod decode;
 mod normalise;
 mod numbers;
+mod views;
 
 use core::ops::Range;
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ pub use bases::gzip_body;
 pub use confusables::latin;
 pub use decode::unfold;
 pub use normalise::normalise;
+pub use views::views;
 
 /// Most layers made of one text.
 pub const MOST_LAYERS: usize = 48;

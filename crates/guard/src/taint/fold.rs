@@ -135,6 +135,12 @@ impl<'a> Folded<'a> {
         &self.letters
     }
 
+    /// How many of them are of the text before.
+    #[must_use]
+    pub const fn carried(&self) -> usize {
+        self.carried
+    }
+
     /// Every second letter, from the first or the second on: what is said with a letter between
     /// each two.
     #[must_use]

@@ -3,7 +3,7 @@
 //! Values and texts are compared in a canonical form ([`fold`]) that knows neither case nor
 //! spacing, digits that stand for letters, nor lookalikes. A value is kept forwards, backwards, in
 //! its halves, and with its letters exchanged (rot13, rot47, Atbash); encodings are undone before
-//! the search.
+//! the search. One that is cut into pieces with something between them is put together ([`pieces`]).
 //!
 //! The search is one pass: the first [`GRAM`] canonical letters at each place are looked up in a
 //! filter of some kilobytes, and where that says yes, in a table of the values that begin so. It
@@ -14,6 +14,7 @@
 //! what could tell of it: the filter, the table and the key. Its halves and its letters backwards are read there.
 
 mod fold;
+mod pieces;
 mod room;
 mod trail;
 
@@ -24,6 +25,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 pub use fold::{Folded, letters, shifted};
+pub use pieces::{Before, Starts};
 pub use room::{Heap, Room, Rooms};
 pub use trail::Trail;
 
@@ -81,6 +83,8 @@ pub enum Refused {
 enum Form {
     Itself,
     Half,
+    /// Its second half, where that is too short to tell of it alone.
+    Later,
     Backwards,
     Exchanged,
 }
@@ -89,9 +93,16 @@ impl Form {
     const fn told(self) -> &'static str {
         match self {
             Self::Itself => "a registered value",
-            Self::Half => "half of a registered value",
+            Self::Half | Self::Later => "half of a registered value",
             Self::Backwards => "a registered value backwards",
             Self::Exchanged => "a registered value with its letters exchanged",
+        }
+    }
+
+    const fn is_whole(self) -> bool {
+        match self {
+            Self::Itself | Self::Backwards | Self::Exchanged => true,
+            Self::Half | Self::Later => false,
         }
     }
 }
@@ -222,6 +233,8 @@ impl Registry {
         if half >= SPACED {
             self.keep(id, Form::Half, start, half);
             self.keep(id, Form::Half, start + half, length - half);
+        } else if length >= pieces::LEAST_PIECED.max(2 * GRAM) {
+            self.keep(id, Form::Later, start + half, length - half);
         }
         self.keep(id, Form::Backwards, start, length);
         for letters in exchanged() {
@@ -265,7 +278,7 @@ impl Registry {
         let letters = &self.rooms.letters.bytes()[needle.place()];
         let hash = gram_hash(match needle.form {
             Form::Backwards => gram(letters.iter().rev()),
-            Form::Itself | Form::Half | Form::Exchanged => gram(letters.iter()),
+            Form::Itself | Form::Half | Form::Later | Form::Exchanged => gram(letters.iter()),
         });
         for bit in bits(hash) {
             self.rooms.filter.bytes_mut()[bit >> 3] |= 1 << (bit & 7);
@@ -284,10 +297,17 @@ impl Registry {
         bytes.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
 
-    /// Every registered value in the folded text; of those at one place the longest.
-    pub fn search(&self, text: &Folded<'_>, hits: &mut Vec<Hit>) {
+    /// Every registered value in the folded text, of those at one place the longest; and of which of them it holds
+    /// a head alone.
+    pub fn search(&self, text: &Folded<'_>, hits: &mut Vec<Hit>, starts: &mut Starts) {
         let alone = |letters: &Range<usize>| text.stands_alone(letters);
-        self.search_letters(text.letters(), &alone, hits);
+        self.search_letters(text.letters(), &alone, hits, Some(starts));
+    }
+
+    /// The same for values that stand there whole, or half.
+    pub fn search_whole(&self, text: &Folded<'_>, hits: &mut Vec<Hit>) {
+        let alone = |letters: &Range<usize>| text.stands_alone(letters);
+        self.search_letters(text.letters(), &alone, hits, None);
     }
 
     /// Every registered value of which only each second letter is of it.
@@ -295,14 +315,20 @@ impl Registry {
         for phase in 0..2 {
             let letters = Zeroizing::new(text.every_second(phase));
             let from = hits.len();
-            self.search_letters(&letters, &|_| false, hits);
+            self.search_letters(&letters, &|_| false, hits, None);
             for hit in &mut hits[from..] {
                 hit.letters = hit.letters.start * 2 + phase..hit.letters.end * 2 - 1 + phase;
             }
         }
     }
 
-    fn search_letters(&self, letters: &[u8], alone: &dyn Fn(&Range<usize>) -> bool, hits: &mut Vec<Hit>) {
+    fn search_letters(
+        &self,
+        letters: &[u8],
+        alone: &dyn Fn(&Range<usize>) -> bool,
+        hits: &mut Vec<Hit>,
+        mut starts: Option<&mut Starts>,
+    ) {
         if self.needles.is_empty() || letters.len() < GRAM {
             return;
         }
@@ -314,7 +340,7 @@ impl Registry {
             let hash = gram_hash(gram);
             let [first, second] = bits(hash);
             if filter[first >> 3] >> (first & 7) & 1 == 1 && filter[second >> 3] >> (second & 7) & 1 == 1 {
-                self.verify(letters, alone, at, hash, hits);
+                self.verify(letters, alone, at, hash, hits, starts.as_deref_mut());
             }
         }
     }
@@ -327,6 +353,7 @@ impl Registry {
         at: usize,
         hash: u64,
         hits: &mut Vec<Hit>,
+        mut starts: Option<&mut Starts>,
     ) {
         let mask = self.slots - 1;
         let mut slot = (hash >> 40) as usize & mask;
@@ -334,7 +361,15 @@ impl Registry {
         while let Some(place) = (self.slot(slot) as usize).checked_sub(1) {
             let needle = self.needles[place];
             slot = (slot + 1) & mask;
-            if self.fits(needle, &letters[at..]) && best.is_none_or(|best| best.length < needle.length) {
+            let run = self.run(needle, &letters[at..]);
+            let is_all = run == needle.length();
+            if let Some(starts) = starts.as_deref_mut().filter(|_| run >= GRAM)
+                && !(is_all && needle.form.is_whole())
+                && let Some(whole) = self.counts(place, run)
+            {
+                starts.note(whole, run);
+            }
+            if is_all && needle.form != Form::Later && best.is_none_or(|best| best.length < needle.length) {
                 let end = at + needle.length();
                 if needle.length() >= SPACED || alone(&(at..end)) {
                     best = Some(needle);
@@ -350,13 +385,13 @@ impl Registry {
         });
     }
 
-    /// Whether these letters begin with it.
-    fn fits(&self, needle: Needle, letters: &[u8]) -> bool {
+    /// How much of it these letters begin with.
+    fn run(&self, needle: Needle, letters: &[u8]) -> usize {
         let own = &self.rooms.letters.bytes()[needle.place()];
-        letters.get(..own.len()).is_some_and(|there| match needle.form {
-            Form::Backwards => there.iter().eq(own.iter().rev()),
-            Form::Itself | Form::Half | Form::Exchanged => there == own,
-        })
+        match needle.form {
+            Form::Backwards => own.iter().rev().zip(letters).take_while(|(own, there)| own == there).count(),
+            Form::Itself | Form::Half | Form::Later | Form::Exchanged => pieces::common(own, letters),
+        }
     }
 }
 
@@ -402,7 +437,7 @@ mod tests {
     fn found(registry: &Registry, text: &str) -> Vec<(TaintId, Range<usize>)> {
         let folded = Folded::new(text);
         let mut hits = Vec::new();
-        registry.search(&folded, &mut hits);
+        registry.search_whole(&folded, &mut hits);
         hits.into_iter().map(|hit| (hit.id, folded.span(&hit.letters))).collect()
     }
 

@@ -77,8 +77,8 @@ impl Texts {
     }
 }
 
-/// Hands on each string and number of a JSON text, with where it stands.
-fn each(json: &str, mut found: impl FnMut(Kind, Range<usize>)) {
+/// Hands on each string, without its quotation marks, and number of a JSON text, with where it stands.
+pub fn each(json: &str, mut found: impl FnMut(Kind, Range<usize>)) {
     let bytes = json.as_bytes();
     let mut at = 0;
     while at < bytes.len() {

@@ -18,11 +18,15 @@ impl Post {
         at_ms: u64,
         (speaker, tool): (String, String),
         arguments: &str,
-        hints: Hints,
+        (hints, undeclared): (Hints, &[String]),
     ) -> Judgement {
         let Ok(serde_json::Value::Object(given)) = serde_json::from_str(arguments) else {
             return refused("the arguments are no JSON object");
         };
+        // Which of its tools is called tells a server something, and everybody who reads the audit.
+        if self.tells((&speaker, server(&tool).unwrap_or(&tool)), &tool, at_ms) {
+            return Judgement { policies: vec![LABEL.to_owned()], ..refused("the tool's name is not one") };
+        }
         // What each tool of a server is told the server can put together.
         let trail = (speaker.clone(), server(&tool).unwrap_or(&tool).to_owned());
         let mut last = self.trails.remove(&trail).unwrap_or_default();
@@ -43,6 +47,7 @@ impl Post {
             carried: Some(carried),
             risk,
             tee: false,
+            undeclared,
         };
         let judged = match self.tools.declared(&tool) {
             Some(declared) => {
@@ -87,12 +92,14 @@ impl Post {
             let raw = Raw::new(texts.text.to_string());
             let inspected =
                 if is_first { self.inspector.inspect_next(raw, trail) } else { self.inspector.inspect(raw) };
-            for finding in inspected.findings() {
-                if finding.taint.is_some_and(|id| told.insert(id)) {
-                    let origins = texts.origins(&finding.span);
-                    self.add((&mut seen, &mut counted), way, finding, &origins);
-                }
+            let is_new = |finding: &&Finding| finding.taint.is_some_and(|id| !told.contains(&id));
+            // One in pieces has a finding for each.
+            let new: Vec<&Finding> = inspected.findings().iter().filter(is_new).collect();
+            for finding in &new {
+                let origins = texts.origins(&finding.span);
+                self.add((&mut seen, &mut counted), way, finding, &origins);
             }
+            told.extend(new.iter().filter_map(|finding| finding.taint));
         }
         seen.found.sort_by_key(|found| found.span);
         (seen, counted)

@@ -96,7 +96,7 @@ impl Post {
         }
         match place {
             Place::Head => self.pass(shown, Some(Place::Head), at_ms),
-            Place::Body if packing(shown.coding).is_some() => self.pass(shown, Some(Place::Body), at_ms),
+            Place::Body if may_be_packed(&shown) => self.pass(shown, Some(Place::Body), at_ms),
             Place::Body => vec![gone(shown.number, clear)],
         }
     }
@@ -123,13 +123,12 @@ impl Post {
         if body.is_empty() {
             return vec![gone(shown.number, 0)];
         }
-        if let Some(packing) = packing(shown.coding)
-            && let Some(acts) = self.pass_packed(&shown, packing, &body, at_ms)
-        {
+        let is_packed = may_be_packed(&shown);
+        if is_packed && let Some(acts) = self.pass_packed(&shown, &body, after == Some(Place::Body), at_ms) {
             return acts;
         }
-        let mut looked = self.look_at_window(&shown, &body, shown.is_last, at_ms);
-        looked.is_seen = shown.coding == Coding::Identity;
+        let mut looked = self.look_at_window(&shown, way(&shown), (&body, shown.is_last), at_ms);
+        looked.is_seen = shown.coding == Coding::Identity && !is_packed;
         let unseen =
             Shown { coding: if looked.is_seen { Coding::Identity } else { Coding::Unseen }, ..shown };
         let clear = looked.clear;
@@ -307,12 +306,26 @@ impl Looked {
     }
 }
 
+/// From whom to whom something goes.
+fn way(shown: &Shown) -> (String, String) {
+    (format!("app:{}", shown.app), reader(&shown.host, shown.port))
+}
+
 /// How a body is packed that can be undone.
 const fn packing(coding: Coding) -> Option<Packing> {
     match coding {
         Coding::Gzip => Some(Packing::Gzip),
         Coding::Deflate => Some(Packing::Deflate),
         Coding::Identity | Coding::Unseen => None,
+    }
+}
+
+/// Whether some of a body is, or looks, packed in a way that can be undone.
+const fn may_be_packed(shown: &Shown) -> bool {
+    match shown.coding {
+        Coding::Gzip | Coding::Deflate => true,
+        Coding::Identity => shown.packed_from.is_some(),
+        Coding::Unseen => false,
     }
 }
 

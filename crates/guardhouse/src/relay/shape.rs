@@ -6,16 +6,30 @@
 use std::sync::Arc;
 
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool};
-use serde_json::Value;
-use sessile_model::guarding::{Found, without};
-use sessile_model::mcp::Hints;
+use serde_json::{Map, Value};
+use sessile_guard::{Confidentiality, Inspector, Raw};
+use sessile_model::guarding::{Found, LEFT_OUT, without};
+use sessile_model::mcp::{Hints, MOST_OF_UNDECLARED, MOST_UNDECLARED, is_tool_name};
 
-/// Most bytes of a tool's name.
-const MOST_OF_NAME: usize = 128;
+use crate::post::arguments::{Kind, each};
+
+/// Least letters of a name that may hold a secret.
+const LEAST_TELLING: usize = 16;
 
 /// Texts that are judged together, and come apart again.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Pieces(Vec<String>);
+pub struct Pieces(Vec<(Form, String)>);
+
+/// What becomes of a text of which something is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Another text.
+    Text,
+    /// JSON: what stands in its strings and numbers is left out, so that it stays JSON.
+    Json,
+    /// Nothing: a name is whole or none.
+    Name,
+}
 
 impl Pieces {
     /// Those of a result.
@@ -40,42 +54,48 @@ impl Pieces {
         if all.is_empty()
             && let Some(structured) = result.structured_content
         {
-            all.push(structured.to_string());
+            return Self(vec![(Form::Json, structured.to_string())]);
         }
-        Self(all)
+        Self(all.into_iter().map(|text| (Form::Text, text)).collect())
     }
 
     /// One.
     pub fn of_text(text: String) -> Self {
-        Self(vec![text])
+        Self(vec![(Form::Text, text)])
     }
 
-    /// Those of a list of tools: two of each.
+    /// Those of a list of tools: three of each.
     pub fn of_tools(tools: &[Tool]) -> Self {
         let texts = |tool: &Tool| {
             let description = tool.description.as_deref().unwrap_or_default().to_owned();
-            [description, Value::Object((*tool.input_schema).clone()).to_string()]
+            let schema = Value::Object((*tool.input_schema).clone()).to_string();
+            [(Form::Name, tool.name.to_string()), (Form::Text, description), (Form::Json, schema)]
         };
         Self(tools.iter().flat_map(texts).collect())
     }
 
     /// All of them, as they are judged.
     pub fn together(&self) -> String {
-        self.0.join("\n")
+        self.0.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n")
     }
 
     /// The same without some spans of [`together`](Self::together).
     pub fn without(self, spans: &[(usize, usize)]) -> Self {
         let mut begin = 0;
         let mut rest = Vec::with_capacity(self.0.len());
-        for piece in self.0 {
+        for (form, piece) in self.0 {
             let end = begin + piece.len();
             let inside: Vec<(usize, usize)> = spans
                 .iter()
                 .map(|&(a, b)| (a.clamp(begin, end) - begin, b.clamp(begin, end) - begin))
                 .filter(|(a, b)| a < b)
                 .collect();
-            rest.push(if inside.is_empty() { piece } else { left_out(&piece, &inside) });
+            rest.push(match form {
+                Form::Text | Form::Json | Form::Name if inside.is_empty() => (form, piece),
+                Form::Text => (form, left_out(&piece, &inside)),
+                Form::Json => (form, left_out_of_json(&piece, &inside).0),
+                Form::Name => (form, String::new()),
+            });
             begin = end + 1;
         }
         Self(rest)
@@ -83,17 +103,18 @@ impl Pieces {
 
     /// As a result.
     pub fn result(self, is_error: bool) -> CallToolResult {
-        let blocks = self.0.into_iter().map(ContentBlock::text).collect();
+        let blocks = self.0.into_iter().map(|(_, text)| ContentBlock::text(text)).collect();
         result_of(blocks, is_error)
     }
 
-    /// Tools with these texts in place of theirs; one whose schema is none any more is left out.
-    pub fn tools(self, tools: &[Tool]) -> Vec<Tool> {
-        let (pairs, _) = self.0.as_chunks::<2>();
+    /// Tools with these texts in place of theirs; one whose name or schema is none any more is left out.
+    pub fn tools(&self, tools: &[Tool]) -> Vec<Tool> {
+        let (texts, _) = self.0.as_chunks::<3>();
         tools
             .iter()
-            .zip(pairs)
-            .filter_map(|(tool, [description, schema])| {
+            .zip(texts)
+            .filter_map(|(tool, [(_, name), (_, description), (_, schema)])| {
+                let true = tool.name == *name else { return None };
                 let Ok(Value::Object(schema)) = serde_json::from_str(schema) else { return None };
                 let mut shown = Tool::default();
                 shown.name = tool.name.clone();
@@ -125,10 +146,52 @@ pub fn left_out(text: &str, spans: &[(usize, usize)]) -> String {
     String::from_utf8_lossy(&without(text.as_bytes(), &found)).into_owned()
 }
 
-/// Whether a tool can be called by its name.
+/// JSON without some spans of what stands in its strings and numbers, and whether a name was among it. What is
+/// written with escapes is left out whole.
+pub fn left_out_of_json(json: &str, spans: &[(usize, usize)]) -> (String, bool) {
+    let (mut rest, mut at, mut is_named) = (String::with_capacity(json.len()), 0, false);
+    each(json, |kind, place| {
+        let within =
+            |&(a, b): &(usize, usize)| (a.clamp(place.start, place.end), b.clamp(place.start, place.end));
+        let mut inside: Vec<(usize, usize)> = spans.iter().map(within).filter(|(a, b)| a < b).collect();
+        let Some(text) = json.get(place.clone()).filter(|_| !inside.is_empty()) else { return };
+        is_named |= kind == Kind::Name;
+        rest.push_str(&json[at..place.start]);
+        at = place.end;
+        if !json[..place.start].ends_with('"') {
+            rest.extend(["\"", LEFT_OUT, "\""]);
+        } else if text.contains('\\') {
+            rest.push_str(LEFT_OUT);
+        } else {
+            inside.iter_mut().for_each(|(a, b)| (*a, *b) = (*a - place.start, *b - place.start));
+            rest.push_str(&left_out(text, &inside));
+        }
+    });
+    rest.push_str(&json[at..]);
+    (rest, is_named)
+}
+
+/// Whether a tool can be called by its name, which everybody is told: a word that holds no secret.
 pub fn is_name(name: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
-    !name.is_empty() && name.len() <= MOST_OF_NAME && name.chars().all(is_plain)
+    is_tool_name(name) && !tells(name)
+}
+
+fn tells(name: &str) -> bool {
+    name.len() >= LEAST_TELLING
+        && name.contains(|c: char| c.is_ascii_digit())
+        && Inspector::default()
+            .inspect(Raw::new(name.to_owned()))
+            .findings()
+            .iter()
+            .any(|finding| finding.confidentiality() >= Confidentiality::HighlySensitive)
+}
+
+/// Arguments that a schema does not name, where it names any; `None` where there are too many.
+pub fn undeclared(properties: Option<&Value>, given: &Map<String, Value>) -> Option<Vec<String>> {
+    let Some(properties) = properties.and_then(Value::as_object) else { return Some(Vec::new()) };
+    let more: Vec<&String> = given.keys().filter(|name| !properties.contains_key(*name)).collect();
+    let is_much = more.len() > MOST_UNDECLARED || more.iter().any(|name| name.len() > MOST_OF_UNDECLARED);
+    (!is_much).then(|| more.into_iter().cloned().collect())
 }
 
 /// What a server says of a tool.
@@ -176,16 +239,17 @@ mod tests {
 
     #[test]
     fn a_span_is_left_out_of_each_text_that_it_lies_in() {
-        let pieces = || Pieces(vec!["abc".into(), String::new(), "defg".into()]);
+        let pieces = || Pieces(["abc", "", "defg"].map(|text| (Form::Text, text.into())).into());
+        let texts = |pieces: Pieces| pieces.0.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
         assert_eq!(pieces().together(), "abc\n\ndefg");
         assert_eq!(pieces().without(&[]), pieces());
-        assert_eq!(pieces().without(&[(1, 7)]).0, ["a[redacted]", "", "[redacted]fg"]);
-        assert_eq!(pieces().without(&[(5, 9), (6, 7)]).0, ["abc", "", "[redacted]"]);
+        assert_eq!(texts(pieces().without(&[(1, 7)])), ["a[redacted]", "", "[redacted]fg"]);
+        assert_eq!(texts(pieces().without(&[(5, 9), (6, 7)])), ["abc", "", "[redacted]"]);
         assert_eq!(pieces().without(&[(3, 5), (90, 99)]), pieces());
     }
 
     #[test]
-    fn a_tool_without_a_schema_is_left_out() {
+    fn a_tool_without_its_name_is_left_out() {
         let tools: Vec<Tool> = serde_json::from_value(json!([
             {"name": "a", "description": "about a", "inputSchema": {"type": "object"}, "annotations": {"title": "t"}},
             {"name": "b", "inputSchema": {"type": "object"}},
@@ -193,13 +257,79 @@ mod tests {
         .unwrap();
         let text = Pieces::of_tools(&tools).together();
         assert_eq!(Pieces::of_tools(&tools).tools(&tools).len(), 2);
-        let at = text.rfind("type").unwrap();
-        let shown = Pieces::of_tools(&tools).without(&[(at - 1, at + 1)]).tools(&tools);
+        let at = text.rfind("b\n").unwrap();
+        let shown = Pieces::of_tools(&tools).without(&[(at, at + 1)]).tools(&tools);
         assert_eq!(
             serde_json::to_value(shown).unwrap(),
             json!([
                 {"name": "a", "description": "about a", "inputSchema": {"type": "object"}, "annotations": {}},
             ])
         );
+    }
+    #[test]
+    fn json_of_which_something_is_left_out_is_json() {
+        let json = r#"{"key":"k3Yq-Zt91","list":["a b",1234567,"x\"y"],"none":null}"#;
+        let place = |text: &str| json.find(text).map(|at| (at, at + text.len())).unwrap();
+        for (span, left, named) in [
+            (place("3Yq"), r#"{"key":"k[redacted]-Zt91","list":["a b",1234567,"x\"y"],"none":null}"#, false),
+            (
+                place("t91\",\"li"),
+                r#"{"key":"k3Yq-Z[redacted]","[redacted]st":["a b",1234567,"x\"y"],"none":null}"#,
+                true,
+            ),
+            (place("456"), r#"{"key":"k3Yq-Zt91","list":["a b","[redacted]","x\"y"],"none":null}"#, false),
+            (
+                place("\"y\"],"),
+                r#"{"key":"k3Yq-Zt91","list":["a b",1234567,"[redacted]"],"none":null}"#,
+                false,
+            ),
+            (place("null}"), json, false),
+            (place("\":["), json, false),
+        ] {
+            assert_eq!(left_out_of_json(json, &[span]), (left.to_owned(), named));
+            let structured = Pieces(vec![(Form::Json, json.to_owned())]).without(&[span]).0.remove(0).1;
+            assert!(serde_json::from_str::<Value>(&structured).is_ok(), "{structured}");
+        }
+        let all = left_out_of_json(json, &[(0, json.len()), place("3Y")]).0;
+        assert!(
+            serde_json::from_str::<Value>(&all).is_ok() && !all.contains("k3Y") && !all.contains("345"),
+            "{all}"
+        );
+    }
+
+    #[test]
+    fn what_a_schema_does_not_name_is_told_and_bounded() {
+        let properties = json!({"to": {"type": "string"}, "text": {}});
+        let told =
+            |properties: Option<&Value>, given: Value| undeclared(properties, given.as_object().unwrap());
+        assert_eq!(told(Some(&properties), json!({"to": 1, "text": 2})), Some(vec![]));
+        assert_eq!(
+            told(Some(&properties), json!({"to": 1, "bcc": 2, "To": 3})),
+            Some(vec!["bcc".into(), "To".into()])
+        );
+        assert_eq!(told(None, json!({"bcc": 2})), Some(vec![]));
+        assert_eq!(told(Some(&json!({})), json!({"bcc": 2})), Some(vec!["bcc".into()]));
+        let many: Map<String, Value> = (0..33).map(|n| (format!("a{n}"), Value::Null)).collect();
+        assert_eq!(undeclared(Some(&properties), &many), None);
+        assert_eq!(told(Some(&properties), json!({"b".repeat(129): 2})), None);
+    }
+
+    #[test]
+    fn names_are_words_that_hold_no_secret() {
+        for name in ["send", "files/read_text_file.v2", "get_page_2_of_list-items", &"n".repeat(128)] {
+            assert!(is_name(name), "{name}");
+        }
+        let hidden = "z2xwYXQtWng3MWtkTW0yeDkwVHRxM1d2OEw";
+        for name in [
+            "",
+            "a b",
+            "caf\u{e9}",
+            "a\nb",
+            &"n".repeat(129),
+            "glpat-Zx71kdMm2x90Ttq3Wv8L",
+            &hidden.replace("z2x", "Z2x"),
+        ] {
+            assert!(!is_name(name), "{name}");
+        }
     }
 }

@@ -225,9 +225,16 @@ impl Keeper {
                 self.guard_from_now_on()?;
             }
         }
-        let key = by.1.map(Sealed::key);
-        let passing =
-            Passing { from: way.0, by: asked, key, to: way.1, label: line.0, payload, what: What::Line };
+        let passing = Passing {
+            from: way.0,
+            by: asked,
+            key: by.1.map(Sealed::key),
+            to: way.1,
+            label: line.0,
+            payload,
+            what: What::Line,
+            undeclared: &[],
+        };
         let instead = match self.pass_guard(passage, passing)? {
             Passed::Waits => return Err(Unheard::Waits(unanswered(passage))),
             Passed::Goes(instead) => instead,

@@ -107,6 +107,7 @@ impl Keeper {
         let from = app.to_string();
         let line = Passing {
             what: What::Line,
+            undeclared: &[],
             from: &from,
             by: &by,
             key: None,

@@ -63,6 +63,8 @@ pub struct Passing<'a> {
     pub payload: &'a [u8],
     /// What it is.
     pub what: What,
+    /// Of a call, arguments that the tool's server does not name.
+    pub undeclared: &'a [String],
 }
 
 /// What passes: to the guard each is another matter.
@@ -255,8 +257,11 @@ impl Keeper {
     }
 }
 
-/// Stands for the policies where a line is refused for its label, which is then in no audit.
+/// Stands for the policies where a line is refused for its label, or a call for its tool's name, which is then in no
+/// audit.
 const LABEL: &str = "label";
+/// Stands there for a tool's name.
+const WITHHELD: &str = "(name withheld)";
 
 /// What the guard is asked about.
 fn matter(line: Passing<'_>) -> Matter {
@@ -269,9 +274,13 @@ fn matter(line: Passing<'_>) -> Matter {
             label: Text(line.label.to_owned()),
             payload: Text(STANDARD.encode(line.payload)),
         },
-        What::Call(hints) => {
-            Matter::Call { speaker: line.from.to_owned(), tool: line.to.to_owned(), arguments: text(), hints }
-        }
+        What::Call(hints) => Matter::Call {
+            speaker: line.from.to_owned(),
+            tool: line.to.to_owned(),
+            arguments: text(),
+            hints,
+            undeclared: line.undeclared.to_vec(),
+        },
         What::Returned => {
             Matter::Returned { tool: line.from.to_owned(), to: line.to.to_owned(), text: text() }
         }
@@ -295,12 +304,24 @@ pub(super) fn decided(
             of: found.of.clone(),
         }
     });
+    let is_named = judgement.policies != [LABEL];
+    let to = match line.what {
+        What::Call(_) if !is_named => {
+            let server = line.to.split_once('/').map_or("", |(server, _)| server);
+            format!("{server}/{WITHHELD}")
+        }
+        What::Call(_) | What::Line | What::Returned => line.to.to_owned(),
+    };
     Decided {
         number,
         at,
         from: line.from.to_owned(),
-        to: line.to.to_owned(),
-        label: if judgement.policies == [LABEL] { String::new() } else { line.label.to_owned() },
+        to,
+        label: if is_named || matches!(line.what, What::Call(_)) {
+            line.label.to_owned()
+        } else {
+            String::new()
+        },
         by: line.by.to_string(),
         bytes: line.payload.len() as u64,
         commitment: commitment(line.payload),
@@ -348,7 +369,7 @@ mod tests {
                 learns: vec![value],
             };
             let by = Speaker::Operator(None);
-            let line = Passing { from: "a", by: &by, key: None, to: "b", label: "c", payload: payload.as_bytes(), what: What::Line };
+            let line = Passing { from: "a", by: &by, key: None, to: "b", label: "c", payload: payload.as_bytes(), what: What::Line, undeclared: &[] };
             let key = RootKey::generate().unwrap().derive(&Purpose::Audit);
             let at = (1, Timestamp::from_millis(0));
             let entry = AuditEntry::Decided(Box::new(decided(&key, at, &judgement, line)));
@@ -358,6 +379,14 @@ mod tests {
             let text = entry.to_string();
             prop_assert!(!text.bytes().any(|byte| (b'G'..=b'Z').contains(&byte)), "{}", text);
             prop_assert!(!text.contains(&hex::text(&Sha256::digest(&payload))[..32]), "a digest can be guessed");
+            // Nor a tool's name that tells something.
+            let to = format!("desk/{}", payload.replace(' ', "_"));
+            let refused = Judgement { policies: vec![LABEL.into()], learns: Vec::new(), ..judgement };
+            let line = Passing { to: &to, what: What::Call(Hints::default()), ..line };
+            let entry = decided(&key, at, &refused, line);
+            prop_assert_eq!(&*entry.to, "desk/(name withheld)");
+            let named = Judgement { policies: vec!["p".into()], ..refused };
+            prop_assert_eq!(decided(&key, at, &named, line).to, to);
         }
     }
 }

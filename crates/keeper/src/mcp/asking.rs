@@ -3,7 +3,7 @@
 use sessile_model::ProblemKind;
 use sessile_model::guarding::Text;
 use sessile_model::ids::AppName;
-use sessile_model::mcp::{Asked, MOST_ASKED, MOST_ASKED_BYTES, Order, Verdict};
+use sessile_model::mcp::{Asked, MOST_ASKED, MOST_ASKED_BYTES, Order, Verdict, is_tool_name};
 use sessile_model::protocol::Speaker;
 
 use super::label;
@@ -35,7 +35,12 @@ impl Keeper {
         let of_server = || self.servers.asks.iter().filter(|ask| ask.server == *server);
         let bytes: usize = of_server().map(|ask| ask.text.0.len()).sum();
         let is_much = of_server().count() >= MOST_ASKED || bytes + text.len() > MOST_ASKED_BYTES;
-        let Some(app) = app.parse().ok().filter(|app| self.apps.contains_key(app) && !is_much) else {
+        let is_named = match &what {
+            Asked::Call { tool, .. } | Asked::Returned { tool } => is_tool_name(tool),
+            Asked::List => true,
+        };
+        let is_one = |app: &AppName| self.apps.contains_key(app) && !is_much && is_named;
+        let Some(app) = app.parse().ok().filter(is_one) else {
             return false;
         };
         let (server, text, passage) = (server.clone(), Text(text), Passage::Waiting);
@@ -70,15 +75,19 @@ impl Keeper {
         let by_server =
             || Speaker::App(format!("mcp-{}", ask.server).parse().unwrap_or_else(|_| ask.server.clone()));
         let (from, to, by, what) = match &ask.what {
-            Asked::Call { tool, hints } => {
+            Asked::Call { tool, hints, .. } => {
                 (caller, of_server(tool), Speaker::App(ask.app.clone()), What::Call(*hints))
             }
             Asked::Returned { tool } => (of_server(tool), caller, by_server(), What::Returned),
             Asked::List => (ask.server.to_string(), caller, by_server(), What::Line),
         };
         let payload = ask.text.0.as_bytes();
-        let passing =
-            Passing { from: &from, by: &by, key: None, to: &to, label: label(&ask.what), payload, what };
+        let undeclared = match &ask.what {
+            Asked::Call { undeclared, .. } => undeclared.as_slice(),
+            Asked::Returned { .. } | Asked::List => &[],
+        };
+        let label = label(&ask.what);
+        let passing = Passing { from: &from, by: &by, key: None, to: &to, label, payload, what, undeclared };
         match self.pass_guard(&mut ask.passage, passing) {
             Ok(Passed::Waits) => None,
             Ok(Passed::Goes(_)) if self.learn(&ask.passage).is_err() => Some(Verdict::Failed),

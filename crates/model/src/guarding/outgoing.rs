@@ -70,6 +70,50 @@ pub struct Shown {
     /// Where in the body it begins: so much went before.
     #[serde(default)]
     pub at: u64,
+    /// Where in a body that is not coded something begins that looks packed ([`packed_heads`]), the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed_from: Option<u64>,
+}
+
+/// How something begins that looks packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackedHead {
+    /// As a member of gzip does (RFC 1952).
+    Gzip,
+    /// As zlib does (RFC 1950).
+    Zlib,
+}
+
+impl PackedHead {
+    /// How many bytes tell of it.
+    const fn length(self) -> usize {
+        match self {
+            Self::Gzip => 4,
+            Self::Zlib => 2,
+        }
+    }
+}
+
+/// Bytes before a place that decide whether something packed begins there, and a head that is cut.
+pub const HEAD_REACH: usize = 5;
+
+/// Where in these bytes something begins that looks packed: gzip anywhere; zlib, which begins as other things do as
+/// well, at the begin, and behind the head of a part (RFC 2046). Of those whose head ends within the first `before`
+/// bytes nothing is said.
+pub fn packed_heads(bytes: &[u8], before: usize, is_begin: bool) -> Vec<(usize, PackedHead)> {
+    let head = |at: usize| match &bytes[at..] {
+        [0x1f, 0x8b, 8, flags, ..] if flags & 0xe0 == 0 => Some(PackedHead::Gzip),
+        [0x78, check, ..] if (0x7800 | u16::from(*check)).is_multiple_of(31) => {
+            let is_there = at == 0 && is_begin || bytes[..at].ends_with(b"\r\n\r\n");
+            is_there.then_some(PackedHead::Zlib)
+        }
+        [..] => None,
+    };
+    let from = before.saturating_sub(HEAD_REACH);
+    let may = bytes.iter().enumerate().skip(from).filter(|(_, byte)| matches!(byte, 0x1f | 0x78));
+    may.filter_map(|(at, _)| head(at).map(|head| (at, head)))
+        .filter(|(at, head)| at + head.length() > before)
+        .collect()
 }
 
 /// How a body is coded (RFC 9110, section 8.4).
@@ -175,6 +219,7 @@ mod tests {
             is_last: false,
             stream: u64::MAX,
             at: u64::MAX,
+            packed_from: Some(u64::MAX),
         };
         let length = |shown: &Shown| {
             serde_json::to_vec(&Showing::Part(Box::new(shown.clone()))).expect("it is JSON").len()
@@ -183,6 +228,27 @@ mod tests {
         // A head alone is at most as long as a gateway reads.
         (shown.head, shown.body) = (coded(66 << 10), Text::default());
         assert!(length(&shown) <= MAX_SHOWN, "{}", length(&shown));
+    }
+
+    #[test]
+    fn what_looks_packed_is_seen_wherever_bytes_are_cut() {
+        use PackedHead::{Gzip, Zlib};
+        let gzip = b"some \x1f\x8b\x08\x00 and \x1f\x8b\x08\xff or \x1f\x8b\x09\x00";
+        assert_eq!(packed_heads(gzip, 0, true), [(5, Gzip)]);
+        let parts = b"x\x9c, then x\x9c\r\n\r\nx\xda";
+        assert_eq!(packed_heads(parts, 0, true), [(0, Zlib), (15, Zlib)]);
+        assert_eq!(packed_heads(parts, 0, false), [(15, Zlib)]);
+        for (bytes, all) in [(&gzip[..], vec![5]), (&parts[..], vec![15])] {
+            for cut in 1..bytes.len() {
+                let (a, b) = bytes.split_at(cut);
+                let tail = &a[a.len().saturating_sub(HEAD_REACH)..];
+                let first = packed_heads(a, 0, false).into_iter().map(|(at, _)| at);
+                let joined = [tail, b].concat();
+                let then = packed_heads(&joined, tail.len(), false).into_iter();
+                let both: Vec<usize> = first.chain(then.map(|(at, _)| a.len() - tail.len() + at)).collect();
+                assert_eq!(both, all, "{cut}");
+            }
+        }
     }
 
     #[test]
@@ -199,6 +265,7 @@ mod tests {
             is_last: true,
             stream: 0,
             at: 0,
+            packed_from: None,
         };
         assert!(!format!("{shown:?}").contains("aHVzaA"));
     }

@@ -5,7 +5,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_model::AppName;
 use sessile_model::guarding::Text;
-use sessile_model::guarding::outgoing::{Coding, MOST_BODY, MOST_KEPT, MOST_TOGETHER, Shown, WINDOW};
+use sessile_model::guarding::outgoing::{
+    Coding, MOST_BODY, MOST_KEPT, MOST_TOGETHER, Shown, WINDOW, packed_heads,
+};
 
 use super::head::{Framing, Headers, Request};
 use crate::guard::{Guard, Withheld};
@@ -54,8 +56,10 @@ impl<'a> Inspection<'a> {
             cleared: 0,
             stream: self.guard.number(),
             at: 0,
+            packed_from: None,
             is_open: is_packed(coding),
         };
+        kept.look_for_packed(body.unwrap_or_default());
         kept.cleared = kept.ask(&head, body.unwrap_or_default(), body.is_some()).await?;
         kept.is_open = false;
         Ok(kept)
@@ -77,6 +81,8 @@ pub struct Kept<'a> {
     stream: u64,
     /// Bytes that went.
     at: u64,
+    /// Where in it something begins that looks packed, the first time.
+    packed_from: Option<u64>,
     /// The guard remembers something of it.
     is_open: bool,
 }
@@ -116,13 +122,26 @@ impl Kept<'_> {
     }
 
     async fn show(&mut self, is_last: bool) -> Result<Vec<u8>, Withheld> {
-        self.is_open = is_packed(self.coding);
+        let bytes = std::mem::take(&mut self.bytes);
+        self.look_for_packed(&bytes);
+        self.bytes = bytes;
+        self.is_open = is_packed(self.coding) || self.packed_from.is_some();
         let count = self.ask(&[], &self.bytes, is_last).await?;
         self.is_open &= !is_last;
         self.at += count as u64;
         let kept = self.bytes.split_off(count);
         self.show_at = kept.len() + WINDOW;
         Ok(std::mem::replace(&mut self.bytes, kept))
+    }
+
+    /// Notes where something that looks packed begins in what is not said to be. Of what is cut at the end
+    /// nothing goes before more is shown.
+    fn look_for_packed(&mut self, bytes: &[u8]) {
+        if self.coding == Coding::Identity && self.packed_from.is_none() {
+            let heads = packed_heads(bytes, 0, self.at == 0);
+            self.packed_from = heads.first().map(|(at, _)| self.at + *at as u64);
+            self.is_open |= self.packed_from.is_some();
+        }
     }
 
     async fn ask(&self, head: &[u8], body: &[u8], is_last: bool) -> Result<usize, Withheld> {
@@ -139,6 +158,7 @@ impl Kept<'_> {
             is_last,
             stream: self.stream,
             at: self.at,
+            packed_from: self.packed_from,
         };
         guard.show(shown, body.len()).await
     }

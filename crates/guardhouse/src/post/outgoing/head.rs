@@ -41,7 +41,11 @@ impl Post {
     /// What a head holds. The first line is what it asks for.
     pub(super) fn look_at_head(&mut self, shown: &Shown, head: &[u8], at_ms: u64) -> Looked {
         let decoded = Decoded::of(head);
-        let inspected = self.inspector.inspect(Raw::new(decoded.text.to_string()));
+        let way = way(shown);
+        let mut trail = self.trails.remove(&way).unwrap_or_default();
+        let inspected = self.inspector.inspect_beside(Raw::new(decoded.text.to_string()), &mut trail);
+        self.make_room_for_trail();
+        self.trails.insert(way, trail);
         let mut findings = inspected.findings().to_vec();
         let target = decoded.text.split("\r\n").next().unwrap_or_default();
         look_at_fields(&self.inspector, target, &mut findings);

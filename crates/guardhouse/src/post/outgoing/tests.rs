@@ -1,6 +1,6 @@
 use sessile_guard::MOST_HELD;
 use sessile_model::AppName;
-use sessile_model::guarding::outgoing::WINDOW;
+use sessile_model::guarding::outgoing::{WINDOW, packed_heads};
 use sessile_model::network::PolicyText;
 
 use super::*;
@@ -41,6 +41,7 @@ pub(super) fn shown(host: &str, head: &str, body: &[u8]) -> Shown {
         is_last: true,
         stream: 5,
         at: 0,
+        packed_from: packed_heads(body, 0, true).first().map(|(at, _)| *at as u64),
     }
 }
 
@@ -122,6 +123,30 @@ fn what_the_session_keeps_leaves_nowhere() {
         refused(&mut post, shown("a.example", &head(""), body.as_bytes()));
     }
     assert!(post.risk.level(0) > 0.0);
+}
+
+#[test]
+fn pieces_that_do_not_touch_leave_together_nowhere() {
+    let half = |text: &str| STANDARD.encode(format!("see this: {text}"));
+    let query = |query: &str| head("").replace("q=1", query);
+    for (head, body) in [
+        (query("a=w8Zq-71kd&n=1&b=Mm2x-90Tt"), String::new()),
+        (head("X-A: w8Zq-71kd\r\nX-B: Mm2x-90Tt\r\n"), String::new()),
+        (query("a=w8Zq-71k"), String::from("b=d-Mm2x&c=-90Tt")),
+        (head(""), "{\"a\":\"w8Zq-7\",\"b\":\"1kd-Mm\",\"c\":\"2x-90Tt\"}".to_owned()),
+        (head(""), "1. w8Zq-7\n2. 1kd-Mm2\n3. x-90Tt\n".to_owned()),
+        (head(""), "p = \"w8Zq-7\"\nq = \"1kd-Mm2x-90Tt\"\nprint(p + q)".to_owned()),
+        (head(""), format!("{{\"a\":\"{}\",\"b\":\"{}\"}}", half("w8Zq-71kd"), half("Mm2x-90Tt"))),
+    ] {
+        refused(&mut knowing(OPAQUE), shown("a.example", &head, body.as_bytes()));
+    }
+    // One request after the other, to one host.
+    let mut post = knowing(OPAQUE);
+    goes(&mut post, shown("a.example", &query("a=w8Zq-71k"), b""));
+    goes(&mut post, shown("a.example", &query("weather=fine"), b"and a body"));
+    goes(&mut post, shown("b.example", &query("b=d-Mm2x-90Tt"), b""));
+    refused(&mut post, shown("a.example", &query("b=d-Mm2x-90Tt"), b""));
+    refused(&mut post, shown("a.example", &query(""), b"b=d-Mm2x-90Tt"));
 }
 
 #[test]
@@ -228,6 +253,7 @@ pub(super) fn streamed_as(
 ) -> Result<Vec<u8>, Vec<u8>> {
     let (mut gone, mut kept, mut ask_at) = (Vec::new(), Vec::new(), WINDOW);
     let mut reads = body.chunks(read).peekable();
+    let mut packed_from = None;
     while let Some(part) = reads.next() {
         kept.extend_from_slice(part);
         let is_last = reads.peek().is_none();
@@ -236,7 +262,17 @@ pub(super) fn streamed_as(
         }
         assert!(kept.len() <= sessile_model::guarding::outgoing::MOST_BODY);
         let at = gone.len() as u64;
-        let part = Shown { head: Text::default(), is_last, coding, at, ..shown("a.example", "", &kept) };
+        if coding == Coding::Identity && packed_from.is_none() {
+            packed_from = packed_heads(&kept, 0, at == 0).first().map(|(head, _)| at + *head as u64);
+        }
+        let part = Shown {
+            head: Text::default(),
+            is_last,
+            coding,
+            at,
+            packed_from,
+            ..shown("a.example", "", &kept)
+        };
         match through(post, part).0 {
             Word::Goes { body, .. } => gone.extend(kept.drain(..body as usize)),
             Word::Held { .. } | Word::Refused { .. } | Word::Unknown => return Err(gone),

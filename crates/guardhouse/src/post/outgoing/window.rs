@@ -9,16 +9,16 @@ use super::*;
 const LEAST_KEPT: usize = 2048;
 
 impl Post {
-    /// What a window of a body holds, and how much of it may go. Of the last everything may.
+    /// What a window of a body holds, and how much of it may go. Of the last everything may. What goes by this way
+    /// follows what went by it before.
     pub(super) fn look_at_window(
         &mut self,
         shown: &Shown,
-        content: &[u8],
-        is_last: bool,
+        way: (String, String),
+        (content, is_last): (&[u8], bool),
         at_ms: u64,
     ) -> Looked {
         let decoded = Decoded::of(content);
-        let way = (format!("app:{}", shown.app), reader(&shown.host, shown.port));
         let length = decoded.text.len();
         let mut trail = self.trails.remove(&way).unwrap_or_default();
         let mut findings: Vec<Finding>;
@@ -38,9 +38,7 @@ impl Post {
             }
         }
         look_at_fields(&self.inspector, &decoded.text, &mut findings);
-        if self.trails.len() >= MOST_TRAILS {
-            self.trails.pop_first();
-        }
+        self.make_room_for_trail();
         self.trails.insert(way, trail);
         let mut looked = self.known_there(shown, &decoded, &findings, |_| false);
         self.count(&findings, &looked, &decoded, at_ms);

@@ -154,15 +154,21 @@ impl Desk {
                 self.ask((guest, id), Stage::Listing { tools, pieces }, Asked::List, text);
             }
             Wanted::Call(call) => {
-                let Some(tool) = self.tools.iter().find(|tool| tool.name == call.name) else {
+                let is_called = |tool: &&Tool| tool.name == call.name && !self.withheld.contains(&*tool.name);
+                let Some(tool) = self.tools.iter().find(is_called) else {
                     let words = "the server has no tool of this name";
                     return self.answer(guest, wire::error(&id, ErrorCode::INVALID_PARAMS, words));
                 };
+                let given = call.arguments.unwrap_or_default();
+                let Some(undeclared) = shape::undeclared(tool.input_schema.get("properties"), &given) else {
+                    let words = "the tool has fewer arguments";
+                    return self.answer(guest, wire::error(&id, ErrorCode::INVALID_PARAMS, words));
+                };
                 let (tool, hints) = (tool.name.clone().into_owned(), shape::hints(tool));
-                let arguments = Value::Object(call.arguments.unwrap_or_default()).to_string();
+                let arguments = Value::Object(given).to_string();
                 let text = arguments.clone();
                 let stage = Stage::Judging { tool: tool.clone(), arguments };
-                self.ask((guest, id), stage, Asked::Call { tool, hints }, text);
+                self.ask((guest, id), stage, Asked::Call { tool, hints, undeclared }, text);
             }
         }
     }

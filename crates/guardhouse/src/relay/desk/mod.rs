@@ -68,6 +68,8 @@ pub enum Deed {
 pub struct Desk {
     server: Server,
     tools: Vec<Tool>,
+    /// Names of those that were left out of a list.
+    withheld: BTreeSet<String>,
     guests: BTreeMap<u32, Guest>,
     calls: BTreeMap<u32, Call>,
     /// The last matter's number, and the last guest's.
@@ -105,6 +107,7 @@ impl Desk {
         let mut desk = Self {
             server: Server::Over { why: String::new() },
             tools: Vec::new(),
+            withheld: BTreeSet::new(),
             guests: BTreeMap::new(),
             calls: BTreeMap::new(),
             last: 0,
@@ -136,7 +139,11 @@ impl Desk {
                 return self.send(number, (guest, id), (tool, arguments), now_ms);
             }
             (Stage::Judging { tool, arguments }, Verdict::Without(spans)) => {
-                return self.send(number, (guest, id), (tool, shape::left_out(&arguments, &spans)), now_ms);
+                // Under another name it would be another argument.
+                match shape::left_out_of_json(&arguments, &spans) {
+                    (_, true) => wire::failed_call(&id, refused()),
+                    (rest, false) => return self.send(number, (guest, id), (tool, rest), now_ms),
+                }
             }
             (Stage::Judging { .. }, Verdict::Refused) => wire::failed_call(&id, refused()),
             (Stage::Judging { .. }, Verdict::Failed) => wire::failed_call(&id, UNSEEN_CALL),
@@ -151,7 +158,11 @@ impl Desk {
             }
             (Stage::Listing { tools, pieces }, Verdict::Pass) => guests::listed(&id, pieces.tools(&tools)),
             (Stage::Listing { tools, pieces }, Verdict::Without(spans)) => {
-                guests::listed(&id, pieces.without(&spans).tools(&tools))
+                let shown = pieces.without(&spans).tools(&tools);
+                let is_shown = |tool: &&Tool| shown.iter().any(|other| other.name == tool.name);
+                self.withheld
+                    .extend(tools.iter().filter(|tool| !is_shown(tool)).map(|tool| tool.name.to_string()));
+                guests::listed(&id, shown)
             }
             (Stage::Listing { .. }, Verdict::Refused | Verdict::Failed) => guests::listed(&id, Vec::new()),
             (Stage::Sent { .. }, _) => return,

@@ -186,6 +186,7 @@ impl Desk {
             Some(cursor) if pages < MOST_PAGES => self.list(pages, tools, Some(cursor), now_ms, again),
             Some(_) | None => {
                 self.tools = tools;
+                self.withheld.clear();
                 self.server = Server::Ready;
                 if again {
                     self.tell_of_list();

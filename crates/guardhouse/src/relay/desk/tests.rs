@@ -50,7 +50,10 @@ fn sent(desk: &mut Desk, guest: u32, id: i32) -> (u32, u64) {
     let deeds = from_guest(desk, guest, call(id));
     let [Deed::Ask { number, what, text, .. }] = deeds.as_slice() else { panic!("{deeds:?}") };
     let hints = Hints { read_only_hint: Some(false), ..Hints::default() };
-    assert_eq!((what, text.as_str()), (&Asked::Call { tool: "send".into(), hints }, "{\"to\":\"ann\"}"));
+    assert_eq!(
+        (what, text.as_str()),
+        (&Asked::Call { tool: "send".into(), hints, undeclared: Vec::new() }, "{\"to\":\"ann\"}")
+    );
     desk.decided(*number, Verdict::Pass, 0);
     let line = lines(&desk.take_deeds());
     assert_eq!((line[0].0, &line[0].1["params"]["arguments"]), (None, &json!({"to": "ann"})));
@@ -282,4 +285,26 @@ proptest::proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_tool_whose_name_is_left_out_of_the_list_cannot_be_called() {
+    let (mut desk, guest, _) = ready();
+    let list = |id: i32| json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"});
+    let deeds = from_guest(&mut desk, guest, list(1));
+    let [Deed::Ask { number, what: Asked::List, text, .. }] = deeds.as_slice() else { panic!("{deeds:?}") };
+    assert_eq!(text, "send\nSends.\n{\"type\":\"object\"}");
+    desk.decided(*number, Verdict::Without(vec![(2, 4)]), 0);
+    assert_eq!(lines(&desk.take_deeds())[0].1["result"]["tools"], json!([]));
+    let answer = lines(&from_guest(&mut desk, guest, call(2)));
+    assert!(answer[0].1["error"]["message"].as_str().unwrap().contains("no tool of this name"), "{answer:?}");
+    // What is left out of what it says of itself leaves it.
+    let (mut desk, guest, _) = ready();
+    let deeds = from_guest(&mut desk, guest, list(1));
+    let [Deed::Ask { number, .. }] = deeds.as_slice() else { panic!("{deeds:?}") };
+    desk.decided(*number, Verdict::Without(vec![(5, 10), (23, 30)]), 0);
+    let shown = lines(&desk.take_deeds())[0].1["result"]["tools"][0].clone();
+    assert_eq!(shown["description"], "[redacted].");
+    assert_eq!(shown["inputSchema"], json!({"type": "ob[redacted]"}));
+    sent(&mut desk, guest, 2);
 }

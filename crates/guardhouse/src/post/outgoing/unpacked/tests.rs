@@ -151,13 +151,98 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let trailer = [crc32(text), text.len() as u32].map(u32::to_le_bytes).concat();
+    [&b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..], &compress_to_vec(text, 6), &trailer].concat()
+}
+
+#[test]
+fn what_looks_packed_is_looked_into_wherever_it_stands() {
+    let part = |content: &[u8]| {
+        let head = b"--x\r\nContent-Disposition: form-data; name=f; filename=f.gz\r\n\r\n";
+        [&b"--x\r\n\r\nplain\r\n"[..], head, content, b"\r\n--x--\r\n"].concat()
+    };
+    let long = words(4000);
+    for (before, after) in [("", ""), ("see ", " there"), (&long[..], &long[..9000])] {
+        let bodies = |value: &str| {
+            let text = format!("{before}{value}{after}");
+            let once = gzip(text.as_bytes());
+            let zlib = compress_to_vec_zlib(text.as_bytes(), 6);
+            let noise = [&[0xff; 300][..], &once[..]].concat();
+            // Undone until what follows is no more than it.
+            let cut = [&gzip(b"harmless")[..20], &once].concat();
+            [
+                (Coding::Identity, once.clone()),
+                (Coding::Identity, zlib.clone()),
+                (Coding::Identity, gzip(&once)),
+                (Coding::Identity, gzip(&gzip(&once))),
+                (Coding::Gzip, gzip(&once)),
+                (Coding::Deflate, compress_to_vec(&once, 6)),
+                (Coding::Gzip, gzip(&zlib)),
+                (Coding::Identity, part(&once)),
+                (Coding::Identity, part(&zlib)),
+                (Coding::Identity, gzip(&part(&once))),
+                (Coding::Identity, [gzip(b"harmless"), once.clone()].concat()),
+                (Coding::Identity, [&once[..], b" and more"].concat()),
+                (Coding::Identity, once[..once.len() - 9].to_vec()),
+                (Coding::Identity, noise),
+                (Coding::Identity, cut),
+            ]
+        };
+        for (number, ((coding, told), (_, clean))) in
+            bodies(VALUE).into_iter().zip(bodies("nothing")).enumerate()
+        {
+            for read in if before.len() < 100 { [7, 333] } else { [5000, 16 << 10] } {
+                let gone = streamed_as(&mut knowing(VALUE), coding, &told, read);
+                assert!(gone.is_err(), "{number} of {} in {read}", told.len());
+                let gone = streamed_as(&mut knowing(VALUE), coding, &clean, read);
+                assert!(gone == Ok(clean.clone()), "{number} of {} in {read}", clean.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_truly_packed_and_cannot_be_seen_does_not_go() {
+    let identity = |body: &[u8]| streamed_as(&mut knowing(VALUE), Coding::Identity, body, 4096);
+    // Too deep, too much, and too many at once.
+    let deep = (0..4).fold(b"harmless".to_vec(), |text, _| gzip(&text));
+    assert!(identity(&deep).is_err());
+    assert!(identity(&gzip(&vec![b'a'; 6 << 20])).is_err());
+    let many = b"\x1f\x8b\x08\x08\0\0\0\0\0\x03n".repeat(MOST_LEVELS + 1);
+    assert!(identity(&many).is_err());
+    assert!(identity(&many[..11]).is_ok());
+    // What only begins so is what it is.
+    for body in
+        [&b"x^2 + y^2 = z^2"[..], b"x\x9c is no zlib", b"\x1f\x8b\x08", b"\x1f\x8b\x08\x00 and so on, and on"]
+    {
+        assert_eq!(identity(body).as_deref(), Ok(body));
+        let told = [body, b" ", VALUE.as_bytes()].concat();
+        assert!(identity(&told).is_err(), "{told:?}");
+    }
+    // Another guard has not seen its begin.
+    let packed = gzip(words(90_000).as_bytes());
+    let part = |at: usize, length: usize| Shown {
+        is_last: false,
+        at: at as u64,
+        head: Text::default(),
+        packed_from: Some(0),
+        ..shown("a.example", "", &packed[at..at + length])
+    };
+    let mut post = post("");
+    let (word, _) = through(&mut post, part(0, 60_000));
+    let Word::Goes { body, .. } = word else { panic!("{word:?}") };
+    assert!(body > 8000, "{body}");
+    let next = part(body as usize, 60_000);
+    assert!(matches!(through(&mut super::super::tests::post(""), next.clone()).0, Word::Refused { .. }));
+    assert!(matches!(through(&mut post, next).0, Word::Goes { .. }));
+}
+
 #[test]
 fn numbers_hide_nothing() {
     let numbers = |count: u32| (1..=count).map(|n| format!("{n}\n")).collect::<String>();
     let text = format!("{}{VALUE}{}", numbers(90_000), numbers(2000));
-    let trailer = [crc32(text.as_bytes()), text.len() as u32].map(u32::to_le_bytes).concat();
-    let packed =
-        [&b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..], &compress_to_vec(text.as_bytes(), 6), &trailer].concat();
+    let packed = gzip(text.as_bytes());
     for read in [333, 5000, 8192, 16 << 10] {
         assert!(streamed_as(&mut knowing(VALUE), Coding::Identity, text.as_bytes(), read).is_err(), "{read}");
         assert!(streamed_as(&mut knowing(VALUE), Coding::Gzip, &packed, read).is_err(), "{read}");
