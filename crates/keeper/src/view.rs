@@ -1,13 +1,14 @@
-//! What a client is shown whose window is smaller than the app's terminal: the part around the cursor.
+//! What a client is shown whose window has another size than the app's terminal: the part around the cursor, or all
+//! of it in a corner.
 //!
 //! ```text
-//!  the app's bytes ──── its window becomes smaller than the terminal ────► its part of the screen, as often
-//!        ▲                                                                 as the client takes it
-//!        └──────────── it fits again: a fresh screen first ───────────────────────┘
+//!  the app's bytes ──── its window gets another size than the terminal ────► its part of the screen, as often
+//!        ▲                                                                   as the client takes it
+//!        └──────────── it fits again: a fresh screen first ─────────────────────────┘
 //! ```
 //!
-//! Bytes that were written for more columns would wrap, and for more rows scroll. So it is drawn from the
-//! screen model, and once what was drawn before is taken: whoever is slow skips what was shown between.
+//! Bytes that were written for so many columns wrap elsewhere in others, and for so many rows they scroll elsewhere. So
+//! it is drawn from the screen model, and once what was drawn before is taken: whoever is slow skips what was shown between.
 //! A sentence for whoever watches stands in the window's last row for a while, and nowhere else.
 
 use std::collections::VecDeque;
@@ -60,7 +61,11 @@ impl View {
             until: None,
             over: false,
         };
-        view.tell(&format!("smaller than the app's {cols}x{rows}, a part is shown: it follows the cursor"));
+        if window.cols < cols || window.rows < rows {
+            view.tell(&format!(
+                "smaller than the app's {cols}x{rows}, a part is shown: it follows the cursor"
+            ));
+        }
         view
     }
 
@@ -130,11 +135,10 @@ impl Attachment {
         };
     }
 
-    /// Whether its window is smaller than the task's terminal.
+    /// Whether its window has another size than the task's terminal.
     pub fn sees_part(&self, task: &Task) -> bool {
         let (Some(window), Some(screen)) = (self.size, task.screen()) else { return false };
-        let WindowSize { cols, rows } = screen.size();
-        !self.raw && (window.cols < cols || window.rows < rows)
+        !self.raw && window != screen.size()
     }
 
     /// Whether what it was last shown of a part is not as that is now.

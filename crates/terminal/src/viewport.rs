@@ -1,10 +1,11 @@
-//! What a terminal shows that is smaller than the screen: a part of it, around the cursor.
+//! What a terminal shows that has another size than the screen: a part of it, around the cursor; where it is larger, all
+//! of it, from the first row and column on.
 //!
 //! It follows the cursor, as far as that is shown, and moves no more than it needs to, but to the first column
 //! where that shows the cursor. It is drawn from the grid: no text wraps, and nothing scrolls. Only what is not as it was drawn last is written again.
 //!
-//! Of the modes those are followed that say what keys send. The mouse is left alone: what it reports is places
-//! in the window, not on the screen.
+//! Of the modes those are followed that say what keys send. The mouse is left alone where not all is shown: what it
+//! reports is places in the window, not on the screen.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,13 +25,15 @@ use crate::width::width;
 /// none that changes where text goes.
 const FOLLOWED: [u16; 7] =
     [private::APPLICATION_CURSOR, 5, private::KEYPAD, private::FOCUS, private::BRACKETED_PASTE, 2027, 2031];
+/// Private modes of the mouse, but those that count pixels.
+const MOUSE: [u16; 7] = [9, 1000, 1002, 1003, 1005, 1006, 1015];
 /// Takes back a level of the kitty keyboard, of which each screen has its own.
 const POP_KEYBOARD: &str = "\x1b[<u";
 /// A row without anything.
 const BLANK: &str = "\x1b[K";
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// A window on a screen that is larger, and what was drawn there last.
+/// A window on a screen that has another size, and what was drawn there last.
 #[derive(Debug)]
 pub struct Viewport {
     window: WindowSize,
@@ -77,6 +80,10 @@ impl Viewport {
         (self.origin.0 as u16, self.origin.1 as u16)
     }
 
+    fn shows_all(&self, screen: WindowSize) -> bool {
+        self.window.rows >= screen.rows && self.window.cols >= screen.cols
+    }
+
     /// Whatever the window shows: all of it is drawn anew.
     pub fn forget(&mut self) {
         self.drawn = None;
@@ -98,7 +105,7 @@ impl Viewport {
             }
         };
         drawn.switch(state.on_alternate, &mut out);
-        drawn.change(settings(state), &mut out);
+        drawn.change(settings(state, self.shows_all(terminal.size())), &mut out);
         let rows = self.rows(state, notice);
         let mut moved = false;
         for (number, (row, before)) in rows.iter().zip(&drawn.rows).enumerate() {
@@ -227,10 +234,11 @@ fn begin(out: &mut String) {
     out.push_str(CLEAR);
 }
 
-fn settings(state: &State) -> Settings {
+fn settings(state: &State, shows_all: bool) -> Settings {
     let mut settings = Settings::new();
     let mut set = |undo: &str, set: String| settings.insert(undo.to_owned(), set);
-    for mode in FOLLOWED.into_iter().filter(|&mode| state.modes.private(mode)) {
+    let mouse = MOUSE.into_iter().filter(|_| shows_all);
+    for mode in FOLLOWED.into_iter().chain(mouse).filter(|&mode| state.modes.private(mode)) {
         set(&format!("\x1b[?{mode}l"), format!("\x1b[?{mode}h"));
     }
     if !state.modes.private(private::SHOW_CURSOR) {
@@ -373,6 +381,21 @@ mod tests {
         assert_eq!(next(&mut viewport, &terminal), "\x1b[?2004l\x1b[3 q\x1b[1;1H");
         viewport.forget();
         assert!(next(&mut viewport, &terminal).contains("two"));
+    }
+
+    #[test]
+    fn a_larger_window_shows_all_of_it_in_its_corner() {
+        let mut viewport = Viewport::new(WindowSize { rows: 8, cols: 30 });
+        let mut window = Terminal::new(viewport.window(), 0);
+        let mut terminal = terminal("0123456789abcdefghijwrapped\r\n\n\n\n\nlast\x1b[?1000h");
+        window.feed(&viewport.draw(&terminal, None));
+        assert_eq!(window.text(), "wrapped\n\n\n\n\nlast\n\n");
+        assert!(window.mode(1000), "places are the same in both");
+        terminal.feed(b"\x1b[H\x1b[44m\x1b[K\x1b[1;20Hxy");
+        window.feed(&viewport.draw(&terminal, None));
+        assert_eq!(window.text(), format!("{:19}x\ny\n\n\n\nlast\n\n", ""));
+        let first: usize = window.grid()[0].runs.iter().map(|run| run.text.len()).sum();
+        assert_eq!((first, window.cursor()), (20, (1, 1)), "its colour ends where the screen does");
     }
 
     #[test]

@@ -153,12 +153,16 @@ fn a_dump_of_a_loaded_dump_is_that_dump() {
     }
 }
 
-/// In a window of half the columns and a third of the rows, drawn as often as a slow client takes it.
+/// In a window of half the columns and a third of the rows, and in one that has more, drawn as often as a slow client
+/// takes it.
 #[test]
-fn a_smaller_window_shows_its_part() {
+fn a_window_of_another_size_shows_its_part() {
+    let windows = |WindowSize { rows, cols }| {
+        [WindowSize { rows: rows / 3, cols: cols / 2 }, WindowSize { rows: rows + 7, cols: cols + 30 }]
+    };
     let mut failures = Vec::new();
-    for recording in recordings() {
-        let window = WindowSize { rows: recording.size.rows / 3, cols: recording.size.cols / 2 };
+    let all = recordings();
+    for (recording, window) in all.iter().flat_map(|it| windows(it.size).map(|window| (it, window))) {
         let mut whole = terminal(recording.size, b"");
         let (mut viewport, mut shown) = (Viewport::new(window), Oracle::new(window));
         for (number, piece) in recording.bytes.chunks(recording.bytes.len() / 40 + 1).enumerate() {

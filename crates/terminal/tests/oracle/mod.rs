@@ -226,7 +226,12 @@ pub fn difference_of_part(terminal: &Terminal, viewport: &Viewport, window: &Ora
     };
     let mut whole = Oracle::new(terminal.size());
     whole.feed(&terminal.dump_before_sequence(Scrollback::Without));
-    whole.feed(b"\x1b[?2026;1000;1002;1003l");
+    whole.feed(b"\x1b[?2026l");
+    // Places are the same in both only where all is shown.
+    let (seen, screen) = (viewport.window(), terminal.size());
+    if seen.rows < screen.rows || seen.cols < screen.cols {
+        whole.feed(b"\x1b[?1000;1002;1003l");
+    }
     let alternate = [window, &whole].map(|oracle| oracle.term.mode().contains(TermMode::ALT_SCREEN));
     if alternate[0] != terminal.is_alternate() {
         return Some(format!("alternate screen: {}", alternate[0]));

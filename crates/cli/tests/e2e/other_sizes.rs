@@ -1,4 +1,4 @@
-//! A window that is smaller than the app's terminal shows a part of it.
+//! A window that is smaller than the app's terminal shows a part of it, one that is larger all of it in its corner.
 
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -117,6 +117,58 @@ for_root_and_user! {
         is_whole(&sizes);
         small.send(DETACH);
         assert_eq!(small.finish(), 0);
+    }
+
+    fn a_larger_window_shows_all_in_its_corner(world) {
+        open(world, SCRIPT);
+        let exact = large(world);
+        exact.expect("30: ");
+        let wide = (APP.0 + 23, APP.1 + 5);
+        let mut larger = world.terminal_of((wide.0 as u16, wide.1 as u16), &["attach", "desk"]);
+        larger.expect("30: ");
+        let shows_all = || {
+            let blank = picture(b"", 1, 1).cells.remove(0).remove(0);
+            processes::eventually("all of it is shown, and nothing else", || {
+                let (whole, shown) = (picture(&exact.bytes(), APP.0, APP.1), picture(&larger.bytes(), wide.0, wide.1));
+                let cells = |row: usize, column: usize| whole.cells.get(row).and_then(|row| row.get(column)).unwrap_or(&blank);
+                let same = shown.cells.iter().enumerate().all(|(row, is)| is.iter().enumerate().all(|(column, cell)| cell == cells(row, column)));
+                (same && shown.cursor == whole.cursor).then_some(())
+            });
+        };
+        shows_all();
+        let long = "x".repeat(150);
+        for (text, shown) in [
+            (format!(r"\033[2;1H{long}wrapped"), "wrapped"),
+            (r"\033[30;1H\nscrolled".to_owned(), "scrolled"),
+            (r"\033[44m\033[5;50H\033[Kblue\033[m".to_owned(), "blue"),
+            (r"\033[?1049h\033[Halternate\033[999;999Hcorner".to_owned(), "corner"),
+            (r"\033[?1049lback".to_owned(), "back"),
+        ] {
+            write(world, &exact, &text, shown);
+            shows_all();
+        }
+        assert!(!larger.text().contains("[sessile:"), "nothing is hidden, so nothing is said");
+        larger.send(DETACH);
+        assert_eq!(larger.finish(), 0);
+    }
+
+    /// Where the window decides that was typed in last, the others' are of another size.
+    fn who_watches_sees_what_a_smaller_window_has(world) {
+        world.must(&["run", "--detach", "--name", "desk", "--", "sh", "-c", "stty -echo; while read -r line; do printf $line; done"]);
+        let mut types = small(world, &[]);
+        let watches = world.terminal_of((APP.0 as u16, APP.1 as u16), &["attach", "desk", "--read-only"]);
+        let text = "y".repeat(2 * SMALL.0 + 7);
+        types.send(&format!("{text}end\r"));
+        watches.expect("end");
+        processes::eventually("both show the same rows", || {
+            let rows = |bytes: &[u8], size: (usize, usize)| {
+                let text = |row: &Vec<String>| row.iter().filter_map(|cell| cell.chars().next()).collect::<String>();
+                picture(bytes, size.0, size.1).cells.iter().take(SMALL.1).map(|row| text(row).trim_end().to_owned()).collect::<Vec<_>>()
+            };
+            (rows(&types.bytes(), SMALL) == rows(&watches.bytes(), APP)).then_some(())
+        });
+        types.send(DETACH);
+        assert_eq!(types.finish(), 0);
     }
 
     fn who_types_in_a_smaller_window_sees_a_part(world) {
