@@ -127,10 +127,30 @@ impl PendingWait {
                 )
                 .hint("`sessile screen` shows what is there")));
             }
-            return Some(Err(Problem::new(ProblemKind::Timeout, format!("nothing of that within {after}"))
-                .hint("`sessile screen` shows what is there; --timeout takes a longer time")));
+            return Some(Err(self.nothing_within(task, after)));
         }
         None
+    }
+
+    /// The problem that nothing of what is waited for came in time.
+    fn nothing_within(&self, task: &Task, after: Millis) -> Problem {
+        let waited: Vec<String> = [
+            self.pattern.is_some().then(|| "the pattern was not seen".to_owned()),
+            self.quiet.map(|quiet| format!("there was always output within {quiet}")),
+            self.exit.then(|| format!("{} did not end", task.name)),
+            self.command.map(|awaited| awaited.late(task)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let hint = match self.command {
+            Some(_) => {
+                "it goes on, and `sessile wait SESSION --command` waits for it; where `sessile screen` shows a prompt again, \
+                 the shell says no more how its commands end: its PROMPT_COMMAND or precmd_functions was replaced"
+            }
+            None => "`sessile screen` shows what is there; --timeout takes a longer time",
+        };
+        Problem::new(ProblemKind::Timeout, format!("within {after} {}", waited.join(", and "))).hint(hint)
     }
 
     /// When to look again if nothing else happens.
@@ -175,6 +195,13 @@ impl PendingWait {
 }
 
 impl Awaited {
+    fn late(self, task: &Task) -> String {
+        match task.commands().is_some_and(|commands| commands.runs(self.number)) {
+            true => format!("command {} did not end", self.number),
+            false => format!("command {} did not begin", self.number),
+        }
+    }
+
     fn check(self, task: &Task, now: Timestamp) -> Option<Result<Waited, Problem>> {
         let commands = task.commands()?;
         if let Some(command) = commands.finished(self.number) {

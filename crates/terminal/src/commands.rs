@@ -80,6 +80,7 @@ impl Commands {
             MarkKind::Input => {}
             MarkKind::Output => self.begin(mark),
             MarkKind::Done(status) => self.done(mark, status),
+            MarkKind::DoneLate(status) => self.done_late(mark, status),
         }
         true
     }
@@ -195,6 +196,13 @@ impl Commands {
                 self.state = State::Between;
             }
             State::Prompt { .. } | State::Unknown | State::Running | State::Between => {}
+        }
+    }
+
+    fn done_late(&mut self, mark: &Mark, status: Option<i32>) {
+        if let Some(at) = self.open.iter().rposition(|open| open.shell == mark.shell) {
+            self.close_down_to(at, mark.start, status);
+            self.state = State::Prompt { shell: mark.shell, start: mark.start };
         }
     }
 

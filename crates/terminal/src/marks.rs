@@ -26,6 +26,8 @@ pub enum MarkKind {
     Output,
     /// The command has ended (D), with this status where the shell gives one.
     Done(Option<i32>),
+    /// The same from a prompt's own text (`late`), in case nothing else said it: that no command ran means nothing.
+    DoneLate(Option<i32>),
 }
 
 /// Most marks kept for who takes them.
@@ -41,9 +43,12 @@ impl Marks {
             Some(b'A' | b'N' | b'P') => MarkKind::Prompt,
             Some(b'B' | b'I') => MarkKind::Input,
             Some(b'C') => MarkKind::Output,
-            Some(b'D') => MarkKind::Done(
-                parameters.get(1).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()),
-            ),
+            Some(b'D') => {
+                let status =
+                    parameters.get(1).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+                let late = parameters.iter().any(|parameter| *parameter == b"late");
+                if late { MarkKind::DoneLate(status) } else { MarkKind::Done(status) }
+            }
             Some(_) | None => return,
         };
         if self.0.len() == MAX_MARKS {

@@ -86,6 +86,30 @@ fn what_runs_is_told_apart_from_what_comes() {
 }
 
 #[test]
+fn a_prompts_own_text_ends_what_nothing_else_does() {
+    let late = "<D;0;aid=5;late>$ ";
+    let told = format!("<D;0;aid=5><P;aid=5>{late}");
+    let kept = said(&format!("{told}ls\r\n<C;aid=5>a<D;1;aid=5><P;aid=5>{late}<D;9;aid=5;late>"));
+    assert_eq!(
+        (kept.finished(), kept.commands.blanks()),
+        (vec![(1, "a", Some(1))], 0),
+        "a redrawn prompt is nothing"
+    );
+    assert_eq!(kept.state(), ShellState::Prompt);
+    let lost = said(&format!(
+        "{told}x\r\n<C;aid=5>a<D;2;aid=5;late>$ y\r\n<C;aid=5>b<D;3;aid=9;late>c<D;4;aid=5;late>"
+    ));
+    assert_eq!(
+        lost.finished(),
+        [
+            (1, "a", Some(2)),
+            (2, "b<D;3;aid=9;late>c".replace('<', "\u{1b}]133;").replace('>', "\u{7}").as_str(), Some(4))
+        ]
+    );
+    assert_eq!((lost.state(), lost.commands.blanks()), (ShellState::Prompt, 0));
+}
+
+#[test]
 fn a_line_that_ran_nothing_is_no_command() {
     // The first prompt of a shell, an empty line, a line that makes no sense, a redrawn prompt.
     let said =

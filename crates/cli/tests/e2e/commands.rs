@@ -93,6 +93,29 @@ for_root_and_user! {
         }
     }
 
+    /// What the shell tells its marks by may be replaced while it runs.
+    fn of_a_shell_whose_prompt_is_changed(world) {
+        let changes = [
+            ("bash", &["PROMPT_COMMAND='history -a'", "unset PROMPT_COMMAND", "PS1='> '"][..]),
+            ("zsh", &["precmd_functions=()", "precmd() { true; }"][..]),
+            ("fish", &["function fish_prompt; echo '> '; end"][..]),
+        ];
+        for (shell, changes) in changes.into_iter().filter(|(shell, _)| has(shell)) {
+            for (number, change) in changes.iter().enumerate() {
+                let name = format!("{shell}-{number}");
+                world.open(&name, &[shell]);
+                assert_eq!(runs(world, &name, "echo before"), ("before\n".to_owned(), 0), "{change}");
+                assert_eq!(runs(world, &name, change), (String::new(), 0), "{change}");
+                assert_eq!(runs(world, &name, "echo after; sh -c 'exit 4'"), ("after\n".to_owned(), 4), "{change}");
+                assert_eq!(runs(world, &name, "printf 'no end'"), ("no end".to_owned(), 0), "{change}");
+            }
+        }
+        let both = world.sessile(&["type", "bash-1", "unset PROMPT_COMMAND PS0; PS1='> '", "--wait", "--timeout", "1s"]);
+        both.refused_with(124, &["did not end", "PROMPT_COMMAND"]);
+        let late = world.sessile(&["type", "bash-1", "true", "--wait", "--timeout", "1s"]);
+        late.refused_with(124, &["within 1", "did not end", "PROMPT_COMMAND"]);
+    }
+
     fn of_a_shell_within_a_shell(world) {
         world.open("deep", &["bash"]);
         for (shell, prompt) in [("bash -l", r"bash -l\n[^\n]*\$ $"), ("zsh", "sessile% $"), ("fish", "> $")] {
