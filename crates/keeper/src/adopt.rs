@@ -497,6 +497,7 @@ fn adopt_task(store: &mut Store, facts: &TaskFacts) -> Option<Task> {
         queries,
         typist: None,
         takers: Vec::new(),
+        fed_at: sessile_model::Timestamp::from_millis(0),
         promised: None,
     })
 }

@@ -2,6 +2,7 @@
 
 use rustix::io::Errno;
 use sessile_model::ids::AppName;
+use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::wire::{self, Reply};
 use sessile_model::{Problem, ProblemKind};
 use sessile_terminal::Said;
@@ -10,7 +11,21 @@ use crate::client::ClientId;
 use crate::keeper::Keeper;
 use crate::queries::Heard;
 use crate::roles::Place;
-use crate::task::{Input, InputSource, PendingInput, Streams};
+use crate::task::{Input, InputSource, PendingInput, Streams, Task};
+
+/// How long an app may take nothing of what a request typed.
+const PATIENCE: Millis = Millis(20_000);
+
+impl Task {
+    /// When what requests typed is given up, where some waits.
+    pub(crate) fn given_up_at(&self) -> Option<Timestamp> {
+        let is_request = |pending: &PendingInput| match pending {
+            PendingInput::Bytes { from, .. } => matches!(from, InputSource::Request { .. }),
+            PendingInput::End => false,
+        };
+        self.pending.iter().any(is_request).then(|| self.fed_at.plus(PATIENCE))
+    }
+}
 
 impl Keeper {
     /// Takes a frame of input.
@@ -62,6 +77,9 @@ impl Keeper {
     pub(crate) fn push_input(&mut self, name: &AppName, from: InputSource, bytes: Vec<u8>) {
         self.active_now();
         if let Some(task) = self.tasks.get_mut(name) {
+            if task.pending.is_empty() {
+                task.fed_at = self.now;
+            }
             task.pending.push_back(PendingInput::Bytes { from, bytes, written: 0 });
         }
     }
@@ -111,6 +129,9 @@ impl Keeper {
         {
             recorder.input(&bytes[was..was + n], self.now);
         }
+        if outcome.is_ok_and(|n| n > 0) {
+            task.fed_at = self.now;
+        }
         match outcome {
             Ok(n) if was + n < bytes.len() => {
                 *written = was + n;
@@ -146,6 +167,30 @@ impl Keeper {
             self.close_input(name);
         }
         true
+    }
+
+    /// Gives up on what requests typed, where nothing of it was taken for long.
+    pub(crate) fn give_up_on_input(&mut self) {
+        let mut told = Vec::new();
+        for task in self.tasks.values_mut().filter(|task| task.given_up_at().is_some_and(|at| at <= self.now))
+        {
+            let name = task.name.clone();
+            task.pending.retain_mut(|pending| {
+                let PendingInput::Bytes { from, bytes, written } = pending else { return true };
+                let InputSource::Request { connection, channel, .. } = *from else { return true };
+                bytes.fill(0);
+                told.push((connection, channel, name.clone(), *written, bytes.len()));
+                false
+            });
+        }
+        for (connection, channel, name, taken, all) in told {
+            let detail =
+                format!("{name} has taken {taken} of the last {all} bytes, and nothing for {PATIENCE}");
+            let problem = Problem::new(ProblemKind::Timeout, detail);
+            let hint =
+                "it reads no input now; what it did not take was dropped: type that again when it reads";
+            self.reply(connection, channel, &Reply::Problem(problem.hint(hint)));
+        }
     }
 
     /// Closes a task's standard input. A terminal's stays open.

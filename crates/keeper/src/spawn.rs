@@ -373,6 +373,7 @@ impl Keeper {
             queries: Default::default(),
             typist: None,
             takers: Vec::new(),
+            fed_at: self.now,
             promised: None,
         };
         self.note_task(noted);

@@ -66,6 +66,8 @@ pub struct Task {
     pub typist: Option<Place>,
     /// Attachments that took over typing, the last one from those before it.
     pub takers: Vec<Place>,
+    /// When it last took input, or some began to wait.
+    pub fed_at: Timestamp,
     /// When somebody was last promised what a command in it wrote, and how that ended.
     pub promised: Option<Timestamp>,
 }
@@ -427,6 +429,7 @@ mod tests {
             queries: Queries::default(),
             typist: None,
             takers: Vec::new(),
+            fed_at: Timestamp::from_millis(0),
             promised: None,
         };
         let mut buffer = [0; 4096];

@@ -83,6 +83,7 @@ impl Keeper {
         }
         // Before all that can wait: somebody waits for what a key does.
         self.write_pending_input();
+        self.give_up_on_input();
         self.keep_listening();
         self.await_opening();
         self.settle();
@@ -283,6 +284,7 @@ impl Keeper {
         let confirm = self.clients.values().filter_map(Client::confirm_by);
         let next = machine
             .into_iter()
+            .chain(self.tasks.values().filter_map(Task::given_up_at))
             .chain(confirm)
             .chain(waits)
             .chain(self.agents.next(self.now))

@@ -100,7 +100,8 @@ impl Commands {
     #[must_use]
     pub fn current(&self) -> api::Typed {
         let running = self.open.last().filter(|_| self.state == State::Running);
-        api::Typed { command: running.map_or(self.next, |open| open.command.number), blanks: self.blanks }
+        let command = running.map_or(self.next, |open| open.command.number);
+        api::Typed { command, blanks: self.blanks, running: running.is_some() }
     }
 
     /// Whether any shell has said anything.

@@ -124,6 +124,12 @@ impl Args {
             timeout: self.timeout,
             ..api::Wait::default()
         };
+        if typed.running {
+            say(&format!(
+                "sessile: command {} runs already: what was typed is for it, and what follows is its output and status",
+                typed.command
+            ));
+        }
         match daemon.post_timed(&self.session.path("/wait"), |waited| wait.after(waited))? {
             Waited::Command { command } => {
                 let finished = Finished::read(daemon, &self.session, self.app.as_ref(), command)?;

@@ -60,6 +60,14 @@ fn each_command_of(world: &World, shell: &str) {
     assert_eq!(sleeping.code, 130, "{shell}: {}", sleeping.err);
     assert!(sleeping.text().starts_with("begun\n"), "{shell}: {:?}", sleeping.text());
     assert_eq!(runs(world, shell, "echo again"), ("again\n".to_owned(), 0), "{shell}");
+    // What is typed while one runs is for that one, which is said.
+    world.must(&["type", shell, "echo started; cat", "--key", "enter"]);
+    world.must(&["wait", shell, "--pattern", "(?m)^started$", "--timeout", "60s"]);
+    world.must(&["type", shell, "here", "--key", "enter"]);
+    world.must(&["wait", shell, "--pattern", "here\nhere", "--timeout", "60s"]);
+    let told = world.sessile(&[&["type", shell, "--key", "ctrl-d", "--wait"][..], &TIMEOUT].concat());
+    assert!(told.code == 0 && told.text().contains("here"), "{shell}: {:?}", told.text());
+    assert!(told.err.contains("runs already"), "{shell}: {}", told.err);
     // The shell's own end is the command's.
     let (_, code) = runs(world, shell, "exit 7");
     assert_eq!(code, 7, "{shell}");

@@ -166,3 +166,19 @@ for_root_and_user! {
         world.must(&["end", &one, "--grace", "0s"]);
     }
 }
+
+/// A request waits no longer than that for an app that reads nothing, and says what was taken.
+#[test]
+fn what_nobody_reads_is_given_up() {
+    crate::support::as_own(|world| {
+        let script = "stty raw -echo; echo ready; until [ -e /tmp/go ]; do sleep 0.1; done; exec cat -v";
+        world.open("deaf", &["sh", "-c", script]);
+        world.must(&["wait", "deaf", "--pattern", "ready", "--timeout", "30s"]);
+        let refused = world.sessile(&["type", "deaf", &"x".repeat(60_000)]);
+        refused.refused_with(124, &["main has taken", "of the last 60000 bytes", "reads no input now"]);
+        // What comes later does not stand behind what was given up.
+        world.must(&["exec", "deaf", "--", "touch", "/tmp/go"]);
+        world.must(&["type", "deaf", "later"]);
+        world.must(&["wait", "deaf", "--pattern", "xlater", "--timeout", "30s"]);
+    });
+}

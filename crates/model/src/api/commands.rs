@@ -10,6 +10,9 @@ pub struct Typed {
     pub command: u64,
     /// [`Commands::blanks`] when they were typed.
     pub blanks: u64,
+    /// Whether it ran already.
+    #[serde(default)]
+    pub running: bool,
 }
 
 /// `GET /v1/sessions/{id}/commands`: what the shell on a terminal said of its commands (OSC 133).
