@@ -113,3 +113,31 @@ fn all_of_the_pieces_are_pointed_at_and_nothing_between_them() {
     assert_eq!(told[..2], ["k3Yq-Zt9", "1-pLm4"]);
     assert!(told.len() == 3 && hidden.contains(told[2]), "{told:?}");
 }
+
+/// What is glued to an encoding may be of letters that a wider one has.
+#[test]
+fn what_is_glued_to_an_encoding_hides_nothing() {
+    let value = "tk-Zq8RwLm4Vx2Bn7Hs9Kd3";
+    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let binary: String = value.bytes().map(|byte| format!("{byte:08b}")).collect();
+    let base32 = "ORVS2WTRHBJHOTDNGRLHQMSCNY3UQ4ZZJNSDG";
+    let inspector = inspector(&[value]);
+    let is_found = |text: &str| tainted(&inspector, &[text.to_owned()]);
+    for encoded in [&hex, &hex.to_uppercase(), &binary, base32] {
+        for glued in ["{}", "https://e.example/{}", "id-{}", "k_{}", "{}/", "{}-end", "a+{}+b"] {
+            assert!(is_found(&glued.replace("{}", encoded)), "{glued} of {encoded}");
+        }
+    }
+    for encoded in [&hex, &binary] {
+        for glued in ["{}x", "img/v{}.png", "t_{}z"] {
+            assert!(is_found(&glued.replace("{}", encoded)), "{glued} of {encoded}");
+        }
+    }
+    for width in [4, 8, 10, 12, 16, 20, 24] {
+        for separator in [" ", "\n", ":", "-"] {
+            let groups: Vec<&str> =
+                hex.as_bytes().chunks(width).map(|group| std::str::from_utf8(group).unwrap()).collect();
+            assert!(is_found(&groups.join(separator)), "in groups of {width} with {separator:?}");
+        }
+    }
+}

@@ -31,16 +31,12 @@ pub fn decode(text: &[u8], places: &[usize], sink: Sink<'_>) {
     }
     let hex = letters.iter().all(u8::is_ascii_hexdigit);
     if hex {
-        for skip in 0..2 {
-            if take(bits(&letters[skip..], &places[skip..], 4, hex_value), "hex", sink) {
-                return;
-            }
-        }
-        let (back, back_places) = reversed(&letters, places);
         // Without any other letter in so many, it is nothing of more letters.
-        if take(bits(&back, &back_places, 4, hex_value), "hex", sink) || letters.len() > 24 {
+        if decode_hex(&letters, places, sink) || letters.len() > 24 {
             return;
         }
+    } else {
+        narrower(&letters, places, sink);
     }
     if seen[3] == 0 && letters.iter().all(|letter| base32_value(letter.to_ascii_uppercase()).is_some()) {
         let read = (0..8.min(letters.len())).any(|skip| {
@@ -75,6 +71,60 @@ pub fn decode(text: &[u8], places: &[usize], sink: Sink<'_>) {
     }
     if !read && seen[3] == 0 && letters.len() <= 120 && seen[..3].iter().all(|count| *count > 0) {
         take(base58(&letters, places), "base58", sink);
+    }
+}
+
+/// Digits in base 16, forwards or backwards.
+fn decode_hex(letters: &[u8], places: &[usize], sink: Sink<'_>) -> bool {
+    for skip in 0..2 {
+        if take(bits(&letters[skip..], &places[skip..], 4, hex_value), "hex", sink) {
+            return true;
+        }
+    }
+    let (back, back_places) = reversed(letters, places);
+    take(bits(&back, &back_places, 4, hex_value), "hex", sink)
+}
+
+/// Least letters of an encoding among others that are glued to it, and most of those in one run.
+const LEAST_GLUED: usize = 16;
+const MOST_GLUED: usize = 8;
+
+/// What is of fewer letters than what is glued to it: digits in base 16 or 2 among others, and what a path or a name
+/// with signs has in base 32 or 58.
+fn narrower(letters: &[u8], places: &[usize], sink: Sink<'_>) {
+    let pieces = |within: fn(&u8) -> bool| {
+        let mut at = 0;
+        let runs = letters.split(move |letter| !within(letter)).map(move |piece| {
+            let from = at;
+            at += piece.len() + 1;
+            (from, piece)
+        });
+        runs.filter(|(_, piece)| piece.len() >= LEAST_GLUED).take(MOST_GLUED)
+    };
+    for (from, piece) in pieces(u8::is_ascii_hexdigit) {
+        let places = &places[from..from + piece.len()];
+        if piece.iter().all(|letter| matches!(letter, b'0' | b'1')) {
+            take(bits(piece, places, 1, hex_value), "binary", sink);
+        } else {
+            decode_hex(piece, places, sink);
+        }
+    }
+    for (from, piece) in pieces(u8::is_ascii_alphanumeric).filter(|(_, piece)| piece.len() < letters.len()) {
+        let places = &places[from..from + piece.len()];
+        if piece.iter().all(u8::is_ascii_hexdigit) {
+            continue;
+        }
+        if piece.iter().all(|letter| base32_value(letter.to_ascii_uppercase()).is_some()) {
+            for skip in 0..8.min(piece.len()) {
+                let made = bits(&piece[skip..], &places[skip..], 5, |b| base32_value(b.to_ascii_uppercase()));
+                take(made, "base32", sink);
+            }
+        }
+        let kinds: [fn(&u8) -> bool; 3] =
+            [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase];
+        if piece.len() <= 120 && kinds.iter().all(|kind| piece.iter().any(kind)) {
+            take(base58(piece, places), "base58", sink);
+        }
     }
 }
 

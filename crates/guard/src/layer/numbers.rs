@@ -164,8 +164,12 @@ fn entity(text: &[u8], at: usize) -> Option<(Unescaped, usize)> {
     Some((Unescaped::Char(*c), name.len()))
 }
 
-/// Least numbers of a list.
+/// Least numbers of a list; of longer groups of digits fewer are as much.
 const LEAST_NUMBERS: usize = 6;
+/// Most digits of a number.
+const MOST_NUMBER: usize = 32;
+/// Least digits that groups of them have together.
+const LEAST_GROUPED: usize = 16;
 
 /// Lists of bytes as numbers: decimal, hexadecimal, octal or binary, with whatever stands between.
 pub fn lists(text: &[u8], sink: Sink<'_>) {
@@ -193,6 +197,11 @@ pub fn lists(text: &[u8], sink: Sink<'_>) {
         }
         if tokens.len() >= LEAST_NUMBERS {
             read_list(text, &tokens, sink);
+        } else if tokens.len() > 1
+            && tokens.iter().map(|(from, to)| to - from).sum::<usize>() >= LEAST_GROUPED
+            && let Some(made) = joined(text, &tokens)
+        {
+            sink(made, "numbers");
         }
         at = here.max(at + 1);
         // Not into the middle of a word.
@@ -226,10 +235,10 @@ const fn between(byte: u8) -> bool {
 
 fn number_length(text: &[u8]) -> usize {
     let prefix = if matches!(text, [b'0', b'x' | b'X' | b'b' | b'o', ..]) { 2 } else { 0 };
-    let length = text[prefix..].iter().take(9).take_while(|b| b.is_ascii_hexdigit()).count();
+    let length = text[prefix..].iter().take(MOST_NUMBER + 1).take_while(|b| b.is_ascii_hexdigit()).count();
     let whole = prefix + length;
     let follows = text.get(whole).is_some_and(u8::is_ascii_alphanumeric);
-    if (1..=8).contains(&length) && !follows { whole } else { 0 }
+    if (1..=MOST_NUMBER).contains(&length) && !follows { whole } else { 0 }
 }
 
 /// The letters of a call before a number, as `chr(`.
@@ -268,17 +277,20 @@ fn read_list(text: &[u8], tokens: &[(usize, usize)], sink: Sink<'_>) {
             lengths(3, 1).then(|| read(10, 0)).flatten(),
             lengths(2, 2).then(|| read(16, 0)).flatten(),
             lengths(3, 3).then(|| read(8, 0)).flatten(),
-            lengths(8, 2).then(|| joined(text, tokens)).flatten(),
+            joined(text, tokens),
         ]
     };
     found.into_iter().flatten().for_each(|made| sink(made, "numbers"));
 }
 
-/// Groups of two or four bytes in hexadecimal, as dumps have them.
+/// Groups of bytes in hexadecimal, as dumps have them: of two or four, or all of one length but the last.
 fn joined(text: &[u8], tokens: &[(usize, usize)]) -> Option<Made> {
     let (last, groups) = tokens.split_last()?;
-    let even = |(from, to): &(usize, usize)| matches!(to - from, 4 | 8);
-    if !groups.iter().all(even) || !(last.1 - last.0).is_multiple_of(2) {
+    let length = |(from, to): &(usize, usize)| to - from;
+    let first = length(groups.first()?);
+    let short = groups.iter().all(|group| matches!(length(group), 4 | 8));
+    let alike = first >= 4 && groups.iter().all(|group| length(group) == first) && length(last) <= first;
+    if !(short || alike) || !length(last).is_multiple_of(2) || !first.is_multiple_of(2) {
         return None;
     }
     let mut made = Made::default();

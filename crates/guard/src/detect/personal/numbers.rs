@@ -38,17 +38,25 @@ const ISSUERS: &[(u32, u32, &[usize])] = &[
     (9792, 9792, &[16]),
 ];
 
-/// A card's number: the issuer's digits and length, and Luhn's check.
+/// Most digits of a card's number.
+const MOST_DIGITS: usize = 19;
+
+/// A card's number: the issuer's digits and length, and Luhn's check. What stands behind it in a group of its own,
+/// such as when it expires, is not of it.
 pub fn card(text: &str, at: usize, found: &mut Vec<Local>) -> Option<usize> {
     let bytes = text.as_bytes();
-    let mut digits = [0u8; 20];
+    let mut digits = [0u8; MOST_DIGITS];
     let (mut count, mut here, mut end) = (0, at, at);
     let mut separator = None;
+    // How many digits there are up to the end of each group, and where that is.
+    let mut groups: Vec<(usize, usize)> = Vec::new();
+    let mut more = false;
     while here < bytes.len() {
         let byte = bytes[here];
         if byte.is_ascii_digit() {
-            if count == 20 {
-                return None;
+            if count == MOST_DIGITS {
+                more = true;
+                break;
             }
             digits[count] = byte - b'0';
             count += 1;
@@ -57,6 +65,7 @@ pub fn card(text: &str, at: usize, found: &mut Vec<Local>) -> Option<usize> {
             && count >= 3
             && bytes.get(here + 1).is_some_and(u8::is_ascii_digit)
         {
+            groups.push((count, end));
             // One kind of separator throughout.
             if *separator.get_or_insert(byte) != byte {
                 break;
@@ -66,9 +75,30 @@ pub fn card(text: &str, at: usize, found: &mut Vec<Local>) -> Option<usize> {
         }
         here += 1;
     }
-    let follows = bytes.get(end).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
-    if !(12..=19).contains(&count) || follows || !luhn(&digits[..count]) {
+    if count < 12 {
         return None;
+    }
+    let follows = more || bytes.get(end).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    let whole = (!follows).then_some((count, end));
+    let parts = (1..=groups.len())
+        .rev()
+        .filter(|length| is_grouped(&groups[..*length]))
+        .map(|length| groups[length - 1]);
+    let (_, end) = whole.into_iter().chain(parts).find(|(count, _)| is_card(&digits[..*count], text, at))?;
+    found.push(personal("card", at, end, 0.97, "an issuer's digits and length, and the check digit holds"));
+    Some(end)
+}
+
+/// Whether these groups are how a card's digits are written: as one, in fours, or as American Express has them.
+fn is_grouped(groups: &[(usize, usize)]) -> bool {
+    let counts = || groups.iter().map(|(count, _)| *count);
+    groups.len() == 1 || counts().eq((1..=groups.len()).map(|number| 4 * number)) || counts().eq([4, 10, 15])
+}
+
+fn is_card(digits: &[u8], text: &str, at: usize) -> bool {
+    let count = digits.len();
+    if !(12..=MOST_DIGITS).contains(&count) || !luhn(digits) {
+        return false;
     }
     let first =
         |length: usize| digits[..length].iter().fold(0u32, |number, digit| number * 10 + u32::from(*digit));
@@ -84,14 +114,7 @@ pub fn card(text: &str, at: usize, found: &mut Vec<Local>) -> Option<usize> {
             .iter()
             .any(|word| before.contains(word))
     };
-    if count < 14 && digits[0] != 4 && !named() {
-        return None;
-    }
-    if !known || digits[..count].windows(2).all(|pair| pair[0] == pair[1]) {
-        return None;
-    }
-    found.push(personal("card", at, end, 0.97, "an issuer's digits and length, and the check digit holds"));
-    Some(end)
+    known && (count >= 14 || digits[0] == 4 || named()) && digits.windows(2).any(|pair| pair[0] != pair[1])
 }
 
 fn luhn(digits: &[u8]) -> bool {
