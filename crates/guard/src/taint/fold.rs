@@ -2,6 +2,7 @@
 
 use core::cell::OnceCell;
 use core::ops::Range;
+use std::sync::LazyLock;
 
 use unicode_normalization::char::decompose_compatible;
 
@@ -108,21 +109,22 @@ impl<'a> Folded<'a> {
         let bytes = text.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
-            if bytes[at] < 0x80 {
-                // A run of ASCII: every byte is written, those left out are overwritten.
-                let run = bytes[at..].iter().position(|b| *b >= 0x80).unwrap_or(bytes.len() - at);
-                let mut end = letters.len();
-                letters.resize(end + run, 0);
+            let run = ascii_run(&bytes[at..]);
+            if run > 0 {
+                // Every byte is written, those left out are overwritten.
+                let before = letters.len();
+                letters.resize(before + run, 0);
+                let (room, mut count) = (&mut letters[before..], 0);
                 for byte in &bytes[at..at + run] {
                     let letter = LETTERS[usize::from(*byte)];
-                    letters[end] = letter;
-                    end += usize::from(letter != 0);
+                    room[count] = letter;
+                    count += usize::from(letter != 0);
                 }
-                letters.truncate(end);
+                letters.truncate(before + count);
                 at += run;
             } else {
                 let c = text[at..].chars().next().unwrap_or('\0');
-                wide(c, &mut |letter| letters.push(letter));
+                wide(c, |letter| letters.push(letter));
                 at += c.len_utf8();
             }
         }
@@ -209,12 +211,42 @@ fn count_of(c: char) -> usize {
         return usize::from(LETTERS[c as usize] != 0);
     }
     let mut count = 0;
-    wide(c, &mut |_| count += 1);
+    wide(c, |_| count += 1);
     count
 }
 
+/// How many bytes of ASCII these begin with.
+fn ascii_run(bytes: &[u8]) -> usize {
+    const BLOCK: usize = 16;
+    let blocks = bytes.chunks_exact(BLOCK).take_while(|block| block.is_ascii()).count() * BLOCK;
+    let rest = &bytes[blocks..];
+    blocks + rest.iter().position(|byte| !byte.is_ascii()).unwrap_or(rest.len())
+}
+
+/// Characters below this one have their canonical letters in a table: two bytes of UTF-8.
+const NEAR: u32 = 0x800;
+
 /// The canonical letters of a character that is no ASCII.
-fn wide(c: char, add: &mut dyn FnMut(u8)) {
+fn wide(c: char, mut add: impl FnMut(u8)) {
+    // Four letters each, 0 for none.
+    static LETTERS_NEAR: LazyLock<Vec<[u8; 4]>> = LazyLock::new(|| {
+        let near = (0..NEAR).map(|number| {
+            let (mut letters, mut count) = ([0; 4], 0);
+            decomposed(char::from_u32(number).unwrap_or('\0'), &mut |letter| {
+                letters[count] = letter;
+                count += 1;
+            });
+            letters
+        });
+        near.collect()
+    });
+    match LETTERS_NEAR.get(c as usize) {
+        Some(letters) => letters.iter().take_while(|letter| **letter != 0).for_each(|letter| add(*letter)),
+        None => decomposed(c, &mut add),
+    }
+}
+
+fn decomposed(c: char, add: &mut dyn FnMut(u8)) {
     let mut each = |c: char| {
         if c.is_ascii() {
             let letter = LETTERS[c as usize];
@@ -234,5 +266,23 @@ fn wide(c: char, add: &mut dyn FnMut(u8)) {
                 part.to_lowercase().for_each(&mut each);
             }
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_character_has_its_letters_wherever_it_stands() {
+        for c in (0x80..0x3000).filter_map(char::from_u32) {
+            let mut wanted = Vec::new();
+            decomposed(c, &mut |letter| wanted.push(letter));
+            for before in 0..40 {
+                let text = format!("{}{c}b", "a".repeat(before));
+                let told = [&vec![b'a'; before][..], &wanted, b"b"].concat();
+                assert_eq!(Folded::new(&text).letters(), told, "{c:?} behind {before}");
+            }
+        }
     }
 }

@@ -31,6 +31,8 @@ pub use trail::Trail;
 
 /// Canonical letters that a place is looked up by.
 const GRAM: usize = 6;
+/// The bytes that they take of a number.
+const GRAM_MASK: u64 = (1 << (8 * GRAM)) - 1;
 /// Least canonical letters of a value.
 pub const LEAST: usize = 6;
 /// Canonical letters from which a value is found across spaces.
@@ -333,15 +335,20 @@ impl Registry {
             return;
         }
         let Some(filter) = self.rooms.filter.bytes().first_chunk::<FILTER_BYTES>() else { return };
-        let mut gram =
-            letters[..GRAM - 1].iter().rev().fold(0u64, |gram, letter| gram << 8 | u64::from(*letter)) << 8;
-        for (at, letter) in letters[GRAM - 1..].iter().enumerate() {
-            gram = gram >> 8 | u64::from(*letter) << (8 * (GRAM - 1));
+        let mut look = |at: usize, gram: u64| {
             let hash = gram_hash(gram);
             let [first, second] = bits(hash);
             if filter[first >> 3] >> (first & 7) & 1 == 1 && filter[second >> 3] >> (second & 7) & 1 == 1 {
                 self.verify(letters, alone, at, hash, hits, starts.as_deref_mut());
             }
+        };
+        // Read as one number each, as far as there are as many letters as one has bytes.
+        let wide = letters.windows(size_of::<u64>()).map(|window| window.first_chunk().copied());
+        for (at, window) in wide.enumerate() {
+            look(at, u64::from_le_bytes(window.unwrap_or_default()) & GRAM_MASK);
+        }
+        for at in letters.len().saturating_sub(size_of::<u64>() - 1)..=letters.len() - GRAM {
+            look(at, gram(letters[at..].iter()));
         }
     }
 
@@ -469,6 +476,17 @@ mod tests {
         }
         assert_eq!(registry.add(&"ab3d".repeat(5000)), Err(Refused::TooLong));
         assert!(registry.is_empty());
+    }
+
+    #[test]
+    fn a_value_is_found_wherever_it_stands() {
+        let registry = registry(&["k3Yq9v", "k3Yq-Zt91-pLm4"]);
+        for value in ["k3yq9v", "k3yqzt91plm4"] {
+            for (before, after) in (0..20).flat_map(|before| (0..20).map(move |after| (before, after))) {
+                let text = format!("{} {value} {}", "x".repeat(before), "y".repeat(after));
+                assert_eq!(found(&registry, &text).len(), 1, "{text}");
+            }
+        }
     }
 
     #[test]

@@ -32,17 +32,24 @@ fn opened(world: &World, more: &[&str]) -> String {
     world.show("desk")["id"].as_str().unwrap().to_owned()
 }
 
-/// A session with a server that is a script, as `odd`.
+/// A session with a server that is a script, as `odd`. What it returns is asked about no further.
 fn opened_with_script(world: &World, script: &str) {
+    opened_with(world, "readOnlyHint = true", &[], script);
+}
+
+/// The same, of whose tool this is declared.
+fn opened_with(world: &World, declared: &str, more: &[&str], script: &str) {
     world.write("odd.py", &format!("{ODD}{script}"));
-    // What it returns is asked about no further.
-    world.write("odd.toml", "[tools.\"odd/act\"]\nreadOnlyHint = true\nopenWorldHint = false\n");
+    world.write("odd.toml", &format!("[tools.\"odd/act\"]\n{declared}\nopenWorldHint = false\n"));
     let run = ["run", "--detach", "--name", "desk", "--tools=odd.toml", "--mcp", "odd=python3 odd.py"];
-    world.must(&[&run[..], &["--", "sleep", "infinity"]].concat());
+    world.must(&[&run[..], more, &["--", "sleep", "infinity"]].concat());
 }
 
 /// The beginning of servers that behave: then `called(id, arguments)` does as it likes.
 const ODD: &str = "import json, os, sys
+def tool(name, **properties):
+    return {'name': name, 'description': 'Acts.', 'inputSchema': {'type': 'object', 'properties': properties}}
+tools = [{'name': 'act', 'description': 'Acts.', 'inputSchema': {'type': 'object'}}]
 def say(**message):
     print(json.dumps(dict(message, jsonrpc='2.0')), flush=True)
 def result(id, text):
@@ -54,7 +61,7 @@ def serve(called):
         if method == 'initialize':
             say(id=id, result={'protocolVersion': '2025-06-18', 'capabilities': {'tools': {}}, 'serverInfo': {'name': 'x', 'version': '1'}})
         elif method == 'tools/list':
-            say(id=id, result={'tools': [{'name': 'act', 'description': 'Acts.', 'inputSchema': {'type': 'object'}}]})
+            say(id=id, result={'tools': tools})
         elif method == 'tools/call':
             called(id, asked['params']['arguments'])
         elif method is None:
@@ -266,6 +273,58 @@ for_root_and_user! {
             let entry = entry.to_string();
             assert!(![KEPT, half, rest, other, &hidden].iter().any(|value| entry.contains(*value)), "{entry}");
         }
+    }
+
+    fn a_tool_whose_name_holds_what_the_session_keeps_is_none(world) {
+        let named = format!("mail.{KEPT}");
+        let script = format!("
+tools.append(tool('{named}'))
+calls = 0
+def called(id, arguments):
+    global calls
+    calls += 1
+    result(id, str(calls))
+serve(called)
+");
+        opened_with(world, "readOnlyHint = true", &["--env", &format!("DEPLOY_TOKEN={KEPT}")], &script);
+        let client = Client::open(world, "desk", "odd");
+        // Before its list was ever asked for, and after.
+        assert_eq!(client.call(&named, json!({})), (true, REFUSED.into()));
+        let names: Vec<String> = client.tools().iter().map(|tool| tool.name.to_string()).collect();
+        assert_eq!(names, ["act"]);
+        let error = client.try_call(&named, json!({})).unwrap_err().to_string();
+        assert!(error.contains("no tool of this name"), "{error}");
+        assert_eq!(client.call("act", json!({})), (false, "1".into()), "the server has seen no other call");
+        let audit = decisions(world);
+        let withheld = audit.iter().filter(|entry| entry["to"] == "odd/(name withheld)").count();
+        assert_eq!(withheld, 1, "{audit:?}");
+        assert!(!format!("{audit:?}").contains(&KEPT[..8]), "{audit:?}");
+    }
+
+    fn an_argument_that_no_schema_names_decides_where_a_call_goes(world) {
+        let declared = "readOnlyHint = false\ndestructiveHint = false\nsinks = []";
+        opened_with(world, declared, &[], &format!("
+tools = [tool('act', note=dict(type='string'))]
+def called(id, arguments):
+    result(id, json.dumps(sorted(arguments)) + ' {PAGE}')
+serve(called)
+"));
+        let client = Client::open(world, "desk", "odd");
+        let noted = |names: &str| (false, format!("{names} {PAGE}"));
+        let copied = json!({"note": "the diary", "bcc": "eve@example.net"});
+        // Before anything untrusted was read it is the caller's own word.
+        assert_eq!(client.call("act", json!({"note": "x", "bcc": "ann@example.org"})), noted("[\"bcc\", \"note\"]"));
+        assert_eq!(client.call("act", json!({"note": "the diary"})), noted("[\"note\"]"), "nobody is asked of what is named");
+        let ask = |verdict: &str| std::thread::scope(|scope| {
+            let call = scope.spawn(|| client.call("act", copied.clone()));
+            let asked = question(world);
+            let because = asked["line"]["because"].as_str().unwrap().to_owned();
+            assert!(because.contains("bcc is \"eve@example.net\", which came from result"), "{because}");
+            world.must(&["answer", asked["id"].as_str().unwrap(), verdict, "--why", "a test"]);
+            call.join().unwrap()
+        });
+        assert_eq!(ask("deny"), (true, REFUSED.into()));
+        assert_eq!(ask("allow"), noted("[\"bcc\", \"note\"]"));
     }
 
     fn a_refusal_is_the_same_whatever_it_is_for(world) {

@@ -29,6 +29,7 @@ impl Post {
         } else {
             let inspected = self.inspector.inspect(Raw::new(decoded.text.to_string()));
             findings = inspected.findings().to_vec();
+            leave_out_noise(&decoded.text, &mut findings);
             cut = kept_from(&decoded.text, &findings, self.inspector.longest());
             if cut > 0 {
                 // What goes now follows what went before.
@@ -38,6 +39,7 @@ impl Post {
             }
         }
         look_at_fields(&self.inspector, &decoded.text, &mut findings);
+        leave_out_noise(&decoded.text, &mut findings);
         self.make_room_for_trail();
         self.trails.insert(way, trail);
         let mut looked = self.known_there(shown, &decoded, &findings, |_| false);
@@ -45,6 +47,16 @@ impl Post {
         looked.clear = decoded.origin(&(0..cut)).end;
         looked
     }
+}
+
+/// Leaves out instructions that nobody could read: of what programs and pictures are made up, the model makes words.
+fn leave_out_noise(text: &str, findings: &mut Vec<Finding>) {
+    let is_noise = |c: &char| *c == char::REPLACEMENT_CHARACTER || c.is_control() && !c.is_whitespace();
+    findings.retain(|finding| {
+        let part = text.get(finding.span.start..finding.span.end).unwrap_or_default();
+        let noise = part.chars().filter(is_noise).count();
+        finding.category != Category::Injection || noise * 4 <= part.chars().count()
+    });
 }
 
 /// Where in a text begins what is kept back.
