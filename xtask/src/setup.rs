@@ -185,15 +185,20 @@ fn apt_get() -> Command {
 }
 
 fn make_test_user() -> Result<()> {
-    let known = std::fs::read_to_string("/etc/passwd")?;
-    if known.lines().any(|line| line.split(':').next() == Some(TEST_USER)) {
+    let is_known = |file: &str| -> Result<bool> {
+        let known = std::fs::read_to_string(file)?;
+        Ok(known.lines().any(|line| line.split(':').next() == Some(TEST_USER)))
+    };
+    if is_known("/etc/passwd")? {
         return Ok(());
     }
     let Some(useradd) = command::find("useradd") else {
         bail!("missing: useradd, which makes the user {TEST_USER}: apt-get install passwd");
     };
     eprintln!("setup: making the user {TEST_USER}");
-    command::run(Command::new(useradd).args(["--system", "--user-group", "--create-home"]).args([
+    // A user that was removed may have left its group.
+    let group: &[&str] = if is_known("/etc/group")? { &["--gid", TEST_USER] } else { &["--user-group"] };
+    command::run(Command::new(useradd).args(["--system", "--create-home"]).args(group).args([
         "--home-dir",
         TEST_HOME,
         "--shell",

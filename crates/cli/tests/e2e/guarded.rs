@@ -385,6 +385,12 @@ for_root_and_user! {
         // Bytes behind the last line are no line that is being written: the session has ended.
         fs::write(&audit, format!("{text}forged")).unwrap();
         world.sessile(&["audit", &id, "--verify"]).refused_with(77, &["of the audit"]);
+        // What keeps whoever opens it waiting is no audit, and keeps nobody.
+        fs::remove_file(&audit).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &audit, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(world.sessile(&["audit", &id, "--verify"]).code, 77);
+        world.must(&["ls"]);
     }
 
     fn the_audit_of_a_lost_session_is_signed_as_it_was_found(world) {

@@ -1,8 +1,14 @@
 //! What a session's guard decided.
 
+use std::fs::{Metadata, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use rustix::fs::OFlags;
 use sessile_journal::audit;
 use sessile_model::api::{AuditTrail, ResetRisk};
 use sessile_model::wire::Request;
@@ -24,7 +30,9 @@ pub async fn audit(State(daemon): Shared, Word(word): Word) -> Result<Json<Audit
     };
     let live = daemon.folders.state_of(session).join(audit::FILE_NAME);
     let paths = [live, daemon.folders.audit_of(session)];
-    let text = paths.iter().find_map(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let text = tokio::task::spawn_blocking(move || paths.iter().find_map(|path| text_of(path)));
+    // A thread that cannot be had finds nothing.
+    let text = text.await.ok().flatten().unwrap_or_default();
     // A last line without its end is being written, while the session lives.
     let is_over = matches!(found, Found::Closed(_));
     let whole = text
@@ -35,6 +43,16 @@ pub async fn audit(State(daemon): Shared, Word(word): Word) -> Result<Json<Audit
         return Err(Problem::new(ProblemKind::NotFound, "nothing of this session has passed a guard").into());
     }
     Ok(Json(AuditTrail { session, lines }))
+}
+
+/// What a file has: of anything else, which may keep whoever opens it waiting, nothing.
+fn text_of(path: &Path) -> Option<String> {
+    let flags = OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path).ok()?;
+    let mut text = String::new();
+    file.metadata().ok().filter(Metadata::is_file)?;
+    file.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// Sets a session's risk to nothing.
