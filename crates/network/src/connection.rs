@@ -21,6 +21,7 @@ use crate::guard::Withheld;
 use crate::http::visit::{self, Judge, Stopped, Visit, differs};
 use crate::http::{Refusal, farewell, refusal};
 use crate::intercept::Interception;
+use crate::life;
 use crate::names::{Names, is_fake};
 use crate::policy::Decision;
 use crate::proxy::{self, Manner, Wanted};
@@ -32,8 +33,6 @@ use crate::stream::Stream;
 
 /// How long somebody has to answer a question.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
-/// How often an app that waits for an answer is asked for a sign of life.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 /// How long a refused app's first bytes are waited for, to refuse it in its own language.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long an app may take over its first whole request or ClientHello.
@@ -300,7 +299,7 @@ async fn decide(
         () = left(stream) => return Err("the app has left".to_owned()),
     };
     // From here on its end shows by itself.
-    let _ = sockopt::set_socket_keepalive(stream, false);
+    life::stop_asking(stream);
     match answered {
         Ok(Some(Verdict::Allow)) => Ok(("answered".to_owned(), true)),
         Ok(Some(Verdict::Deny)) => Err("answered".to_owned()),
@@ -339,16 +338,13 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Returns when the app's socket is gone. One that only has no more to say may wait for an answer, and
-/// from here looks the same: it is asked for a sign of life.
+/// Returns when the app's socket is gone.
 async fn left(stream: &TcpStream) {
-    let asked = sockopt::set_tcp_keepidle(stream, SIGN_OF_LIFE)
-        .and_then(|()| sockopt::set_tcp_keepintvl(stream, SIGN_OF_LIFE))
-        .and_then(|()| sockopt::set_socket_keepalive(stream, true));
+    let asked = life::ask_for_life(stream);
     loop {
         match stream.ready(Interest::ERROR).await {
             Ok(ready) if ready.is_error() => return,
-            Ok(_) if asked.is_ok() => {}
+            Ok(_) if asked => {}
             Ok(_) | Err(_) => return std::future::pending().await,
         }
     }

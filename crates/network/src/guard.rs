@@ -36,6 +36,9 @@ pub enum Withheld {
     /// The guard says so.
     #[error("refused by policy")]
     Refused,
+    /// The app has left before the guard said so.
+    #[error("the app has left")]
+    Left,
     /// No guard says anything.
     #[error("the session's guard does not look at it now")]
     Unguarded,

@@ -24,6 +24,7 @@ pub mod gateway;
 pub mod guard;
 pub mod http;
 pub mod intercept;
+mod life;
 pub mod link;
 pub mod names;
 pub mod policy;

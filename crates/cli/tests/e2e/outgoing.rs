@@ -351,6 +351,17 @@ for_root_and_user! {
         kill(part(world, "keeper", &id).unwrap());
         assert!(!waiting.finish().succeeded().contains("200 OK"));
         eventually("it is given up", || (ended(world, "desk").last()? == "given up with its keeper").then_some(()));
+        // So does an app that has left, though its connection may look as one that has no more to say.
+        for (number, path) in ["/left", &format!("/left?q={VALUE}")].into_iter().enumerate() {
+            let url = host.url(path);
+            let mut send = vec!["exec", "desk", "--", "curl", "-sS", "--max-time", "2", &url];
+            send.extend(["-d", &body].into_iter().filter(|_| number == 0));
+            let leaves = world.start(&send, Stdio::null());
+            question(world);
+            leaves.finish().ended_with(28);
+            eventually("nobody is asked any more", || (world.json(&["questions", "--json"]) == json!([])).then_some(()));
+        }
+        assert!(host.heard().is_empty(), "{:?}", host.heard());
         let waiting = world.start(&send, Stdio::null());
         world.must(&["answer", question(world)["id"].as_str().unwrap(), "allow"]);
         assert!(waiting.finish().succeeded().contains("200 OK"));

@@ -1,6 +1,8 @@
 //! The one point that every head and every part of a body passes on its way out: the session's guard is shown it,
 //! and what may not go yet is kept back. What is kept back of a request has at most [`MOST_BODY`] bytes.
 
+use std::os::fd::BorrowedFd;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_model::AppName;
@@ -11,6 +13,7 @@ use sessile_model::guarding::outgoing::{
 
 use super::head::{Framing, Headers, Request};
 use crate::guard::{Guard, Withheld};
+use crate::life::gone;
 
 /// Most bytes that are added to what is kept back before it is shown.
 const PIECE: usize = MOST_BODY - MOST_KEPT - WINDOW;
@@ -28,6 +31,8 @@ pub struct Inspection<'a> {
     pub host: &'a str,
     /// Its port.
     pub port: u16,
+    /// The app's socket: nothing goes of whom has left meanwhile.
+    pub socket: Option<BorrowedFd<'a>>,
 }
 
 impl<'a> Inspection<'a> {
@@ -145,7 +150,7 @@ impl Kept<'_> {
     }
 
     async fn ask(&self, head: &[u8], body: &[u8], is_last: bool) -> Result<usize, Withheld> {
-        let Inspection { guard, app, host, port } = self.of;
+        let Inspection { guard, app, host, port, socket } = self.of;
         let shown = Shown {
             number: 0,
             app: app.clone(),
@@ -160,7 +165,11 @@ impl Kept<'_> {
             at: self.at,
             packed_from: self.packed_from,
         };
-        guard.show(shown, body.len()).await
+        tokio::select! {
+            biased;
+            word = guard.show(shown, body.len()) => word,
+            () = gone(socket) => Err(Withheld::Left),
+        }
     }
 }
 

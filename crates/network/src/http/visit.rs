@@ -142,7 +142,7 @@ impl Stopped {
             Self::Response(_) | Self::NoResponse => {
                 Some(refusal("502 Bad Gateway", &format!("The session's gateway: {self} ({host}).")))
             }
-            Self::ResponseBody(_) | Self::Cut | Self::Failed(_) => None,
+            Self::Withheld(Withheld::Left) | Self::ResponseBody(_) | Self::Cut | Self::Failed(_) => None,
         }
     }
 }
@@ -222,7 +222,7 @@ where
     let Some(head) = head.map_err(|e| of_head(e, Stopped::Request))? else { return Ok(After::Close) };
     let request = judged(visit, Request::parse(&head, visit.scheme).map_err(Stopped::Request)?)?;
     let Judge { app, port, policy: _ } = visit.judge;
-    let inspection = Inspection { guard: visit.guard, app, host: visit.host, port };
+    let inspection = Inspection { guard: visit.guard, app, host: visit.host, port, socket: visit.socket };
     let kept = inspection.head(&request, app_in.rest()).await?;
     let request = armed(visit, request);
     pass(visit, Way::Out, world_out, &request.write()).await?;
