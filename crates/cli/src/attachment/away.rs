@@ -22,6 +22,8 @@ use crate::selector::SessionSelector;
 const NUDGE_AFTER: Duration = Duration::from_millis(300);
 /// How long a daemon elsewhere may be away before that is said.
 const SAY_AFTER: Duration = Duration::from_secs(2);
+/// How long a keeper may take over what was typed.
+const TAKES: Duration = Duration::from_secs(2);
 /// How often it is looked whether the daemon has said what is wrong with a keeper.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -79,6 +81,28 @@ impl Conversation<'_> {
         Ok(())
     }
 
+    /// When a keeper that takes nothing of what was typed here is asked about.
+    pub(super) fn untaken_until(&self) -> Option<Instant> {
+        let (since, _) = self.untaken.filter(|(_, asked)| !asked)?;
+        Some(since + TAKES)
+    }
+
+    /// Looks whether the keeper takes what was typed here. An app that reads nothing looks alike: then the keeper
+    /// answers the daemon, and nothing is said.
+    pub(super) fn look_at_untaken(&mut self, now: Instant) -> Result<(), Failure> {
+        if !self.joined || self.target.way.remote().is_some() || !self.input.is_under_way() {
+            self.untaken = None;
+            return Ok(());
+        }
+        match self.untaken {
+            Some((since, false)) if now >= since + TAKES => {
+                self.untaken = Some((since, true));
+                self.miss_keeper()
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Says what the daemon has found out about the keeper, if that is still silent.
     pub(super) fn hear_inquiry(&mut self, now: Instant) {
         let Some(inquiry) = self.inquiry.as_mut().filter(|inquiry| now >= inquiry.look) else { return };
@@ -87,7 +111,7 @@ impl Conversation<'_> {
             Err(TryRecvError::Disconnected) => self.inquiry = None,
             Ok(why) => {
                 self.inquiry = None;
-                if !self.joined || self.hand.hangs() {
+                if !self.joined || self.hand.hangs() || self.untaken.is_some() {
                     self.told_away = true;
                     // A keeper that is silent writes nothing to the terminal, though it has it.
                     let text = format!("[sessile: {}]", crate::output::printable(&why));

@@ -14,10 +14,10 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGKILL, SIGPIPE, SIGTERM, SIGTSTP, S
 
 use super::away::Inquiry;
 use super::handing::{Hand, Joining};
-use super::input::{InputQueue, Outgoing};
+use super::input::{InputQueue, Outgoing, client_number};
 use super::link::Link;
 use super::signals::Signals;
-use super::sink::{Sink, Written};
+use super::sink::{Sink, Written, wait_writable};
 use super::terminal::RawMode;
 use super::{Mode, Parting, Target, Until, terminal_size};
 use crate::failure::{Failure, plain};
@@ -47,6 +47,9 @@ pub struct Conversation<'a> {
     pub(super) told_away: bool,
     /// What the daemon is asked about it.
     pub(super) inquiry: Option<Inquiry>,
+    /// When the keeper was last seen to take what was typed here; `None` while it has all of it. Behind: whether it
+    /// was asked about since.
+    pub(super) untaken: Option<(Instant, bool)>,
     lost: u32,
     pub(super) input: InputQueue,
     pub(super) out: Sink,
@@ -84,13 +87,14 @@ impl<'a> Conversation<'a> {
             target,
             mode,
             until,
-            client: random(),
+            client: client_number(),
             link,
             joined: false,
             joining_since: Instant::now(),
             nudged: false,
             told_away: false,
             inquiry: None,
+            untaken: None,
             lost: 0,
             input: InputQueue::default(),
             out: Sink::from(since),
@@ -207,6 +211,9 @@ impl<'a> Conversation<'a> {
             while let Some(outgoing) = self.input.next() {
                 self.put_input(outgoing)?;
             }
+            if self.input.is_under_way() {
+                self.untaken.get_or_insert_with(|| (Instant::now(), false));
+            }
             self.hand_typing()?;
             if matches!(self.mode, Mode::Streams { .. }) {
                 if let Some(offset) = self.out.confirm() {
@@ -280,7 +287,13 @@ impl<'a> Conversation<'a> {
         let nudge = (!self.joined && !self.nudged).then(|| self.joining_since + self.target.way.patience());
         let kill = self.reader_gone.map(|since| since + PIPE_GRACE);
         let inquiry = self.inquiry.as_ref().map(|inquiry| inquiry.look);
-        nudge.into_iter().chain(kill).chain(inquiry).chain(self.hand.look_at()).min()
+        nudge
+            .into_iter()
+            .chain(kill)
+            .chain(inquiry)
+            .chain(self.untaken_until())
+            .chain(self.hand.look_at())
+            .min()
     }
 
     fn see_to_deadlines(&mut self) -> Result<(), Failure> {
@@ -293,6 +306,7 @@ impl<'a> Conversation<'a> {
             self.reader_gone = None;
             self.forward.push(SIGKILL);
         }
+        self.look_at_untaken(now)?;
         self.hear_inquiry(now);
         self.look_at_typing(now)
     }
@@ -377,6 +391,8 @@ impl<'a> Conversation<'a> {
             FrameType::InputDone => {
                 let (sequence, _) = wire::split_number(payload).map_err(|e| garbled(&e))?;
                 self.input.confirmed(sequence);
+                self.untaken = None;
+                self.wipe_notice()?;
                 Ok(None)
             }
             FrameType::Output => {
@@ -573,20 +589,6 @@ struct Ready {
     stdin: bool,
     out: bool,
     err: bool,
-}
-
-fn wait_writable(stream: impl std::os::fd::AsFd) {
-    // An interrupted wait is tried again by the caller's loop.
-    let _ = poll(&mut [PollFd::new(&stream, PollFlags::OUT)], None);
-}
-
-fn random() -> u64 {
-    let mut bytes = [0u8; 8];
-    // Never 0, and distinct from other clients of the session even without the system's entropy.
-    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
-        Ok(8) => u64::from_ne_bytes(bytes) | 1,
-        Ok(_) | Err(_) => u64::from(std::process::id()) << 1 | 1,
-    }
 }
 
 fn garbled(error: &wire::FrameError) -> Failure {

@@ -74,6 +74,11 @@ impl InputQueue {
         self.waiting.len()
     }
 
+    /// Whether something was sent and is not confirmed.
+    pub fn is_under_way(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
     /// The number of the last frame, once everything has arrived that was read here.
     pub fn is_through(&self) -> Option<u64> {
         (self.waiting.is_empty() && self.sent.is_empty() && !self.ended).then_some(self.last)
@@ -127,6 +132,16 @@ impl InputQueue {
         let uncertain = if bytes > 0 { Uncertain::Bytes(bytes) } else { Uncertain::ReadByKeeper };
         let again = self.sent.iter().map(|f| Outgoing::Bytes(f.sequence, f.bytes.clone())).collect();
         (again, news.then_some(uncertain))
+    }
+}
+
+/// A number for a client's input, which tells it from others' across connections.
+pub fn client_number() -> u64 {
+    let mut bytes = [0u8; 8];
+    // Never 0, and distinct from other clients of the session even without the system's entropy.
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(8) => u64::from_ne_bytes(bytes) | 1,
+        Ok(_) | Err(_) => u64::from(std::process::id()) << 1 | 1,
     }
 }
 

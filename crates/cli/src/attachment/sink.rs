@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 /// Bytes written at once. A pipe that polls writable takes this many without blocking.
@@ -113,6 +114,12 @@ impl Sink {
             written
         })
     }
+}
+
+/// Waits until a stream takes more.
+pub fn wait_writable(stream: impl AsFd) {
+    // An interrupted wait is tried again by the caller's loop.
+    let _ = poll(&mut [PollFd::new(&stream, PollFlags::OUT)], None);
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ for_root_and_user! {
             &TEXT[place(0)..place(1)]
         };
         assert_eq!(span("github_token"), "ghp_0123456789abcdefghijABCDEFGHIJ012345");
-        assert_eq!(span("tainted_value"), "azNZcS1adDkxLXBMbTQtd1h5Wg");
+        assert_eq!(span("tainted_value"), "azNZcS1adDkxLXBMbTQtd1h5Wg==");
         assert_eq!(span("email"), "eve@example.org");
         assert_eq!(report["markings"].as_array().unwrap().len(), findings.len());
         assert_eq!(report["markings"][0]["confidentiality"], "critical");
