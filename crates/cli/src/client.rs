@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sessile_model::api::{DaemonStatus, LOSSES};
 use sessile_model::problem::{Problem, ProblemKind};
+use sessile_sandbox::processes::state_of;
 use tokio::time::timeout;
 
 use crate::at_once;
@@ -202,6 +203,7 @@ impl Daemon {
         tokio::select! {
             answer = &mut answer => answer,
             () = self.falls_silent() => Err(Sent::Refused(silent(pid, 2 * UNANSWERED))),
+            pid = stopped(pid), if !self.remote => Err(Sent::Refused(is_stopped(pid))),
         }
     }
 
@@ -335,6 +337,30 @@ pub fn silent(pid: Option<i32>, waited: Duration) -> Failure {
     };
     Failure::new(ProblemKind::Timeout, format!("{who} has not answered for {seconds} s")).hint(format!(
         "if it is stopped, `kill -CONT {pid}` lets it go on; `kill -9 {pid}` ends it, sessions go on, and the next command starts another"
+    ))
+}
+
+/// How often it is looked whether a daemon that has not answered is stopped, and how often in a row it is found so
+/// before that is said: who looks into one with a debugger stops it for a moment.
+const LOOK: Duration = Duration::from_millis(500);
+const SEEN_STOPPED: u32 = 3;
+
+/// Returns once the daemon has been stopped by a signal for some time.
+async fn stopped(pid: Option<i32>) -> i32 {
+    let Some(pid) = pid else { return std::future::pending().await };
+    let mut seen = 0;
+    while seen < SEEN_STOPPED {
+        tokio::time::sleep(LOOK).await;
+        // One that hides what it does is found out by its silence.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        seen = if state_of(&stat) == 'T' { seen + 1 } else { 0 };
+    }
+    pid
+}
+
+fn is_stopped(pid: i32) -> Failure {
+    Failure::new(ProblemKind::Timeout, format!("the daemon (process {pid}) is stopped by a signal")).hint(format!(
+        "`kill -CONT {pid}` lets it go on, and do what it was asked; `kill -9 {pid}` ends it, sessions go on, and the next command starts another"
     ))
 }
 

@@ -236,7 +236,7 @@ fn is_stopped(pid: u32) -> bool {
 }
 
 /// The state letter of a line of `/proc/PID/stat`. The name before it may contain anything.
-pub(crate) fn state_of(stat: &str) -> char {
+pub fn state_of(stat: &str) -> char {
     stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?')
 }
 

@@ -81,7 +81,8 @@ impl Args {
             let what = super::questions::wanted(&question);
             say(&match (&question.line, &question.signature) {
                 (Some(_), _) => format!("{done}: {what}"),
-                (None, Some(_)) => format!("{done}: {} gets {what}", question.app),
+                // Whether one comes of it is the agent's to say.
+                (None, Some(_)) => format!("{done}: {} asks your SSH agent for {what}", question.app),
                 (None, None) => format!("{done}: {} to {what}", question.app),
             });
         }
