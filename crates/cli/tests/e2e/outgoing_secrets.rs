@@ -47,6 +47,28 @@ for_root_and_user! {
         assert_eq!(effects.iter().filter(|effect| *effect == "pass").count(), 2, "{effects:?}");
     }
 
+    fn a_password_is_the_first_hosts_that_it_logs_in_to(world) {
+        let [first, other] = [(); 2].map(|()| Host::new());
+        let rules = [&first, &other].map(Host::rule);
+        world.must(&["run", "--detach", "--name", "desk", "--allow", &rules[0], "--allow", &rules[1], "--", "sleep", "infinity"]);
+        let id = world.show("desk")["id"].as_str().unwrap().to_owned();
+        passes(world, &[&first.url("/"), "-u", "ann:Tr0ub4dor3xyz"]);
+        let elsewhere = || {
+            refused(world, &[&other.url("/"), "-d", "it is Tr0ub4dor3xyz"]);
+            refused(world, &[&other.url("/"), "-u", "ann:Tr0ub4dor3xyz"]);
+            refused(world, &[&other.url("/"), "-u", "somebody.else:Tr0ub4dor3xyz"]);
+            refused(world, &[&other.url("/"), "-x", &other.url(""), "-U", "x:Tr0ub4dor3xyz"]);
+        };
+        elsewhere();
+        passes(world, &[&other.url("/"), "-u", "ann:w8Zq71kdMm2x", "-d", "ann"]);
+        passes(world, &[&first.url("/"), "-d", "it is Tr0ub4dor3xyz"]);
+        kill(guard(world, &id).unwrap().pid);
+        kill(part(world, "keeper", &id).unwrap());
+        elsewhere();
+        assert!(other.heard().iter().all(|said| !said.contains("Tr0ub4dor3xyz") && !said.contains("Tr0ub")));
+        assert!(files_with(&world.state(), b"Tr0ub4dor3xyz").is_empty());
+    }
+
     fn a_credential_is_known_to_the_guard(world) {
         let authority = Authority::new(world, "world");
         let (owner, host) = (StandIn::new(&authority, "host.sessile"), Host::new());
