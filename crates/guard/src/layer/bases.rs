@@ -348,10 +348,7 @@ fn glued85(text: &[u8], word: Range<usize>, sink: Sink<'_>) {
     let (mut at, mut tried) = (word.start, 0);
     while at + LEAST_WORD < word.end && tried < MOST_GLUED {
         at += 1;
-        if !matches!(
-            text[at - 1],
-            b'=' | b'"' | b'\'' | b':' | b',' | b'(' | b'[' | b'>' | b'`' | b'~' | b'/'
-        ) {
+        if !BEFORE_GLUED[usize::from(text[at - 1])] {
             continue;
         }
         for digits in &ALPHABETS {
@@ -369,11 +366,25 @@ fn glued85(text: &[u8], word: Range<usize>, sink: Sink<'_>) {
     }
 }
 
-/// Whether the first two groups are of digits that read as text.
+/// Signs that stand before what is glued to them.
+const BEFORE_GLUED: [bool; 256] = {
+    let (mut table, signs, mut at) = ([false; 256], *b"=\"':,([>`~/", 0);
+    while at < signs.len() {
+        table[signs[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+/// Whether the first two groups are of digits that read as text in ASCII: each begins then with a digit of these.
 fn begins_text(letters: &[u8], digits: &[u8; 256]) -> bool {
-    let is_text = |byte: &u8| *byte >= b' ' && *byte != 0x7f || byte.is_ascii_whitespace();
+    let is_first = |at: usize| letters.get(at).is_some_and(|b| (10..=40).contains(&digits[usize::from(*b)]));
+    if !is_first(0) || !is_first(5) {
+        return false;
+    }
     let reads = |group: Option<&[u8]>| {
-        group.and_then(|group| five(group, digits)).is_some_and(|four| four.iter().all(is_text))
+        let four = group.and_then(|group| five(group, digits));
+        four.is_some_and(|four| four.iter().all(|byte| matches!(byte, b' '..=b'~')))
     };
     reads(letters.get(..5)) && reads(letters.get(5..10))
 }
