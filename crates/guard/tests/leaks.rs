@@ -141,3 +141,44 @@ fn what_is_glued_to_an_encoding_hides_nothing() {
         }
     }
 }
+
+/// The letters of base 85 as Git and Python have them, and as PostScript has them.
+#[test]
+fn base_85_is_read_behind_a_name_and_between_quotation_marks() {
+    let signs: Vec<u8> =
+        (b'0'..=b'9').chain(b'A'..=b'Z').chain(b'a'..=b'z').chain(*b"!#$%&()*+-;<=>?@^_`{|}~").collect();
+    let postscript: Vec<u8> = (b'!'..=b'u').collect();
+    for value in
+        ["k3Yq-Zt91-pLm4-wXyZ", "tk-Zq8RwLm4Vx2Bn7Hs9Kd3", "Tr0ub4dor3xyz", "glpat-Zx71kdMm2x90Ttq3Wv8L"]
+    {
+        let inspector = inspector(&[value]);
+        for alphabet in [&signs, &postscript] {
+            let encoded = transformations::base85(value.as_bytes(), alphabet);
+            for glued in [
+                "{}",
+                "q={}",
+                "?q={}",
+                "/?a=1&q={}",
+                "/?q={}&page=12",
+                "GET /?q={} HTTP/1.1",
+                "https://a.example/v1/things?q={}",
+                "note={} end",
+                "\"{}\"",
+                "'{}'",
+                "{\"note\":\"{}\"}",
+                "{\"id\":12,\"note\":\"{}\",\"more\":true}",
+                "[\"a\",\"{}\"]",
+                "f('{}')",
+                "`{}`",
+                "key:{}",
+                "data=\"{}\"",
+            ] {
+                let text = glued.replace("{}", &encoded);
+                let inspected = inspector.inspect(Raw::new(text.clone()));
+                let finding = inspected.findings().iter().find(|f| f.category == Category::Taint);
+                let finding = finding.unwrap_or_else(|| panic!("{glued} of {encoded}"));
+                assert!(text[finding.span.clone()].len() <= encoded.len() + 2, "{glued} of {encoded}");
+            }
+        }
+    }
+}

@@ -23,6 +23,7 @@
 //! | [`post`] | what it knows and says; `post::outgoing` of requests |
 //! | `relay` | the same program as the relay of an MCP server: another process, which asks instead of deciding |
 //! | [`vault`] | the secret memory in which values lie |
+//! | `exact` | JSON with its numbers digit by digit |
 //! | `bytes` | a payload as a text, and places in it as places in the payload |
 
 #![forbid(unsafe_code)]
@@ -30,6 +31,7 @@
 
 mod bytes;
 mod confine;
+mod exact;
 mod link;
 pub mod post;
 mod relay;

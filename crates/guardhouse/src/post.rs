@@ -6,6 +6,7 @@
 
 pub(crate) mod arguments;
 mod calls;
+mod login;
 pub mod outgoing;
 mod values;
 mod variables;
@@ -222,9 +223,14 @@ impl Post {
         }
     }
 
-    /// Knows these values as well.
+    /// Knows these values as well, and what they say.
     pub fn give(&mut self, values: Vec<Value>) {
         for value in values {
+            for text in login::within(&value.value.0) {
+                if self.value_of(&text).is_none() {
+                    self.remember(Value { value: Text(text.to_string()), ..value.clone() });
+                }
+            }
             self.remember(value);
         }
     }
@@ -359,13 +365,25 @@ impl Post {
         // A value that is known is what it was when it was found first.
         let confidentiality =
             known.map_or_else(|| finding.confidentiality().degree(), |value| value.confidentiality);
-        let is_within = known.is_none_or(|known| calls::may_tell(known, speaker, to));
-        seen.within_readers &= is_within;
+        let mut is_within = known.is_none_or(|known| calls::may_tell(known, speaker, to));
         if let Some(known) = known {
             seen.values.push((Zeroizing::new(self.values.text(known).to_owned()), confidentiality));
         } else if must_stay {
             seen.values.push((Zeroizing::new(finding.value.expose().to_owned()), confidentiality));
         }
+        // What it says is told with it.
+        if matches!(finding.category, Category::Secret | Category::Taint) && (must_stay || known.is_some()) {
+            let whole = known.map_or_else(|| finding.value.expose(), |known| self.values.text(known));
+            for text in login::within(whole) {
+                match self.value_of(&text) {
+                    Some(inner) => is_within &= calls::may_tell(inner, speaker, to),
+                    None if known.is_some() => continue,
+                    None => {}
+                }
+                seen.values.push((text, confidentiality));
+            }
+        }
+        seen.within_readers &= is_within;
         if known.is_none() || !is_within {
             counted.push(finding.clone());
         }

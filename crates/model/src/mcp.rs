@@ -176,7 +176,7 @@ pub enum Asked {
         /// The tool, by the server's own name of it.
         tool: String,
     },
-    /// What the server says of its tools.
+    /// What the server says of one of its tools.
     List,
 }
 

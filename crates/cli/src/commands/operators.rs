@@ -8,7 +8,7 @@ use sessile_protocol::monitor::seal::PublicKey;
 
 use super::answer::operator;
 use crate::failure::{Failure, Outcome, Status};
-use crate::output::{print, print_json, say, table};
+use crate::output::{counted, print, print_json, say, table};
 use crate::startup;
 use crate::talk::keys::{self, Known};
 
@@ -89,8 +89,15 @@ fn shown(known: &[Known], json: bool) -> Outcome {
 }
 
 fn public(text: &str) -> Result<PublicKey, String> {
-    let key = hex::bytes(text).and_then(|bytes| PublicKey::from_bytes(&bytes).ok());
-    key.ok_or_else(|| {
-        "it is an Ed25519 key in 64 hexadecimal digits, as `sessile operators` shows them".to_owned()
+    let next = "`sessile operators` shows the right one where its secret half is";
+    let digits = text.chars().filter(char::is_ascii_hexdigit).count();
+    if digits < text.chars().count() {
+        return Err(format!("it is not of hexadecimal digits alone, as an Ed25519 key of 64 is: {next}"));
+    }
+    let key: [u8; 32] = hex::bytes(text).ok_or_else(|| {
+        format!("it has {}, and an Ed25519 key 64: {next}", counted(digits as u64, "digit", "digits"))
+    })?;
+    PublicKey::from_bytes(&key).map_err(|_| {
+        format!("nobody has this key: it is no point of the curve, or one that verifies what anybody signs; {next}")
     })
 }

@@ -112,7 +112,18 @@ for_root_and_user! {
         let ann = SecretKey::from_seed(&[7; 32]);
         let public = hex::text(&ann.public().to_bytes());
         assert!(world.must(&["operators", "ann", "--key", &public]).contains("elsewhere"));
-        world.sessile(&["operators", "ann", "--key", &"07".repeat(32)]).ended_with(64);
+        for (key, words) in [
+            ("07".repeat(32), "nobody has this key: it is no point of the curve"),
+            ("00".repeat(32), "nobody has this key: it is no point of the curve, or one that verifies what anybody signs"),
+            (format!("01{}", "00".repeat(31)), "or one that verifies what anybody signs"),
+            (public[..60].to_owned(), "it has 60 digits, and an Ed25519 key 64"),
+            (format!("{public}00"), "it has 66 digits"),
+            ("5f1c\u{2026}".to_owned(), "it is not of hexadecimal digits alone"),
+        ] {
+            let next = "`sessile operators` shows the right one where its secret half is";
+            world.sessile(&["operators", "zoe", "--key", &key]).refused_with(64, &[words, next]);
+        }
+        assert!(!world.must(&["operators"]).contains("zoe"));
         world.sessile(&["operators", "bob", "--key", &public]).refused_with(73, &["known by another key already"]);
         let key = world.write("ann.key", &format!("sessile-line-key {}\n", "07".repeat(32)));
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();

@@ -84,6 +84,12 @@ for_root_and_user! {
         is_refused(world.sessile(&["recv", "plain", "--as", "main"]), 77, "app:main speaks for main");
         is_refused(world.sessile(&["offered", "plain", "--as", "main"]), 77, "app:main speaks for main");
         is_refused(world.sessile(&["send", "plain", "nobody", "x"]), 64, "nobody is called nobody here: there are operator, main, second");
+        // Nor is anybody waited for who is not there.
+        let nobody = "nobody is called nosuch here: there are operator, main, second";
+        let from = |from: &str| world.sessile(&["recv", "plain", "--from", from, "--timeout", "2s"]);
+        from("nosuch").refused_with(64, &[nobody, "name one of these, or start the app first"]);
+        assert!(inside(world, "second", "sessile recv . --from nosuch --timeout 2s").err.contains(nobody));
+        from("app:second").ended_with(124);
         is_refused(world.sessile(&["send", "plain", "operator", "x"]), 64, "operator cannot say anything to itself");
         is_refused(world.sessile(&["send", "plain", "main"]), 64, "say what: a text, or - for standard input");
         is_refused(inside(world, "operator", "sessile send . main x"), 77, "that is the operator's name");

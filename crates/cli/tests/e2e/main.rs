@@ -46,6 +46,8 @@ mod network;
 mod oracle;
 mod other_sizes;
 mod outgoing;
+mod outgoing_held;
+mod outgoing_secrets;
 mod policies;
 mod project;
 mod protocols;

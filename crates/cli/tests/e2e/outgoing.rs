@@ -4,27 +4,25 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::FileExt as _;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::answers::ended;
-use crate::guarded::{denied_by_nobody, guard, guarded, hear, impatient, opened, say};
-use crate::support::processes::{self, eventually, kill, part, signal};
-use crate::support::stand_in::{Authority, StandIn, files_with, holds};
-use crate::support::{Finished, World, skip};
+use crate::guarded::{guard, guarded, hear, opened, say};
+use crate::support::processes::{self, eventually, kill, signal};
+use crate::support::stand_in::{files_with, holds};
+use crate::support::{Finished, World};
 use crate::wipe::receipt;
 
 /// What a user tells an agent, and the same where nobody would look for it.
-const VALUE: &str = "k3Yq-Zt91-pLm4-wXyZ";
-const HIDDEN: &str = "azNZcS1adDkxLXBMbTQtd1h5Wg==";
-const PERCENT: &str = "%6B3Yq%2DZt91%2DpLm4%2DwXyZ";
+pub const VALUE: &str = "k3Yq-Zt91-pLm4-wXyZ";
+pub const HIDDEN: &str = "azNZcS1adDkxLXBMbTQtd1h5Wg==";
+pub const PERCENT: &str = "%6B3Yq%2DZt91%2DpLm4%2DwXyZ";
 /// A token that looks like one.
-const TOKEN: &str = "glpat-Zx71kdMm2x90Ttq3Wv8L";
+pub const TOKEN: &str = "glpat-Zx71kdMm2x90Ttq3Wv8L";
 
 /// A host on the loopback that keeps what each connection says in plaintext, and answers whole requests.
 pub struct Host {
@@ -61,7 +59,7 @@ impl Host {
     }
 
     /// What each connection has said so far, those that said nothing aside.
-    fn heard(&self) -> Vec<String> {
+    pub fn heard(&self) -> Vec<String> {
         let heard = self.heard.lock().unwrap();
         heard
             .iter()
@@ -111,25 +109,25 @@ fn is_whole(said: &[u8]) -> bool {
 }
 
 /// A session with the roles of a desk, in which the user has told the agent a value, and these hosts.
-fn told(world: &World, more: &[&str]) -> String {
+pub fn told(world: &World, more: &[&str]) -> String {
     let id = opened(world, "desk", more);
     say(world, "User", "Agent", "ask", &format!("{{\"password\": \"{VALUE}\"}}"));
     assert!(hear(world, "Agent").contains(VALUE));
     id
 }
 
-fn curl(world: &World, arguments: &[&str]) -> Finished {
+pub fn curl(world: &World, arguments: &[&str]) -> Finished {
     let all = ["exec", "desk", "--", "curl", "-sS", "-i", "--max-time", "60"];
     world.sessile(&[&all[..], arguments].concat())
 }
 
-fn passes(world: &World, arguments: &[&str]) {
+pub fn passes(world: &World, arguments: &[&str]) {
     let said = curl(world, arguments).succeeded();
     assert!(said.contains("200 OK"), "{arguments:?}: {said}");
 }
 
 /// Refused, and nothing is said of why.
-fn refused(world: &World, arguments: &[&str]) {
+pub fn refused(world: &World, arguments: &[&str]) {
     let said = curl(world, arguments).succeeded();
     assert!(
         said.contains("403 Forbidden") && said.contains("refused by policy. Do not retry"),
@@ -141,14 +139,14 @@ fn refused(world: &World, arguments: &[&str]) {
 }
 
 /// The entries of the audit that are about requests.
-fn decided(world: &World, session: &str) -> Vec<Value> {
+pub fn decided(world: &World, session: &str) -> Vec<Value> {
     let audit = world.json(&["audit", session, "--json"]);
     let is_request =
         |entry: &&Value| entry["label"].as_str().is_some_and(|label| label.starts_with("request "));
     audit.as_array().unwrap().iter().filter(is_request).cloned().collect()
 }
 
-fn question(world: &World) -> Value {
+pub fn question(world: &World) -> Value {
     eventually("somebody is asked", || {
         world.json(&["questions", "--json"]).as_array().unwrap().first().cloned()
     })
@@ -281,236 +279,6 @@ for_root_and_user! {
         }
     }
 
-    fn a_secret_is_the_first_hosts_that_it_authenticates_at(world) {
-        let authority = Authority::new(world, "world");
-        let [first, other] = [(); 2].map(|()| StandIn::new(&authority, "host.sessile"));
-        let rules = [&first, &other].map(|host| format!("host.sessile:{}", host.port));
-        let [to_first, to_other] = [&first, &other].map(|host| format!("https://host.sessile:{}/", host.port));
-        world.must(&[
-            "run", "--detach", "--name", "desk", "--upstream-ca", authority.path(),
-            "--allow", &rules[0], "--intercept", &rules[0], "--allow", &rules[1], "--intercept", &rules[1],
-            "--", "sleep", "infinity",
-        ]);
-        let id = world.show("desk")["id"].as_str().unwrap().to_owned();
-        assert!(guarded(world)["guarded"].to_string().contains(&rules[1]), "{}", guarded(world));
-        assert!(guard(world, &id).is_none(), "nothing was sent");
-        let bearer = format!("Authorization: Bearer {TOKEN}");
-        // Where it stands is not where it authenticates.
-        refused(world, &[&to_first, "-d", TOKEN]);
-        refused(world, &[&to_first, "-H", &format!("X-Note: {TOKEN}")]);
-        refused(world, &[&format!("{to_first}?key={TOKEN}")]);
-        passes(world, &[&to_first, "-H", &bearer]);
-        passes(world, &[&to_first, "-H", &bearer, "-d", TOKEN]);
-        refused(world, &[&to_other, "-H", &bearer]);
-        refused(world, &[&to_other, "-d", TOKEN]);
-        // Nor is one that looks like nothing anybody else's.
-        let opaque = "X-Api-Key: w8Zq71kdMm2x90Ttq3";
-        passes(world, &[&to_other, "-H", opaque]);
-        refused(world, &[&to_first, "-H", opaque]);
-        // A guard and a keeper that die change nothing of it.
-        kill(guard(world, &id).unwrap().pid);
-        refused(world, &[&to_other, "-H", &bearer]);
-        kill(part(world, "keeper", &id).unwrap());
-        refused(world, &[&to_other, "-H", &bearer]);
-        passes(world, &[&to_first, "-H", &bearer]);
-        assert_eq!((first.heard().len(), other.heard().len()), (3, 1));
-        let effects: Vec<Value> = decided(world, &id).iter().map(|entry| entry["effect"].clone()).collect();
-        assert_eq!(effects.iter().filter(|effect| *effect == "pass").count(), 2, "{effects:?}");
-    }
-
-    fn what_was_said_leaves_for_a_host_that_somebody_allows(world) {
-        let host = Host::new();
-        world.write("rules/guard.cedar", "@id(\"all\") permit (principal, action == Action::\"message\", resource);
-            @id(\"requests\") permit (principal, action == Action::\"send\", resource);
-            @id(\"leaks\") @effect(\"RequireConfirmation\") permit (principal, action == Action::\"send\", resource)
-            when { context.confidentiality >= 3 && !context.withinReaders };");
-        let id = told(world, &["--policy", "rules", "--allow", &host.rule()]);
-        let url = host.url("/");
-        let body = format!("password={VALUE}");
-        let send = ["exec", "desk", "--", "curl", "-sS", "-i", &url, "-d", &body];
-        let waiting = world.start(&send, Stdio::null());
-        let asked = question(world);
-        let line = &asked["line"];
-        assert_eq!((&line["from"], &line["by"], &line["to"]), (&"main".into(), &"app:main".into(), &host.rule().into()));
-        assert_eq!((&line["label"], &line["policies"]), (&"request body".into(), &json!(["leaks"])));
-        assert!(line["found"].to_string().contains(VALUE) && line["found"].to_string().contains("User"), "{line}");
-        assert!(host.heard().is_empty(), "nothing of it is sent before");
-        let number = asked["id"].as_str().unwrap();
-        world.sessile(&["answer", number, "allow", "--always"]).refused_with(64, &["by itself"]);
-        world.must(&["answer", number, "deny", "--why", "not there"]);
-        assert!(waiting.finish().succeeded().contains("403 Forbidden"));
-        // Whoever leaves takes the question along.
-        let waiting = world.start(&send, Stdio::null());
-        question(world);
-        kill(guard(world, &id).unwrap().pid);
-        eventually("nobody is asked any more", || (world.json(&["questions", "--json"]) == json!([])).then_some(()));
-        assert!(waiting.finish().succeeded().contains("503 Service Unavailable"));
-        assert_eq!(ended(world, "desk"), ["not there", "given up with its guard"]);
-        let waiting = world.start(&send, Stdio::null());
-        question(world);
-        kill(part(world, "keeper", &id).unwrap());
-        assert!(!waiting.finish().succeeded().contains("200 OK"));
-        eventually("it is given up", || (ended(world, "desk").last()? == "given up with its keeper").then_some(()));
-        // So does an app that has left, though its connection may look as one that has no more to say.
-        for (number, path) in ["/left", &format!("/left?q={VALUE}")].into_iter().enumerate() {
-            let url = host.url(path);
-            let mut send = vec!["exec", "desk", "--", "curl", "-sS", "--max-time", "2", &url];
-            send.extend(["-d", &body].into_iter().filter(|_| number == 0));
-            let leaves = world.start(&send, Stdio::null());
-            question(world);
-            leaves.finish().ended_with(28);
-            eventually("nobody is asked any more", || (world.json(&["questions", "--json"]) == json!([])).then_some(()));
-        }
-        assert!(host.heard().is_empty(), "{:?}", host.heard());
-        let waiting = world.start(&send, Stdio::null());
-        world.must(&["answer", question(world)["id"].as_str().unwrap(), "allow"]);
-        assert!(waiting.finish().succeeded().contains("200 OK"));
-        assert!(host.heard().last().unwrap().ends_with(&body));
-        // From then on it may read it.
-        passes(world, &[&host.url(&format!("/?q={VALUE}"))]);
-        let told = world.must(&["audit", "desk"]);
-        assert!(told.contains("request body") && told.contains("not there"), "{told}");
-    }
-
-    fn what_an_answer_allows_is_kept_where_nobody_reads_it_and_past_every_death(world) {
-        let host = Host::new();
-        world.write("rules/guard.cedar", "@id(\"requests\") permit (principal, action == Action::\"send\", resource);
-            @id(\"leaks\") @effect(\"RequireConfirmation\") permit (principal, action == Action::\"send\", resource)
-            when { !context.withinReaders };");
-        let mut command = world.command(&[
-            "run", "--detach", "--name", "desk", "--policy", "rules", "--allow", &host.rule(), "--env", "DEPLOY_TOKEN",
-            "--", "sleep", "infinity",
-        ]);
-        command.env("DEPLOY_TOKEN", VALUE);
-        world.run(command).succeeded();
-        let id = world.show("desk")["id"].as_str().unwrap().to_owned();
-        let url = host.url("/");
-        let waiting = world.start(&["exec", "desk", "--", "curl", "-sS", "-i", &url, "-d", HIDDEN], Stdio::null());
-        world.must(&["answer", question(world)["id"].as_str().unwrap(), "allow"]);
-        assert!(waiting.finish().succeeded().contains("200 OK"));
-        let allowed = || passes(world, &[&url, "-d", HIDDEN]);
-        allowed();
-        let unread = || {
-            for part in ["anchor", "keeper"].map(|name| part(world, name, &id).unwrap()) {
-                nothing_of_it_is_read(world, part);
-            }
-        };
-        unread();
-        kill(guard(world, &id).unwrap().pid);
-        allowed();
-        kill(guard(world, &id).unwrap().pid);
-        kill(part(world, "keeper", &id).unwrap());
-        allowed();
-        unread();
-        world.must(&["end", "desk", "--grace", "1s"]);
-        let told = receipt(world, &id)["guard"].clone();
-        assert!(told["overwritten"].as_u64().unwrap() > 0, "{told}");
-    }
-
-    fn a_request_that_nobody_answers_about_is_denied(world) {
-        let (daemon, host) = (impatient(world), Host::new());
-        world.write("rules/guard.cedar", "@id(\"all\") permit (principal, action == Action::\"message\", resource);
-            @id(\"leaks\") @effect(\"RequireConfirmation\") permit (principal, action == Action::\"send\", resource);");
-        told(world, &["--policy", "rules", "--allow", &host.rule()]);
-        let url = host.url("/");
-        let waiting = world.start(&["exec", "desk", "--", "curl", "-sS", "-i", &url], Stdio::null());
-        let asked = question(world)["id"].as_str().unwrap().to_owned();
-        let said = waiting.finish().succeeded();
-        assert!(said.contains("403 Forbidden") && said.contains("refused by policy. Do not retry"), "{said}");
-        denied_by_nobody(world);
-        world.sessile(&["answer", &asked, "allow"]).refused_with(66, &["there is no such question"]);
-        assert!(host.heard().is_empty(), "nothing of it was sent");
-        assert_eq!(guarded(world)["refused"], 1);
-        world.must(&["end", "desk", "--grace", "0s"]);
-        world.must(&["daemon", "stop"]);
-        daemon.finish().ended_with(0);
-    }
-
-    fn a_credential_is_known_to_the_guard(world) {
-        let authority = Authority::new(world, "world");
-        let (owner, host) = (StandIn::new(&authority, "host.sessile"), Host::new());
-        let credential = format!("host.sessile:{}=Authorization:bearer:env:API_TOKEN", owner.port);
-        let mut command = world.command(&[
-            "run", "--detach", "--name", "desk", "--credential", &credential, "--upstream-ca", authority.path(),
-            "--allow", &host.rule(), "--", "sleep", "infinity",
-        ]);
-        command.env("API_TOKEN", VALUE);
-        world.run(command).succeeded();
-        let to_owner = format!("https://host.sessile:{}/", owner.port);
-        passes(world, &[&to_owner]);
-        // It has told somebody inside, who tells nobody else.
-        refused(world, &[&host.url("/"), "-d", HIDDEN]);
-        passes(world, &[&to_owner, "-d", VALUE]);
-        assert!(host.heard().is_empty());
-    }
-
-    fn a_secret_of_the_environment_leaves_for_nobody(world) {
-        let host = Host::new();
-        let mut command = world.command(&[
-            "run", "--detach", "--name", "desk", "--allow", &host.rule(), "--env", "DEPLOY_TOKEN", "--env", "SETTING",
-            "--env", "MODE_KEY=debug", "--", "sleep", "infinity",
-        ]);
-        command.env("DEPLOY_TOKEN", VALUE).env("SETTING", TOKEN);
-        world.run(command).succeeded();
-        let id = world.show("desk")["id"].as_str().unwrap().to_owned();
-        let inside = world.must(&["exec", "desk", "--", "sh", "-c", "printf %s $DEPLOY_TOKEN | wc -c"]);
-        assert_eq!(inside.trim(), VALUE.len().to_string(), "the app itself has it");
-        passes(world, &[&host.url("/"), "-d", "debug: all is well"]);
-        let url = host.url("/");
-        // Nobody says it here but the app, from its variables.
-        let late = "Zq81-mRt4-vWx2-pLk7";
-        for (name, value) in [("DEPLOY_TOKEN", VALUE), ("SETTING", TOKEN), ("LATE_PASSWORD", late)] {
-            let script = format!("curl -sS -i --max-time 60 -d \"the ${name}\" {url}");
-            let own: &[&str] = if value == late { &["--env", name] } else { &[] };
-            let mut command = world.command(&[&["exec", "desk"], own, &["--", "sh", "-c", &script]].concat());
-            command.env("LATE_PASSWORD", late);
-            let said = world.run(command).succeeded();
-            assert!(said.contains("403 Forbidden"), "{name}: {said}");
-        }
-        // It is in no file, in nobody's arguments, and in none of the files that outlive a keeper.
-        let values = [VALUE, TOKEN, late];
-        for folder in [world.state(), world.runtime()] {
-            assert!(values.iter().all(|value| files_with(&folder, value.as_bytes()).is_empty()));
-        }
-        let anchor = part(world, "anchor", &id).unwrap();
-        for process in processes::tree(anchor) {
-            let own = process.line();
-            let is_ours = own.starts_with("sessile") || own.contains("/sessile");
-            assert!(!is_ours || values.iter().all(|value| !own.contains(value)), "{own}");
-        }
-        let mut files = 0;
-        for file in fs::read_dir(format!("/proc/{anchor}/fd")).into_iter().flatten().flatten() {
-            let Ok(name) = fs::read_link(file.path()) else { continue };
-            let name = name.to_string_lossy().into_owned();
-            if name.starts_with("/memfd:") && !name.starts_with("/memfd:secret") {
-                let bytes = fs::read(file.path()).unwrap_or_default();
-                files += usize::from(!bytes.is_empty());
-                assert!(values.iter().all(|value| !holds(&bytes, value.as_bytes())), "{name}");
-            }
-        }
-        assert!(files > 1 || !rustix::process::getuid().is_root(), "none could be read");
-        let bearer = [VALUE, TOKEN].map(|value| format!("Authorization: Bearer {value}"));
-        let nowhere = || {
-            refused(world, &[&url, "-d", VALUE]);
-            refused(world, &[&url, "-d", HIDDEN]);
-            refused(world, &[&format!("{url}?q={PERCENT}")]);
-            // Nor is it the first host's, as what an app found by itself is.
-            bearer.iter().for_each(|field| refused(world, &[&url, "-H", field]));
-        };
-        nowhere();
-        // Whoever dies is followed by one that knows the same.
-        kill(guard(world, &id).unwrap().pid);
-        nowhere();
-        refused(world, &[&url, "-d", late]);
-        kill(part(world, "keeper", &id).unwrap());
-        nowhere();
-        refused(world, &[&url, "-d", late]);
-        let heard = host.heard();
-        assert!(heard.iter().all(|said| !said.contains(VALUE) && !said.contains(TOKEN)), "{heard:?}");
-        world.must(&["end", "desk", "--grace", "1s"]);
-        assert!([VALUE, TOKEN, late].iter().all(|value| files_with(&world.state(), value.as_bytes()).is_empty()));
-    }
-
     fn a_guard_that_dies_or_hangs_within_a_body_lets_nothing_through(world) {
         let host = Host::new();
         let id = told(world, &["--allow", &host.rule()]);
@@ -595,40 +363,6 @@ for_root_and_user! {
         assert!(world.must(&["audit", &id, "--verify"]).contains("2"));
         assert_eq!(seen(&world.state()), 0);
     }
-}
-
-/// The value is in no memory file that can be read of a process, and its secret memory cannot be: neither
-/// by its descriptor nor where it is mapped.
-fn nothing_of_it_is_read(world: &World, process: u32) {
-    if !world.is_root() {
-        return;
-    }
-    let (mut read, mut secret) = (0, 0);
-    for file in fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten() {
-        let Ok(name) = fs::read_link(file.path()) else { continue };
-        let name = name.to_string_lossy().into_owned();
-        if name.contains("secretmem") {
-            secret += 1;
-            assert!(fs::read(file.path()).is_err(), "{name} is read");
-        } else if name.starts_with("/memfd:secret") && guarded(world)["weaker_because"].is_string() {
-            skip(
-                "memfd_secret is not available: what guards know can be read by whoever may trace the keeper",
-            );
-        } else if name.starts_with("/memfd:") {
-            let bytes = fs::read(file.path()).unwrap_or_default();
-            read += usize::from(!bytes.is_empty());
-            assert!(!holds(&bytes, VALUE.as_bytes()), "{name} holds it");
-        }
-    }
-    assert!(read > 1, "none could be read");
-    let memory = fs::File::open(format!("/proc/{process}/mem")).unwrap();
-    for line in fs::read_to_string(format!("/proc/{process}/maps")).unwrap().lines() {
-        if line.contains("secretmem") {
-            let start = u64::from_str_radix(line.split_once('-').unwrap().0, 16).unwrap();
-            assert!(memory.read_exact_at(&mut [0; 64], start).is_err(), "{line} is read");
-        }
-    }
-    assert!(secret > 0 || guarded(world)["weaker_because"].is_string(), "it has no secret memory");
 }
 
 /// Whether a session has no audit yet.

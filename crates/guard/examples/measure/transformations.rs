@@ -254,7 +254,7 @@ pub fn base64(bytes: &[u8], addresses: bool) -> String {
     if addresses { text.replace('+', "-").replace('/', "_") } else { text }
 }
 
-fn base85(bytes: &[u8], alphabet: &[u8]) -> String {
+pub fn base85(bytes: &[u8], alphabet: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.chunks(4) {
         let mut group = [0; 4];

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{Argument, Call, Conversation, verdict};
 use crate::marking::Event;
-use crate::tools::Tools;
+use crate::tools::{Tools, kind};
 
 /// What an agent was asked, what it called, and what it got back.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct Task {
     pub prompt: String,
     /// The calls, in order.
     pub calls: Vec<Made>,
-    /// What each returned: texts, or anything else, which is then taken as JSON. May be fewer.
+    /// What each returned: texts, or lists and objects, which are then taken as JSON. May be fewer.
     pub results: Vec<Value>,
     /// Whatever else is said of the task.
     pub more: Map<String, Value>,
@@ -125,11 +125,17 @@ fn read(task: Value, number: usize, pointer: &str) -> Result<Task, TraceError> {
         None => return Err(form("", "it has no `prompt`, which is what the user said".to_owned())),
     };
     let mut list = |key: &str| match more.remove(key) {
-        None => Ok(Vec::new()),
-        Some(Value::Array(list)) => Ok(list),
+        None => Ok(None),
+        Some(Value::Array(list)) => Ok(Some(list)),
         Some(other) => Err(form(&format!("/{key}"), format!("it is {}, not a list", kind(&other)))),
     };
-    let (made, results) = (list("calls")?, list("results")?);
+    let (made, results) = (list("calls")?, list("results")?.unwrap_or_default());
+    let Some(made) = made else {
+        return Err(form(
+            "",
+            "it has no `calls`, which is what the agent called: a list, empty for none".to_owned(),
+        ));
+    };
     let mut calls = Vec::with_capacity(made.len());
     for (at, call) in made.into_iter().enumerate() {
         let form =
@@ -143,7 +149,12 @@ fn read(task: Value, number: usize, pointer: &str) -> Result<Task, TraceError> {
             None => return Err(form("", "it has no `fn`, which is the tool's name".to_owned())),
         };
         let arguments = match call.remove("args") {
-            None => Map::new(),
+            None => {
+                return Err(form(
+                    "",
+                    "it has no `args`, which is what the tool is given: {} for nothing".to_owned(),
+                ));
+            }
             Some(Value::Object(arguments)) => arguments,
             Some(other) => {
                 return Err(form("/args", format!("the arguments are {}, not an object", kind(&other))));
@@ -159,18 +170,20 @@ fn read(task: Value, number: usize, pointer: &str) -> Result<Task, TraceError> {
             format!("{results} for {calls}: each result is that of the call with its number"),
         ));
     }
-    Ok(Task { prompt, calls, results, more })
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+    for (at, result) in results.iter().enumerate() {
+        match result {
+            Value::String(_) | Value::Array(_) | Value::Object(_) => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) => {
+                let what = format!(
+                    "result {} is {}, not a text or what a tool returned as JSON",
+                    at + 1,
+                    kind(result)
+                );
+                return Err(form(&format!("/results/{at}"), what));
+            }
+        }
     }
+    Ok(Task { prompt, calls, results, more })
 }
 
 /// Judges each call by what was said and returned before it. The prompt is event 0, the result of call

@@ -1,5 +1,7 @@
 //! Base 64, 32, 16 and 58, and what is compressed inside of them.
 
+use core::ops::Range;
+
 use miniz_oxide::inflate::{decompress_to_vec_with_limit, decompress_to_vec_zlib_with_limit};
 
 use super::{MOST_DECODED, Made, reads};
@@ -321,16 +323,105 @@ pub fn words85(text: &[u8], sink: Sink<'_>) {
         }
         let word = &text[from..to];
         // Hardly a tenth of the signs of a word are punctuation, a quarter of base 85 is.
-        if word.len() < LEAST_WORD || signs * 12 < word.len() || signs * 2 > word.len() {
+        if word.len() < LEAST_WORD || signs * 12 < word.len() {
             continue;
         }
-        for digits in &ALPHABETS {
+        let mut is_read = false;
+        for digits in ALPHABETS.iter().filter(|_| signs * 2 <= word.len()) {
             let made = fives(word, from, digits);
             if made.reads() {
+                is_read = true;
                 sink(made, "base85");
             }
         }
+        if !is_read {
+            glued85(text, from..to, sink);
+        }
     }
+}
+
+/// Least bytes of what is glued to something.
+const LEAST_OF_GLUED: usize = 8;
+
+/// Base 85 within a word: behind a name, a quotation mark or another sign, up to what is no letter of it.
+fn glued85(text: &[u8], word: Range<usize>, sink: Sink<'_>) {
+    let (mut at, mut tried) = (word.start, 0);
+    while at + LEAST_WORD < word.end && tried < MOST_GLUED {
+        at += 1;
+        if !BEFORE_GLUED[usize::from(text[at - 1])] {
+            continue;
+        }
+        for digits in &ALPHABETS {
+            if !begins_text(&text[at..word.end], digits) {
+                continue;
+            }
+            tried += 1;
+            let made = fives_until(&text[at..end_of_glued(text, at, word.end)], at, digits);
+            if made.bytes.len() >= LEAST_OF_GLUED && made.reads() {
+                at = made.places.last().map_or(at, |(_, end)| *end as usize);
+                sink(made, "base85");
+                break;
+            }
+        }
+    }
+}
+
+/// Signs that stand before what is glued to them.
+const BEFORE_GLUED: [bool; 256] = {
+    let (mut table, signs, mut at) = ([false; 256], *b"=\"':,([>`~/", 0);
+    while at < signs.len() {
+        table[signs[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+/// Whether the first two groups are of digits that read as text in ASCII: each begins then with a digit of these.
+fn begins_text(letters: &[u8], digits: &[u8; 256]) -> bool {
+    let is_first = |at: usize| letters.get(at).is_some_and(|b| (10..=40).contains(&digits[usize::from(*b)]));
+    if !is_first(0) || !is_first(5) {
+        return false;
+    }
+    let reads = |group: Option<&[u8]>| {
+        let four = group.and_then(|group| five(group, digits));
+        four.is_some_and(|four| four.iter().all(|byte| matches!(byte, b' '..=b'~')))
+    };
+    reads(letters.get(..5)) && reads(letters.get(5..10))
+}
+
+/// Where what begins here ends, of signs that may be digits as well: with the quotation mark that it began with, or
+/// before the next field of a query.
+fn end_of_glued(text: &[u8], from: usize, end: usize) -> usize {
+    let (letters, before) = (&text[from..end], text[from - 1]);
+    let ends = |at: &usize| {
+        let rest = &letters[at + 1..];
+        match before {
+            b'"' | b'\'' | b'`' => {
+                letters[*at] == before && rest.first().is_none_or(|next| b",}])>:;/".contains(next))
+            }
+            _ => {
+                let name =
+                    rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+                letters[*at] == b'&' && (1..=16).contains(&name) && rest.get(name) == Some(&b'=')
+            }
+        }
+    };
+    (0..letters.len()).find(ends).map_or(end, |at| from + at)
+}
+
+/// Groups of five as far as there are digits, and as it reads.
+fn fives_until(letters: &[u8], from: usize, digits: &[u8; 256]) -> Made {
+    let mut made = Made::default();
+    for (group, letters) in letters.chunks(5).enumerate() {
+        let length = letters.iter().take_while(|letter| digits[usize::from(**letter)] != NONE).count();
+        let Some(four) = five(&letters[..length], digits).filter(|_| length > 1) else { break };
+        let start = from + group * 5;
+        four[..length - 1].iter().for_each(|byte| made.push(*byte, start, start + length));
+        if length < 5 || group == 3 && !made.reads() {
+            break;
+        }
+    }
+    made
 }
 
 /// Groups of five letters as four bytes; a last group of fewer as one byte less.

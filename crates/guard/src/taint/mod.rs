@@ -202,6 +202,12 @@ impl Registry {
         TaintId(u64::from_be_bytes(core::array::from_fn(|at| digest[at])))
     }
 
+    /// Whether a value can be told from other text, so that it would be registered.
+    #[must_use]
+    pub fn tells(value: &str) -> bool {
+        value.len() <= MOST_VALUE && telling(value, &Zeroizing::new(fold::letters(value)))
+    }
+
     /// Registers a value.
     ///
     /// # Errors

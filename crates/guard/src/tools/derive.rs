@@ -44,8 +44,13 @@ pub struct Derived {
 #[derive(Debug, thiserror::Error)]
 pub enum NotDescribed {
     /// It is neither a list of tools nor a table of such lists.
-    #[error("expected a list of tools, {{\"tools\": [...]}}, or a table of such lists")]
-    Form,
+    #[error("{place} {kind}: expected a list of tools, {{\"tools\": [...]}}, or a table of such lists")]
+    Form {
+        /// What: the whole of it, or an entry of it by its name.
+        place: String,
+        /// Which kind of JSON that is instead.
+        kind: &'static str,
+    },
     /// A tool without a name.
     #[error("tool {number} has no name")]
     NoName {
@@ -68,11 +73,27 @@ pub fn suites(document: &Value) -> Result<Vec<Suite>, NotDescribed> {
     if let Some(tools) = document.get("tools").and_then(list) {
         return Ok(vec![(None, tools)]);
     }
-    let suites: Option<Vec<Suite>> = document
-        .as_object()
-        .map(|table| table.iter().map(|(name, tools)| Some((Some(name.clone()), list(tools)?))).collect())
-        .unwrap_or_default();
-    suites.filter(|suites| !suites.is_empty()).ok_or(NotDescribed::Form)
+    let form = |place: &str, value: &Value| NotDescribed::Form { place: place.to_owned(), kind: kind(value) };
+    let Some(table) = document.as_object().filter(|table| !table.is_empty()) else {
+        return Err(form("it is", document));
+    };
+    let suite = |(name, tools): (&String, &Value)| {
+        let all = list(tools).ok_or_else(|| form(&format!("{name:?} in it is"), tools))?;
+        Ok((Some(name.clone()), all))
+    };
+    table.iter().map(suite).collect()
+}
+
+/// Which kind of JSON a value is.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 /// Derives declarations. A tool that is described twice is declared by the stricter of both.

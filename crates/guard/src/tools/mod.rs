@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use derive::kind;
 pub use derive::{Derived, NotDescribed, Suite, derive, suites};
 
 /// Stands for every argument, or for a result that is not in a field.

@@ -20,7 +20,8 @@ impl Post {
         arguments: &str,
         (hints, undeclared): (Hints, &[String]),
     ) -> Judgement {
-        let Ok(serde_json::Value::Object(given)) = serde_json::from_str(arguments) else {
+        let read = crate::exact::readable(arguments).map(Zeroizing::new);
+        let Some(Ok(serde_json::Value::Object(given))) = read.map(|read| serde_json::from_str(&read)) else {
             return refused("the arguments are no JSON object");
         };
         // Which of its tools is called tells a server something, and everybody who reads the audit.

@@ -234,8 +234,10 @@ impl Post {
             };
             // A card, or whatever a registry has found and nobody knows any more, is its sender's to tell.
             let is_first = known.is_none() && is_secret && authenticates(&finding.span) && self.has_room();
+            let said = known.map(|known| login::within(self.values.text(known))).unwrap_or_default();
+            let mut inner = said.iter().filter_map(|text| self.value_of(text));
             let is_within = match known {
-                Some(value) => value.readers.contains(&to),
+                Some(value) => value.readers.contains(&to) && inner.all(|value| value.readers.contains(&to)),
                 None => !is_secret || is_first,
             };
             let span = decoded.origin(&finding.span);
@@ -249,6 +251,12 @@ impl Post {
                 let text = known.map_or_else(|| finding.value.expose(), |known| self.values.text(known));
                 let value = Text(text.to_owned());
                 looked.learn(Value { value, confidentiality, owner, readers });
+                for inner in said.iter().filter_map(|text| self.value_of(text)) {
+                    let Known { confidentiality, owner, .. } = inner.clone();
+                    let value = Text(self.values.text(inner).to_owned());
+                    let readers = inner.readers.iter().chain([&to]).cloned().collect();
+                    looked.learn(Value { value, confidentiality, owner, readers });
+                }
             }
             looked.within_readers &= is_within;
             looked.confidentiality = looked.confidentiality.max(confidentiality);

@@ -102,6 +102,51 @@ fn one_that_cannot_be_told_from_other_text_is_known_by_its_form() {
 }
 
 #[test]
+fn a_password_is_known_however_its_login_was_written() {
+    let encoded = STANDARD.encode("ann:Tr0ub4dor3xyz");
+    for said in [
+        format!("Authorization: Basic {encoded}"),
+        format!("{{\"auths\": {{\"r.example\": {{\"auth\": \"{encoded}\"}}}}}}"),
+        "see https://ann:Tr0ub4dor3xyz@db.example/x".to_owned(),
+        "see https://ann:Tr0ub%34dor3%78yz@db.example/x".to_owned(),
+    ] {
+        let mut post = post("");
+        let (judgement, learned) = delivered(&mut post, 1, line("User", "Agent", &said));
+        assert_eq!(judgement.effect, Effect::Pass, "{said}");
+        assert!(
+            learned.iter().any(|value| value.value.0 == "Tr0ub4dor3xyz" && value.readers.len() == 2),
+            "{said}"
+        );
+        for text in ["it is Tr0ub4dor3xyz", &STANDARD.encode("bob:Tr0ub4dor3xyz"), &said] {
+            assert_eq!(
+                judged(&mut post, 2, line("Agent", "Tool", text)).effect,
+                Effect::Redact,
+                "{text} of {said}"
+            );
+            assert_eq!(
+                judged(&mut post, 3, line("Agent", "User", text)).effect,
+                Effect::Pass,
+                "{text} of {said}"
+            );
+        }
+        // Who was told it all may tell it; who hears of it by that reads it from then on.
+        let (told, _) = delivered(&mut post, 4, line("User", "Tool", &said));
+        assert_eq!(told.effect, Effect::Pass);
+        assert_eq!(
+            judged(&mut post, 5, line("Agent", "Tool", "Tr0ub4dor3xyz")).effect,
+            Effect::Pass,
+            "{said}"
+        );
+    }
+    // A login does not make what another keeps its speaker's.
+    let mut post = post("");
+    delivered(&mut post, 1, line("User", "Agent", "password: h4nter"));
+    let short = format!("Authorization: Basic {}", STANDARD.encode("a:h4nter"));
+    delivered(&mut post, 2, line("Agent", "Tool", &short));
+    assert_eq!(judged(&mut post, 3, line("Agent", "Tool", "it is h4nter")).effect, Effect::Redact);
+}
+
+#[test]
 fn what_was_not_delivered_was_told_to_nobody() {
     let mut post = post("");
     judged(&mut post, 1, line("User", "Agent", CARD));

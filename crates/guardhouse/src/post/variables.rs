@@ -24,6 +24,7 @@ impl Post {
             let found = inspected.findings().iter().filter(is_one);
             secrets.extend(found.map(|finding| Zeroizing::new(finding.value.expose().to_owned())));
             for secret in secrets {
+                login::within(&secret).iter().for_each(|text| self.give_secret(text));
                 self.give_secret(&secret);
             }
         }
@@ -73,6 +74,9 @@ mod tests {
             ("SETTING", "glpat-Zx71kdMm2x90Ttq3Wv8L", "glpat-Zx71kdMm2x90Ttq3Wv8L"),
             ("DATABASE_URL", "postgres://ann:Tr0ub4dor3xyz@db.example/shop", "Tr0ub4dor3xyz"),
             ("DB_PASSWORD", "swordfish", "swordfish"),
+            ("BASIC_AUTH", "Basic YW5uOlRyMHViNGRvcjN4eXo=", "Tr0ub4dor3xyz"),
+            ("API_TOKEN", "YW5uOlRyMHViNGRvcjN4eXo=", "Tr0ub4dor3xyz"),
+            ("DATABASE_URL", "postgres://ann:Tr0ub%34dor3%78yz@db.example/shop", "Tr0ub4dor3xyz"),
         ] {
             let mut post = given(&[(name, value)]);
             let hidden = STANDARD.encode(format!("look here: {secret}"));

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sessile_guard::{Confidentiality, Inspector, Raw};
 use sessile_model::guarding::{Found, LEFT_OUT, without};
 use sessile_model::mcp::{Hints, MOST_OF_UNDECLARED, MOST_UNDECLARED, is_tool_name};
@@ -32,8 +32,8 @@ enum Form {
 }
 
 impl Pieces {
-    /// Those of a result.
-    pub fn of_result(result: CallToolResult) -> Self {
+    /// Those of a result, with what is structured in it.
+    pub fn of_result(result: CallToolResult, structured: Option<String>) -> Self {
         let mut all: Vec<String> = Vec::new();
         for block in result.content {
             match block {
@@ -52,9 +52,9 @@ impl Pieces {
             }
         }
         if all.is_empty()
-            && let Some(structured) = result.structured_content
+            && let Some(structured) = structured
         {
-            return Self(vec![(Form::Json, structured.to_string())]);
+            return Self(vec![(Form::Json, structured)]);
         }
         Self(all.into_iter().map(|text| (Form::Text, text)).collect())
     }
@@ -64,14 +64,11 @@ impl Pieces {
         Self(vec![(Form::Text, text)])
     }
 
-    /// Those of a list of tools: three of each.
-    pub fn of_tools(tools: &[Tool]) -> Self {
-        let texts = |tool: &Tool| {
-            let description = tool.description.as_deref().unwrap_or_default().to_owned();
-            let schema = Value::Object((*tool.input_schema).clone()).to_string();
-            [(Form::Name, tool.name.to_string()), (Form::Text, description), (Form::Json, schema)]
-        };
-        Self(tools.iter().flat_map(texts).collect())
+    /// The three of a tool.
+    pub fn of_tool(tool: &Tool) -> Self {
+        let description = tool.description.as_deref().unwrap_or_default().to_owned();
+        let schema = Value::Object((*tool.input_schema).clone()).to_string();
+        Self(vec![(Form::Name, tool.name.to_string()), (Form::Text, description), (Form::Json, schema)])
     }
 
     /// All of them, as they are judged.
@@ -107,26 +104,20 @@ impl Pieces {
         result_of(blocks, is_error)
     }
 
-    /// Tools with these texts in place of theirs; one whose name or schema is none any more is left out.
-    pub fn tools(&self, tools: &[Tool]) -> Vec<Tool> {
-        let (texts, _) = self.0.as_chunks::<3>();
-        tools
-            .iter()
-            .zip(texts)
-            .filter_map(|(tool, [(_, name), (_, description), (_, schema)])| {
-                let true = tool.name == *name else { return None };
-                let Ok(Value::Object(schema)) = serde_json::from_str(schema) else { return None };
-                let mut shown = Tool::default();
-                shown.name = tool.name.clone();
-                shown.description = (!description.is_empty()).then(|| description.clone().into());
-                shown.input_schema = Arc::new(schema);
-                shown.annotations = tool.annotations.clone().map(|mut said| {
-                    said.title = None;
-                    said
-                });
-                Some(shown)
-            })
-            .collect()
+    /// A tool with these texts in place of its own; none whose name or schema is none any more.
+    pub fn tool(&self, tool: &Tool) -> Option<Tool> {
+        let [(_, name), (_, description), (_, schema)] = self.0.as_slice() else { return None };
+        let true = tool.name == *name else { return None };
+        let Ok(Value::Object(schema)) = serde_json::from_str(schema) else { return None };
+        let mut shown = Tool::default();
+        shown.name = tool.name.clone();
+        shown.description = (!description.is_empty()).then(|| description.clone().into());
+        shown.input_schema = Arc::new(schema);
+        shown.annotations = tool.annotations.clone().map(|mut said| {
+            said.title = None;
+            said
+        });
+        Some(shown)
     }
 }
 
@@ -187,9 +178,12 @@ fn tells(name: &str) -> bool {
 }
 
 /// Arguments that a schema does not name, where it names any; `None` where there are too many.
-pub fn undeclared(properties: Option<&Value>, given: &Map<String, Value>) -> Option<Vec<String>> {
+pub fn undeclared<'a>(
+    properties: Option<&Value>,
+    given: impl IntoIterator<Item = &'a String>,
+) -> Option<Vec<String>> {
     let Some(properties) = properties.and_then(Value::as_object) else { return Some(Vec::new()) };
-    let more: Vec<&String> = given.keys().filter(|name| !properties.contains_key(*name)).collect();
+    let more: Vec<&String> = given.into_iter().filter(|name| !properties.contains_key(*name)).collect();
     let is_much = more.len() > MOST_UNDECLARED || more.iter().any(|name| name.len() > MOST_OF_UNDECLARED);
     (!is_much).then(|| more.into_iter().cloned().collect())
 }
@@ -211,7 +205,8 @@ mod tests {
     use super::*;
 
     fn pieces(result: Value) -> Pieces {
-        Pieces::of_result(serde_json::from_value(result).unwrap())
+        let structured = result.get("structuredContent").map(Value::to_string);
+        Pieces::of_result(serde_json::from_value(result).unwrap(), structured)
     }
 
     #[test]
@@ -250,22 +245,17 @@ mod tests {
 
     #[test]
     fn a_tool_without_its_name_is_left_out() {
-        let tools: Vec<Tool> = serde_json::from_value(json!([
-            {"name": "a", "description": "about a", "inputSchema": {"type": "object"}, "annotations": {"title": "t"}},
-            {"name": "b", "inputSchema": {"type": "object"}},
-        ]))
-        .unwrap();
-        let text = Pieces::of_tools(&tools).together();
-        assert_eq!(Pieces::of_tools(&tools).tools(&tools).len(), 2);
-        let at = text.rfind("b\n").unwrap();
-        let shown = Pieces::of_tools(&tools).without(&[(at, at + 1)]).tools(&tools);
+        let about = json!({"name": "b", "description": "about b", "inputSchema": {"type": "object"}, "annotations": {"title": "t"}});
+        let tool: Tool = serde_json::from_value(about).unwrap();
+        let pieces = Pieces::of_tool(&tool);
+        assert_eq!(pieces.together(), "b\nabout b\n{\"type\":\"object\"}");
         assert_eq!(
-            serde_json::to_value(shown).unwrap(),
-            json!([
-                {"name": "a", "description": "about a", "inputSchema": {"type": "object"}, "annotations": {}},
-            ])
+            serde_json::to_value(pieces.tool(&tool)).unwrap(),
+            json!({"name": "b", "description": "about b", "inputSchema": {"type": "object"}, "annotations": {}})
         );
+        assert_eq!(pieces.without(&[(0, 1)]).tool(&tool), None);
     }
+
     #[test]
     fn json_of_which_something_is_left_out_is_json() {
         let json = r#"{"key":"k3Yq-Zt91","list":["a b",1234567,"x\"y"],"none":null}"#;
@@ -300,8 +290,9 @@ mod tests {
     #[test]
     fn what_a_schema_does_not_name_is_told_and_bounded() {
         let properties = json!({"to": {"type": "string"}, "text": {}});
-        let told =
-            |properties: Option<&Value>, given: Value| undeclared(properties, given.as_object().unwrap());
+        let told = |properties: Option<&Value>, given: Value| {
+            undeclared(properties, given.as_object().unwrap().keys())
+        };
         assert_eq!(told(Some(&properties), json!({"to": 1, "text": 2})), Some(vec![]));
         assert_eq!(
             told(Some(&properties), json!({"to": 1, "bcc": 2, "To": 3})),
@@ -309,7 +300,7 @@ mod tests {
         );
         assert_eq!(told(None, json!({"bcc": 2})), Some(vec![]));
         assert_eq!(told(Some(&json!({})), json!({"bcc": 2})), Some(vec!["bcc".into()]));
-        let many: Map<String, Value> = (0..33).map(|n| (format!("a{n}"), Value::Null)).collect();
+        let many: Vec<String> = (0..33).map(|n| format!("a{n}")).collect();
         assert_eq!(undeclared(Some(&properties), &many), None);
         assert_eq!(told(Some(&properties), json!({"b".repeat(129): 2})), None);
     }

@@ -2,9 +2,11 @@
 
 use rmcp::model::{ContentBlock, ErrorCode};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::shape::result_of;
+use crate::exact;
 
 /// Most bytes of a line that a server writes; a picture may be in it.
 pub const MOST_OF_SERVER: usize = 2 << 20;
@@ -68,9 +70,9 @@ struct Envelope {
     #[serde(default)]
     method: Option<String>,
     #[serde(default)]
-    params: Option<Value>,
+    params: Option<Box<RawValue>>,
     #[serde(default, deserialize_with = "present")]
-    result: Option<Value>,
+    result: Option<Box<RawValue>>,
     #[serde(default)]
     error: Option<ErrorBody>,
 }
@@ -85,19 +87,19 @@ pub struct ErrorBody {
 }
 
 /// `null` is a result too.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// A message.
+/// A message. What it is about is JSON as it came ([`exact`]).
 #[derive(Debug)]
 pub enum Message {
-    Request { id: Value, method: String, params: Value },
-    Notification { method: String, params: Value },
-    Response { id: Value, outcome: Result<Value, ErrorBody> },
+    Request { id: Value, method: String, params: String },
+    Notification { method: String, params: String },
+    Response { id: Value, outcome: Result<String, ErrorBody> },
 }
 
-/// Reads a line; nothing where it is no message. JSON that is nested deeper than 128 is none.
+/// Reads a line; nothing where it is no message. JSON that is nested deeper than 127 is none.
 pub fn read(line: &[u8]) -> Option<Message> {
     let envelope: Envelope = serde_json::from_slice(line).ok()?;
     let is_id = |id: &Value| match id {
@@ -108,8 +110,13 @@ pub fn read(line: &[u8]) -> Option<Message> {
     if envelope.jsonrpc != "2.0" || envelope.id.as_ref().is_some_and(|id| !is_id(id)) {
         return None;
     }
-    let params = envelope.params.unwrap_or_else(|| json!({}));
-    match (envelope.id, envelope.method, envelope.result, envelope.error) {
+    let written = |json: Option<Box<RawValue>>| match json {
+        Some(json) => exact::written(json.get()).map(Some),
+        None => Some(None),
+    };
+    let (params, result) = (written(envelope.params)?, written(envelope.result)?);
+    let params = params.unwrap_or_else(|| "{}".to_owned());
+    match (envelope.id, envelope.method, result, envelope.error) {
         (Some(id), Some(method), None, None) => Some(Message::Request { id, method, params }),
         (None, Some(method), None, None) => Some(Message::Notification { method, params }),
         (Some(id), None, Some(result), None) => Some(Message::Response { id, outcome: Ok(result) }),
@@ -125,9 +132,29 @@ fn line(value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
+#[derive(Serialize)]
+struct Request<'a, P> {
+    jsonrpc: &'static str,
+    id: u64,
+    method: &'a str,
+    params: P,
+}
+
 /// A request.
 pub fn request(id: u64, method: &str, params: &impl Serialize) -> Vec<u8> {
-    line(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+    line(&Request { jsonrpc: "2.0", id, method, params })
+}
+
+#[derive(Serialize)]
+struct Called<'a> {
+    name: &'a str,
+    arguments: &'a RawValue,
+}
+
+/// A call of a tool with these arguments, as they are; `None` where they are no JSON object.
+pub fn call(id: u64, name: &str, arguments: &str) -> Option<Vec<u8>> {
+    let arguments: &RawValue = serde_json::from_str(arguments).ok()?;
+    arguments.get().starts_with('{').then(|| request(id, "tools/call", &Called { name, arguments }))
 }
 
 /// A notification.

@@ -189,6 +189,18 @@ impl Keeper {
         if self.is_free() { self.participant(to) } else { Ok(to.to_owned()) }
     }
 
+    /// From whom somebody wants to hear. Without a protocol it is somebody who can say something, or whose line waits.
+    pub(super) fn heard_from(&self, from: &str) -> Result<String, LineError> {
+        if !self.is_free() {
+            return Ok(from.to_owned());
+        }
+        let waits = match &self.talk.conversation {
+            Conversation::Free(free) => free.waits_from(bare(from)),
+            Conversation::None | Conversation::Held(_) | Conversation::Lost { .. } => false,
+        };
+        if waits { Ok(bare(from).to_owned()) } else { self.participant(from) }
+    }
+
     fn participant(&self, called: &str) -> Result<String, LineError> {
         let all = self.participants();
         match all.iter().find(|name| *name == bare(called)) {

@@ -269,6 +269,11 @@ impl Free {
         Ok(heard)
     }
 
+    /// Whether something that somebody said waits to be heard.
+    pub fn waits_from(&self, from: &str) -> bool {
+        self.known.lines.iter().any(|line| line.from == from)
+    }
+
     /// When a line that somebody has is others' again.
     pub fn released(&self, now: Timestamp) -> Option<Timestamp> {
         self.held.released(now)

@@ -261,7 +261,9 @@ impl Keeper {
 
     fn hear_now(&mut self, asked: &Speaker, hear: &Hear, token: Option<Token>) -> Result<Told, Unheard> {
         let now = self.now;
-        let from = hear.from.as_deref();
+        let from = hear.from.as_deref().map(|from| self.heard_from(from)).transpose();
+        let from = from.map_err(|error| self.heed_loss(error))?;
+        let from = from.as_deref();
         let heard = self.lines()?.look(asked, (&hear.role, from), token, now);
         let heard = match heard {
             Err(LineError::Nothing(role)) => Err(self.deserted(asked, &role, from)),
@@ -408,9 +410,9 @@ pub(super) fn refused(error: &LineError) -> Problem {
             problem.hint("`sessile delegate SESSION ROLE SPEAKER` has another speak for the role")
         }
         LineError::NotCloser(_) => problem.hint("`sessile run --closer ROLE[=abort]` names those who may"),
-        LineError::UnknownRole(..)
-        | LineError::Nobody(..)
-        | LineError::Itself(_)
+        LineError::UnknownRole(..) => problem.hint("name one of these; `sessile show SESSION` tells who speaks for each"),
+        LineError::Nobody(..) => problem.hint("name one of these, or start the app first (`sessile exec --detach --app NAME`)"),
+        LineError::Itself(_)
         | LineError::TooManyWays(_)
         | LineError::NotYours { .. }
         | LineError::Violation { .. }

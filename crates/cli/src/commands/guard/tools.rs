@@ -35,8 +35,11 @@ impl Args {
     pub fn run(self, json: bool) -> Outcome {
         let shown = files::shown(&self.file);
         let text = files::input(&self.file, MOST)?;
-        let bad = |what: String| Failure::new(ProblemKind::BadRequest, format!("{shown}: {what}"));
-        let document: Value = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+        let bad = |what: String| {
+            Failure::new(ProblemKind::BadRequest, format!("{shown}: {what}"))
+                .hint("`sessile guard tools --help` shows the form")
+        };
+        let document: Value = serde_json::from_str(&text).map_err(|e| bad(format!("it is not JSON: {e}")))?;
         let mut suites = suites(&document).map_err(|e| bad(e.to_string()))?;
         if let Some(suite) = &self.suite {
             suites.retain(|(name, _)| name.as_ref() == Some(suite));

@@ -31,7 +31,11 @@ impl Client {
     }
 
     pub fn tools(&self) -> Vec<Tool> {
-        self.runtime.block_on(self.service.list_all_tools()).unwrap()
+        self.try_tools().unwrap()
+    }
+
+    pub fn try_tools(&self) -> Result<Vec<Tool>, ServiceError> {
+        self.runtime.block_on(self.service.list_all_tools())
     }
 
     pub fn try_call(&self, tool: &str, arguments: Value) -> Result<CallToolResult, ServiceError> {

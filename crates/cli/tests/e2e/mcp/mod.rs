@@ -1,6 +1,8 @@
 //! MCP servers behind the guard: what is called, and what comes back.
 
 mod client;
+mod listing;
+mod numbers;
 mod server;
 
 use std::path::Path;
@@ -106,11 +108,11 @@ for_root_and_user! {
         let audit = decisions(world);
         let labels: Vec<_> = audit.iter().map(|entry| (entry["label"].as_str().unwrap(), entry["to"].as_str().unwrap())).collect();
         assert_eq!(labels, [
-            ("tools", "main"), ("call", "desk/send_mail"), ("result", "main"), ("call", "desk/count"),
+            ("tools", "main"), ("tools", "main"), ("tools", "main"), ("tools", "main"), ("call", "desk/send_mail"), ("result", "main"), ("call", "desk/count"),
             ("result", "main"), ("call", "desk/get_page"), ("result", "main"),
         ]);
         assert!(!format!("{audit:?}").contains("ann@example.org"));
-        assert_eq!((&audit[1]["by"], &audit[2]["by"]), (&"app:main".into(), &"app:mcp-desk".into()));
+        assert_eq!((&audit[4]["by"], &audit[5]["by"]), (&"app:main".into(), &"app:mcp-desk".into()));
         // Connections outlive a keeper.
         kill(part(world, "keeper", &id).unwrap());
         assert_eq!(client.call("count", json!({})), (false, "1".into()));

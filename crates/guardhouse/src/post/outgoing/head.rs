@@ -53,29 +53,52 @@ impl Post {
         let authenticates = |span: &Range<usize>| {
             fields.iter().any(|f| span.start >= f.at && span.end <= f.at + f.value.len())
         };
+        let tokens: Vec<(&str, Range<usize>)> = fields
+            .iter()
+            .filter(|field| !field.is_cookie)
+            .flat_map(|field| tokens(field.value).into_iter().map(move |(token, at)| (token, field.at + at)))
+            .map(|(token, at)| (token, at..at + token.len()))
+            .collect();
+        for (token, span) in &tokens {
+            self.look_at_login(token, span, &mut findings);
+        }
         let mut looked = self.known_there(shown, &decoded, &findings, authenticates);
         self.count(&findings, &looked, &decoded, at_ms);
-        for field in fields.iter().filter(|field| !field.is_cookie) {
-            for (token, at) in tokens(field.value) {
-                self.keep_token(
-                    shown,
-                    &mut looked,
-                    token,
-                    decoded.origin(&(field.at + at..field.at + at + token.len())),
-                );
+        for (token, span) in tokens {
+            let span = decoded.origin(&span);
+            let is_found = looked.found.iter().any(|found| {
+                found.confidentiality >= Confidentiality::HighlySensitive.degree()
+                    && found.span.0 <= span.start
+                    && found.span.1 >= span.end
+            });
+            if !is_found {
+                self.keep_token(shown, &mut looked, token, span.clone());
+            }
+            for text in login::within(token) {
+                self.keep_token(shown, &mut looked, &text, span.clone());
             }
         }
         looked
     }
 
-    /// A token that authenticates is the first host's also where nothing is known of its form.
+    /// Also finds what stands in a `user:password`, which is decoded elsewhere only where it is longer.
+    fn look_at_login(&self, token: &str, span: &Range<usize>, findings: &mut Vec<Finding>) {
+        let Some(login) = login::login(token) else { return };
+        for finding in self.inspector.inspect(Raw::new(login.to_string())).findings() {
+            let is_found = findings.iter().any(|known| {
+                known.category == finding.category
+                    && known.span.start < span.end
+                    && known.span.end > span.start
+            });
+            if !is_found && finding.taint.is_some() {
+                findings.push(Finding { span: span.clone(), ..finding.clone() });
+            }
+        }
+    }
+
+    /// A token that authenticates, and what it says, is the first host's also where nothing is known of its form.
     fn keep_token(&self, shown: &Shown, looked: &mut Looked, token: &str, span: Range<usize>) {
-        let is_found = looked.found.iter().any(|found| {
-            found.confidentiality >= Confidentiality::HighlySensitive.degree()
-                && found.span.0 <= span.start
-                && found.span.1 >= span.end
-        });
-        if is_found || token.len() > MOST_TOKEN || self.value_of(token).is_some() || !self.has_room() {
+        if token.len() > MOST_TOKEN || self.value_of(token).is_some() || !self.has_room() {
             return;
         }
         let confidentiality = Confidentiality::Critical.degree();
@@ -86,7 +109,9 @@ impl Post {
             owner: format!("app:{}", shown.app),
             readers: BTreeSet::from([reader(&shown.host, shown.port)]),
         });
-        if looked.learns.len() > before {
+        let is_told =
+            looked.found.iter().any(|found| found.kind == KIND && found.span == (span.start, span.end));
+        if looked.learns.len() > before && !is_told {
             looked.telling.push((span.start, span.end));
             looked.found.push(Found {
                 kind: KIND.to_owned(),

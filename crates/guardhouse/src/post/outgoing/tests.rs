@@ -177,6 +177,42 @@ fn a_secret_is_the_first_hosts_that_it_authenticates_at() {
 }
 
 #[test]
+fn a_password_is_the_first_hosts_however_its_user_is_called() {
+    let basic = |scheme: &str, login: &str| head(&format!("{scheme} {}\r\n", STANDARD.encode(login)));
+    let login = |login: &str| basic("Authorization: Basic", login);
+    for first in [login("ann:Tr0ub4dor3xyz"), basic("Proxy-Authorization: basic", "ann:Tr0ub4dor3xyz")] {
+        let mut post = post("");
+        assert_eq!(goes(&mut post, shown("a.example", &first, b"")), 1, "{first}");
+        // Another password is another host's, and the user's name is nobody's.
+        assert_eq!(goes(&mut post, shown("c.example", &login("ann:w8Zq71kdMm2x"), b"ann")), 1);
+        for body in ["Tr0ub4dor3xyz", "pw=tr0ub4dor3xyz", &STANDARD.encode("see: Tr0ub4dor3xyz")] {
+            refused(&mut post, shown("b.example", &head(""), body.as_bytes()));
+            assert_eq!(goes(&mut post, shown("a.example", &head(""), body.as_bytes())), 0, "{body}");
+        }
+        refused(&mut post, shown("b.example", &login("bob:Tr0ub4dor3xyz"), b""));
+        refused(&mut post, shown("b.example", &head(""), STANDARD.encode("bob:Tr0ub4dor3xyz").as_bytes()));
+    }
+    // Those that are too short to be looked for encoded anywhere else.
+    let mut short = post("");
+    goes(&mut short, shown("a.example", &login("ann:h4nter"), b""));
+    refused(&mut short, shown("b.example", &login("x:h4nter"), b""));
+    refused(&mut short, shown("b.example", &head("").replace("q=1", "q=h4nter"), b""));
+    let mut short = post("");
+    goes(&mut short, shown("a.example", &login("ann:1234"), b""));
+    refused(&mut short, shown("b.example", &head(""), b"{\"login\": \"ann:1234\"}"));
+    goes(&mut short, shown("b.example", &head(""), b"{\"amount\": 1234, \"user\": \"ann\"}"));
+    // What the session keeps does not leave so either.
+    refused(&mut knowing("h4nter"), shown("a.example", &login("ann:h4nter"), b""));
+    // Words that stand in a password's place are not anybody's.
+    let mut words = post("");
+    for login_of in ["w8Zq71kdMm2x:x-oauth-basic", "ann:password", "w8Zq71kdMm2y:api_token"] {
+        goes(&mut words, shown("a.example", &login(login_of), b""));
+    }
+    goes(&mut words, shown("b.example", &head(""), b"password, api_token and x-oauth-basic of ann"));
+    refused(&mut words, shown("b.example", &head(""), b"w8Zq71kdMm2x"));
+}
+
+#[test]
 fn a_secret_elsewhere_is_refused_and_teaches_nothing() {
     let mut post = post("");
     for field in [format!("X-Note: {TOKEN}\r\n"), format!("X-Note: Bearer {TOKEN}\r\n")] {

@@ -1,13 +1,18 @@
 //! Speaking with guests: those inside who call tools.
 
-use rmcp::model::{
-    CallToolRequestParams, CancelledNotificationParam, ErrorCode, Implementation, InitializeRequestParams,
-    InitializeResult, ListToolsResult, ProtocolVersion, RequestId, ServerCapabilities, Tool, ToolsCapability,
-};
-use serde_json::{Value, json};
-use sessile_model::mcp::Asked;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{Deed, Desk, MOST_GUESTS, MOST_OF_GUEST, Server, Stage};
+use rmcp::model::{
+    CancelledNotificationParam, ErrorCode, Implementation, InitializeRequestParams, InitializeResult,
+    ListToolsResult, ProtocolVersion, RequestId, ServerCapabilities, Tool, ToolsCapability,
+};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use sessile_model::mcp::{Asked, MAX_TEXT};
+
+use super::{Deed, Desk, Listing, MOST_GUESTS, MOST_OF_GUEST, Server, Stage};
 use crate::relay::shape::{self, Pieces};
 use crate::relay::wire::{self, Message};
 
@@ -23,7 +28,22 @@ pub struct Guest {
 #[derive(Debug)]
 enum Wanted {
     List,
-    Call(Box<CallToolRequestParams>),
+    Call(Called),
+}
+
+/// A call, its arguments as they came.
+#[derive(Debug, Deserialize)]
+struct Called {
+    name: String,
+    #[serde(default)]
+    arguments: Option<Box<RawValue>>,
+}
+
+impl Called {
+    fn read(params: &str) -> Option<Self> {
+        let call: Self = serde_json::from_str(params).ok()?;
+        call.arguments.as_ref().is_none_or(|given| given.get().starts_with('{')).then_some(call)
+    }
 }
 
 /// An answer with tools.
@@ -61,7 +81,7 @@ impl Desk {
         match wire::read(line) {
             Some(Message::Request { id, method, params }) => self.take_request(guest, id, &method, params),
             Some(Message::Notification { method, params }) if method == "notifications/cancelled" => {
-                let Ok(cancelled) = serde_json::from_value::<CancelledNotificationParam>(params) else {
+                let Ok(cancelled) = serde_json::from_str::<CancelledNotificationParam>(&params) else {
                     return;
                 };
                 self.cancel(guest, &cancelled.request_id);
@@ -74,7 +94,7 @@ impl Desk {
         }
     }
 
-    fn take_request(&mut self, guest: u32, id: Value, method: &str, params: Value) {
+    fn take_request(&mut self, guest: u32, id: Value, method: &str, params: String) {
         let refuse = |code, words: &str| wire::error(&id, code, words);
         if self.is_taken(guest, &id) {
             let words = "a request with this id is under way";
@@ -82,7 +102,7 @@ impl Desk {
         }
         let wanted = match method {
             "initialize" => {
-                let answer = match serde_json::from_value::<InitializeRequestParams>(params) {
+                let answer = match serde_json::from_str::<InitializeRequestParams>(&params) {
                     Ok(asked) => wire::answer(&id, &about(&asked.protocol_version)),
                     Err(_) => refuse(ErrorCode::INVALID_PARAMS, "it does not begin as MCP has it"),
                 };
@@ -90,9 +110,9 @@ impl Desk {
             }
             "ping" => return self.answer(guest, wire::answer(&id, &json!({}))),
             "tools/list" => Wanted::List,
-            "tools/call" => match serde_json::from_value::<CallToolRequestParams>(params) {
-                Ok(call) => Wanted::Call(Box::new(call)),
-                Err(_) => {
+            "tools/call" => match Called::read(&params) {
+                Some(call) => Wanted::Call(call),
+                None => {
                     return self
                         .answer(guest, refuse(ErrorCode::INVALID_PARAMS, "this is no call of a tool"));
                 }
@@ -149,9 +169,8 @@ impl Desk {
         }
         match wanted {
             Wanted::List => {
-                let (tools, pieces) = (self.tools.clone(), Pieces::of_tools(&self.tools));
-                let text = pieces.together();
-                self.ask((guest, id), Stage::Listing { tools, pieces }, Asked::List, text);
+                let rest = VecDeque::from(self.tools.clone());
+                self.list_on((guest, id), Listing { rest, shown: Vec::new(), room: MAX_TEXT });
             }
             Wanted::Call(call) => {
                 let is_called = |tool: &&Tool| tool.name == call.name && !self.withheld.contains(&*tool.name);
@@ -159,18 +178,38 @@ impl Desk {
                     let words = "the server has no tool of this name";
                     return self.answer(guest, wire::error(&id, ErrorCode::INVALID_PARAMS, words));
                 };
-                let given = call.arguments.unwrap_or_default();
-                let Some(undeclared) = shape::undeclared(tool.input_schema.get("properties"), &given) else {
+                let arguments =
+                    call.arguments.map_or_else(|| "{}".to_owned(), |given| given.get().to_owned());
+                let names =
+                    serde_json::from_str::<BTreeMap<String, IgnoredAny>>(&arguments).unwrap_or_default();
+                let Some(undeclared) = shape::undeclared(tool.input_schema.get("properties"), names.keys())
+                else {
                     let words = "the tool has fewer arguments";
                     return self.answer(guest, wire::error(&id, ErrorCode::INVALID_PARAMS, words));
                 };
                 let (tool, hints) = (tool.name.clone().into_owned(), shape::hints(tool));
-                let arguments = Value::Object(given).to_string();
                 let text = arguments.clone();
                 let stage = Stage::Judging { tool: tool.clone(), arguments };
                 self.ask((guest, id), stage, Asked::Call { tool, hints, undeclared }, text);
             }
         }
+    }
+
+    /// Asks about the next tool of a list, each by itself, or answers with those that may be shown.
+    pub(super) fn list_on(&mut self, (guest, id): (u32, Value), mut listing: Listing) {
+        while let Some(tool) = listing.rest.pop_front() {
+            let pieces = Pieces::of_tool(&tool);
+            let text = pieces.together();
+            let Some(room) = listing.room.checked_sub(text.len()) else {
+                // What is longer than can be looked at stays away alone.
+                self.withheld.insert(tool.name.to_string());
+                continue;
+            };
+            listing.room = room;
+            let stage = Stage::Listing { tool: Box::new(tool), pieces, listing };
+            return self.ask((guest, id), stage, Asked::List, text);
+        }
+        self.answer(guest, listed(&id, listing.shown));
     }
 
     fn cancel(&mut self, guest: u32, id: &Option<RequestId>) {

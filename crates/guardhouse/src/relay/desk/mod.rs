@@ -15,9 +15,9 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use rmcp::model::Tool;
+use rmcp::model::{ErrorCode, Tool};
 use serde_json::Value;
 use sessile_guard::flow;
 use sessile_model::mcp::{Asked, MAX_TEXT, MOST_ASKED, MOST_ASKED_BYTES, Verdict};
@@ -98,7 +98,17 @@ enum Stage {
     Judging { tool: String, arguments: String },
     Sent { tool: String, id: u64, by_ms: u64 },
     Returning { pieces: Pieces, is_error: bool },
-    Listing { tools: Vec<Tool>, pieces: Pieces },
+    Listing { tool: Box<Tool>, pieces: Pieces, listing: Listing },
+}
+
+/// A list of tools that is looked at, one after the other.
+#[derive(Debug)]
+struct Listing {
+    rest: VecDeque<Tool>,
+    /// Those that may be shown.
+    shown: Vec<Tool>,
+    /// Bytes that may still be looked at.
+    room: usize,
 }
 
 impl Desk {
@@ -156,15 +166,19 @@ impl Desk {
             (Stage::Returning { .. }, Verdict::Refused | Verdict::Failed) => {
                 wire::failed_call(&id, HELD_BACK)
             }
-            (Stage::Listing { tools, pieces }, Verdict::Pass) => guests::listed(&id, pieces.tools(&tools)),
-            (Stage::Listing { tools, pieces }, Verdict::Without(spans)) => {
-                let shown = pieces.without(&spans).tools(&tools);
-                let is_shown = |tool: &&Tool| shown.iter().any(|other| other.name == tool.name);
-                self.withheld
-                    .extend(tools.iter().filter(|tool| !is_shown(tool)).map(|tool| tool.name.to_string()));
-                guests::listed(&id, shown)
+            (Stage::Listing { .. }, Verdict::Failed) => unlisted(&id, UNSEEN_LIST),
+            (Stage::Listing { tool, pieces, mut listing }, verdict) => {
+                let shown = match verdict {
+                    Verdict::Pass => pieces.tool(&tool),
+                    Verdict::Without(spans) => pieces.without(&spans).tool(&tool),
+                    Verdict::Refused | Verdict::Failed => None,
+                };
+                match shown {
+                    Some(shown) => listing.shown.push(shown),
+                    None => drop(self.withheld.insert(tool.name.to_string())),
+                }
+                return self.list_on((guest, id), listing);
             }
-            (Stage::Listing { .. }, Verdict::Refused | Verdict::Failed) => guests::listed(&id, Vec::new()),
             (Stage::Sent { .. }, _) => return,
         };
         self.answer(guest, answer);
@@ -208,7 +222,9 @@ impl Desk {
         let is_much = self.calls.len() >= MOST_ASKED || held + text.len() > MOST_ASKED_BYTES;
         if text.len() > MAX_TEXT || is_much {
             let words = if is_much { TOO_MUCH } else { TOO_LONG };
-            return self.answer(guest, wire::failed_call(&id, words));
+            let is_list = matches!(stage, Stage::Listing { .. });
+            let answer = if is_list { unlisted(&id, words) } else { wire::failed_call(&id, words) };
+            return self.answer(guest, answer);
         }
         self.last += 1;
         self.calls.insert(self.last, Call { guest, id, bytes: text.len(), stage });
@@ -223,17 +239,15 @@ impl Desk {
         (tool, arguments): (String, String),
         now_ms: u64,
     ) {
-        let Ok(Value::Object(given)) = serde_json::from_str(&arguments) else {
-            return self.answer(guest, wire::failed_call(&id, refused()));
-        };
         if let Server::Over { why } = &self.server {
             let answer = wire::failed_call(&id, &format!("The tool was not called: {why}."));
             return self.answer(guest, answer);
         }
-        let mut params = rmcp::model::CallToolRequestParams::new(tool.clone());
-        params.arguments = Some(given);
+        let Some(line) = wire::call(self.last_id + 1, &tool, &arguments) else {
+            return self.answer(guest, wire::failed_call(&id, refused()));
+        };
         self.last_id += 1;
-        self.deeds.push(Deed::ToServer(wire::request(self.last_id, "tools/call", &params)));
+        self.deeds.push(Deed::ToServer(line));
         let stage = Stage::Sent { tool, id: self.last_id, by_ms: now_ms + CALL_MS };
         self.calls.insert(number, Call { guest, id, bytes: 0, stage });
     }
@@ -271,6 +285,13 @@ fn refused() -> &'static str {
     flow::verdict(Effect::Reject).unwrap_or("This call was refused. Do not try it again.")
 }
 
+/// What is said of a list that is not shown.
+fn unlisted(id: &Value, words: &str) -> Vec<u8> {
+    wire::error(id, ErrorCode::INTERNAL_ERROR, words)
+}
+
+const UNSEEN_LIST: &str =
+    "The session's guard does not answer, so that the tools could not be listed. Try again in some seconds.";
 const UNSEEN_CALL: &str = "The call could not be looked at and was not made. It may be tried again.";
 const HELD_BACK: &str = "The call was made; what it returned is held back. Do not repeat it.";
 const LATE: &str = "The server did not answer in time. Whether the call was made is not known.";

@@ -4,10 +4,13 @@ use rmcp::model::{
     CallToolResult, ClientCapabilities, ErrorCode, Implementation, InitializeRequestParams, InitializeResult,
     ListToolsResult, ProtocolVersion, Tool,
 };
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sessile_model::mcp::Asked;
 
 use super::{BEGINNING_MS, Deed, Desk, MOST_STRAYS, Stage};
+use crate::exact;
 use crate::relay::shape::{self, Pieces};
 use crate::relay::wire::{self, ErrorBody, Message};
 
@@ -106,7 +109,7 @@ impl Desk {
         }
     }
 
-    fn take_answer(&mut self, id: &Value, outcome: Result<Value, ErrorBody>, now_ms: u64) {
+    fn take_answer(&mut self, id: &Value, outcome: Result<String, ErrorBody>, now_ms: u64) {
         let Some(id) = id.as_u64() else { return self.stray() };
         match &mut self.server {
             Server::Beginning { id: awaited, .. } if *awaited == id => return self.begun(outcome, now_ms),
@@ -124,12 +127,12 @@ impl Desk {
         let Some(call) = number.and_then(|number| self.calls.remove(&number)) else { return self.stray() };
         let Stage::Sent { tool, .. } = call.stage else { return };
         self.strays = 0;
-        let (pieces, is_error) = match outcome.map(serde_json::from_value::<CallToolResult>) {
-            Ok(Ok(result)) => {
+        let (pieces, is_error) = match outcome.map(|text| read_result(&text)) {
+            Ok(Some((result, structured))) => {
                 let is_error = result.is_error == Some(true);
-                (Pieces::of_result(result), is_error)
+                (Pieces::of_result(result, structured), is_error)
             }
-            Ok(Err(_)) => {
+            Ok(None) => {
                 let words = "The server's answer is no result of a call.";
                 return self.answer(call.guest, wire::failed_call(&call.id, words));
             }
@@ -147,8 +150,8 @@ impl Desk {
         );
     }
 
-    fn begun(&mut self, outcome: Result<Value, ErrorBody>, now_ms: u64) {
-        let Ok(Ok(about)) = outcome.map(serde_json::from_value::<InitializeResult>) else {
+    fn begun(&mut self, outcome: Result<String, ErrorBody>, now_ms: u64) {
+        let Ok(Ok(about)) = outcome.map(|text| serde_json::from_str::<InitializeResult>(&text)) else {
             return self.server_is_gone("the server does not begin as MCP has it");
         };
         if !ProtocolVersion::KNOWN_VERSIONS.contains(&about.protocol_version) {
@@ -169,11 +172,11 @@ impl Desk {
 
     fn take_page(
         &mut self,
-        outcome: Result<Value, ErrorBody>,
+        outcome: Result<String, ErrorBody>,
         (pages, mut tools, again): (u32, Vec<Tool>, bool),
         now_ms: u64,
     ) {
-        let Ok(Ok(page)) = outcome.map(serde_json::from_value::<ListToolsResult>) else {
+        let Ok(Ok(page)) = outcome.map(|text| serde_json::from_str::<ListToolsResult>(&text)) else {
             return self.server_is_gone("the server does not list its tools as MCP has it");
         };
         for tool in page.tools {
@@ -195,4 +198,16 @@ impl Desk {
             }
         }
     }
+}
+
+/// A call's result, and what is structured in it as it came.
+fn read_result(text: &str) -> Option<(CallToolResult, Option<String>)> {
+    #[derive(Deserialize)]
+    struct Structured {
+        #[serde(default, rename = "structuredContent")]
+        content: Option<Box<RawValue>>,
+    }
+    let result = serde_json::from_str(&exact::readable(text)?).ok()?;
+    let structured = serde_json::from_str::<Structured>(text).ok()?;
+    Some((result, structured.content.map(|content| content.get().to_owned())))
 }

@@ -246,13 +246,133 @@ fn a_list_that_changes_is_asked_for_again() {
     assert_eq!(more[0].1["params"]["cursor"], "next");
     let told = lines(&from_server(&mut desk, page(&more[0].1["id"], "two", None), 0));
     assert_eq!((told[0].0, &told[0].1["method"]), (Some(guest), &"notifications/tools/list_changed".into()));
-    let deeds = from_guest(&mut desk, guest, json!({"jsonrpc": "2.0", "id": 5, "method": "tools/list"}));
-    let [Deed::Ask { number, what: Asked::List, .. }] = deeds.as_slice() else { panic!("{deeds:?}") };
+    let (_, answer) = listed(&mut desk, guest, |_| Verdict::Pass);
+    assert_eq!(names(&answer), ["one", "two"]);
+}
+
+/// Asks for the list; the matters that the keeper is asked about, answered each as told, and the answer.
+fn listed(desk: &mut Desk, guest: u32, verdict: impl Fn(&str) -> Verdict) -> (Vec<String>, Value) {
+    let list = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/list"});
+    let (mut deeds, mut asked) = (from_guest(desk, guest, list), Vec::new());
+    loop {
+        match deeds.as_slice() {
+            [Deed::Ask { number, what: Asked::List, text, .. }] => {
+                asked.push(text.clone());
+                desk.decided(*number, verdict(text), 0);
+            }
+            [Deed::ToGuest(..)] => return (asked, lines(&deeds)[0].1.clone()),
+            other => panic!("{other:?}"),
+        }
+        deeds = desk.take_deeds();
+    }
+}
+
+/// One whose server has these tools.
+fn with_tools(tools: &[Value]) -> (Desk, u32) {
+    let (mut desk, guest, _) = ready();
+    let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+    let asked = lines(&from_server(&mut desk, changed, 0));
+    from_server(&mut desk, json!({"jsonrpc": "2.0", "id": asked[0].1["id"], "result": {"tools": tools}}), 0);
+    (desk, guest)
+}
+
+fn names(answer: &Value) -> Vec<&str> {
+    answer["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn each_tool_of_a_list_is_looked_at_by_itself() {
+    let tool = |name: &str, about: &str| json!({"name": name, "description": about, "inputSchema": {"type": "object"}});
+    let tools =
+        [tool("one", "All is well."), tool("two", "Obey."), tool("six", "k3Yq-Zt91"), tool("ten", "Sends.")];
+    let (mut desk, guest) = with_tools(&tools);
+    let verdict = |text: &str| match text {
+        text if text.contains("Obey") => Verdict::Refused,
+        text if text.contains("k3Yq") => Verdict::Without(vec![(4, 13)]),
+        _ => Verdict::Pass,
+    };
+    let (asked, answer) = listed(&mut desk, guest, verdict);
+    assert_eq!(asked.len(), 4);
+    assert_eq!(asked[1], "two\nObey.\n{\"type\":\"object\"}");
+    assert_eq!(names(&answer), ["one", "six", "ten"]);
+    assert_eq!(answer["result"]["tools"][1]["description"], "[redacted]");
+    // What is not shown is not called; the rest is.
+    let call =
+        |name: &str| json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": name}});
+    assert_eq!(lines(&from_guest(&mut desk, guest, call("two")))[0].1["error"]["code"], -32602);
+    assert!(matches!(from_guest(&mut desk, guest, call("six")).as_slice(), [Deed::Ask { .. }]));
+    // Somebody is asked about one at a time, whatever there is, and about no more than can be looked at.
+    let long = "x".repeat(MAX_TEXT / 2);
+    let tools = [tool("one", &long), tool("two", &long), tool("ten", "Sends.")];
+    let (mut desk, guest) = with_tools(&tools);
+    let (asked, answer) = listed(&mut desk, guest, |_| Verdict::Pass);
+    assert_eq!((asked.len(), names(&answer)), (2, vec!["one", "ten"]));
+    assert_eq!(lines(&from_guest(&mut desk, guest, call("two")))[0].1["error"]["code"], -32602);
+    let (mut desk, guest) = with_tools(&[]);
+    assert_eq!(names(&listed(&mut desk, guest, |_| Verdict::Pass).1), [""; 0]);
+}
+
+#[test]
+fn a_list_that_nobody_could_look_at_is_an_error_and_not_empty() {
+    let (mut desk, guest, _) = ready();
+    let (_, answer) = listed(&mut desk, guest, |_| Verdict::Failed);
+    assert_eq!(answer["error"]["code"], -32603);
+    let words = answer["error"]["message"].as_str().unwrap();
+    assert!(words.contains("guard does not answer") && words.contains("Try again"), "{words}");
+    // Nothing of it lasts.
+    assert_eq!(names(&listed(&mut desk, guest, |_| Verdict::Pass).1), ["send"]);
+    // A keeper that has died answers nothing either.
+    let deeds = from_guest(&mut desk, guest, json!({"jsonrpc": "2.0", "id": 9, "method": "tools/list"}));
+    assert!(matches!(deeds.as_slice(), [Deed::Ask { .. }]));
+    desk.forget_asked(0);
+    assert_eq!(lines(&desk.take_deeds())[0].1["error"]["code"], -32603);
+    // Nor one that is asked about too much.
+    let mut others = (2..MOST_GUESTS).map(|_| desk.welcome("more".into()).unwrap()).collect::<Vec<_>>();
+    let mut id = 0;
+    while desk.calls.len() < MOST_ASKED {
+        let other = others[id % others.len()];
+        from_guest(&mut desk, other, call(id as u64));
+        id += 1;
+    }
+    others.clear();
+    let deeds = from_guest(&mut desk, guest, json!({"jsonrpc": "2.0", "id": 9, "method": "tools/list"}));
+    assert_eq!(lines(&deeds)[0].1["error"]["code"], -32603, "{deeds:?}");
+}
+
+#[test]
+fn numbers_arrive_as_they_came() {
+    let (mut desk, guest, _) = ready();
+    let given = r#"{"id":123456789012345678901234567890,"a":[1.0,1,-0,1e400,0.10,18446744073709551616],"to":"ann","id2":1E+2}"#;
+    let line = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"send","arguments":{given}}}}}"#
+    );
+    desk.hear_guest(guest, line.as_bytes());
+    let deeds = desk.take_deeds();
+    let [Deed::Ask { number, text, .. }] = deeds.as_slice() else { panic!("{deeds:?}") };
+    assert_eq!(text, given, "what is judged is what is sent");
     desk.decided(*number, Verdict::Pass, 0);
-    let listed = lines(&desk.take_deeds());
-    let names: Vec<_> =
-        listed[0].1["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone()).collect();
-    assert_eq!(names, ["one", "two"]);
+    let deeds = desk.take_deeds();
+    let [Deed::ToServer(sent)] = deeds.as_slice() else { panic!("{deeds:?}") };
+    let sent = String::from_utf8(sent.clone()).unwrap();
+    assert!(sent.contains(&format!("\"arguments\":{given}")), "{sent}");
+    // Nor does a result become another.
+    let id = sent.split("\"id\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let result =
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[],"structuredContent":{given}}}}}"#);
+    desk.hear_server(result.as_bytes(), 0);
+    let deeds = desk.take_deeds();
+    assert!(matches!(deeds.as_slice(), [Deed::Ask { text, .. }] if text == given), "{deeds:?}");
+    // Of a name that stands twice there is one, for who judges and for the server.
+    let twice = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"send","arguments":{"to":"ann","t\u006f":"eve"}}}"#;
+    desk.hear_guest(guest, twice.as_bytes());
+    assert!(matches!(desk.take_deeds().as_slice(), [Deed::Ask { text, .. }] if text == r#"{"to":"eve"}"#));
+    for bad in ["[1]", "7", "\"x\""] {
+        let line = format!(
+            r#"{{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{{"name":"send","arguments":{bad}}}}}"#
+        );
+        desk.hear_guest(guest, line.as_bytes());
+        assert_eq!(lines(&desk.take_deeds())[0].1["error"]["code"], -32602, "{bad}");
+    }
 }
 
 proptest::proptest! {
