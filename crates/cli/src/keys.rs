@@ -3,7 +3,6 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
-use sessile_model::wire::first_of;
 use thiserror::Error;
 
 /// A key by name, as the bytes an application reads for it.
@@ -123,11 +122,6 @@ pub struct DetachKey {
 }
 
 impl DetachKey {
-    /// Where this key begins in what was typed.
-    pub fn find(&self, typed: &[u8]) -> Option<usize> {
-        first_of(&self.sent(), typed)
-    }
-
     /// What terminals send for it.
     pub fn sent(&self) -> [String; 2] {
         let number = u32::from(match self.byte {
@@ -201,13 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn the_detach_key_is_found_in_either_encoding() {
-        let key = DetachKey::default();
-        assert_eq!(key.find(b"ls\x1cx"), Some(2));
-        assert_eq!(key.find(b"ls\x1b[92;5ux"), Some(2));
-        assert_eq!(key.find(b"ls\\"), None);
+    fn the_detach_key_is_sent_in_either_encoding() {
+        assert_eq!(DetachKey::default().sent(), ["\x1c", "\x1b[92;5u"]);
         let key: DetachKey = "ctrl-q".parse().unwrap();
-        assert_eq!((key.find(b"\x11"), key.find(b"\x1b[113;5u")), (Some(0), Some(0)));
+        assert_eq!(key.sent(), ["\x11", "\x1b[113;5u"]);
         for bad in ["q", "enter", "ctrl-[", "ctrl-space", "ctrl-?"] {
             assert!(bad.parse::<DetachKey>().is_err(), "{bad}");
         }

@@ -24,7 +24,7 @@ use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, major, open};
 use rustix::io::Errno;
 use rustix::pipe::PIPE_BUF;
 use rustix::termios::isatty;
-use sessile_model::wire::{HandOver, MAX_INPUT, ReadTyped, first_of};
+use sessile_model::wire::{HandOver, MAX_INPUT, Pastes, ReadTyped};
 use sessile_terminal::TerminalModes;
 use thiserror::Error;
 use zeroize::Zeroize as _;
@@ -70,6 +70,7 @@ struct Typed {
     last: u64,
     /// What a terminal sends for the key that leaves.
     leave: Vec<String>,
+    pastes: Pastes,
     /// That key was typed.
     left: bool,
 }
@@ -254,7 +255,13 @@ impl Hold {
     pub fn read_typed(&mut self, asked: ReadTyped, descriptors: Vec<OwnedFd>) -> Result<(), HoldError> {
         let theirs = descriptors.into_iter().next().ok_or(HoldError::Nothing)?;
         let terminal = reopen(&theirs, OFlags::RDONLY)?;
-        self.typed = Some(Typed { terminal, last: asked.last, leave: asked.leave, left: false });
+        self.typed = Some(Typed {
+            terminal,
+            last: asked.last,
+            leave: asked.leave,
+            pastes: Pastes::default(),
+            left: false,
+        });
         Ok(())
     }
 
@@ -290,7 +297,7 @@ impl Hold {
                 // Stopped just now: what was read may have been typed to a shell. It is nobody's then, and no app's.
                 let outcome = if self.client.owns_terminal() {
                     self.looked = Some(Instant::now());
-                    let leaves = first_of(&typed.leave, &read[..count]);
+                    let leaves = typed.pastes.find(&typed.leave, &read[..count], Instant::now());
                     typed.left = leaves.is_some();
                     Read::Bytes(read[..leaves.unwrap_or(count)].to_vec(), typed.left)
                 } else {

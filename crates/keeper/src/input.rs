@@ -204,3 +204,30 @@ impl Keeper {
         }
     }
 }
+
+/// Lines as a shell that takes pastes reads them as one command, with what ends it behind; `None` for a single line, and
+/// for what holds other keys.
+pub fn pasted(typed: &[u8]) -> Option<Vec<u8>> {
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let text = typed.trim_ascii_end();
+    let end = typed.get(text.len()..).and_then(|end| end.last()).filter(|end| is_end(end))?;
+    let is_text = |byte: &u8| is_end(byte) || *byte == b'\t' || !byte.is_ascii_control();
+    let lines = text.iter().any(is_end) && text.iter().all(is_text);
+    lines.then(|| [b"\x1b[200~", text, b"\x1b[201~", &[*end]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_pasted_and_nothing_else() {
+        assert_eq!(pasted(b"a\n\tb\r").unwrap(), b"\x1b[200~a\n\tb\x1b[201~\r");
+        assert_eq!(pasted(b"a\nb\n\n").unwrap(), b"\x1b[200~a\nb\x1b[201~\n");
+        for typed in
+            [&b""[..], b"\r", b"a\r", b"a\n", b"a\nb", b"a\nb\x03\r", b"a\n\x1b[201~b\r", b"\x0ba\nb\r"]
+        {
+            assert_eq!(pasted(typed), None, "{:?}", typed.escape_ascii());
+        }
+    }
+}

@@ -10,11 +10,14 @@ use sessile_model::state::EndedBy;
 use sessile_model::wire::{self, Attach, FrameType, Reply, Request};
 use sessile_model::{Problem, ProblemKind};
 use sessile_session::{Admission, Event, Request as Ask};
+use zeroize::Zeroize as _;
 
 use crate::channels::Caller;
 use crate::client::{Attachment, ClientId, Notice};
+use crate::input::pasted;
 use crate::keeper::Keeper;
 use crate::output::Why;
+use crate::screen::ScreenModel;
 use crate::task::{InputSource, PendingInput, Task};
 use crate::waits::{PendingWait, speaking};
 
@@ -386,7 +389,7 @@ impl Keeper {
     }
 
     fn type_input(&mut self, id: ClientId, channel: u16, input: &api::Input) -> Result<Answer, Problem> {
-        let bytes = STANDARD
+        let mut bytes = STANDARD
             .decode(&input.data)
             .map_err(|_| Problem::new(ProblemKind::BadRequest, "the input is not standard base64"))?;
         if input.command {
@@ -395,7 +398,15 @@ impl Keeper {
         }
         let task = self.task(input.app.as_ref())?;
         let name = task.name.clone();
-        let current = if input.command { Some(speaking(task)?.current()) } else { None };
+        let mut current = if input.command { Some(speaking(task)?.current()) } else { None };
+        if let Some(typed) = &mut current
+            && !typed.running
+            && task.screen().is_some_and(ScreenModel::takes_pastes)
+            && let Some(pasted) = pasted(&bytes)
+        {
+            bytes.zeroize();
+            (bytes, typed.pasted) = (pasted, true);
+        }
         self.admit(&Ask::Input { app: name.clone() })?;
         if self.tasks.get(&name).is_some_and(|task| task.holder().is_some()) {
             let detail = format!("a client has taken over typing in {name}");

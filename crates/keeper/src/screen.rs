@@ -61,6 +61,11 @@ impl ScreenModel {
         }
     }
 
+    /// Whether the app asked to be told what is pasted (mode 2004).
+    pub fn takes_pastes(&self) -> bool {
+        self.terminal.mode(2004)
+    }
+
     /// What a shell said of its commands.
     pub fn commands(&self) -> &Commands {
         &self.commands

@@ -146,7 +146,8 @@ impl PendingWait {
         let hint = match self.command {
             Some(_) => {
                 "it goes on, and `sessile wait SESSION --command` waits for it; where `sessile screen` shows a prompt again, \
-                 the shell says no more how its commands end: its PROMPT_COMMAND or precmd_functions was replaced"
+                 the shell says no more how its commands end: its PROMPT_COMMAND or precmd_functions was replaced \
+                 (bash: PROMPT_COMMAND=\". /etc/sessile/bash; $PROMPT_COMMAND\" goes before it again)"
             }
             None => "`sessile screen` shows what is there; --timeout takes a longer time",
         };

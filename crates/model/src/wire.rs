@@ -33,11 +33,13 @@
 //! the app block instead.
 
 mod attach;
+mod pastes;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use attach::{Attach, HandOver, ReadTyped, first_of};
+pub use attach::{Attach, HandOver, ReadTyped};
+pub use pastes::Pastes;
 
 use crate::api;
 use crate::ids::AppName;

@@ -101,7 +101,7 @@ impl Commands {
     pub fn current(&self) -> api::Typed {
         let running = self.open.last().filter(|_| self.state == State::Running);
         let command = running.map_or(self.next, |open| open.command.number);
-        api::Typed { command, blanks: self.blanks, running: running.is_some() }
+        api::Typed { command, blanks: self.blanks, running: running.is_some(), pasted: false }
     }
 
     /// Whether any shell has said anything.

@@ -50,6 +50,7 @@ pub struct Conversation<'a> {
     /// When the keeper was last seen to take what was typed here; `None` while it has all of it. Behind: whether it
     /// was asked about since.
     pub(super) untaken: Option<(Instant, bool)>,
+    pastes: wire::Pastes,
     lost: u32,
     pub(super) input: InputQueue,
     pub(super) out: Sink,
@@ -95,6 +96,7 @@ impl<'a> Conversation<'a> {
             told_away: false,
             inquiry: None,
             untaken: None,
+            pastes: wire::Pastes::default(),
             lost: 0,
             input: InputQueue::default(),
             out: Sink::from(since),
@@ -315,12 +317,12 @@ impl<'a> Conversation<'a> {
         for &signal in signals {
             match (self.mode, signal) {
                 (Mode::Terminal { .. }, SIGWINCH) => self.tell_size()?,
-                (Mode::Terminal { .. }, SIGTSTP) => {
-                    if let Some(parting) = self.stop()? {
-                        return Ok(Some(parting));
+                (Mode::Terminal { .. }, SIGTSTP | SIGCONT) => {
+                    let parting = if signal == SIGTSTP { self.stop()? } else { self.go_on()? };
+                    if parting.is_some() {
+                        return Ok(parting);
                     }
                 }
-                (Mode::Terminal { .. }, SIGCONT) => self.go_on()?,
                 (Mode::Terminal { .. } | Mode::Follow { .. }, _)
                 | (Mode::Streams { returning: true }, SIGTERM | SIGHUP) => {
                     return Ok(Some(Parting::Signalled(signal)));
@@ -365,7 +367,7 @@ impl<'a> Conversation<'a> {
         if typed.is_empty() {
             return Some(Parting::Signalled(SIGHUP));
         }
-        let leave = detach_key.find(typed);
+        let leave = self.pastes.find(&detach_key.sent(), typed, Instant::now());
         if !read_only {
             self.input.push(&typed[..leave.unwrap_or(typed.len())]);
         }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::ioctl_fionread;
 use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::{QueueSelector, tcflush};
 use sessile_model::wire::{HandOver, ReadTyped, Request};
 
 use super::conversation::{CHANNEL, Conversation};
@@ -36,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(1);
 /// How soon again, where something was there that it had not read.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
+/// How long what came together with the key that leaves is thrown away, and how long nothing more of it has to come.
+const PASTED: Duration = Duration::from_secs(2);
+const BETWEEN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// How often a terminal that the keeper lost is handed over again before frames do.
 const MAX_LOST: u32 = 3;
 
@@ -321,25 +325,35 @@ impl Conversation<'_> {
         Ok(parting)
     }
 
-    /// Shows the screen again, after this process was stopped, by itself or by another.
-    pub fn go_on(&mut self) -> Result<(), Failure> {
-        let Some(terminal) = &mut self.terminal else { return Ok(()) };
+    /// Shows the screen again, after this process was stopped, by itself or by another. What happens meanwhile may end
+    /// the attachment.
+    pub fn go_on(&mut self) -> Result<Option<Parting>, Failure> {
+        let Some(terminal) = &mut self.terminal else { return Ok(None) };
         terminal.resume().map_err(|e| Failure::system("use the terminal", &e))?;
         self.hand.lost = 0;
         if !self.joined {
-            return Ok(());
+            return Ok(None);
         }
         if self.hand.refused {
             // What was under way is of before.
             if let Ok(link) = self.target.way.open(self.target.session) {
                 self.link = link;
                 self.out = Sink::default();
-                return self.join(Joining::Stopped);
+                self.join(Joining::Stopped)?;
             }
-            return Ok(());
+            return Ok(None);
         }
         self.tell_size()?;
-        self.hand_over(true)
+        // It may have let go meanwhile, and then says up to where it has read.
+        self.link.receive();
+        let mut parting = self.take_frames()?;
+        if parting.is_none() && self.hand.holder == Holder::Keepers {
+            parting = self.take_back()?;
+        }
+        if parting.is_none() && self.hand.holder == Holder::Ours {
+            self.hand_over(true)?;
+        }
+        Ok(parting)
     }
 
     /// Tells the keeper the terminal's size, where it has been told another.
@@ -367,9 +381,16 @@ impl Conversation<'_> {
             // The link is dropped next; a keeper that does not read now has a full queue of ours.
             self.link.flush();
         }
+        let discarded =
+            matches!(parting, Ok(Parting::Detached)) && self.terminal.is_some() && discard_typed();
         if let Some(terminal) = self.terminal.take() {
             let has_exited = matches!(parting, Ok(Parting::Exited { .. }));
             terminal.give_back(if has_exited { b"" } else { b"\r\n" });
+        }
+        if discarded {
+            say(
+                "sessile: what came at once behind the key that leaves was thrown away: it was not meant for this shell",
+            );
         }
         if self.input.unsent() > 0 && matches!(parting, Ok(Parting::Detached | Parting::Lost(_))) {
             let typed = counted(self.input.unsent() as u64, "byte", "bytes");
@@ -391,6 +412,19 @@ impl Conversation<'_> {
         }
         Ok(())
     }
+}
+
+/// Throws away what came together with the key that leaves: no hands are so fast, so it is the rest of something that
+/// was pasted, and is not for the shell outside. Returns whether there was any.
+fn discard_typed() -> bool {
+    let began = Instant::now();
+    let mut discarded = false;
+    while is_typed() && began.elapsed() < PASTED {
+        discarded |= tcflush(io::stdin(), QueueSelector::IFlush).is_ok();
+        // More of it comes as fast as it is taken.
+        let _ = poll(&mut [PollFd::new(&io::stdin(), PollFlags::IN)], Some(&BETWEEN));
+    }
+    discarded
 }
 
 /// Whether something was typed that nobody has read.

@@ -37,7 +37,8 @@ Text comes first, then keys. Keys: enter, tab, esc, space, backspace, up, down, 
 end, pageup, pagedown, insert, delete, f1 to f12, ctrl-X, alt-X, comma, or a character.
 
 With --wait, what is typed is for the shell: for the command that it runs, else for the next one. Enter
-comes behind the text unless --key says otherwise. bash, zsh and fish that Sessile starts on a terminal
+comes behind the text unless --key says otherwise. Several lines are one command: its output is that of all,
+its status that of the last. bash, zsh and fish that Sessile starts on a terminal
 say where their commands begin and how they end; nothing is to be installed. What they say comes through
 the terminal: a program that writes the same marks can lie about it."
 )]
@@ -129,6 +130,11 @@ impl Args {
                 "sessile: command {} runs already: what was typed is for it, and what follows is its output and status",
                 typed.command
             ));
+        }
+        if !typed.running && !typed.pasted && text.trim_end().contains(['\r', '\n']) {
+            say(
+                "sessile: the shell took no paste, so each line is a command of its own; what follows is of the first",
+            );
         }
         match daemon.post_timed(&self.session.path("/wait"), |waited| wait.after(waited))? {
             Waited::Command { command } => {

@@ -68,6 +68,14 @@ fn each_command_of(world: &World, shell: &str) {
     let told = world.sessile(&[&["type", shell, "--key", "ctrl-d", "--wait"][..], &TIMEOUT].concat());
     assert!(told.code == 0 && told.text().contains("here"), "{shell}: {:?}", told.text());
     assert!(told.err.contains("runs already"), "{shell}: {}", told.err);
+    // Several lines are one command.
+    let lines = "echo first\nfalse\n\necho last; sh -c 'exit 5'";
+    assert_eq!(runs(world, shell, lines), ("first\nlast\n".to_owned(), 5), "{shell}");
+    assert_eq!(runs(world, shell, "echo then"), ("then\n".to_owned(), 0), "{shell}");
+    // Other keys among them are typed as they are.
+    let typed = world.sessile(&[&["type", shell, "echo no\x15true\nfalse", "--wait"][..], &TIMEOUT].concat());
+    assert!(typed.err.contains("of the first"), "{shell}: {}", typed.err);
+    world.must(&["wait", shell, "--quiet", "300ms", "--timeout", "60s"]);
     // The shell's own end is the command's.
     let (_, code) = runs(world, shell, "exit 7");
     assert_eq!(code, 7, "{shell}");
@@ -118,6 +126,12 @@ for_root_and_user! {
                 assert_eq!(runs(world, &name, "printf 'no end'"), ("no end".to_owned(), 0), "{change}");
             }
         }
+        // A prompt that is made anew each time takes the mark with it, until that is told again.
+        let made = r#"PROMPT_COMMAND='PS1="> "'"#;
+        world.sessile(&["type", "bash-0", made, "--wait", "--timeout", "1s"]).refused_with(124, &["/etc/sessile/bash"]);
+        world.must(&["type", "bash-0", r#"PROMPT_COMMAND=". /etc/sessile/bash; $PROMPT_COMMAND""#, "--key", "enter"]);
+        world.must(&["wait", "bash-0", "--quiet", "500ms", "--timeout", "60s"]);
+        assert_eq!(runs(world, "bash-0", "echo told; false"), ("told\n".to_owned(), 1));
         let both = world.sessile(&["type", "bash-1", "unset PROMPT_COMMAND PS0; PS1='> '", "--wait", "--timeout", "1s"]);
         both.refused_with(124, &["did not end", "PROMPT_COMMAND"]);
         let late = world.sessile(&["type", "bash-1", "true", "--wait", "--timeout", "1s"]);

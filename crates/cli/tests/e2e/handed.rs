@@ -168,6 +168,8 @@ for_root_and_user! {
         assert_eq!(terminal.bytes(), before);
         processes::signal(stopped.pid, Signal::CONT);
         terminal.expect("meanwhile-2");
+        // Both ways again, before anything more is typed.
+        is_the_keepers(part(world, "keeper", &id).unwrap(), &terminal_of(stopped.pid));
         terminal.send("on-$((1 + 1))\r");
         terminal.expect("on-2");
         is_exact(world, "desk", || terminal.bytes());
@@ -199,6 +201,49 @@ for_root_and_user! {
         terminal.send(DETACH);
         terminal.expect("it ended with 0");
         assert!(terminal.is_as_before());
+        terminal.send("\r");
+        assert_eq!(terminal.finish(), 0);
+    }
+
+    /// Text that holds the key that leaves leaves nothing, whoever reads it, and no rest of it is the outer shell's.
+    fn a_paste_with_the_key_that_leaves(world) {
+        let script = "stty raw -echo; echo ready; exec cat -v";
+        for name in ["kept", "read"] {
+            let by_keeper = name == "kept";
+            world.must(&["run", "--detach", "--name", name, "--", "sh", "-c", script]);
+            world.must(&["wait", name, "--pattern", "ready", "--timeout", "30s"]);
+            let id = world.show(name)["id"].as_str().unwrap().to_owned();
+            let keeper = part(world, "keeper", &id).unwrap();
+            let mut terminal = world.terminal_below_shell(&["attach", name]);
+            terminal.expect("ready");
+            is_the_keepers(keeper, &terminal_of(client(world).pid));
+            let stopped = processes::Process::of(keeper).unwrap();
+            if !by_keeper {
+                processes::signal(keeper, Signal::STOP);
+                eventually("the keeper is stopped", || processes::is_stopped(stopped).then_some(()));
+            }
+            terminal.send(&format!("\x1b[200~first{DETACH}\r"));
+            terminal.send(&format!("echo within{DETACH}\r\x1b[201~"));
+            if !by_keeper {
+                // Until its client reads in its place.
+                std::thread::sleep(Duration::from_secs(4));
+                processes::signal(keeper, Signal::CONT);
+            }
+            let pasted = "first\\^\\\\\\^Mecho within\\^\\\\\\^M\\^\\[\\[201~";
+            world.must(&["wait", name, "--pattern", pasted, "--timeout", "30s"]);
+            terminal.send(DETACH);
+            terminal.expect("it ended with 0");
+            terminal.send("\r");
+            assert_eq!(terminal.finish(), 0);
+        }
+        // Without marks it is a key; what comes at once behind it is nobody's.
+        let mut terminal = world.terminal_below_shell(&["attach", "kept"]);
+        terminal.expect("ready");
+        let rest = "echo outside\r".repeat(3000);
+        terminal.send(&format!("{DETACH}{rest}"));
+        terminal.expect("thrown away");
+        terminal.expect("it ended with 0");
+        assert!(!String::from_utf8_lossy(&terminal.bytes()).contains("outside"));
         terminal.send("\r");
         assert_eq!(terminal.finish(), 0);
     }

@@ -13,6 +13,9 @@ pub struct Typed {
     /// Whether it ran already.
     #[serde(default)]
     pub running: bool,
+    /// Whether its lines were pasted as one command, since the shell takes pastes.
+    #[serde(default)]
+    pub pasted: bool,
 }
 
 /// `GET /v1/sessions/{id}/commands`: what the shell on a terminal said of its commands (OSC 133).

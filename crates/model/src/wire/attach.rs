@@ -50,12 +50,7 @@ pub struct ReadTyped {
     pub number: u32,
     /// The number of the client's last frame of input. What is read goes on from it.
     pub last: u64,
-    /// What a terminal sends for the key that leaves: where one of these is read, [`super::Event::Leave`] follows.
+    /// What a terminal sends for the key that leaves: where one of these is read
+    /// ([`super::Pastes`]), [`super::Event::Leave`] follows.
     pub leave: Vec<String>,
-}
-
-/// Where the first of these keys begins in what was typed, each as a terminal sends it.
-pub fn first_of(keys: &[String], typed: &[u8]) -> Option<usize> {
-    let keys = keys.iter().filter(|key| !key.is_empty());
-    keys.filter_map(|key| typed.windows(key.len()).position(|part| part == key.as_bytes())).min()
 }
