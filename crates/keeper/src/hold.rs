@@ -71,6 +71,8 @@ struct Typed {
     /// What a terminal sends for the key that leaves.
     leave: Vec<String>,
     pastes: Pastes,
+    /// Read here since then.
+    since: Instant,
     /// That key was typed.
     left: bool,
 }
@@ -260,6 +262,7 @@ impl Hold {
             last: asked.last,
             leave: asked.leave,
             pastes: Pastes::default(),
+            since: Instant::now(),
             left: false,
         });
         Ok(())
@@ -297,7 +300,7 @@ impl Hold {
                 // Stopped just now: what was read may have been typed to a shell. It is nobody's then, and no app's.
                 let outcome = if self.client.owns_terminal() {
                     self.looked = Some(Instant::now());
-                    let leaves = typed.pastes.find(&typed.leave, &read[..count], Instant::now());
+                    let leaves = typed.pastes.find(&typed.leave, &read[..count], typed.since.elapsed());
                     typed.left = leaves.is_some();
                     Read::Bytes(read[..leaves.unwrap_or(count)].to_vec(), typed.left)
                 } else {

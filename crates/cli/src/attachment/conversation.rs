@@ -50,7 +50,7 @@ pub struct Conversation<'a> {
     /// When the keeper was last seen to take what was typed here; `None` while it has all of it. Behind: whether it
     /// was asked about since.
     pub(super) untaken: Option<(Instant, bool)>,
-    pastes: wire::Pastes,
+    pastes: (Instant, wire::Pastes),
     lost: u32,
     pub(super) input: InputQueue,
     pub(super) out: Sink,
@@ -96,7 +96,7 @@ impl<'a> Conversation<'a> {
             told_away: false,
             inquiry: None,
             untaken: None,
-            pastes: wire::Pastes::default(),
+            pastes: (Instant::now(), wire::Pastes::default()),
             lost: 0,
             input: InputQueue::default(),
             out: Sink::from(since),
@@ -367,7 +367,8 @@ impl<'a> Conversation<'a> {
         if typed.is_empty() {
             return Some(Parting::Signalled(SIGHUP));
         }
-        let leave = self.pastes.find(&detach_key.sent(), typed, Instant::now());
+        let (since, pastes) = &mut self.pastes;
+        let leave = pastes.find(&detach_key.sent(), typed, since.elapsed());
         if !read_only {
             self.input.push(&typed[..leave.unwrap_or(typed.len())]);
         }

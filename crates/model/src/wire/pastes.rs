@@ -1,6 +1,6 @@
 //! What is typed, and what is pasted.
 
-use std::time::{Duration, Instant};
+use core::time::Duration;
 
 use zeroize::Zeroize as _;
 
@@ -18,14 +18,15 @@ pub struct Pastes {
     inside: bool,
     /// The last bytes read, in which a mark may begin.
     end: Vec<u8>,
-    read: Option<Instant>,
+    /// When that was.
+    read: Option<Duration>,
 }
 
 impl Pastes {
     /// Where the first of these keys, each as a terminal sends it, begins in what was typed, given what was typed
-    /// before.
-    pub fn find(&mut self, keys: &[String], typed: &[u8], now: Instant) -> Option<usize> {
-        let paused = self.read.replace(now).is_none_or(|read| now.saturating_duration_since(read) > PAUSE);
+    /// before. `now` counts from any moment, always the same.
+    pub fn find(&mut self, keys: &[String], typed: &[u8], now: Duration) -> Option<usize> {
+        let paused = self.read.replace(now).is_none_or(|read| now.saturating_sub(read) > PAUSE);
         let is_key =
             |bytes: &[u8]| keys.iter().any(|key| !key.is_empty() && bytes.starts_with(key.as_bytes()));
         if self.inside && paused && keys.iter().any(|key| key.as_bytes() == typed) {
@@ -63,10 +64,7 @@ impl Drop for Pastes {
 mod tests {
     use super::*;
 
-    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
-    fn now() -> Instant {
-        Instant::now()
-    }
+    const NOW: Duration = Duration::from_secs(7);
 
     fn keys() -> [String; 2] {
         ["\x1c".to_owned(), "\x1b[92;5u".to_owned()]
@@ -74,24 +72,22 @@ mod tests {
 
     #[test]
     fn a_key_is_found_wherever_it_stands() {
-        let now = now();
         for (typed, at) in [("\x1c", Some(0)), ("ab\x1b[92;5uc\x1c", Some(2)), ("ab", None), ("", None)] {
-            assert_eq!(Pastes::default().find(&keys(), typed.as_bytes(), now), at, "{typed:?}");
+            assert_eq!(Pastes::default().find(&keys(), typed.as_bytes(), NOW), at, "{typed:?}");
         }
-        assert_eq!(Pastes::default().find(&[String::new()], b"ab", now), None);
+        assert_eq!(Pastes::default().find(&[String::new()], b"ab", NOW), None);
     }
 
     #[test]
     fn in_a_paste_it_is_text_however_that_is_cut() {
-        let now = now();
         let all = b"a\x1b[200~b\x1cc\x1b[92;5ud\x1b[201\x1c~\x1b[201~e\x1cf";
         let key = all.len() - 2;
         for first in 0..=key {
             for second in first..=key {
                 let mut pastes = Pastes::default();
-                assert_eq!(pastes.find(&keys(), &all[..first], now), None, "{first}");
-                assert_eq!(pastes.find(&keys(), &all[first..second], now), None, "{first} {second}");
-                let found = pastes.find(&keys(), &all[second..], now);
+                assert_eq!(pastes.find(&keys(), &all[..first], NOW), None, "{first}");
+                assert_eq!(pastes.find(&keys(), &all[first..second], NOW), None, "{first} {second}");
+                let found = pastes.find(&keys(), &all[second..], NOW);
                 assert_eq!(found, Some(key - second), "{first} {second}");
             }
         }
@@ -99,13 +95,12 @@ mod tests {
 
     #[test]
     fn of_a_paste_without_an_end_the_key_leaves_after_a_while() {
-        let now = now();
         let mut pastes = Pastes::default();
-        assert_eq!(pastes.find(&keys(), b"\x1b[200~text", now), None);
-        assert_eq!(pastes.find(&keys(), b"\x1c", now + PAUSE / 2), None);
+        assert_eq!(pastes.find(&keys(), b"\x1b[200~text", NOW), None);
+        assert_eq!(pastes.find(&keys(), b"\x1c", NOW + PAUSE / 2), None);
         // Not alone, or not after a pause: it is of the paste still.
-        assert_eq!(pastes.find(&keys(), b"a\x1c", now + PAUSE * 3), None);
-        assert_eq!(pastes.find(&keys(), b"\x1c", now + PAUSE * 3 + PAUSE / 2), None);
-        assert_eq!(pastes.find(&keys(), b"\x1c", now + PAUSE * 5), Some(0));
+        assert_eq!(pastes.find(&keys(), b"a\x1c", NOW + PAUSE * 3), None);
+        assert_eq!(pastes.find(&keys(), b"\x1c", NOW + PAUSE * 3 + PAUSE / 2), None);
+        assert_eq!(pastes.find(&keys(), b"\x1c", NOW + PAUSE * 5), Some(0));
     }
 }
