@@ -48,9 +48,12 @@ mod tools;
 #[path = "../../crates/cli/src/tor.rs"]
 mod tor;
 
+use std::time::Duration;
+
 use libfuzzer_sys::fuzz_target;
 use sessile_fuzz::plant;
 use sessile_model::spec::EnvVar;
+use sessile_model::wire::Pastes;
 
 use crate::environment::{EnvArgument, merged};
 use crate::keys::{DetachKey, Key, Keys};
@@ -119,11 +122,15 @@ fn key_names(text: &str) {
     if let Ok(key) = text.parse::<DetachKey>() {
         assert_eq!(key.name().parse(), Ok(key.clone()));
         let typed = text.parse::<Keys>().expect("a detach key is a key").bytes();
-        assert_eq!(key.find(&typed), Some(0));
-        assert_eq!(key.find(b"plain text"), None);
+        assert_eq!(found(&key, &typed), Some(0));
+        assert_eq!(found(&key, b"plain text"), None);
     }
     // Where it is found is within what was typed.
-    assert!(DetachKey::default().find(text.as_bytes()).is_none_or(|at| at < text.len()));
+    assert!(found(&DetachKey::default(), text.as_bytes()).is_none_or(|at| at < text.len()));
+}
+
+fn found(key: &DetachKey, typed: &[u8]) -> Option<usize> {
+    Pastes::default().find(&key.sent(), typed, Duration::ZERO)
 }
 
 fn options(text: &str) {

@@ -125,6 +125,10 @@ impl Terminal {
         if state.modes.private(private::ORIGIN) {
             writer.text("\x1b[?6h");
         }
+        if screen.cursor.wraps && !state.modes.private(private::AUTOWRAP) {
+            // Written as the app did: a terminal may tell a cursor that waits to wrap from one that will not.
+            writer.text("\x1b[?7l");
+        }
         writer.cursor(screen, screen.cursor, Some(state));
         if writer.widen() {
             writer.text(allow);

@@ -290,3 +290,14 @@ fn hostile_streams_stay_bounded() {
     assert!(terminal.take_marks().len() <= 256);
     assert!(terminal.dump(Scrollback::With).len() < 8 << 20);
 }
+
+/// Where lines do not wrap, what is written in the last column is written without wrapping: some terminals then take
+/// no more where wrapping was turned off only behind it.
+#[test]
+fn a_last_column_is_written_as_the_app_wrote_it() {
+    let size = WindowSize { rows: 3, cols: 10 };
+    let terminal = fed(size, &[b"\x1b[?7labcdefghijkl"]);
+    let dump = dumped(&terminal);
+    let last = dump.rfind("\x1b[1;10H").unwrap();
+    assert!(dump[..last].contains("\x1b[?7l"), "{dump:?}");
+}
