@@ -60,6 +60,10 @@ impl Terminal {
                     writer.begin_screen();
                     writer.rows(&[], &alternate.rows);
                 }
+                if mode == 1049 {
+                    // It brings back the pen of before: none.
+                    writer.style(Style::default());
+                }
                 let _ = write!(writer.out, "\x1b[?{mode}l");
             }
         }

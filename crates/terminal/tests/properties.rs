@@ -301,3 +301,14 @@ fn a_last_column_is_written_as_the_app_wrote_it() {
     let last = dump.rfind("\x1b[1;10H").unwrap();
     assert!(dump[..last].contains("\x1b[?7l"), "{dump:?}");
 }
+
+/// Both screens have put aside a cursor with the same pen, which leaving the alternate one takes away.
+#[test]
+fn what_both_screens_put_aside_is_put_aside() {
+    let size = WindowSize { rows: 1, cols: 2 };
+    let pen = "\x1b]8;id=x;http://b/\x07\x1b[1;31m";
+    let bytes = format!("\x1b[?1049h{pen}\x1b[s\x1b[?1049l{pen}\x1b[saa").into_bytes();
+    let dump = fed(size, &[&bytes]).dump(Scrollback::With);
+    let tried = |bytes: &[u8]| cells(&fed(size, &[bytes, b"\x18\x1b[?1049l\x1b8one"]));
+    assert_eq!(difference(&tried(&bytes), &tried(&dump)), None, "{:?}", String::from_utf8_lossy(&dump));
+}
