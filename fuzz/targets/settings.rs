@@ -130,7 +130,7 @@ fn key_names(text: &str) {
 }
 
 fn found(key: &DetachKey, typed: &[u8]) -> Option<usize> {
-    Pastes::default().find(&key.sent(), typed, Duration::ZERO)
+    Pastes::default().find(&key.sent(), typed, Duration::ZERO).map(|key| key.start)
 }
 
 fn options(text: &str) {

@@ -132,7 +132,8 @@ async fn listen(daemon: &Daemon, id: SessionId, link: &mut KeeperLink, bell: &mu
                 | Event::Notice { .. }
                 | Event::Changed { .. }
                 | Event::LetGo { .. }
-                | Event::Leave,
+                | Event::Leave
+                | Event::More,
             )) => {}
             Err(_) => return None,
         }
@@ -384,7 +385,8 @@ async fn introduce(
                 | Event::Notice { .. }
                 | Event::Changed { .. }
                 | Event::LetGo { .. }
-                | Event::Leave,
+                | Event::Leave
+                | Event::More,
             ) => {}
         }
     }

@@ -4,7 +4,7 @@ use sessile_model::wire::{Event as Told, HandOver, ReadTyped, Reply};
 use zeroize::Zeroize as _;
 
 use crate::client::{Client, ClientId, Shows};
-use crate::hold::{Hold, Read};
+use crate::hold::{Hold, Next, Read};
 use crate::keeper::Keeper;
 use crate::output::{self, Why};
 use crate::roles::Place;
@@ -76,7 +76,7 @@ impl Keeper {
             }
         });
         match read {
-            Read::Bytes(mut bytes, leaves) => {
+            Read::Bytes(mut bytes, next) => {
                 self.proceed("typed", "read");
                 if let Some(sequence) = begun.filter(|_| !bytes.is_empty()) {
                     let source = InputSource::Terminal { client, sequence };
@@ -84,8 +84,13 @@ impl Keeper {
                     self.write_pending_input();
                 }
                 bytes.zeroize();
-                if leaves && let Some(client) = self.clients.get_mut(&id) {
-                    client.tell(channel, &Told::Leave);
+                if let Some(client) = self.clients.get_mut(&id) {
+                    let told: &[Told] = match next {
+                        Next::Nothing => &[],
+                        Next::Leave => &[Told::Leave],
+                        Next::LeaveAndMore => &[Told::More, Told::Leave],
+                    };
+                    told.iter().for_each(|told| client.tell(channel, told));
                 }
             }
             Read::Nothing => {}

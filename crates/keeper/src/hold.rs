@@ -77,11 +77,22 @@ struct Typed {
     left: bool,
 }
 
+/// What came behind what was typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing.
+    Nothing,
+    /// The key that leaves.
+    Leave,
+    /// The same, and more at once behind it, which is nobody's.
+    LeaveAndMore,
+}
+
 /// What was typed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
-    /// These bytes, of which nothing may be left behind; and whether the key that leaves came next.
-    Bytes(Vec<u8>, bool),
+    /// These bytes, of which nothing may be left behind, and what came next.
+    Bytes(Vec<u8>, Next),
     /// Nothing.
     Nothing,
     /// The terminal is not the client's any more, or not there.
@@ -302,7 +313,12 @@ impl Hold {
                     self.looked = Some(Instant::now());
                     let leaves = typed.pastes.find(&typed.leave, &read[..count], typed.since.elapsed());
                     typed.left = leaves.is_some();
-                    Read::Bytes(read[..leaves.unwrap_or(count)].to_vec(), typed.left)
+                    let (end, next) = match leaves {
+                        None => (count, Next::Nothing),
+                        Some(key) if key.end == count => (key.start, Next::Leave),
+                        Some(key) => (key.start, Next::LeaveAndMore),
+                    };
+                    Read::Bytes(read[..end].to_vec(), next)
                 } else {
                     Read::Lost
                 };
@@ -495,7 +511,7 @@ mod tests {
             state.write_all_at(IN_FRONT, 0).unwrap();
             rustix::io::write(&master, b"k").unwrap();
             await_typed(&slave);
-            assert_eq!(hold.next_typed(begin), Read::Bytes(b"k".to_vec(), false));
+            assert_eq!(hold.next_typed(begin), Read::Bytes(b"k".to_vec(), Next::Nothing));
             state.write_all_at(b"7 (client) T 1 7 7 34816 7 0", 0).unwrap();
         };
         type_one(&mut hold);
@@ -526,9 +542,9 @@ mod tests {
             await_typed(&slave);
             hold.next_typed(begin)
         };
-        assert_eq!(next(&mut hold, b"one"), Read::Bytes(b"one".to_vec(), false));
+        assert_eq!(next(&mut hold, b"one"), Read::Bytes(b"one".to_vec(), Next::Nothing));
         assert!(hold.typed().is_some());
-        assert_eq!(next(&mut hold, b"two\x1b[92;5u\x1c"), Read::Bytes(b"two".to_vec(), true));
+        assert_eq!(next(&mut hold, b"two\x1b[92;5u\x1c"), Read::Bytes(b"two".to_vec(), Next::LeaveAndMore));
         assert_eq!(next(&mut hold, b"three"), Read::Nothing);
         assert!(hold.typed().is_none() && hold.last_typed() == Some(9));
         assert!(!fcntl_getfl(&slave).unwrap().contains(OFlags::NONBLOCK));

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::{Millis, Timestamp};
-use sessile_model::wire::{self, Reply};
+use sessile_model::wire::{self, Pastes, Reply};
 use sessile_model::{Problem, ProblemKind};
 use sessile_terminal::Said;
 
@@ -213,7 +213,8 @@ pub fn pasted(typed: &[u8]) -> Option<Vec<u8>> {
     let end = typed.get(text.len()..).and_then(|end| end.last()).filter(|end| is_end(end))?;
     let is_text = |byte: &u8| is_end(byte) || *byte == b'\t' || !byte.is_ascii_control();
     let lines = text.iter().any(is_end) && text.iter().all(is_text);
-    lines.then(|| [b"\x1b[200~", text, b"\x1b[201~", &[*end]].concat())
+    let [begin, over] = Pastes::MARKS;
+    lines.then(|| [begin, text, over, &[*end]].concat())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use sessile_model::api;
 use sessile_model::spec::WindowSize;
-use sessile_terminal::{Commands, DEFAULT_LINES, Question, Scrollback, Terminal, Viewport};
+use sessile_terminal::{Commands, DEFAULT_LINES, Question, Scrollback, Terminal, Viewport, private_mode};
 
 use crate::saved_screen::Snapshot;
 
@@ -61,9 +61,9 @@ impl ScreenModel {
         }
     }
 
-    /// Whether the app asked to be told what is pasted (mode 2004).
+    /// Whether the app asked to be told what is pasted (DECSET 2004).
     pub fn takes_pastes(&self) -> bool {
-        self.terminal.mode(2004)
+        self.terminal.mode(private_mode::BRACKETED_PASTE)
     }
 
     /// What a shell said of its commands.

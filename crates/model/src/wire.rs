@@ -491,6 +491,9 @@ pub enum Event {
     },
     /// The key that leaves was typed at a terminal that the keeper reads.
     Leave,
+    /// More was read with it, behind it, and thrown away: what comes at once is the rest of that. Before
+    /// [`Self::Leave`].
+    More,
     /// A sentence for the person at the terminal.
     Notice {
         /// The sentence.

@@ -50,7 +50,7 @@ pub struct Conversation<'a> {
     /// When the keeper was last seen to take what was typed here; `None` while it has all of it. Behind: whether it
     /// was asked about since.
     pub(super) untaken: Option<(Instant, bool)>,
-    pastes: (Instant, wire::Pastes),
+    pub(super) pastes: (Instant, wire::Pastes),
     lost: u32,
     pub(super) input: InputQueue,
     pub(super) out: Sink,
@@ -348,33 +348,6 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn read_input(&mut self, buffer: &mut [u8]) -> Option<Parting> {
-        let room = self.input.room().min(buffer.len());
-        let typed = match rustix::io::read(io::stdin(), &mut buffer[..room]) {
-            Ok(n) => &buffer[..n],
-            Err(Errno::INTR | Errno::AGAIN) => return None,
-            // A terminal that hung up.
-            Err(_) => &buffer[..0],
-        };
-        let Mode::Terminal { detach_key, read_only, .. } = self.mode else {
-            if typed.is_empty() {
-                self.input.end();
-            } else {
-                self.input.push(typed);
-            }
-            return None;
-        };
-        if typed.is_empty() {
-            return Some(Parting::Signalled(SIGHUP));
-        }
-        let (since, pastes) = &mut self.pastes;
-        let leave = pastes.find(&detach_key.sent(), typed, since.elapsed());
-        if !read_only {
-            self.input.push(&typed[..leave.unwrap_or(typed.len())]);
-        }
-        leave.map(|_| Parting::Detached)
-    }
-
     pub(super) fn take_frames(&mut self) -> Result<Option<Parting>, Failure> {
         while let Some((header, payload)) = self.link.next_frame().map_err(|e| garbled(&e))? {
             if let Some(parting) = self.frame(header, &payload)? {
@@ -515,6 +488,10 @@ impl<'a> Conversation<'a> {
                 None
             }
             Event::Leave => Some(Parting::Detached),
+            Event::More => {
+                self.hand.more = true;
+                None
+            }
             Event::Detached { why } => match self.exit {
                 Some(_) => self.exited(None),
                 None => Some(Parting::Dismissed(why)),

@@ -19,10 +19,11 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::ioctl_fionread;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::process::{Signal, getpid, kill_process};
-use rustix::termios::{QueueSelector, tcflush};
-use sessile_model::wire::{HandOver, ReadTyped, Request};
+use sessile_model::wire::{HandOver, MAX_INPUT, ReadTyped, Request};
+use signal_hook::consts::SIGHUP;
+use zeroize::Zeroize as _;
 
 use super::conversation::{CHANNEL, Conversation};
 use super::sink::Sink;
@@ -39,7 +40,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// How long what came together with the key that leaves is thrown away, and how long nothing more of it has to come.
 const PASTED: Duration = Duration::from_secs(2);
-const BETWEEN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+const BETWEEN: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 /// How often a terminal that the keeper lost is handed over again before frames do.
 const MAX_LOST: u32 = 3;
 
@@ -65,6 +66,8 @@ pub struct Hand {
     /// How often it was lost since this process was last stopped or attached.
     lost: u32,
     typing: Typing,
+    /// More was read behind the key that leaves, in one go with it.
+    pub more: bool,
 }
 
 /// Who reads what is typed.
@@ -208,6 +211,36 @@ impl Conversation<'_> {
         self.hand.holder = Holder::Asked;
         let request = Request::HandOver(HandOver { number: self.hand.number, modes, again });
         self.link.hand(CHANNEL, &request, descriptors).map_err(|e| Failure::system("write a request", &e))
+    }
+
+    /// Reads what is typed here.
+    pub(super) fn read_input(&mut self, buffer: &mut [u8]) -> Option<Parting> {
+        let room = self.input.room().min(buffer.len());
+        let typed = match rustix::io::read(io::stdin(), &mut buffer[..room]) {
+            Ok(n) => &buffer[..n],
+            Err(Errno::INTR | Errno::AGAIN) => return None,
+            // A terminal that hung up.
+            Err(_) => &buffer[..0],
+        };
+        let Mode::Terminal { detach_key, read_only, .. } = self.mode else {
+            if typed.is_empty() {
+                self.input.end();
+            } else {
+                self.input.push(typed);
+            }
+            return None;
+        };
+        if typed.is_empty() {
+            return Some(Parting::Signalled(SIGHUP));
+        }
+        let (since, pastes) = &mut self.pastes;
+        let leave = pastes.find(&detach_key.sent(), typed, since.elapsed());
+        let end = leave.as_ref().map_or(typed.len(), |key| key.start);
+        if !read_only {
+            self.input.push(&typed[..end]);
+        }
+        self.hand.more = leave.as_ref().is_some_and(|key| key.end < typed.len());
+        leave.map(|_| Parting::Detached)
     }
 
     /// Has the keeper read what is typed, where it writes to the terminal and has everything of before.
@@ -381,8 +414,9 @@ impl Conversation<'_> {
             // The link is dropped next; a keeper that does not read now has a full queue of ours.
             self.link.flush();
         }
-        let discarded =
-            matches!(parting, Ok(Parting::Detached)) && self.terminal.is_some() && discard_typed();
+        let discarded = matches!(parting, Ok(Parting::Detached))
+            && self.terminal.is_some()
+            && discard_typed(self.hand.more);
         if let Some(terminal) = self.terminal.take() {
             let has_exited = matches!(parting, Ok(Parting::Exited { .. }));
             terminal.give_back(if has_exited { b"" } else { b"\r\n" });
@@ -415,15 +449,19 @@ impl Conversation<'_> {
 }
 
 /// Throws away what came together with the key that leaves: no hands are so fast, so it is the rest of something that
-/// was pasted, and is not for the shell outside. Returns whether there was any.
-fn discard_typed() -> bool {
+/// was pasted, and is not for the shell outside. Where some of it was read already, the rest is waited for. Returns
+/// whether there was any.
+fn discard_typed(mut more: bool) -> bool {
     let began = Instant::now();
-    let mut discarded = false;
-    while is_typed() && began.elapsed() < PASTED {
-        discarded |= tcflush(io::stdin(), QueueSelector::IFlush).is_ok();
-        // More of it comes as fast as it is taken.
-        let _ = poll(&mut [PollFd::new(&io::stdin(), PollFlags::IN)], Some(&BETWEEN));
+    let mut discarded = more;
+    let mut rest = [0; MAX_INPUT];
+    while (more || is_typed()) && began.elapsed() < PASTED {
+        // It is read, and not flushed: only a reader has the terminal take in what waits before it.
+        let comes = poll(&mut [PollFd::new(&io::stdin(), PollFlags::IN)], Some(&BETWEEN)) == Ok(1);
+        more = comes && matches!(rustix::io::read(io::stdin(), &mut rest), Ok(1..));
+        discarded |= more;
     }
+    rest.zeroize();
     discarded
 }
 

@@ -237,14 +237,17 @@ for_root_and_user! {
             assert_eq!(terminal.finish(), 0);
         }
         // Without marks it is a key; what comes at once behind it is nobody's.
-        let mut terminal = world.terminal_below_shell(&["attach", "kept"]);
+        // Outside, all that arrives is read and shown.
+        let script = "\"$@\"; echo it ended with $?; cat";
+        let mut terminal = world.terminal_below_script(script, &["attach", "kept"]);
         terminal.expect("ready");
         let rest = "echo outside\r".repeat(3000);
         terminal.send(&format!("{DETACH}{rest}"));
         terminal.expect("thrown away");
         terminal.expect("it ended with 0");
+        terminal.send("\rseen\r\u{4}");
+        terminal.expect("seen");
         assert!(!String::from_utf8_lossy(&terminal.bytes()).contains("outside"));
-        terminal.send("\r");
         assert_eq!(terminal.finish(), 0);
     }
 

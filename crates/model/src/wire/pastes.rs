@@ -1,14 +1,12 @@
 //! What is typed, and what is pasted.
 
+use core::ops::Range;
 use core::time::Duration;
 
 use zeroize::Zeroize as _;
 
-/// What a terminal puts before and behind what is pasted, where an app asked for that (xterm's control sequences,
-/// "Bracketed Paste Mode").
-const MARKS: [&[u8]; 2] = [b"\x1b[200~", b"\x1b[201~"];
 /// What of a mark may stand at the end of what was read.
-const PART: usize = MARKS[0].len() - 1;
+const PART: usize = Pastes::MARKS[0].len() - 1;
 /// So long after the last byte of a paste that has no end, the key is somebody's.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -23,12 +21,18 @@ pub struct Pastes {
 }
 
 impl Pastes {
-    /// Where the first of these keys, each as a terminal sends it, begins in what was typed, given what was typed
+    /// What a terminal puts before and behind what is pasted, where an app asked for that (xterm's control sequences,
+    /// "Bracketed Paste Mode").
+    pub const MARKS: [&[u8]; 2] = [b"\x1b[200~", b"\x1b[201~"];
+
+    /// Where the first of these keys, each as a terminal sends it, stands in what was typed, given what was typed
     /// before. `now` counts from any moment, always the same.
-    pub fn find(&mut self, keys: &[String], typed: &[u8], now: Duration) -> Option<usize> {
+    pub fn find(&mut self, keys: &[String], typed: &[u8], now: Duration) -> Option<Range<usize>> {
         let paused = self.read.replace(now).is_none_or(|read| now.saturating_sub(read) > PAUSE);
-        let is_key =
-            |bytes: &[u8]| keys.iter().any(|key| !key.is_empty() && bytes.starts_with(key.as_bytes()));
+        let key_of = |bytes: &[u8]| {
+            let is_it = |key: &&String| !key.is_empty() && bytes.starts_with(key.as_bytes());
+            keys.iter().find(is_it).map(String::len)
+        };
         if self.inside && paused && keys.iter().any(|key| key.as_bytes() == typed) {
             self.inside = false;
         }
@@ -37,11 +41,14 @@ impl Pastes {
         let mut at = 0;
         let mut found = None;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            if rest.starts_with(MARKS[usize::from(self.inside)]) {
+            if rest.starts_with(Self::MARKS[usize::from(self.inside)]) {
                 self.inside = !self.inside;
-                at += MARKS[0].len();
-            } else if at >= before && !self.inside && is_key(rest) {
-                found = Some(at - before);
+                at += Self::MARKS[0].len();
+            } else if at >= before
+                && !self.inside
+                && let Some(length) = key_of(rest)
+            {
+                found = Some(at - before..at - before + length);
                 break;
             } else {
                 at += 1;
@@ -72,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_key_is_found_wherever_it_stands() {
-        for (typed, at) in [("\x1c", Some(0)), ("ab\x1b[92;5uc\x1c", Some(2)), ("ab", None), ("", None)] {
+        for (typed, at) in [("\x1c", Some(0..1)), ("ab\x1b[92;5uc\x1c", Some(2..9)), ("ab", None), ("", None)]
+        {
             assert_eq!(Pastes::default().find(&keys(), typed.as_bytes(), NOW), at, "{typed:?}");
         }
         assert_eq!(Pastes::default().find(&[String::new()], b"ab", NOW), None);
@@ -88,7 +96,7 @@ mod tests {
                 assert_eq!(pastes.find(&keys(), &all[..first], NOW), None, "{first}");
                 assert_eq!(pastes.find(&keys(), &all[first..second], NOW), None, "{first} {second}");
                 let found = pastes.find(&keys(), &all[second..], NOW);
-                assert_eq!(found, Some(key - second), "{first} {second}");
+                assert_eq!(found, Some(key - second..key - second + 1), "{first} {second}");
             }
         }
     }
@@ -101,6 +109,6 @@ mod tests {
         // Not alone, or not after a pause: it is of the paste still.
         assert_eq!(pastes.find(&keys(), b"a\x1c", NOW + PAUSE * 3), None);
         assert_eq!(pastes.find(&keys(), b"\x1c", NOW + PAUSE * 3 + PAUSE / 2), None);
-        assert_eq!(pastes.find(&keys(), b"\x1c", NOW + PAUSE * 5), Some(0));
+        assert_eq!(pastes.find(&keys(), b"\x1c", NOW + PAUSE * 5), Some(0..1));
     }
 }
