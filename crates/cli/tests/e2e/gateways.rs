@@ -186,8 +186,7 @@ for_root_and_user! {
                     said = b''\n\
                     while not said.endswith(b'half'): said += s.recv(99)\n\
                     print('half', flush=True)\n\
-                    s.sendall(sys.argv[3].encode())\n\
-                    try: print(s.recv(1))\n\
+                    try: s.sendall(sys.argv[3].encode()); print(s.recv(1))\n\
                     except ConnectionResetError: print('reset')";
         world.must(&["run", "--detach", "--name", "cut", "--allow", &rule, "--", "sleep", "infinity"]);
         let id = world.show("cut")["id"].as_str().unwrap().to_owned();
@@ -205,8 +204,10 @@ for_root_and_user! {
             } else if !before.is_empty() {
                 reset.send(()).unwrap();
             }
-            assert_eq!(lines.next().unwrap().unwrap(), "reset");
-            hearing.finish().ended_with(0);
+            let heard = lines.next().map(Result::unwrap);
+            let ended = hearing.finish();
+            assert_eq!(heard.as_deref(), Some("reset"), "{before:?}, {after:?}, {killed}: {}", ended.err);
+            ended.ended_with(0);
         }
         serving.join().unwrap();
     }
