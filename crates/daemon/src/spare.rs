@@ -3,9 +3,11 @@
 //!
 //! ```text
 //!   a session opened        a moment later           the next one opens
-//!  none ─────────────► coming ───────────► waiting ─────────────────────► none
-//!    ▲                                        │
-//!    └──── it died, or nobody wanted it ──────┘
+//!  none ─────────────► coming ───────────► waiting ───────────────────► leaving ──► none
+//!    ▲                    ▲                   │                            │
+//!    └────────────────────│── it died, or ────┘                            │
+//!                         │   nobody wanted it                             │
+//!                         └──── a session opened before it had left ───────┘
 //! ```
 //!
 //! It has an id and folders of its own, is in no directory and no journal, and serves one session
@@ -55,6 +57,11 @@ enum Slot {
     None,
     Coming,
     Waiting(oneshot::Sender<Asked>),
+    /// It is given away, or ended where it was of no use. There is never more than one, so one
+    /// wanted meanwhile comes after it.
+    Leaving {
+        wanted: bool,
+    },
     /// The daemon stops.
     Closed,
 }
@@ -64,9 +71,9 @@ impl Spare {
     pub async fn take(&self) -> Option<Started> {
         let waiting = {
             let mut keeping = self.lock();
-            match std::mem::take(&mut keeping.slot) {
+            match std::mem::replace(&mut keeping.slot, Slot::Leaving { wanted: false }) {
                 Slot::Waiting(waiting) => waiting,
-                slot @ (Slot::None | Slot::Coming | Slot::Closed) => {
+                slot @ (Slot::None | Slot::Coming | Slot::Leaving { .. } | Slot::Closed) => {
                     keeping.slot = slot;
                     return None;
                 }
@@ -102,6 +109,20 @@ impl Spare {
         }
     }
 
+    /// Notes that it has left, and says whether another is wanted.
+    fn left(&self) -> bool {
+        let mut keeping = self.lock();
+        let (slot, is_wanted) = match keeping.slot {
+            Slot::Closed => return false,
+            Slot::Leaving { wanted: true } => (Slot::Coming, true),
+            Slot::None | Slot::Coming | Slot::Waiting(_) | Slot::Leaving { wanted: false } => {
+                (Slot::None, false)
+            }
+        };
+        keeping.slot = slot;
+        is_wanted
+    }
+
     fn lock(&self) -> MutexGuard<'_, Keeping> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,10 +131,13 @@ impl Spare {
 /// Has one started in a moment, unless there is one. To be called when a session was opened.
 pub fn renew(daemon: &Arc<Daemon>) {
     let mut keeping = daemon.spare.lock();
-    // One that is being ended is waited for: there is never more than one.
-    if matches!(keeping.slot, Slot::None) && keeping.task.as_ref().is_none_or(JoinHandle::is_finished) {
-        keeping.slot = Slot::Coming;
-        keeping.task = Some(tokio::spawn(keep(Arc::clone(daemon))));
+    match &mut keeping.slot {
+        Slot::None => {
+            keeping.slot = Slot::Coming;
+            keeping.task = Some(tokio::spawn(keep(Arc::clone(daemon))));
+        }
+        Slot::Leaving { wanted } => *wanted = true,
+        Slot::Coming | Slot::Waiting(_) | Slot::Closed => {}
     }
 }
 
@@ -125,17 +149,21 @@ pub async fn remove(daemon: &Daemon, id: SessionId) {
 }
 
 async fn keep(daemon: Arc<Daemon>) {
-    sleep(QUIET).await;
-    if daemon.spare.is_closed() {
-        return;
-    }
-    // Where it cannot be started, the next opening says why, should that one not be possible either.
-    let Some(started) = start(&daemon).await else { return daemon.spare.put(Slot::None) };
-    let (waiting, asked) = oneshot::channel();
-    daemon.spare.put(Slot::Waiting(waiting));
-    if let Some(unwanted) = wait(&daemon.folders, started, asked).await {
-        end(&daemon, unwanted).await;
-        daemon.spare.put(Slot::None);
+    loop {
+        sleep(QUIET).await;
+        if daemon.spare.is_closed() {
+            return;
+        }
+        // Where it cannot be started, the next opening says why, should that one not be possible either.
+        let Some(started) = start(&daemon).await else { return daemon.spare.put(Slot::None) };
+        let (waiting, asked) = oneshot::channel();
+        daemon.spare.put(Slot::Waiting(waiting));
+        if let Some(unwanted) = wait(&daemon.folders, started, asked).await {
+            end(&daemon, unwanted).await;
+        }
+        if !daemon.spare.left() {
+            return;
+        }
     }
 }
 

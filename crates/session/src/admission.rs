@@ -87,7 +87,10 @@ impl Denied {
             Self::NotYetActive => Some("try again when `sessile show` says active"),
             Self::Paused => Some("`sessile resume` thaws it"),
             Self::Closed => Some("`sessile receipt` shows what was erased"),
-            Self::Ending | Self::NotRunning { .. } | Self::NothingToCollect => None,
+            Self::NotRunning { .. } => {
+                Some("`sessile show` lists what runs; `sessile exec` starts a command")
+            }
+            Self::Ending | Self::NothingToCollect => None,
         }
     }
 }

@@ -16,6 +16,7 @@
 //! | `resize` | another size |
 //! | `dump`, `view` | writing it out |
 //! | `viewport` | what a smaller terminal shows of it |
+//! | `notice` | sentences that are not the app's |
 //! | `answers`, `marks` | what is told to others |
 //! | `replies`, `tokens` | what other terminals answer, and what comes back from them |
 //! | `commands` | a shell's commands, by its marks |
@@ -43,6 +44,7 @@ mod history;
 mod marks;
 mod modes;
 mod motion;
+mod notice;
 mod palette;
 mod parameters;
 mod pens;
@@ -70,6 +72,7 @@ pub use crate::dump::Scrollback;
 pub use crate::history::DEFAULT_LINES;
 pub use crate::marks::{Mark, MarkKind};
 pub use crate::modes::private as private_mode;
+pub use crate::notice::notices;
 pub use crate::replies::{Form, Replies, Said};
 pub use crate::terminal::Terminal;
 pub use crate::tokens::token;

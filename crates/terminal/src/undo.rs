@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::modes::private;
 use crate::pens::MAX_PENS;
 
 /// Longest control sequence that is looked at; a longer one is passed on unlooked.
@@ -81,6 +82,11 @@ impl TerminalModes {
     /// Whether the alternate screen is shown.
     pub fn shows_alternate(&self) -> bool {
         self.alternate
+    }
+
+    /// Whether rows are counted from the first within the margins.
+    pub(crate) fn has_origin(&self) -> bool {
+        self.changed.contains(&private::ORIGIN)
     }
 
     /// Everything that is changed now or at any moment of this output.

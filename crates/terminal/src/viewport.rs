@@ -16,10 +16,10 @@ use crate::attributes::{Protection, Style};
 use crate::cell::Cell;
 use crate::dump::Writer;
 use crate::modes::{Modes, ansi, private};
+use crate::notice::sentence;
 use crate::row::Row;
 use crate::state::State;
 use crate::terminal::Terminal;
-use crate::width::width;
 
 /// Private modes that say what the terminal sends, how wide clusters are, and whether the screen is inverted:
 /// none that changes where text goes.
@@ -30,7 +30,7 @@ const MOUSE: [u16; 7] = [9, 1000, 1002, 1003, 1005, 1006, 1015];
 /// Takes back a level of the kitty keyboard, of which each screen has its own.
 const POP_KEYBOARD: &str = "\x1b[<u";
 /// A row without anything.
-const BLANK: &str = "\x1b[K";
+pub(crate) const BLANK: &str = "\x1b[K";
 const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// A window on a screen that has another size, and what was drawn there last.
@@ -296,18 +296,6 @@ fn part(row: &Row, from: usize, columns: usize, writer: &mut Writer<'_>) -> Stri
         writer.text(BLANK);
     }
     std::mem::take(&mut writer.out)
-}
-
-/// A sentence as a row.
-fn sentence(text: &str, columns: usize) -> String {
-    let mut left = columns;
-    let fits = |character: &char| {
-        let rest = left.checked_sub(width(*character));
-        left = rest.unwrap_or(0);
-        rest.is_some()
-    };
-    let text: String = text.chars().filter(|character| !character.is_control()).take_while(fits).collect();
-    format!("\x1b[7m{text}\x1b[m{}", if left > 0 { BLANK } else { "" })
 }
 
 #[cfg(test)]

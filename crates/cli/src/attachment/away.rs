@@ -114,8 +114,11 @@ impl Conversation<'_> {
                 if !self.joined || self.hand.hangs() || self.untaken.is_some() {
                     self.told_away = true;
                     // A keeper that is silent writes nothing to the terminal, though it has it.
-                    let text = format!("[sessile: {}]", crate::output::printable(&why));
-                    say(&if self.terminal.is_some() { format!("\r\n{text}\r") } else { text });
+                    let why = crate::output::printable(&why);
+                    match &self.terminal {
+                        Some(terminal) => terminal.tell(&why),
+                        None => say(&format!("[sessile: {why}]")),
+                    }
                 }
             }
         }

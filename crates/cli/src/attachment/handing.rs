@@ -440,8 +440,11 @@ impl Conversation<'_> {
             (Mode::Terminal { .. }, Holder::Asked | Holder::Keepers) => {
                 return self.request(&Request::Tell { text: text.to_owned() });
             }
-            // The terminal is raw: a line break needs both halves.
-            (Mode::Terminal { .. }, Holder::Ours) => say(&format!("\r\n[sessile: {text}]\r")),
+            (Mode::Terminal { .. }, Holder::Ours) => {
+                if let Some(terminal) = &self.terminal {
+                    terminal.tell(text);
+                }
+            }
             (Mode::Streams { .. } | Mode::Follow { .. }, _) => say(&format!("sessile: {text}")),
         }
         Ok(())

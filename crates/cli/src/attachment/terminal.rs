@@ -8,7 +8,7 @@ use rustix::termios::{
     OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
 };
 use sessile_model::spec::WindowSize;
-use sessile_terminal::TerminalModes;
+use sessile_terminal::{TerminalModes, notices};
 
 use super::guardian::{Guardian, SavedModes};
 use super::sink::{Sink, Written};
@@ -157,6 +157,17 @@ impl RawMode {
     /// Undoes what output has done to the terminal, writes these bytes behind that, and gives it back.
     pub fn give_back(self, last: &[u8]) {
         write_all(&[&self.undo()[..], last].concat());
+    }
+
+    /// Shows a sentence that is not the app's.
+    pub fn tell(&self, text: &str) {
+        let text = format!("[sessile: {text}]");
+        if self.modes.is_between_sequences() {
+            write_all(&notices(&[text], size(), &self.modes));
+        } else {
+            // Not among the app's output. The terminal is raw: a line break needs both halves.
+            say(&format!("\r\n{text}\r"));
+        }
     }
 
     /// Whether output has left the alternate screen showing.

@@ -1,7 +1,7 @@
 //! A recording's file, read line by line.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use sessile_model::problem::ProblemKind;
@@ -27,7 +27,13 @@ impl Source {
     /// When it is no file, cannot be read or is no recording.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let doing = || format!("read {}", printable(&path.to_string_lossy()));
-        let meta = std::fs::metadata(path).map_err(|e| Failure::system(doing(), &e))?;
+        let meta = std::fs::metadata(path).map_err(|e| {
+            let failure = Failure::system(doing(), &e);
+            match e.kind() == ErrorKind::NotFound {
+                true => failure.hint("`sessile export SESSION --recording FILE` writes one"),
+                false => failure,
+            }
+        })?;
         if !meta.is_file() {
             let detail = format!("{} is not a file", printable(&path.to_string_lossy()));
             return Err(Failure::new(ProblemKind::BadRequest, detail));

@@ -133,6 +133,28 @@ for_root_and_user! {
         assert_eq!(terminal.finish(), 0);
     }
 
+    /// A sentence among what an app has drawn on every row would leave none of them where it was.
+    fn on_a_full_screen_a_sentence_covers_the_last_row_for_a_while(world) {
+        let full = r"stty -echo; printf '\033[?1049h'; i=1; while [ $i -le 24 ]; do \
+            printf '\033[%d;1Hrow %02d' $i $i; i=$((i + 1)); done; printf '\033[5;3H'; \
+            while read -r line; do printf $line; done";
+        world.must(&["run", "--detach", "--name", "desk", "--size", "fixed:80x24", "--", "sh", "-c", full]);
+        world.must(&["wait", "desk", "--pattern", "row 24", "--timeout", "30s"]);
+        let mut terminal = world.terminal(&["attach", "desk"]);
+        terminal.expect("row 24");
+        let before = seen(&terminal.bytes(), 80, 24);
+        let is_recorded = |row: &String| row.contains("[sessile: main is recorded]");
+        world.must(&["record", "desk", "start"]);
+        eventually("it is said in the last row alone", || {
+            let now = seen(&terminal.bytes(), 80, 24);
+            let others = now.iter().zip(&before).enumerate().filter(|(row, _)| *row != 23);
+            (is_recorded(&now[23]) && others.into_iter().all(|(_, (now, before))| now == before)).then_some(())
+        });
+        eventually("it goes", || (seen(&terminal.bytes(), 80, 24) == before).then_some(()));
+        terminal.send(DETACH);
+        assert_eq!(terminal.finish(), 0);
+    }
+
     /// As behind `su`: who runs the session may write to it only by what its client has.
     fn another_users_terminal_stays_with_its_client(world) {
         if world.is_root() || !rustix::process::getuid().is_root() {

@@ -185,9 +185,12 @@ for_root_and_user! {
         for (name, top) in [("second", world.runtime()), ("third", world.state())] {
             let (waits, cast) = spare(world);
             fs::remove_dir_all(top.join("sessions").join(&waits)).unwrap();
+            // It takes its time to end: the next one comes after it.
+            processes::signal(cast.anchor.unwrap().pid, Signal::STOP);
             assert_ne!(world.open(name, &["sleep", "infinity"]), waits);
             is_gone(world, &waits, cast);
         }
+        spare(world);
     }
 
     fn what_is_left_of_one_is_no_session(world) {
