@@ -198,6 +198,11 @@ impl Hold {
         serde_json::to_string(&self.modes).unwrap_or_default()
     }
 
+    /// What goes before a whole screen.
+    pub fn before_dump(&self) -> Vec<u8> {
+        self.modes.before_dump()
+    }
+
     /// Where the next bytes to write go; only when all before are written.
     pub fn put(&mut self) -> &mut Vec<u8> {
         debug_assert!(self.is_empty(), "output on its way is not overtaken");

@@ -15,6 +15,9 @@ use crate::task::{Input, InputSource, PendingInput, Streams, Task};
 
 /// How long an app may take nothing of what a request typed.
 const PATIENCE: Millis = Millis(20_000);
+/// Why an attachment is ended whose client sends more at once.
+const TOO_LONG: &str =
+    "a frame of input has more than 4096 bytes: nothing of it was written, nor of what follows";
 
 impl Task {
     /// When what requests typed is given up, where some waits.
@@ -34,7 +37,8 @@ impl Keeper {
         let attachment = self.clients.get(&id).and_then(|c| c.attachments.get(&channel));
         let Some(client) = attachment.map(|attachment| attachment.client) else { return };
         if bytes.len() > wire::MAX_INPUT {
-            return;
+            // What comes behind it would confirm it too.
+            return self.break_off((id, channel), TOO_LONG);
         }
         let source = InputSource::Frame { connection: id, channel, client, sequence };
         if self.input((id, channel), source, bytes) == Input::Dropped

@@ -214,7 +214,8 @@ fn next(hold: &mut Hold, attachment: &mut Attachment, task: &mut Task, now: Time
     let oldest = output.ring.oldest().max(task.queries.known_from()).max(screen.resized_at());
     if attachment.needs_screen() || hold.redraw || attachment.out < oldest || behind > KNOWN {
         hold.redraw = false;
-        *hold.put() = draw(attachment, task, oldest, now).1;
+        let before = hold.before_dump();
+        *hold.put() = [before, draw(attachment, task, oldest, now).1].concat();
         return true;
     }
     let most = readable.min(output.ring.head()).saturating_sub(attachment.out).min(CHUNK as u64);

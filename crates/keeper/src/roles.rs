@@ -152,10 +152,16 @@ impl Keeper {
     /// given would be written, and given to it again.
     pub(crate) fn break_loop(&mut self, name: &AppName, client: u64) {
         let of_client = self.attached(name).find(|(_, attachment)| attachment.client == client);
-        let Some(((id, channel), _)) = of_client else { return };
+        if let Some((place, _)) = of_client {
+            self.break_off(place, LOOP);
+        }
+    }
+
+    /// Ends an attachment for a reason that its client is told.
+    pub(crate) fn break_off(&mut self, (id, channel): Place, why: &str) {
         if let Some(client) = self.clients.get_mut(&id) {
             client.let_go(channel);
-            client.tell(channel, &Told::Detached { why: LOOP.to_owned() });
+            client.tell(channel, &Told::Detached { why: why.to_owned() });
         }
         self.detach(id, channel);
     }

@@ -145,8 +145,8 @@ impl PendingWait {
         .collect();
         let hint = match self.command {
             Some(_) => {
-                "it goes on, and `sessile wait SESSION --command` waits for it; where `sessile screen` shows a prompt again, \
-                 the shell says no more how its commands end: its PROMPT_COMMAND or precmd_functions was replaced \
+                "it goes on, and `sessile wait SESSION --command` waits for it; `sessile screen` shows whether it waits for \
+                 something to be typed; where that shows a prompt again, the shell says no more how its commands end: its PROMPT_COMMAND or precmd_functions was replaced \
                  (bash: PROMPT_COMMAND=\". /etc/sessile/bash; $PROMPT_COMMAND\" goes before it again)"
             }
             None => "`sessile screen` shows what is there; --timeout takes a longer time",
@@ -219,7 +219,8 @@ impl Awaited {
         if self.blanks.is_some_and(|blanks| commands.blanks() > blanks) {
             let what = "the shell ran no command, and shows its prompt again";
             return Some(Err(Problem::new(ProblemKind::Conflict, what)
-                .hint("it was empty, interrupted, or makes no sense to the shell: `sessile screen` shows what it said")));
+                .hint("it was empty, interrupted, or makes no sense to the shell: `sessile screen` shows what it said; \
+                       `sessile type SESSION --key ctrl-c` clears a line that still stands there")));
         }
         let exit = task.exit.clone().filter(|_| task.is_drained(now))?;
         Some(Ok(Waited::Exited { exit }))

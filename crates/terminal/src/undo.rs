@@ -36,8 +36,10 @@ pub struct TerminalModes {
     keyboard: [u16; 2],
     /// Its flags were set without a push.
     keyboard_flags: bool,
-    /// Titles that were put aside, our own among them, less those taken back.
+    /// Titles of the window that were put aside, our own among them, less those taken back.
     titles: u16,
+    /// The same of icons' titles: terminals keep them apart (XTWINOPS 22 and 23, `ctlseqs` of xterm).
+    icons: u16,
     /// Pens that were put aside, less those taken back.
     pens: u16,
     /// Operating system commands that changed something, by number.
@@ -52,6 +54,8 @@ pub struct TerminalModes {
     scroll_region: bool,
     cursor_style: bool,
     charset: bool,
+    /// `charset` and `shifted`, as they were when the cursor was put aside.
+    put_aside: (bool, bool),
     /// What is written is spared from erasing.
     spared: bool,
     /// What was changed stays so: see [`Self::at_worst`].
@@ -76,12 +80,17 @@ enum Parser {
 impl TerminalModes {
     /// Of a terminal whose title was put aside.
     pub fn with_title_put_aside() -> Self {
-        Self { titles: 1, ..Self::default() }
+        Self { titles: 1, icons: 1, ..Self::default() }
     }
 
     /// Whether the alternate screen is shown.
     pub fn shows_alternate(&self) -> bool {
         self.alternate
+    }
+
+    /// Whether text goes on in the next row where one is full.
+    pub(crate) fn wraps(&self) -> bool {
+        !self.changed.contains(&private::AUTOWRAP)
     }
 
     /// Whether rows are counted from the first within the margins.
@@ -159,13 +168,20 @@ impl TerminalModes {
 
     fn escape(&mut self, byte: u8) {
         match byte {
+            b'7' => self.put_aside = (self.charset, self.shifted),
+            b'8' => {
+                self.charset = self.put_aside.0 || self.stays(self.charset);
+                self.shifted = self.put_aside.1 || self.stays(self.shifted);
+            }
             b'=' => self.keypad = true,
             b'>' => self.keypad = self.stays(self.keypad),
             b'n' | b'o' => self.shifted = true,
             b'V' => self.spared = true,
             b'W' => self.spared = self.stays(self.spared),
             // A full reset; what was put aside may outlive it.
-            b'c' if !self.at_worst => *self = Self { titles: self.titles, ..Self::default() },
+            b'c' if !self.at_worst => {
+                *self = Self { titles: self.titles, icons: self.icons, ..Self::default() };
+            }
             _ => {}
         }
     }
@@ -187,11 +203,22 @@ impl TerminalModes {
                 }
             }
             (Some(b'?' | b'>' | b'<'), b't') => {}
-            (_, b't') => match numbers(parameters).next() {
-                Some(22) => self.titles = self.titles.saturating_add(1),
-                Some(23) if !self.at_worst => self.titles = self.titles.saturating_sub(1),
-                Some(_) | None => {}
-            },
+            (_, b't') => {
+                let mut numbers = numbers(parameters);
+                let (operation, which) = (numbers.next(), numbers.next().unwrap_or(0));
+                let of = |kind: u16| u16::from(which == 0 || which == kind);
+                match operation {
+                    Some(22) => {
+                        self.icons = self.icons.saturating_add(of(1));
+                        self.titles = self.titles.saturating_add(of(2));
+                    }
+                    Some(23) if !self.at_worst => {
+                        self.icons = self.icons.saturating_sub(of(1));
+                        self.titles = self.titles.saturating_sub(of(2));
+                    }
+                    Some(_) | None => {}
+                }
+            }
             (Some(first), b'h' | b'l') if first.is_ascii_digit() => {
                 for mode in numbers(parameters).filter(|&mode| mode <= MAX_ANSI) {
                     if last == b'h' {
@@ -238,6 +265,7 @@ impl TerminalModes {
                     alternate: self.alternate,
                     keyboard: self.keyboard,
                     titles: self.titles,
+                    icons: self.icons,
                     pens: self.pens,
                     commands: std::mem::take(&mut self.commands),
                     ..Self::default()
@@ -268,6 +296,12 @@ impl TerminalModes {
         }
     }
 
+    /// Takes back the titles that are put aside on top of the first, which is the terminal's own: a
+    /// [dump](crate::Terminal::dump) puts aside the app's, though the terminal may have them from an earlier one.
+    pub fn before_dump(&self) -> Vec<u8> {
+        restored(self.titles.saturating_sub(1), self.icons.saturating_sub(1))
+    }
+
     /// Whether something that is changed stays so although output undoes it.
     fn stays(&self, changed: bool) -> bool {
         self.at_worst && changed
@@ -280,9 +314,7 @@ impl TerminalModes {
             // CAN ends a sequence that was cut off.
             out.push(0x18);
         }
-        for _ in 0..self.titles.min(MAX_TITLES) {
-            out.extend_from_slice(b"\x1b[23;0t");
-        }
+        out.extend_from_slice(&restored(self.titles, self.icons));
         for &number in &self.commands {
             let undo = match number {
                 4 => "104".to_owned(),
@@ -343,6 +375,14 @@ impl TerminalModes {
     }
 }
 
+/// What takes back so many titles of windows and of icons.
+fn restored(titles: u16, icons: u16) -> Vec<u8> {
+    let (titles, icons) = (titles.min(MAX_TITLES), icons.min(MAX_TITLES));
+    let both = titles.min(icons);
+    let each = [(both, 0), (icons - both, 1), (titles - both, 2)];
+    each.map(|(count, which)| format!("\x1b[23;{which}t").repeat(count.into())).concat().into_bytes()
+}
+
 fn numbers(parameters: &[u8]) -> impl Iterator<Item = u16> {
     parameters.split(|&b| b == b';').filter_map(|n| std::str::from_utf8(n).ok()?.parse().ok())
 }
@@ -385,6 +425,8 @@ mod tests {
         assert_eq!(after(b"\x1b[?1h\x1bc"), "^[0m");
         assert_eq!(after(b"\x1b[#{\x1b[1;30#p\x1b[#{\x1b[#}\x1b[#q\x1b[!p"), "^[#}^[0m");
         assert_eq!(after(b"\x1b[?1049h\x1b[?1h\x1b[!p"), "^[?1049l^[0m");
+        assert_eq!(after(b"\x1b(0\x0e\x1b7\x1b(B\x0fx\x1b8"), "\u{f}^(B^[0m");
+        assert_eq!(after(b"\x1b7\x1b(0x\x1b8"), "^[0m");
     }
 
     #[test]
@@ -402,6 +444,12 @@ mod tests {
         assert_eq!(shown(modes.undo()), "^[23;0t^[23;0t^[0m");
         modes.watch(b"\x1b[23;0t");
         assert_eq!(shown(modes.undo()), "^[23;0t^[0m");
+        // An app that takes icons' titles back that it was not seen to put aside.
+        modes.watch(b"\x1b[22;2t\x1b[23;2t\x1b[23;1t\x1b[22;2t\x1b[22;1t\x1b[23;2t\x1b[23;1t");
+        assert_eq!(shown(modes.undo()), "^[23;2t^[0m");
+        modes.watch(b"\x1b[22t\x1b[22;1t");
+        assert_eq!(shown(modes.undo()), "^[23;0t^[23;0t^[0m");
+        assert_eq!(shown(modes.before_dump()), "^[23;0t");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use sessile_model::problem::ProblemKind;
 use sessile_model::receipt::SignedReceipt;
 use sessile_model::spec::WindowSize;
 use sessile_model::state::{Exit, State};
-use sessile_model::wire::{self, Attach, Event, FLAG_STDERR, FrameType, Header, Reply, Request};
+use sessile_model::wire::{self, Attach, Event, FLAG_STDERR, FrameType, Header, NO_OFFSET, Reply, Request};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGKILL, SIGPIPE, SIGTERM, SIGTSTP, SIGWINCH};
 
 use super::away::Inquiry;
@@ -384,7 +384,10 @@ impl<'a> Conversation<'a> {
             }
             FrameType::Dump => {
                 let (offset, bytes) = wire::split_number(payload).map_err(|e| garbled(&e))?;
-                self.out.redraw(offset, bytes);
+                // A part is drawn over the one before, and puts no title aside.
+                let terminal = self.terminal.as_ref().filter(|_| offset != NO_OFFSET);
+                let before = terminal.map(RawMode::before_dump).unwrap_or_default();
+                self.out.redraw(offset, &[&before, bytes].concat());
                 Ok(None)
             }
         }

@@ -170,6 +170,11 @@ impl RawMode {
         }
     }
 
+    /// What goes before a whole screen.
+    pub fn before_dump(&self) -> Vec<u8> {
+        self.modes.before_dump()
+    }
+
     /// Whether output has left the alternate screen showing.
     pub fn shows_alternate(&self) -> bool {
         self.modes.shows_alternate()

@@ -17,7 +17,7 @@ use crate::startup;
 #[command(after_help = "Examples:
   sessile export amber report.pdf .        from the app's home, into the current folder
   sessile export amber /tmp/build ./build
-  sessile export amber /project/out.txt .   a file of the project, by its whole path
+  sessile export amber /home/me/code/out.txt .   a file of the project, by its whole path
   sessile export amber --recording work.cast   the recording of main (see `sessile record --help`)
   sessile export amber --recording --app tests .
 

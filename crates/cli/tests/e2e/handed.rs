@@ -455,7 +455,7 @@ for_root_and_user! {
         is_exact(world, "desk", || terminal.bytes());
         terminal.send(DETACH);
         terminal.expect("it ended with 0");
-        terminal.expect_bytes(b"\x1b[23;0t\x1b[23;0t\x1b[?2004l\x1b[0m");
+        terminal.expect_bytes(b"\x1b[23;0t\x1b[23;2t\x1b[?2004l\x1b[0m");
         terminal.send("\r");
         assert_eq!(terminal.finish(), 0);
     }

@@ -256,3 +256,28 @@ fn what_is_typed_changes_no_record() {
         connection.cut();
     });
 }
+
+/// Whoever goes on behind it would be told that it was written.
+#[test]
+fn input_that_is_too_long_ends_its_attachment() {
+    crate::support::as_own(|world| {
+        world.open("desk", &["sh", "-c", SCRIPT]);
+        let mut connection = Connection::open(world, None);
+        connection.see(&mut Seen::default(), "ready", 0);
+        connection.type_line(1, &"x".repeat(wire::MAX_INPUT));
+        connection.type_line(2, "behind");
+        let why = loop {
+            let (kind, payload) = connection.next();
+            assert_ne!(kind, FrameType::InputDone, "{payload:?}");
+            if kind == FrameType::Event
+                && let Event::Detached { why } = serde_json::from_slice(&payload).unwrap()
+            {
+                break why;
+            }
+        };
+        assert!(why.contains("more than 4096 bytes"), "{why}");
+        meanwhile(world, "next");
+        assert!(!world.must(&["screen", "desk"]).contains("behind"));
+        connection.cut();
+    });
+}
