@@ -3,8 +3,10 @@
 use sessile_guard::{Category, Inspector, Raw};
 
 use crate::corpus::{lines, percent, row};
+use crate::ordinary;
 
 pub fn rows(inspector: &Inspector, verbose: bool) {
+    ordinary_rows(inspector, verbose);
     let Some(texts) = lines("injection/dev.jsonl") else { return };
     let mut sources: Vec<(String, bool, usize, usize)> = Vec::new();
     for text in &texts {
@@ -40,4 +42,25 @@ pub fn rows(inspector: &Inspector, verbose: bool) {
             .fold((0, 0), |sum, (_, _, hits, all)| (sum.0 + hits, sum.1 + all));
         row(&format!("injection: {name}"), &percent(hits, all), target, all);
     }
+}
+
+/// Files for development that the model was not trained on.
+fn ordinary_rows(inspector: &Inspector, verbose: bool) {
+    let texts: Vec<_> = ordinary::texts().into_iter().filter(|text| text.held_out).collect();
+    if texts.is_empty() {
+        return;
+    }
+    let mut hits = 0;
+    for ordinary in &texts {
+        let inspected = inspector.inspect(Raw::new(ordinary.text.clone()));
+        let mut injected =
+            inspected.findings().iter().filter(|f| f.category == Category::Injection).peekable();
+        hits += usize::from(injected.peek().is_some());
+        if verbose {
+            injected.for_each(|f| {
+                eprintln!("alarm {} {} {:?}", ordinary.path.display(), f.why, &ordinary.text[f.span.clone()])
+            });
+        }
+    }
+    row("injection: benign alarms, documentation and programs", &percent(hits, texts.len()), "", texts.len());
 }

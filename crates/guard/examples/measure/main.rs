@@ -7,6 +7,7 @@ mod corpus;
 mod injection;
 mod latency;
 mod leaks;
+mod ordinary;
 mod personal;
 mod secrets;
 mod transformations;

@@ -3,10 +3,13 @@
 //! Logistic regression over words and pairs of words that stand in several texts, with stochastic
 //! gradients. Texts of an attack say where in them it stands no more than that it is somewhere, so
 //! that after a first round over whole texts their highest windows count instead; of benign texts
-//! every window counts. Cross-validation over five parts says what to expect of other texts.
+//! every window counts; of what lies on a machine for development (`ordinary`) those that look most like an attack, for
+//! there are too many of the others. Cross-validation over five parts says what to expect of other texts.
 
 #[path = "../measure/corpus.rs"]
 mod corpus;
+#[path = "../measure/ordinary.rs"]
+mod ordinary;
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,6 +21,15 @@ const LEAST_TEXTS: usize = 4;
 const MOST_TERMS: usize = 6000;
 const PARTS: usize = 5;
 const PASSES: usize = 20;
+/// Rounds, each with the windows that the one before misjudges most.
+const ROUNDS: usize = 3;
+/// Windows of an ordinary text that count in a round.
+const MOST_WINDOWS: usize = 12;
+/// What an ordinary text is called where a source is.
+const ORDINARY: &str = "ordinary";
+/// Short texts of one line each whose words attacks use as well.
+const PLAIN: &str = "plain";
+const PLAIN_TEXTS: &str = include_str!("plain.txt");
 
 /// Features, the label, and how much it counts.
 type Example = (Vec<(usize, f32)>, f32, f32);
@@ -32,7 +44,14 @@ struct Text {
 
 fn main() {
     let Some(lines) = corpus::lines("injection/dev.jsonl") else { return };
-    let texts: Vec<Text> = lines.iter().map(prepare).collect();
+    let (held_out, known): (Vec<_>, Vec<_>) = ordinary::texts().into_iter().partition(|text| text.held_out);
+    let known = known.into_iter().map(|ordinary| prepare(ordinary.text, ORDINARY, false));
+    let given = lines.iter().map(|line| {
+        let word = |name: &str| line[name].as_str().unwrap_or_default();
+        prepare(word("text").to_owned(), word("source"), line["attack"] == true)
+    });
+    let plain = PLAIN_TEXTS.lines().map(|line| prepare(line.to_owned(), PLAIN, false));
+    let texts: Vec<Text> = given.chain(known).chain(plain).collect();
     let all: Vec<usize> = (0..texts.len()).collect();
     let mut held: Vec<(usize, f32)> = Vec::new();
     for part in 0..PARTS {
@@ -43,25 +62,24 @@ fn main() {
     }
     let threshold = threshold(&texts, &held);
     report("cross-validated", &texts, &held, threshold);
-    let (_, weights, bias) = train_on(&texts, &all);
+    let (model, weights, bias) = train_on(&texts, &all);
+    let alarms = held_out.iter().filter(|ordinary| model.score(&ordinary.text) >= threshold).count();
+    eprintln!(
+        "ordinary texts held out: {alarms} of {} ({})",
+        held_out.len(),
+        corpus::percent(alarms, held_out.len())
+    );
     let names: HashMap<Term, String> = texts.iter().flat_map(names).collect();
     write(&weights, bias, threshold, &names);
 }
 
-fn prepare(line: &serde_json::Value) -> Text {
-    let text = line["text"].as_str().unwrap_or_default().to_owned();
+fn prepare(text: String, source: &str, attack: bool) -> Text {
     let mut terms = Vec::new();
     let sentences = read(&text, &mut terms);
     let windows = windows(&sentences)
         .map(|(from, to)| (sentences[from].terms.start, sentences[to - 1].terms.end))
         .collect();
-    Text {
-        attack: line["attack"] == true,
-        source: line["source"].as_str().unwrap_or_default().to_owned(),
-        text,
-        terms,
-        windows,
-    }
+    Text { attack, source: source.to_owned(), text, terms, windows }
 }
 
 fn names(text: &Text) -> Vec<(Term, String)> {
@@ -80,6 +98,8 @@ fn importance(text: &Text) -> f32 {
     match text.source.as_str() {
         "CyberSecEval-prompt-injection" | "BIPIA-text" => 2.0,
         "NotInject_one" | "BIPIA-email-benign" => 2.0,
+        // Easily told apart, and many.
+        ORDINARY => 0.05,
         _ => 1.0,
     }
 }
@@ -111,26 +131,29 @@ fn train_on(texts: &[Text], chosen: &[usize]) -> (Model, HashMap<Term, f32>, f32
         features
     };
     let (mut weights, mut bias) = (vec![0.0f32; known.len()], 0.0f32);
-    for round in 0..3 {
+    for round in 0..ROUNDS {
         let mut examples: Vec<Example> = Vec::new();
         for at in chosen {
             let text = &texts[*at];
             let importance = importance(text);
+            let score = |(from, to): &(usize, usize)| {
+                let norm = ((to - from) as f32).max(6.0).sqrt();
+                let known = text.terms[*from..*to].iter().filter_map(|term| known.get(term));
+                known.map(|place| weights[*place]).sum::<f32>() / norm
+            };
             if !text.attack {
-                let share = importance / (text.windows.len() as f32).sqrt();
-                examples.extend(
-                    text.windows.iter().map(|(from, to)| (features(&text.terms[*from..*to]), 0.0, share)),
-                );
+                let mut windows = text.windows.clone();
+                if text.source == ORDINARY {
+                    windows.sort_by(|a, b| score(b).total_cmp(&score(a)));
+                    windows.truncate(MOST_WINDOWS);
+                }
+                let share = importance / (windows.len() as f32).sqrt();
+                examples
+                    .extend(windows.iter().map(|(from, to)| (features(&text.terms[*from..*to]), 0.0, share)));
                 continue;
             }
             examples.push((features(&text.terms), 1.0, importance * if round == 0 { 1.0 } else { 0.5 }));
             if round > 0 {
-                let score = |(from, to): &(usize, usize)| {
-                    features(&text.terms[*from..*to])
-                        .iter()
-                        .map(|(place, value)| weights[*place] * value)
-                        .sum::<f32>()
-                };
                 let best = text.windows.iter().max_by(|a, b| score(a).total_cmp(&score(b)));
                 if let Some((from, to)) = best {
                     examples.push((features(&text.terms[*from..*to]), 1.0, importance * 0.5));
@@ -147,7 +170,7 @@ fn train_on(texts: &[Text], chosen: &[usize]) -> (Model, HashMap<Term, f32>, f32
 
 /// Stochastic gradients with weights that decay, from where they are.
 fn descend(examples: &[Example], weights: &mut [f32], bias: &mut f32) {
-    let decay = 1e-4;
+    let decay = 3e-4;
     let mut order: Vec<usize> = (0..examples.len()).collect();
     let mut state = 88_172_645_463_325_252u64;
     for pass in 0..PASSES {
@@ -177,20 +200,25 @@ fn keep(weights: HashMap<Term, f32>) -> HashMap<Term, f32> {
     rows.into_iter().map(|(term, weight)| (term, (weight * 1000.0).round() / 1000.0)).collect()
 }
 
-/// The lowest score at which less than one benign text in two hundred and less than two of a
-/// hundred of NotInject count as an attack.
+/// The lowest score at which less than one benign text in two hundred, less than two of a hundred of NotInject and less
+/// than one ordinary text in a hundred count as an attack.
 fn threshold(texts: &[Text], scores: &[(usize, f32)]) -> f32 {
     let nth = |share: f64, only: Option<&str>| {
         let mut benign: Vec<f32> = scores
             .iter()
-            .filter(|(at, _)| !texts[*at].attack && only.is_none_or(|only| texts[*at].source == only))
+            .filter(|(at, _)| !texts[*at].attack)
+            .filter(|(at, _)| {
+                only.map_or(!matches!(texts[*at].source.as_str(), ORDINARY | PLAIN), |only| {
+                    texts[*at].source == only
+                })
+            })
             .map(|(_, score)| *score)
             .collect();
         benign.sort_by(|a, b| b.total_cmp(a));
         let allowed = (benign.len() as f64 * share) as usize;
         benign.get(allowed).copied().unwrap_or(0.0)
     };
-    nth(0.005, None).max(nth(0.02, Some("NotInject_one"))) + 0.001
+    nth(0.005, None).max(nth(0.02, Some("NotInject_one"))).max(nth(0.01, Some(ORDINARY))) + 0.001
 }
 
 fn report(title: &str, texts: &[Text], scores: &[(usize, f32)], threshold: f32) {

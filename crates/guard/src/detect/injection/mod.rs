@@ -46,3 +46,26 @@ pub fn scan(text: &str, found: &mut Vec<Local>) {
     }
     phrases::scan(text, found);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_and_programs_say_of_passwords_instructs_nobody() {
+        for text in [
+            "password: <your password here>",
+            "password=password",
+            "password = os.environ[\"DB_PASSWORD\"]",
+            "if not password: raise ValueError(\"password required\")",
+            "Password reset instructions were sent.",
+            "Write a function that sorts a list",
+            "password",
+            "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+        ] {
+            let mut found = Vec::new();
+            scan(text, &mut found);
+            assert!(found.is_empty(), "{text}: {}", found[0].confidence);
+        }
+    }
+}
