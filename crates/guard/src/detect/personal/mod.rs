@@ -31,7 +31,8 @@ pub fn scan(text: &str, found: &mut Vec<Local>) {
         at += skipped;
         let byte = bytes[at];
         if byte.is_ascii_digit() || (byte == b'+' || byte == b'(') && next_is_digit(bytes, at) {
-            at = number(text, at, &mut budget, found);
+            let account = small_country(bytes, at).and_then(|start| numbers::iban(bytes, start, found));
+            at = account.unwrap_or_else(|| number(text, at, &mut budget, found));
         } else if byte == b'@' {
             email(bytes, at, found);
             at += 1;
@@ -44,6 +45,12 @@ pub fn scan(text: &str, found: &mut Vec<Local>) {
         }
     }
     names::scan(text, found);
+}
+
+/// Where an account's number would begin whose country is in small letters, before its first digit.
+fn small_country(bytes: &[u8], digit: usize) -> Option<usize> {
+    let start = digit.checked_sub(2)?;
+    bytes[start..digit].iter().all(u8::is_ascii_lowercase).then_some(start)
 }
 
 /// A finding of this detector.
@@ -143,6 +150,12 @@ mod tests {
             ("41111111111111111111", vec![]),
             ("amex 378282246310005.", vec![("card", "378282246310005")]),
             ("IBAN DE89 3704 0044 0532 0130 00, thanks", vec![("iban", "DE89 3704 0044 0532 0130 00")]),
+            ("iban de89370400440532013000, thanks", vec![("iban", "de89370400440532013000")]),
+            ("4111  1111  1111  1111", vec![("card", "4111  1111  1111  1111")]),
+            ("4111/1111/1111/1111", vec![("card", "4111/1111/1111/1111")]),
+            ("4111_1111_1111_1111", vec![("card", "4111_1111_1111_1111")]),
+            ("41/11111111111111", vec![]),
+            ("411111/1111111111", vec![]),
             ("IBAN DE88 3704 0044 0532 0130 00, thanks", vec![]),
             ("my SSN is 536-22-1234", vec![("us_ssn", "536-22-1234")]),
             ("order 000-22-1234 and 666-12-1234", vec![]),

@@ -61,10 +61,12 @@ pub fn card(text: &str, at: usize, found: &mut Vec<Local>) -> Option<usize> {
             digits[count] = byte - b'0';
             count += 1;
             end = here + 1;
-        } else if matches!(byte, b' ' | b'-' | b'.')
-            && count >= 3
-            && bytes.get(here + 1).is_some_and(u8::is_ascii_digit)
-        {
+        } else if matches!(byte, b' ' | b'-' | b'.' | b'/' | b'_') && count >= 3 {
+            // A blank may stand twice.
+            here += usize::from(byte == b' ' && bytes.get(here + 1) == Some(&b' '));
+            if !bytes.get(here + 1).is_some_and(u8::is_ascii_digit) {
+                break;
+            }
             groups.push((count, end));
             // One kind of separator throughout.
             if *separator.get_or_insert(byte) != byte {
@@ -79,7 +81,11 @@ pub fn card(text: &str, at: usize, found: &mut Vec<Local>) -> Option<usize> {
         return None;
     }
     let follows = more || bytes.get(end).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
-    let whole = (!follows).then_some((count, end));
+    groups.push((count, end));
+    // Dates and names are parted by these, seldom into fours.
+    let strict = separator.is_some_and(|separator| matches!(separator, b'/' | b'_'));
+    let whole = (!follows && (!strict || is_grouped(&groups))).then_some((count, end));
+    groups.pop();
     let parts = (1..=groups.len())
         .rev()
         .filter(|length| is_grouped(&groups[..*length]))
@@ -312,7 +318,7 @@ pub fn iban(bytes: &[u8], at: usize, found: &mut Vec<Local>) -> Option<usize> {
     if !check.iter().all(u8::is_ascii_digit) || at > 0 && bytes[at - 1].is_ascii_alphanumeric() {
         return None;
     }
-    let (_, length) = IBAN_LENGTHS.iter().find(|(code, _)| code.as_slice() == country)?;
+    let (_, length) = IBAN_LENGTHS.iter().find(|(code, _)| code.eq_ignore_ascii_case(country))?;
     let mut letters = Vec::with_capacity(*length);
     let mut here = at;
     while here < bytes.len() && letters.len() < *length {
