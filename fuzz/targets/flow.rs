@@ -2,15 +2,17 @@
 
 #![no_main]
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use sessile_fuzz::plant;
-use sessile_guard::flow::trace::{Task, judge, parse};
+use sessile_guard::flow::trace::{Task, parse};
 use sessile_guard::tools::{Tools, derive, suites};
+use sessile_guardhouse::post::trace::judge;
 use sessile_policy::guard::{Effect, Policies, shipped};
 
-static POLICIES: LazyLock<Policies> = LazyLock::new(|| shipped().expect("the shipped policy is valid"));
+static POLICIES: LazyLock<Arc<Policies>> =
+    LazyLock::new(|| Arc::new(shipped().expect("the shipped policy is valid")));
 
 static TOOLS: LazyLock<Tools> = LazyLock::new(|| {
     let text = "[tools.read]\nreadOnlyHint = true\nopenWorldHint = false\nsinks = []\ntrusted_fields = [\"[]\", \"id\", \"to\"]\n\
@@ -41,23 +43,20 @@ fn flow(text: &str) {
     }
     let result = serde_json::json!([{
         "prompt": "Write to somebody",
-        "calls": [{"fn": "read"}, {"fn": "send", "args": {"to": text}}, {"fn": "change", "args": {"id": "7"}}, {"fn": "other"}],
+        "calls": [{"fn": "read", "args": {}}, {"fn": "send", "args": {"to": text}}, {"fn": "change", "args": {"id": "7"}}, {"fn": "other", "args": {}}],
         "results": [text],
     }]);
-    let made: Vec<Task> = parse(&result.to_string()).expect("a trace");
-    for task in made.iter().chain(&parse(text).unwrap_or_default()) {
-        let judged = judge(task, &TOOLS, &POLICIES);
+    let made: Vec<Task> = parse(&result.to_string()).expect("a trace").tasks;
+    for task in made.iter().chain(&parse(text).unwrap_or_default().tasks) {
+        let judged = judge(task, &TOOLS, &POLICIES).expect("room for values");
         assert_eq!(judged.calls.len(), task.calls.len());
         for call in &judged.calls {
             assert!(call.allowed || call.verdict.is_some());
-            assert!(call.decision != Effect::Reject, "{call:?}");
+            assert!(call.decision != Effect::Reject || !call.policies.is_empty() || call.arguments.is_empty(), "{call:?}");
             for place in call.arguments.iter().flat_map(|argument| &argument.places) {
                 let from = match place.event.0 {
                     0 => task.prompt.clone(),
-                    number => {
-                        let result = &task.results[number as usize - 1];
-                        result.as_str().map_or_else(|| result.to_string(), str::to_owned)
-                    }
+                    number => task.results[number as usize - 1].clone(),
                 };
                 assert!(place.span.is_none_or(|(start, end)| from.get(start..end).is_some()));
             }

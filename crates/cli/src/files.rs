@@ -130,9 +130,19 @@ fn bounded(source: impl Read, name: &str, most: usize) -> Result<Zeroizing<Vec<u
     let read = source.take(most as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|e| Failure::system(format!("read {name}"), &e))?;
     if bytes.len() > most {
-        return Err(bad(format!("{name} holds more than the {most} bytes that are taken")));
+        return Err(bad(format!("{name} holds more than the {most} bytes that are taken")).hint(parts(most)));
     }
     Ok(bytes)
+}
+
+/// What to do with a text that is too long.
+fn parts(most: usize) -> String {
+    match most >> 20 {
+        0 => "name a smaller file".to_owned(),
+        mebibytes => {
+            format!("take it in parts: `split -C {mebibytes}M FILE` cuts a text at the ends of its lines")
+        }
+    }
 }
 
 fn bad(detail: String) -> Failure {

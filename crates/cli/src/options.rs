@@ -106,8 +106,8 @@ pub struct SessionOptions {
     /// A host it may not reach, whatever else is said
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "What it may reach")]
     pub deny: Vec<HostArgument>,
-    /// A file of policies in Cedar (see `sessile policy --help`)
-    #[arg(long, value_name = "FILE", help_heading = "What it may reach")]
+    /// A file of policies in Cedar, or a folder of them (see `sessile policy --help`)
+    #[arg(long, value_name = "FILE|DIR", help_heading = "What it may reach")]
     pub policy: Vec<PathBuf>,
     /// A protocol in Scribble that its roles are held to, or @NAME for one of `sessile protocol list`
     #[arg(long, value_name = "FILE[#NAME]", requires = "role", help_heading = "What is said")]

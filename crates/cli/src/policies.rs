@@ -19,6 +19,8 @@ pub struct Read {
     pub texts: Vec<PolicyText>,
     /// The texts about messages and calls of tools.
     pub guard: Vec<PolicyText>,
+    /// What none of the guard's is about, where there are some: calls of tools, messages.
+    pub silent: Vec<&'static str>,
     /// How many policies stand in them.
     pub count: usize,
     /// What is doubtful about them.
@@ -53,16 +55,28 @@ pub fn read(files: &[PathBuf], folder: &Path, home: &Path) -> Result<Read, Failu
             "`sessile policy schema` shows what policies may speak of, `sessile policy --help` examples",
         )
     })?;
-    let mut count = policies.len();
+    let (mut count, mut silent) = (policies.len(), Vec::new());
     if !guard.is_empty() {
         let (policies, more) = sessile_policy::guard::load(&guard).map_err(|flaws| {
             wrong(&flaws, "`sessile guard policy --schema` shows what policies of the guard may speak of")
         })?;
         count += policies.len();
+        silent = policies.silent_about();
         doubtful.extend(more);
     }
     let warnings = doubtful.iter().map(|flaw| format!("warning: {flaw}")).collect();
-    Ok(Read { texts, guard, count, warnings })
+    Ok(Read { texts, guard, silent, count, warnings })
+}
+
+/// What is said of policies of the guard that are not about something that may come before them; `whose` it is.
+pub fn silence(silent: &[&str], whose: &str) -> Option<String> {
+    let what = silent.join(" or ");
+    (!silent.is_empty()).then(|| {
+        format!(
+            "note: no policy that is named is about {what}, so that {whose} is refused: the shipped ones are not asked \
+             beside them; `sessile guard policy` prints those, to add some"
+        )
+    })
 }
 
 /// The `.cedar` files of a folder and of the one in it that is the guard's, and which are the guard's.

@@ -80,6 +80,10 @@ pub fn build(
     let declarations = options.declarations().map(|file| declarations::text(&place.folder.join(file)));
     let guard = GuardSpec { policies: policies.guard, tools: declarations.transpose()? };
     notices.extend(policies.warnings);
+    if !options.mcp.is_empty() || !defaults.mcp.is_empty() {
+        notices
+            .extend(policies::silence(&policies.silent, "what MCP servers are asked or answer of that kind"));
+    }
     let mut labels = defaults.labels;
     labels.extend(options.labels.iter().map(|Label(k, v)| (k.clone(), v.clone())));
     let mut accept_weaker = defaults.accept_weaker;

@@ -20,7 +20,7 @@
 //! | `confine` | what it gives up before it listens |
 //! | `link` | its end of the socket to the keeper |
 //! | `watch` | its end of the socket to the gateway |
-//! | [`post`] | what it knows and says; `post::outgoing` of requests |
+//! | [`post`] | what it knows and says; `post::outgoing` of requests, `post::trace` of traces that were recorded |
 //! | `relay` | the same program as the relay of an MCP server: another process, which asks instead of deciding |
 //! | [`vault`] | the secret memory in which values lie |
 //! | `exact` | JSON with its numbers digit by digit |

@@ -8,11 +8,13 @@ pub(crate) mod arguments;
 mod calls;
 mod login;
 pub mod outgoing;
+pub mod trace;
 mod values;
 mod variables;
 
 use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -65,7 +67,7 @@ pub enum BeginError {
 
 /// A guard.
 pub struct Post {
-    policies: Policies,
+    policies: Arc<Policies>,
     tools: Tools,
     inspector: Inspector,
     values: Values,
@@ -160,22 +162,9 @@ impl Post {
             BeginError::Policies(flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
         let tools = spec.tools.as_deref().map_or_else(|| Ok(Tools::default()), Tools::parse)?;
-        let Vault { registry, values } = vault;
-        let registry = Registry::within(registry, hex::bytes(&key.0).ok_or(BeginError::Key)?);
-        let mut post = Self {
-            policies,
-            tools,
-            inspector: Inspector::with_registry(registry.ok_or(BeginError::Memory)?),
-            values: Values::within(values),
-            trails: BTreeMap::new(),
-            risk: serde_json::from_value(memory.risk).unwrap_or_default(),
-            conversation: Conversation::default(),
-            said_bytes: 0,
-            events: 0,
-            pending: BTreeMap::new(),
-            waiting: outgoing::Waiting::default(),
-            streams: outgoing::Streams::default(),
-        };
+        let key = hex::bytes(&key.0).ok_or(BeginError::Key)?;
+        let mut post = Self::new(vault, key, Arc::new(policies), tools)?;
+        post.risk = serde_json::from_value(memory.risk).unwrap_or_default();
         post.give(given);
         post.give_variables(variables);
         for value in memory.values {
@@ -186,6 +175,26 @@ impl Post {
             post.forget_texts();
         }
         Ok(post)
+    }
+
+    /// One that knows nothing yet.
+    fn new(vault: Vault, key: [u8; 32], policies: Arc<Policies>, tools: Tools) -> Result<Self, BeginError> {
+        let Vault { registry, values } = vault;
+        let registry = Registry::within(registry, key).ok_or(BeginError::Memory)?;
+        Ok(Self {
+            policies,
+            tools,
+            inspector: Inspector::with_registry(registry),
+            values: Values::within(values),
+            trails: BTreeMap::new(),
+            risk: Risk::default(),
+            conversation: Conversation::default(),
+            said_bytes: 0,
+            events: 0,
+            pending: BTreeMap::new(),
+            waiting: outgoing::Waiting::default(),
+            streams: outgoing::Streams::default(),
+        })
     }
 
     /// Obeys an order.
@@ -249,7 +258,9 @@ impl Post {
             self.pending.pop_first();
         }
         match matter {
-            Matter::Line { label, speaker, to, .. } if self.tells((&speaker, &to), &label.0, at_ms) => {
+            Matter::Line { label, speaker, to, .. }
+                if self.tells((&speaker, &to), &label.0, at_ms).is_some() =>
+            {
                 Judgement { policies: vec![LABEL.to_owned()], ..refused("the label is not one") }
             }
             Matter::Line { speaker, by_operator, to, payload, .. } => {
@@ -269,7 +280,8 @@ impl Post {
                 self.settle(number, (tool, to), Some(said), text.0.as_bytes(), (ruling, seen), at_ms)
             }
             Matter::Call { speaker, tool, arguments, hints, undeclared } => {
-                self.call(number, at_ms, (speaker, tool), &arguments.0, (hints, &undeclared))
+                let party = tool.clone();
+                self.call(number, at_ms, (speaker, tool, party), &arguments.0, (hints, &undeclared)).0
             }
         }
     }
@@ -305,11 +317,12 @@ impl Post {
     }
 
     /// Whether a label, which is for a protocol or for who speaks to choose, holds what nobody calls a line.
-    fn tells(&mut self, way: (&str, &str), label: &str, at_ms: u64) -> bool {
+    fn tells(&mut self, way: (&str, &str), label: &str, at_ms: u64) -> Option<Seen> {
         // A trail of its own: no name has a space.
         let trail = (way.0.to_owned(), format!("{} label", way.1));
-        !label.is_empty()
-            && !self.look_along(trail, way, &Decoded::of(label.as_bytes()), at_ms).found.is_empty()
+        let seen =
+            (!label.is_empty()).then(|| self.look_along(trail, way, &Decoded::of(label.as_bytes()), at_ms));
+        seen.filter(|seen| !seen.found.is_empty())
     }
 
     fn look(&mut self, (speaker, to): (&str, &str), decoded: &Decoded, at_ms: u64) -> Seen {
@@ -431,6 +444,7 @@ impl Post {
             // No environment is ever verified: what policies say for that case was taken before.
             policy::Effect::ProcessInTee | policy::Effect::Reject => Effect::Reject,
         };
+        let policies = if ruling.failure.is_some() { vec![FAILED.to_owned()] } else { ruling.policies };
         let mut because = ruling.failure;
         if effect == Effect::Redact && !self.is_clean(&without(payload, &seen.found), (&speaker, &to)) {
             effect = Effect::Reject;
@@ -442,7 +456,7 @@ impl Post {
         self.pending.insert(number, Pending { said, values: learns.clone() });
         Judgement {
             effect,
-            policies: ruling.policies,
+            policies,
             because,
             found: seen.found,
             confidentiality: seen.confidentiality,
@@ -480,7 +494,11 @@ impl Post {
     fn delivered(&mut self, number: u32) {
         let Some(Pending { said, values }) = self.pending.remove(&number) else { return };
         self.events += 1;
-        let event = Event(self.events);
+        self.heard(Event(self.events), said, values);
+    }
+
+    /// Knows what was said, and the values in it.
+    fn heard(&mut self, event: Event, said: Option<Said>, values: Vec<Value>) {
         match said {
             Some(_) if self.said_bytes >= MOST_SAID => self.forget_texts(),
             Some(Said::ByUser(text)) => {
@@ -526,10 +544,15 @@ fn said_of(hints: Hints) -> Annotations {
 /// Stands for the policies where a line is refused for its label.
 pub(crate) const LABEL: &str = "label";
 
+/// Stands for them where what is to be judged has another form than it must have.
+const FORM: &str = "form";
+/// Stands for them where one failed, or they could not be asked.
+const FAILED: &str = "a policy that failed";
+
 fn refused(why: &str) -> Judgement {
     Judgement {
         effect: Effect::Reject,
-        policies: Vec::new(),
+        policies: vec![FORM.to_owned()],
         because: Some(why.to_owned()),
         found: Vec::new(),
         confidentiality: 1,

@@ -29,7 +29,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::clock::Clock;
 use crate::cookies;
 use crate::facts::{AppFacts, Facts, StreamFacts, TaskFacts};
-use crate::guard::GuardState;
+use crate::guard::{GuardState, Watched};
 use crate::keeper::Keeper;
 use crate::ledger::InputLedger;
 use crate::listening;
@@ -204,6 +204,7 @@ impl Keeper {
             created_at: machine.opened_at(),
             last_activity: machine.last_activity(),
             wipe_started_at: None,
+            watched: Some(Watched::unknown()),
             grants: Vec::new(),
             claim_level,
             residue,

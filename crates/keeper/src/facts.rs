@@ -13,7 +13,7 @@ use sessile_terminal::Commands;
 
 use crate::agent::AgentFacts;
 use crate::channels::TalkFacts;
-use crate::guard::GuardFacts;
+use crate::guard::{GuardFacts, Watched};
 use crate::route::RouteFacts;
 
 /// The session's own facts.
@@ -60,6 +60,9 @@ pub struct Facts {
     /// What the record says of its guard, where it has one.
     #[serde(default)]
     pub guard: Option<GuardFacts>,
+    /// What passed its guard and what did not, as the record says it of a session that ends.
+    #[serde(default)]
+    pub watched: Option<Watched>,
     /// Apps that are given an SSH agent.
     #[serde(default)]
     pub agents: Vec<AgentFacts>,

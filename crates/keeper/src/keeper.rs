@@ -222,6 +222,7 @@ impl Keeper {
             created_at: self.now,
             last_activity: self.now,
             wipe_started_at: None,
+            watched: None,
             grants,
             claim_level,
             residue,

@@ -66,6 +66,7 @@ impl Keeper {
     fn wipe_step(&mut self, step: WipeStep) -> WipeEvidence {
         match step {
             WipeStep::RefuseAttaches => {
+                self.remember_watched();
                 self.account_for_typing();
                 let clients = self.clients.values().map(|c| c.attachments.len()).sum::<usize>();
                 WipeEvidence::Refused { clients: clients as u32 }

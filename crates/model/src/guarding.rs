@@ -6,6 +6,7 @@
 //! takes another's place is told. Receivers ignore messages that they do not know. Version [`VERSION`].
 
 pub mod outgoing;
+mod record;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,6 +19,8 @@ use crate::mcp::Hints;
 use crate::network::PolicyText;
 use crate::quantity::Timestamp;
 use crate::spec::EnvVar;
+
+pub use record::{GuardRecord, requests_guarded};
 
 /// Version of this protocol; stands in the first order.
 pub const VERSION: u32 = 1;
@@ -445,7 +448,13 @@ pub struct Decided {
     pub effect: Effect,
     /// The policies that determined it.
     pub policies: Vec<String>,
+    /// Why it is refused where no policy says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
 }
+
+/// What is said of something that no policy is about.
+pub const NO_POLICY: &str = "no policy applies";
 
 /// Something that was found, by its kind and length alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -460,33 +469,6 @@ pub struct Part {
     /// The role that said it first, where another did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
-}
-
-/// How a session is guarded, as its record shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct GuardRecord {
-    /// What passes the guard.
-    pub guarded: Vec<String>,
-    /// What does not: nothing is found there.
-    pub blind: Vec<String>,
-    /// The most confidential that has passed: from `public` to `critical`.
-    pub sensitivity: String,
-    /// From 0 to 100, when it was last another.
-    pub risk: u32,
-    /// Whether a trusted execution environment was verified.
-    pub tee: bool,
-    /// Messages that were said.
-    pub messages: u64,
-    /// Messages that were refused.
-    pub refused: u64,
-    /// Messages that went on without what was found in them.
-    pub redacted: u64,
-    /// Messages that somebody was asked about.
-    pub asked: u64,
-    /// Why what the guard knows is less protected than memory can be; nothing where it is not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weaker_because: Option<String>,
 }
 
 /// What became of what a session's guard knew, for the receipt.

@@ -147,6 +147,11 @@ pub enum Report {
         /// As in the report that asks.
         number: u32,
     },
+    /// The server wrote a line that cannot be read, for which calls have no result.
+    Unread {
+        /// The tools that were called, by the server's own names of them.
+        tools: Vec<String>,
+    },
     /// The server has ended, or is spoken with no longer.
     Over {
         /// Why, in words of this program.

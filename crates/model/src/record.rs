@@ -313,7 +313,7 @@ pub struct Usage {
 
 impl SessionRecord {
     /// The record as it is kept after the close: without name, labels, metadata, argv, the paths of
-    /// grants, and what was said and not heard.
+    /// grants, the hosts to which TLS was opened, and what was said and not heard.
     pub fn reduced(mut self) -> Self {
         self.name = None;
         self.labels.clear();
@@ -323,6 +323,7 @@ impl SessionRecord {
         }
         self.grants = self.grants.into_iter().map(Grant::without_paths).collect();
         self.properties = self.properties.without_paths();
+        self.guard = self.guard.map(GuardRecord::without_hosts);
         if let Some(protocol) = &mut self.protocol {
             protocol.unheard.clear();
             protocol.last_violations.clear();

@@ -40,7 +40,7 @@ pub struct Args {
     /// Decide so for the rest of the session (connections, and signatures that are denied)
     #[arg(long)]
     always: bool,
-    /// Why, for the session's journal and audit
+    /// Why, for the session's journal and audit, which outlive it: kept word for word, so no secret
     #[arg(long, value_name = "TEXT")]
     why: Option<String>,
     /// As which operator, shown by their key where there is one

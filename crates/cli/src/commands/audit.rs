@@ -2,7 +2,7 @@
 
 use sessile_journal::audit::{Chained, read};
 use sessile_model::api::{AuditTrail, Verdict};
-use sessile_model::guarding::{AuditEntry, Decided, Effect, Part};
+use sessile_model::guarding::{AuditEntry, Decided, Effect, NO_POLICY, Part};
 use sessile_model::hex;
 use sessile_model::problem::ProblemKind;
 use sessile_model::receipt::SignedReceipt;
@@ -122,7 +122,8 @@ fn unbelievable(why: &str) -> Failure {
 fn row(entry: &AuditEntry) -> Vec<String> {
     match entry {
         AuditEntry::Decided(decided) => {
-            let Decided { number, at, from, to, label, by, bytes, found, effect, policies, .. } = &**decided;
+            let Decided { number, at, from, to, label, by, bytes, found, effect, policies, because, .. } =
+                &**decided;
             let effect = match effect {
                 Effect::Pass => "passed",
                 Effect::Redact => "redacted",
@@ -133,7 +134,12 @@ fn row(entry: &AuditEntry) -> Vec<String> {
             let found: Vec<String> = found.iter().map(part).collect();
             let what = format!("{label} from {from} ({by}) to {to}, {bytes} bytes");
             let what = what.trim_start();
-            let by = format!("by {}", policies.join(", "));
+            let by = match because {
+                Some(because) => because.clone(),
+                // One of before there were such words.
+                None if policies.is_empty() => NO_POLICY.to_owned(),
+                None => format!("by {}", policies.join(", ")),
+            };
             vec![
                 at.to_string(),
                 number.to_string(),

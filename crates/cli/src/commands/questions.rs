@@ -1,6 +1,6 @@
 //! `questions`: what apps wait for somebody to decide.
 
-use sessile_model::api::{HeldLine, Question, Signature};
+use sessile_model::api::{HeldLine, HeldPart, Question, Signature};
 
 use super::text::now;
 use crate::client::Daemon;
@@ -47,8 +47,11 @@ impl Args {
 /// A line that is held: what it says, and what was found in it and came from whom.
 fn held(line: &HeldLine) -> String {
     let HeldLine { from, by, to, label, text, found, policies, because } = line;
-    let parts = found.iter().map(|part| format!("{} {:?} from {}", part.kind, part.value, part.of));
-    let parts: Vec<String> = parts.collect();
+    let part = |part: &HeldPart| {
+        let of = part.of.as_ref().map(|of| format!(", first said by {of}")).unwrap_or_default();
+        format!("{} {:?}{of}", part.kind, part.value)
+    };
+    let parts: Vec<String> = found.iter().map(part).collect();
     let found = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
     let blank = if label.is_empty() { "" } else { " " };
     let because = because.as_ref().map_or_else(String::new, |because| format!("; {because}"));

@@ -53,6 +53,8 @@ for_root_and_user! {
         for both in [&["guard", "inspect", "--taint-file", "-"][..], &["guard", "inspect", text, "--taint-file", "-", "--taint-file", "-"]] {
             given(both, b"wren-44-tallow").refused_with(64, &["cannot both be standard input", "name a file"]);
         }
+        let long = vec![b'a'; (16 << 20) + 1];
+        given(&["guard", "inspect"], &long).refused_with(64, &["more than the 16777216 bytes", "split -C 16M"]);
         fs::write(values, b"caf\xe9").unwrap();
         let wrong = "is not valid UTF-8: the first byte that is none is at offset 3 (0xe9)";
         world.sessile(&["guard", "inspect", values]).refused_with(64, &["values", wrong, "iconv -f LATIN1 -t UTF-8"]);

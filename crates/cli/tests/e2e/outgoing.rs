@@ -164,6 +164,25 @@ fn chunks(port: u16, parts: &[&str]) -> String {
 }
 
 for_root_and_user! {
+    fn what_was_guarded_is_said_after_the_end_too_and_names_no_host(world) {
+        let host = Host::new();
+        let id = opened(world, "desk", &["--allow", &host.rule(), "--intercept", &host.rule()]);
+        let before = guarded(world);
+        assert!(before["guarded"].to_string().contains(&host.rule()), "{before}");
+        world.must(&["end", "desk", "--grace", "0s"]);
+        let after = world.json(&["show", &id, "--json"])["guard"].clone();
+        let told = after["guarded"].to_string();
+        assert!(told.contains("requests of apps: HTTP/1 in plaintext, and in TLS to hosts that were named"), "{after}");
+        assert!(told.contains("User to Agent") && !after.to_string().contains("host.sessile"), "{after}");
+        assert_eq!(after["blind"], before["blind"]);
+        // In no file, the journal's log among them, while the daemon lives.
+        let rule = host.rule();
+        for file in ["journal.sqlite", "journal.sqlite-wal"] {
+            let bytes = fs::read(world.state().join(file)).unwrap();
+            assert!(!bytes.windows(rule.len()).any(|window| window == rule.as_bytes()), "{file}");
+        }
+    }
+
     fn what_was_said_in_a_channel_leaves_with_no_request(world) {
         let host = Host::new();
         let id = told(world, &["--allow", &host.rule()]);

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use sessile_policy::guard::Effect;
 
+use super::tests::judge;
 use super::tests::{POLICIES, tools};
-use super::trace::{Judged, Made, Task, judge};
+use super::trace::{Judged, Made, Task};
 use super::*;
 use crate::marking::Integrity;
 
@@ -65,7 +66,7 @@ fn made() -> impl Strategy<Value = Made> {
         |(tool, arguments)| {
             let arguments: Map<String, Value> =
                 arguments.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-            Made { tool: tool.to_owned(), arguments }
+            Made { tool: tool.to_owned(), arguments: Value::Object(arguments).to_string() }
         },
     )
 }
@@ -73,7 +74,7 @@ fn made() -> impl Strategy<Value = Made> {
 fn task() -> impl Strategy<Value = Task> {
     (text(), proptest::collection::vec((made(), text()), 1..6)).prop_map(|(prompt, made)| {
         let (calls, results): (Vec<Made>, Vec<String>) = made.into_iter().unzip();
-        Task { prompt, calls, results: results.into_iter().map(Value::String).collect(), more: Map::new() }
+        Task { prompt, calls, results, more: Map::new() }
     })
 }
 
@@ -92,8 +93,8 @@ proptest! {
         let at = at.min(task.calls.len());
         let mut more = task.clone();
         // A tool that is declared as free, and trusted in nothing.
-        more.calls.insert(at, Made { tool: "get_all_hotels_in_city".to_owned(), arguments: Map::new() });
-        more.results.insert(at, Value::String(text));
+        more.calls.insert(at, Made { tool: "get_all_hotels_in_city".to_owned(), arguments: "{}".to_owned() });
+        more.results.insert(at, text);
         let mut after = effects(&judge(&more, &tools, &POLICIES));
         after.remove(at);
         for (call, (before, after)) in before.calls.iter().zip(effects(&before).into_iter().zip(after)) {
@@ -106,9 +107,9 @@ proptest! {
     fn unknown_tools_ask_after_an_untrusted_read(task in task(), read in "[a-z]{3,9} [a-z]{3,9}") {
         let mut task = task;
         task.prompt = format!("{} {read} {}", task.prompt, VALUES.join(" "));
-        task.calls.insert(0, Made { tool: "search_mails".to_owned(), arguments: Map::new() });
-        task.results.insert(0, Value::String(read));
-        task.calls.push(Made { tool: "no_such_tool".to_owned(), arguments: Map::new() });
+        task.calls.insert(0, Made { tool: "search_mails".to_owned(), arguments: "{}".to_owned() });
+        task.results.insert(0, read);
+        task.calls.push(Made { tool: "no_such_tool".to_owned(), arguments: "{}".to_owned() });
         let judged = judge(&task, &tools(), &POLICIES);
         for call in judged.calls.iter().filter(|call| call.tool == "no_such_tool") {
             prop_assert!(call.decision >= Effect::RequireConfirmation, "{call:#?}");

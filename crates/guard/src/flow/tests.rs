@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sessile_policy::guard::{Effect, Policies, shipped};
 
-use super::trace::{Judged, Made, Task, judge};
+use super::trace::{ByOrigin, Judged, Made, Task};
 use super::*;
 use crate::marking::{Confidentiality, Integrity, Readers};
 use crate::tools::{Tools, derive};
@@ -56,15 +56,19 @@ const HOTELS: &str =
 fn said(prompt: &str, calls: &[(&str, Value, &str)]) -> Judged {
     let made = |(tool, arguments, _): &(&str, Value, &str)| Made {
         tool: (*tool).to_owned(),
-        arguments: arguments.as_object().unwrap().clone(),
+        arguments: arguments.to_string(),
     };
     let task = Task {
         prompt: prompt.to_owned(),
         calls: calls.iter().map(made).collect(),
-        results: calls.iter().map(|(_, _, result)| json!(result)).collect(),
+        results: calls.iter().map(|(_, _, result)| (*result).to_owned()).collect(),
         more: serde_json::Map::new(),
     };
     judge(&task, &tools(), &POLICIES)
+}
+
+pub(super) fn judge(task: &Task, tools: &Tools, policies: &Policies) -> Judged {
+    trace::judge(task, &mut ByOrigin { conversation: Conversation::default(), tools, policies })
 }
 
 /// Whether the last call is allowed, after the others were.

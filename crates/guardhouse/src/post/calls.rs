@@ -5,33 +5,39 @@
 
 use std::collections::HashSet;
 
-use sessile_guard::flow::{Call, Carried};
+use sessile_guard::flow::{Argument, Call, Carried};
 
 use super::arguments::{Kind, Texts};
 use super::*;
 
+/// The kind of what reads like an order to a model.
+const INSTRUCTION: &str = "instruction";
+
 impl Post {
-    /// Judges a call.
+    /// Judges a call, and says where what it is given came from. `party` is the tool as values are told to it.
     pub(super) fn call(
         &mut self,
         number: u32,
         at_ms: u64,
-        (speaker, tool): (String, String),
+        (speaker, tool, party): (String, String, String),
         arguments: &str,
         (hints, undeclared): (Hints, &[String]),
-    ) -> Judgement {
+    ) -> (Judgement, Vec<Argument>) {
         let read = crate::exact::readable(arguments).map(Zeroizing::new);
         let Some(Ok(serde_json::Value::Object(given))) = read.map(|read| serde_json::from_str(&read)) else {
-            return refused("the arguments are no JSON object");
+            return (refused("the arguments are no JSON object"), Vec::new());
         };
-        // Which of its tools is called tells a server something, and everybody who reads the audit.
-        if self.tells((&speaker, server(&tool).unwrap_or(&tool)), &tool, at_ms) {
-            return Judgement { policies: vec![LABEL.to_owned()], ..refused("the tool's name is not one") };
+        // Which of its tools is called tells a server something, and everybody who reads the audit. A name that
+        // reads like an order (`update_password`) tells nothing.
+        let told = self.tells((&speaker, server(&party).unwrap_or(&party)), &tool, at_ms);
+        if told.is_some_and(|seen| seen.kinds.iter().any(|kind| kind != INSTRUCTION)) {
+            let named = refused("the tool's name is not one");
+            return (Judgement { policies: vec![LABEL.to_owned()], ..named }, Vec::new());
         }
         // What each tool of a server is told the server can put together.
-        let trail = (speaker.clone(), server(&tool).unwrap_or(&tool).to_owned());
+        let trail = (speaker.clone(), server(&party).unwrap_or(&party).to_owned());
         let mut last = self.trails.remove(&trail).unwrap_or_default();
-        let (seen, counted) = self.seen_in_call((&speaker, &tool), arguments, &mut last);
+        let (seen, counted) = self.seen_in_call((&speaker, &party), arguments, &mut last);
         self.make_room_for_trail();
         self.trails.insert(trail, last);
         self.risk.add(&counted, at_ms);
@@ -60,20 +66,20 @@ impl Post {
             None => self.conversation.judge(&self.tools, &self.policies, &call),
         };
         let because = judged.because.to_string();
-        let way = (speaker.clone(), tool.clone());
+        let way = (speaker.clone(), party.clone());
         let ruled = (judged.ruling, seen);
         let mut judgement = self.settle(number, way, None, arguments.as_bytes(), ruled, at_ms);
         if judgement.effect == Effect::Redact {
             let rest = without(arguments.as_bytes(), &judgement.found);
             let rest = Zeroizing::new(String::from_utf8_lossy(&rest).into_owned());
-            let (left, _) = self.seen_in_call((&speaker, &tool), &rest, &mut Trail::default());
+            let (left, _) = self.seen_in_call((&speaker, &party), &rest, &mut Trail::default());
             if !left.is_clean() {
                 judgement.effect = Effect::Reject;
                 judgement.because = Some(LEFT.to_owned());
             }
         }
         judgement.because.get_or_insert(because);
-        judgement
+        (judgement, judged.arguments)
     }
 
     /// What stands in a call's arguments.

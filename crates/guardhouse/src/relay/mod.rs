@@ -291,6 +291,7 @@ impl Relay {
                 tell(&self.link, &Report::Asks { number, app, what })?;
             }
             Deed::GiveUp(number) => tell(&self.link, &Report::GivenUp { number })?,
+            Deed::Unread(tools) => tell(&self.link, &Report::Unread { tools })?,
             Deed::Over(why) => {
                 self.server = None;
                 tell(&self.link, &Report::Over { why })?;

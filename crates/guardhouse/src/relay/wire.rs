@@ -1,6 +1,7 @@
 //! Lines of JSON-RPC: read within limits, and written.
 
 use rmcp::model::{ContentBlock, ErrorCode};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -125,6 +126,73 @@ pub fn read(line: &[u8]) -> Option<Message> {
     }
 }
 
+/// What can be told of a line that is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// It is meant to answer this request.
+    Answer(u64),
+    /// It is meant to answer some request.
+    SomeAnswer,
+    /// It answers nothing: what servers print beside messages, or no answer.
+    Other,
+}
+
+/// Whether a line that [`read`] takes for no message is meant as an answer: an object with `jsonrpc`, or a `result`,
+/// and no `method`. It may be broken anywhere, nested too deep, or no text.
+pub fn broken(line: &[u8]) -> Broken {
+    let text = String::from_utf8_lossy(line);
+    let mut told = Told::default();
+    let whole = (&mut told).deserialize(&mut serde_json::Deserializer::from_str(&text)).is_ok();
+    let method = told.has_method || (!whole && text.contains("\"method\""));
+    match (told.is_message && !method, told.id) {
+        (false, _) => Broken::Other,
+        (true, Some(id)) => Broken::Answer(id),
+        // Broken before it, it may be that of any.
+        (true, None) if whole => Broken::Other,
+        (true, None) => Broken::SomeAnswer,
+    }
+}
+
+/// What an object says of itself, as far as it can be read.
+#[derive(Default)]
+struct Told {
+    id: Option<u64>,
+    is_message: bool,
+    has_method: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Told {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Told {
+    type Value = ();
+
+    fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "id" => {
+                    self.id = map.next_value::<&RawValue>()?.get().parse().ok();
+                    continue;
+                }
+                "jsonrpc" | "result" => self.is_message = true,
+                "method" => self.has_method = true,
+                _ => {}
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
+
 fn line(value: &impl Serialize) -> Vec<u8> {
     // What this program writes it can write.
     let mut bytes = serde_json::to_vec(value).unwrap_or_default();
@@ -199,6 +267,35 @@ mod tests {
         assert_eq!(lines.next(), Err(TooLong));
         lines.push(b"\n");
         assert_eq!(lines.next(), Err(TooLong));
+    }
+
+    #[test]
+    fn what_a_broken_line_is_meant_to_answer() {
+        let deep = format!(r#"{{"jsonrpc":"2.0","id":7,"result":{}{}}}"#, "[".repeat(500), "]".repeat(500));
+        for (line, told) in [
+            (deep.as_bytes(), Broken::Answer(7)),
+            (b"{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"content\":\"\xff\"}}", Broken::Answer(7)),
+            (b"{\"result\":{\"a\":\"\xff\"},\"jsonrpc\":\"2.0\",\"id\":7}", Broken::Answer(7)),
+            (br#"{"id":7,"result":{}}"#, Broken::Answer(7)),
+            (br#"{"jsonrpc":"2.0","id":7}"#, Broken::Answer(7)),
+            (br#"{"jsonrpc":"2.0","id":7,"result":1,"error":{"code":1}}"#, Broken::Answer(7)),
+            (br#"{"jsonrpc":"2.0","id":7,"result":{"a":NaN}}"#, Broken::Answer(7)),
+            (br#"{"jsonrpc":"2.0","result":{"a":NaN},"id":7}"#, Broken::SomeAnswer),
+            (br#"{"result":{"a":"#, Broken::SomeAnswer),
+            // Logs, and other things than answers.
+            (b"", Broken::Other),
+            (b"listening on 7", Broken::Other),
+            (b"\xff\xfe", Broken::Other),
+            (b"[1, 2]", Broken::Other),
+            (br#"{"level":"info","id":7,"error":"x"}"#, Broken::Other),
+            (br#"{"level":"info","jsonrpc"#, Broken::Other),
+            (br#"{"jsonrpc":"2.0","error":{"code":1},"id":null}"#, Broken::Other),
+            (b"{\"jsonrpc\":\"2.0\",\"method\":\"log\",\"params\":{\"a\":\"\xff\"}}", Broken::Other),
+            (br#"{"jsonrpc":"2.0","params":{"a":NaN},"method":"log"}"#, Broken::Other),
+        ] {
+            assert!(read(line).is_none());
+            assert_eq!(broken(line), told, "{}", String::from_utf8_lossy(line));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The keeper never waits for it: a line that is not judged yet is looked at again. What guards know is with the
-//! anchor (`guard/memory`, secret memory), so one that dies, alone or with its keeper, is followed by one that knows the same.
+//! anchor (`guard/memory`, secret memory), so one that dies, alone or with its keeper, is followed by one that knows the same values.
 
 mod answerer;
 mod given;
@@ -38,6 +38,7 @@ use sessile_vault::keys::Purpose;
 
 pub use passage::{Passage, Passed, Passing, What};
 pub use questions::FIRST_QUESTION;
+pub use told::Watched;
 
 use crate::bringup::failed;
 use crate::keeper::Keeper;

@@ -12,7 +12,7 @@ use rustix::fd::AsFd as _;
 use sessile_model::Problem;
 use sessile_model::gateway;
 use sessile_model::guarding::outgoing::{Weighed, reader};
-use sessile_model::guarding::{AuditEntry, Effect, Order, Value};
+use sessile_model::guarding::{AuditEntry, Effect, Order, Value, requests_guarded};
 use sessile_model::hex;
 use sessile_model::network::Route;
 use sessile_model::protocol::Speaker;
@@ -203,11 +203,7 @@ impl Keeper {
             return None;
         }
         let opened: Vec<String> = network.intercept.iter().map(ToString::to_string).collect();
-        let opened = match opened.as_slice() {
-            [] => String::new(),
-            targets => format!(", and in TLS to {}", targets.join(", ")),
-        };
-        let guarded = format!("requests of apps: HTTP/1 in plaintext{opened}");
+        let guarded = requests_guarded(&opened);
         let blind = "the network beyond that: other TLS, WebSockets, other protocols, and what hosts answer";
         Some((guarded, blind.to_owned()))
     }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sessile_model::guarding::{
-    AuditEntry, Decided, Effect, Judgement, Matter, Order, Part, Text, degree_name, without,
+    AuditEntry, Decided, Effect, Judgement, Matter, NO_POLICY, Order, Part, Text, degree_name, without,
 };
 use sessile_model::hex;
 use sessile_model::mcp::Hints;
@@ -331,6 +331,8 @@ pub(super) fn decided(
         risk: judgement.risk,
         effect: judgement.effect,
         policies: judgement.policies.clone(),
+        // What else the guard says may be of what was said.
+        because: judgement.policies.is_empty().then(|| NO_POLICY.to_owned()),
     }
 }
 

@@ -20,6 +20,8 @@ pub const FIRST_QUESTION: u32 = 2_000_000_000;
 const OPERATOR: &str = "operator";
 /// How long one stays open.
 const PATIENCE: Millis = Millis(120_000);
+/// How confidential what is found has to be for its first speaker to be remembered: highly sensitive.
+const KEPT: u8 = 3;
 /// Most characters of a line that are shown.
 const MOST_SHOWN: usize = 4096;
 
@@ -60,7 +62,8 @@ impl Keeper {
         let found = judgement.found.iter().map(|found| HeldPart {
             kind: found.kind.clone(),
             value: text(line.payload.get(found.span.0..found.span.1).unwrap_or_default()),
-            of: found.of.clone().unwrap_or_else(|| line.from.to_owned()),
+            // Who said it first is kept of what must not get around, and of nothing else.
+            of: found.of.clone().or_else(|| (found.confidentiality >= KEPT).then(|| line.from.to_owned())),
         });
         let held = Held {
             cause: self.cause(line.by, line.key),

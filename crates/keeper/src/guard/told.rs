@@ -1,5 +1,6 @@
 //! What the record says of the guard: what passes it, what does not, and what it has seen.
 
+use serde::{Deserialize, Serialize};
 use sessile_model::guarding::{GuardRecord, degree_name};
 use sessile_model::mcp::McpServer;
 use sessile_model::network::Route;
@@ -8,11 +9,54 @@ use crate::channels::Conversation;
 use crate::keeper::Keeper;
 use crate::task::Streams;
 
+/// What passes the guard, and what does not.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Watched {
+    guarded: Vec<String>,
+    blind: Vec<String>,
+}
+
+impl Watched {
+    /// Of a session of which nothing else is known either.
+    pub fn unknown() -> Self {
+        Self {
+            guarded: vec!["not known: the session's keeper died, and its checkpoint is lost".to_owned()],
+            blind: Vec::new(),
+        }
+    }
+}
+
 impl Keeper {
-    /// What passes the guard and what does not.
+    /// What the record says of the guard.
     pub(crate) fn guard_record(&self) -> Option<GuardRecord> {
         let facts = self.facts.as_ref()?;
-        let guard = facts.guard.clone();
+        let Watched { guarded, blind } = facts.watched.clone().unwrap_or_else(|| self.watched());
+        let told = facts.guard.clone().unwrap_or_default();
+        Some(GuardRecord {
+            guarded,
+            blind,
+            sensitivity: degree_name(told.sensitivity.max(1)).to_owned(),
+            risk: told.risk,
+            tee: false,
+            messages: self.messages(),
+            refused: told.refused,
+            redacted: told.redacted,
+            asked: told.asked,
+            weaker_because: told.weaker_because,
+        })
+    }
+
+    /// Remembers what passed the guard, before the wipe takes apart what shows it.
+    pub(crate) fn remember_watched(&mut self) {
+        let watched = self.watched();
+        if let Some(facts) = &mut self.facts {
+            facts.watched.get_or_insert(watched);
+        }
+    }
+
+    fn watched(&self) -> Watched {
+        let Some(facts) = &self.facts else { return Watched::default() };
+        let guard = &facts.guard;
         let servers: Vec<_> = facts.spec.mcp.iter().filter_map(McpServer::app).collect();
         let mut blind: Vec<String> = self
             .tasks
@@ -53,19 +97,7 @@ impl Keeper {
         for server in &facts.spec.mcp {
             guarded.push(format!("tools of {}: calls, results, descriptions", server.name));
         }
-        let told = guard.unwrap_or_default();
-        Some(GuardRecord {
-            guarded,
-            blind,
-            sensitivity: degree_name(told.sensitivity.max(1)).to_owned(),
-            risk: told.risk,
-            tee: false,
-            messages: self.messages(),
-            refused: told.refused,
-            redacted: told.redacted,
-            asked: told.asked,
-            weaker_because: told.weaker_because,
-        })
+        Watched { guarded, blind }
     }
 
     /// How many messages were said.

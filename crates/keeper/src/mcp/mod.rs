@@ -19,7 +19,7 @@ use std::time::Duration;
 use rustix::process::{Signal, pidfd_send_signal};
 use sessile_anchor::control::Scope;
 use sessile_model::ids::AppName;
-use sessile_model::mcp::{Asked, MAX_TEXT, McpServer, Order, Report, VERSION};
+use sessile_model::mcp::{Asked, MAX_TEXT, MOST_ASKED, McpServer, Order, Report, VERSION, is_tool_name};
 use sessile_model::quantity::{Millis, Timestamp};
 use sessile_model::receipt::Residue;
 use sessile_model::state::{Exit, State};
@@ -239,6 +239,7 @@ impl Keeper {
                     }
                 }
                 Ok(Some(Report::GivenUp { number })) => self.give_up_ask(name, number),
+                Ok(Some(Report::Unread { tools })) => self.tell_of_unread(name, &tools),
                 Ok(Some(Report::Over { .. })) => {
                     relay.is_over = true;
                     self.end_served(name);
@@ -248,6 +249,18 @@ impl Keeper {
                 Err(_) => return self.cut_relay(name),
             }
         }
+    }
+
+    /// Tells whoever is attached that calls have no result.
+    fn tell_of_unread(&mut self, name: &AppName, tools: &[String]) {
+        let (id, mut named) = (self.seat.id.short(), String::new());
+        for tool in tools.iter().filter(|tool| is_tool_name(tool)).take(MOST_ASKED) {
+            named += &format!("{}{tool}", if named.is_empty() { "" } else { ", " });
+        }
+        self.notice(&format!(
+            "the MCP server {name} wrote a line that cannot be read, so that what was called has no result ({named}); \
+             `sessile output {id} --app mcp-{name} --follow` shows what else it wrote"
+        ));
     }
 
     /// Tells a relay something; one that takes nothing more is ended.

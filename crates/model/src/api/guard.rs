@@ -66,6 +66,8 @@ pub struct HeldPart {
     pub kind: String,
     /// The exact value.
     pub value: String,
-    /// The role that said it first.
-    pub of: String,
+    /// The role that said it first, where that is known: of what is found by its form alone, an email for
+    /// instance, it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
 }

@@ -31,6 +31,12 @@ impl Policies {
         self.effects.len()
     }
 
+    /// What none of them is about, so that it is rejected: calls of tools, messages.
+    pub fn silent_about(&self) -> Vec<&'static str> {
+        let sets = [(&self.calls, "calls of tools"), (&self.messages, "messages")];
+        sets.into_iter().filter(|(set, _)| set.is_empty()).map(|(_, what)| what).collect()
+    }
+
     /// Whether there are none, so that everything is rejected.
     pub fn is_empty(&self) -> bool {
         self.effects.is_empty()

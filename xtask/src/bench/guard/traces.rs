@@ -18,7 +18,7 @@ pub fn measure(corpora: &Path, table: &mut Table) -> Result<()> {
         return Ok(());
     }
     eprintln!("bench: agents' traces");
-    let printed = command::read(command::example("sessile-guard", "traces").arg(traces))?;
+    let printed = command::read(command::example("sessile-guardhouse", "traces").arg(traces))?;
     for line in printed.lines() {
         let mut words = line.split('\t');
         let mut next = || words.next().context("the example says something else");

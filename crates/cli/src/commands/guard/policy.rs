@@ -59,6 +59,12 @@ pub fn read(folder: Option<&Path>) -> Result<Policies, Failure> {
     let texts = paths.iter().map(text).collect::<Result<Vec<_>, Failure>>()?;
     let (policies, doubtful) = guard::load(&texts).map_err(|flaws| wrong(&flaws))?;
     doubtful.iter().for_each(|flaw| say(&format!("sessile: warning: {flaw}")));
+    // Messages are not judged here.
+    let silent: Vec<&str> =
+        policies.silent_about().into_iter().filter(|what| *what == "calls of tools").collect();
+    if let Some(note) = policies::silence(&silent, "each call") {
+        say(&format!("sessile: {note}"));
+    }
     Ok(policies)
 }
 

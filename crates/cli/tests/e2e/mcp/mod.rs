@@ -162,7 +162,10 @@ for_root_and_user! {
             let line = &asked["line"];
             assert_eq!((&line["from"], &line["by"], &line["to"]), (&"main".into(), &"app:main".into(), &"desk/send_mail".into()));
             assert!(line["because"].as_str().unwrap().contains("\"eve@example.net\", which came from result"), "{line}");
-            assert!(world.must(&["questions"]).contains("eve@example.net"));
+            // It said so now; who said it first is nowhere but in where it came from.
+            assert!(line["found"].to_string().contains("email") && line["found"][0].get("of").is_none(), "{line}");
+            let questions = world.must(&["questions"]);
+            assert!(questions.contains("found: email \"eve@example.net\";") && !questions.contains("first said by"), "{questions}");
             world.must(&["answer", asked["id"].as_str().unwrap(), verdict, "--why", "a test"]);
             call.join().unwrap()
         });
@@ -414,6 +417,48 @@ serve(called)
         for _ in 0..3 {
             assert_eq!(client.call("act", json!({})), (false, "one".into()));
         }
+    }
+
+    fn an_answer_that_cannot_be_read_is_an_error_at_once(world) {
+        opened_with_script(world, "
+def called(id, arguments):
+    sys.stdout.buffer.write(b'\\xff no message\\n')
+    if arguments.get('how') == 'bytes':
+        sys.stdout.buffer.write(b'{\"jsonrpc\": \"2.0\", \"id\": %d, \"result\": {\"content\": [{\"type\": \"text\", \"text\": \"\\xff\"}]}}\\n' % id)
+    elif arguments.get('how') == 'deep':
+        sys.stdout.buffer.write(b'{\"jsonrpc\": \"2.0\", \"id\": %d, \"result\": %s%s}\\n' % (id, b'[' * 500, b']' * 500))
+    else:
+        result(id, 'well')
+    sys.stdout.buffer.flush()
+serve(called)
+");
+        let client = Client::open(world, "desk", "odd");
+        for how in ["bytes", "deep"] {
+            let begun = std::time::Instant::now();
+            let (failed, text) = client.call("act", json!({"how": how}));
+            assert!(failed && text.starts_with("The call has no result: the server wrote a line that cannot be read."), "{text}");
+            assert!(begun.elapsed().as_secs() < 30);
+            assert_eq!(client.call("act", json!({})), (false, "well".into()));
+        }
+    }
+
+    fn what_no_policy_is_about_is_refused_and_said_before(world) {
+        world.write("messages.cedar", "@id(\"all\") permit (principal, action == Action::\"message\", resource);");
+        world.write("odd.py", &format!("{ODD}\ndef called(id, arguments):\n    result(id, 'well')\nserve(called)\n"));
+        let server = ["run", "--detach", "--name", "desk", "--policy", "messages.cedar", "--mcp", "odd=python3 odd.py"];
+        let run = world.sessile(&[&server[..], &["--", "sleep", "infinity"]].concat());
+        run.succeeded();
+        assert!(run.err.contains("no policy that is named is about calls of tools, so that"), "{}", run.err);
+        let client = Client::open(world, "desk", "odd");
+        assert_eq!(client.call("act", json!({})), (true, REFUSED.into()));
+        let audit = world.must(&["audit", "desk"]);
+        assert!(audit.contains("no policy applies") && !audit.lines().any(|line| line.trim_end().ends_with(" by")), "{audit}");
+        let call = decisions(world).into_iter().find(|entry| entry["label"] == "call").unwrap();
+        assert_eq!((&call["because"], &call["effect"]), (&"no policy applies".into(), &"reject".into()), "{call}");
+        // Of policies that are about both there is nothing to say.
+        world.write("calls.cedar", "permit (principal, action == Action::\"call\", resource);");
+        let run = world.sessile(&["run", "--detach", "--policy", "messages.cedar", "--policy", "calls.cedar", "--mcp", "odd=python3 odd.py", "--", "true"]);
+        assert!(!run.err.contains("no policy that is named"), "{}", run.err);
     }
 
     fn a_server_asks_nothing_of_who_calls(world) {

@@ -136,7 +136,7 @@ fn a_tools_name_tells_nothing() {
         github/search_repositories slack/conversations_history browser/browser_take_screenshot postgres/query \
         memory/add_observations git/git_diff_staged stripe/create_payment_link google-maps/maps_distance_matrix \
         fetch/fetch time/convert_time everything/get_tiny_image sentry/get_issue_details linear/linear_update_issue \
-        notion/API-post-database-query k8s/kubectl_get aws/aws_s3_list_buckets figma/get_figma_data mail/send_email_v2"
+        notion/API-post-database-query bank/update_password k8s/kubectl_get aws/aws_s3_list_buckets figma/get_figma_data mail/send_email_v2"
         .split_whitespace()
     {
         assert_ne!(called(&mut post, 3, name, json!({})).0.policies, [LABEL], "{name}");

@@ -59,6 +59,8 @@ pub enum Deed {
     },
     /// Nobody waits for the keeper's answer any more.
     GiveUp(u32),
+    /// Calls of these tools have no result, as what the server wrote cannot be read.
+    Unread(Vec<String>),
     /// The server is spoken with no longer, and why.
     Over(String),
 }
@@ -257,10 +259,7 @@ impl Desk {
         let Some(call) = self.calls.remove(&number) else { return };
         match call.stage {
             Stage::Sent { id, .. } => {
-                self.forgotten.insert(id);
-                if self.forgotten.len() > MOST_STRAYS as usize {
-                    self.forgotten.pop_first();
-                }
+                self.forget(id);
                 let params = serde_json::json!({"requestId": id});
                 self.deeds.push(Deed::ToServer(wire::notification("notifications/cancelled", Some(&params))));
             }
@@ -270,6 +269,14 @@ impl Desk {
         }
         if let Some(words) = words {
             self.answer(call.guest, wire::failed_call(&call.id, words));
+        }
+    }
+
+    /// Nobody waits for the answer to a request any more.
+    fn forget(&mut self, id: u64) {
+        self.forgotten.insert(id);
+        if self.forgotten.len() > MOST_STRAYS as usize {
+            self.forgotten.pop_first();
         }
     }
 

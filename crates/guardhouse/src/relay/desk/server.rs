@@ -9,16 +9,17 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sessile_model::mcp::Asked;
 
-use super::{BEGINNING_MS, Deed, Desk, MOST_STRAYS, Stage};
+use super::{BEGINNING_MS, Call, Deed, Desk, MOST_STRAYS, Stage};
 use crate::exact;
 use crate::relay::shape::{self, Pieces};
-use crate::relay::wire::{self, ErrorBody, Message};
+use crate::relay::wire::{self, Broken, ErrorBody, Message};
 
 /// Most tools of a server, and most pages that it lists them on.
 const MOST_TOOLS: usize = 256;
 const MOST_PAGES: u32 = 32;
 /// Most bytes of a failure in the server's words.
 const MOST_OF_FAILURE: usize = 4096;
+const UNREADABLE: &str = "the server wrote a line that cannot be read";
 
 /// How far a server is.
 #[derive(Debug)]
@@ -66,7 +67,39 @@ impl Desk {
                 }
                 // Else progress, what it logs, what is of no meaning here.
             }
-            None => self.stray(),
+            None => self.hear_broken(line),
+        }
+    }
+
+    /// Takes a line that is no message. Where it was meant as an answer, nobody waits for another one.
+    fn hear_broken(&mut self, line: &[u8]) {
+        let told = wire::broken(line);
+        let is_meant = |id: u64| match told {
+            Broken::Answer(answered) => answered == id,
+            Broken::SomeAnswer => true,
+            Broken::Other => false,
+        };
+        match self.server {
+            Server::Beginning { id, .. } | Server::Listing { id, .. } if is_meant(id) => {
+                return self.server_is_gone(UNREADABLE);
+            }
+            Server::Beginning { .. } | Server::Listing { .. } | Server::Ready | Server::Over { .. } => {}
+        }
+        let sent = |call: &Call| matches!(call.stage, Stage::Sent { id, .. } if is_meant(id));
+        let numbers: Vec<u32> = self.calls.iter().filter(|(_, call)| sent(call)).map(|(n, _)| *n).collect();
+        let mut tools = Vec::new();
+        for number in numbers {
+            let Some(call) = self.calls.remove(&number) else { continue };
+            if let Stage::Sent { tool, id, .. } = call.stage {
+                // Where it was another's, this one's answer may still come.
+                self.forget(id);
+                tools.push(tool);
+            }
+            self.answer(call.guest, wire::failed_call(&call.id, &without_result(UNREADABLE)));
+        }
+        match tools.is_empty() {
+            true => self.stray(),
+            false => self.deeds.push(Deed::Unread(tools)),
         }
     }
 
@@ -81,8 +114,7 @@ impl Desk {
             self.calls.iter().filter(|(_, call)| sent(&call.stage)).map(|(number, _)| *number).collect();
         for number in numbers {
             let Some(call) = self.calls.remove(&number) else { continue };
-            let words = format!("The call has no result: {why}. Whether it was made is not known.");
-            self.answer(call.guest, wire::failed_call(&call.id, &words));
+            self.answer(call.guest, wire::failed_call(&call.id, &without_result(why)));
         }
         self.deeds.push(Deed::Over(why.to_owned()));
         self.heed_waiting();
@@ -198,6 +230,10 @@ impl Desk {
             }
         }
     }
+}
+
+fn without_result(why: &str) -> String {
+    format!("The call has no result: {why}. Whether it was made is not known.")
 }
 
 /// A call's result, and what is structured in it as it came.

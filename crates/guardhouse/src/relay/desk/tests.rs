@@ -7,7 +7,7 @@ fn lines(deeds: &[Deed]) -> Vec<(Option<u32>, Value)> {
     let line = |deed: &Deed| match deed {
         Deed::ToServer(line) => Some((None, serde_json::from_slice(line).unwrap())),
         Deed::ToGuest(guest, line) => Some((Some(*guest), serde_json::from_slice(line).unwrap())),
-        Deed::Ask { .. } | Deed::GiveUp(_) | Deed::Over(_) => None,
+        Deed::Ask { .. } | Deed::GiveUp(_) | Deed::Unread(_) | Deed::Over(_) => None,
     };
     deeds.iter().filter_map(line).collect()
 }
@@ -94,6 +94,45 @@ fn nothing_reaches_the_server_or_comes_back_before_it_was_judged() {
         (&answer[0].1["id"], &answer[0].1["result"]["content"][0]["text"]),
         (&7.into(), &"paid [redacted]".into())
     );
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_ends_its_call_at_once_and_a_print_ends_none() {
+    let (mut desk, guest, _) = ready();
+    let (_, first) = sent(&mut desk, guest, 1);
+    let (_, second) = sent(&mut desk, guest, 2);
+    for print in [
+        &b"working"[..],
+        b"\xff",
+        b"{\"level\":\"info\",\"id\":3}",
+        b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}",
+    ] {
+        desk.hear_server(print, 1);
+        assert_eq!(desk.take_deeds(), []);
+    }
+    let deep =
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":{second},\"result\":{}{}}}", "[".repeat(500), "]".repeat(500));
+    desk.hear_server(deep.as_bytes(), 1);
+    let deeds = desk.take_deeds();
+    assert_eq!(deeds.last(), Some(&Deed::Unread(vec!["send".into()])));
+    let answers = lines(&deeds);
+    let told = |line: &Value| line["result"]["content"][0]["text"].as_str().unwrap().to_owned();
+    assert_eq!((answers.len(), &answers[0].1["id"]), (1, &2.into()));
+    let words = "The call has no result: the server wrote a line that cannot be read. Whether it was made is not known.";
+    assert_eq!(told(&answers[0].1), words);
+    // Where it does not say which, it may be that of any.
+    let (_, third) = sent(&mut desk, guest, 3);
+    desk.hear_server(b"{\"jsonrpc\":\"2.0\",\"result\":{\"n\":NaN},\"id\":1}", 1);
+    let answers = lines(&desk.take_deeds());
+    assert_eq!(answers.iter().map(|(_, line)| &line["id"]).collect::<Vec<_>>(), [&json!(1), &json!(3)]);
+    // What comes for them after all is nobody's.
+    for id in [first, second, third] {
+        assert_eq!(from_server(&mut desk, result(id, "late"), 1), []);
+    }
+    // One that cannot be told what it has is not waited for.
+    let mut desk = Desk::begin(0);
+    desk.hear_server(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"\xff\"}", 1);
+    assert!(matches!(desk.take_deeds().last(), Some(Deed::Over(why)) if why.contains("cannot be read")));
 }
 
 #[test]

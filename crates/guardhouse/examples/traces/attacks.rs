@@ -1,8 +1,11 @@
 //! Texts of attackers, put into what a user's tools return, and the calls they ask for.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
-use sessile_guard::flow::trace::{JudgedCall, Made, Task, judge};
+use sessile_guard::flow::trace::{JudgedCall, Made, Task};
 use sessile_guard::tools::{Tool, Tools};
+use sessile_guardhouse::post::trace::{BeginError, judge};
 use sessile_policy::guard::Policies;
 
 /// Where an attacker's text stands in a result.
@@ -91,23 +94,23 @@ pub fn attacked(
     attack: &Task,
     placement: Placement,
     tools: &Tools,
-    policies: &Policies,
-) -> Option<Vec<JudgedCall>> {
+    policies: &Arc<Policies>,
+) -> Result<Option<Vec<JudgedCall>>, BeginError> {
     let mut task = Task { calls: Vec::new(), results: Vec::new(), ..user.clone() };
     for (made, result) in user.calls.iter().zip(&user.results) {
         if tools.declared(&made.tool).is_some_and(|tool| tool.is_read_only) {
             task.calls.push(made.clone());
-            task.results.push(json!(placement(result.as_str().unwrap_or_default(), &attack.prompt)));
+            task.results.push(placement(result, &attack.prompt));
         }
     }
     let before = task.calls.len();
     if before == 0 {
-        return None;
+        return Ok(None);
     }
     task.calls.extend(attack.calls.clone());
     task.results.extend(attack.results.clone());
-    let calls = judge(&task, tools, policies).calls.into_iter().skip(before);
-    Some(calls.filter(|call| !tools.declared(&call.tool).is_some_and(Tool::is_free)).collect())
+    let calls = judge(&task, tools, policies)?.calls.into_iter().skip(before);
+    Ok(Some(calls.filter(|call| !tools.declared(&call.tool).is_some_and(Tool::is_free)).collect()))
 }
 
 /// A case of InjecAgent as traces: the user's call, whose result holds the attack, then the attacker's
@@ -119,14 +122,14 @@ pub fn case(case: &Value) -> Vec<Task> {
     let given = [json!({}), json!({ "request": instruction }), json!({ "words": words })];
     let call = |name: &Value, arguments: &Value| Made {
         tool: name.as_str().unwrap_or_default().to_owned(),
-        arguments: arguments.as_object().cloned().unwrap_or_default(),
+        arguments: arguments.to_string(),
     };
     given
         .iter()
         .map(|given| {
             let mut calls = vec![call(&case["User Tool"], &json!({ "parameters": case["Tool Parameters"] }))];
             calls.extend(attackers_tools(case).iter().map(|name| call(name, given)));
-            let results = vec![case["Tool Response"].clone()];
+            let results = vec![text("Tool Response")];
             Task { prompt: text("User Instruction"), calls, results, more: Map::new() }
         })
         .collect()

@@ -12,14 +12,16 @@ mod attacks;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use attacks::{PLACEMENTS, attacked, attackers_tools, case};
 use serde_json::{Value, json};
-use sessile_guard::flow::trace::{Judged, Task, judge, parse};
+use sessile_guard::flow::trace::{Judged, Task, parse};
 use sessile_guard::flow::{Call, Conversation};
 use sessile_guard::tools::{Derived, Tools, derive, suites};
 use sessile_guard::{Event, flow};
+use sessile_guardhouse::post::trace::judge;
 use sessile_policy::guard::{Effect, Policies, shipped};
 
 const ROUNDS: usize = 20_000;
@@ -28,12 +30,12 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let folder = PathBuf::from(arguments.next().expect("the folder of traces"));
     let is_list = arguments.next().is_some_and(|word| word == "--list");
-    let policies = shipped().unwrap();
+    let policies = Arc::new(shipped().unwrap());
     let declared = declared(&folder);
     for path in named(&folder, "agentdojo-") {
         let text = std::fs::read_to_string(&path).unwrap();
-        let Ok(tasks) = parse(&text) else { continue };
-        suites_of(&tasks, &declared, &policies, is_list);
+        let Ok(trace) = parse(&text) else { continue };
+        suites_of(&trace.tasks, &declared, &policies, is_list);
     }
     for path in named(&folder, "injecagent-") {
         let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
@@ -80,7 +82,7 @@ fn word<'a>(task: &'a Task, key: &str) -> &'a str {
     task.more.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn suites_of(tasks: &[Task], declared: &BTreeMap<String, Derived>, policies: &Policies, is_list: bool) {
+fn suites_of(tasks: &[Task], declared: &BTreeMap<String, Derived>, policies: &Arc<Policies>, is_list: bool) {
     let mut by_suite: BTreeMap<&str, Vec<&Task>> = BTreeMap::new();
     for task in tasks {
         by_suite.entry(word(task, "suite")).or_default().push(task);
@@ -91,7 +93,7 @@ fn suites_of(tasks: &[Task], declared: &BTreeMap<String, Derived>, policies: &Po
         let tools = declared.get(suite).map(|derived| derived.tools.clone()).unwrap_or_default();
         let (user, injection): (Vec<&Task>, Vec<&Task>) =
             tasks.into_iter().partition(|task| word(task, "kind") == "user");
-        let judged: Vec<Judged> = user.iter().map(|task| judge(task, &tools, policies)).collect();
+        let judged: Vec<Judged> = user.iter().map(|task| judge(task, &tools, policies).unwrap()).collect();
         let here = judged.iter().filter(|task| task.allowed).count();
         let asked: usize = judged.iter().map(|task| task.questions).sum();
         row(
@@ -169,9 +171,9 @@ impl Injected {
     }
 
     /// An attack on a user's task, wherever its text stands.
-    fn inject(&mut self, user: &Task, attack: &Task, tools: &Tools, policies: &Policies, is_list: bool) {
+    fn inject(&mut self, user: &Task, attack: &Task, tools: &Tools, policies: &Arc<Policies>, is_list: bool) {
         for (placement, place) in PLACEMENTS {
-            let Some(calls) = attacked(user, attack, place, tools, policies) else { return };
+            let Some(calls) = attacked(user, attack, place, tools, policies).unwrap() else { return };
             self.runs += 1;
             self.free += attack.calls.len() - calls.len();
             self.stopped += calls.iter().filter(|call| !call.allowed).count();
@@ -187,14 +189,14 @@ impl Injected {
 }
 
 /// Whether the attacker's tools are stopped after the user's tool has returned the attack.
-fn injecagent(cases: &[Value], policies: &Policies) {
+fn injecagent(cases: &[Value], policies: &Arc<Policies>) {
     let mut all: Vec<Value> = cases.iter().flat_map(attackers_tools).collect();
     all.extend(cases.iter().map(|case| case["User Tool"].clone()));
     let derived = derive(&all).unwrap().tools;
     for (how, tools) in [("tools unknown", Tools::default()), ("tools by their names", derived)] {
         let (mut stopped, mut calls, mut asked) = (0, 0, 0);
         for task in cases.iter().flat_map(case) {
-            let judged = judge(&task, &tools, policies);
+            let judged = judge(&task, &tools, policies).unwrap();
             asked += usize::from(!judged.calls[0].allowed);
             calls += judged.calls.len() - 1;
             stopped += judged.calls[1..].iter().filter(|call| !call.allowed).count();

@@ -4,15 +4,17 @@
 
 #[path = "../examples/traces/attacks.rs"]
 mod attacks;
-#[path = "../examples/measure/corpus.rs"]
+#[path = "../../guard/examples/measure/corpus.rs"]
 mod corpus;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use attacks::{PLACEMENTS, attacked, attackers_tools, case};
 use serde_json::Value;
-use sessile_guard::flow::trace::{Task, judge, parse};
+use sessile_guard::flow::trace::{Task, parse};
 use sessile_guard::tools::{Tools, derive, suites};
+use sessile_guardhouse::post::trace::judge;
 use sessile_policy::guard::shipped;
 
 fn word<'a>(task: &'a Task, key: &str) -> &'a str {
@@ -34,7 +36,7 @@ fn agentdojo() -> Option<AgentDojo> {
         let derived = derive(&tools).expect("tools with names");
         (suite.unwrap_or_default(), derived.tools)
     });
-    let tasks = parse(&traces).expect("a trace");
+    let tasks = parse(&traces).expect("a trace").tasks;
     let (users, attackers) = tasks.into_iter().partition(|task| word(task, "kind") == "user");
     Some(AgentDojo { users, attackers, tools: tools.collect() })
 }
@@ -42,9 +44,9 @@ fn agentdojo() -> Option<AgentDojo> {
 #[test]
 fn users_may_work() {
     let Some(AgentDojo { users, tools, .. }) = agentdojo() else { return };
-    let policies = shipped().unwrap();
+    let policies = Arc::new(shipped().unwrap());
     let judged: Vec<_> =
-        users.iter().map(|task| judge(task, &tools[word(task, "suite")], &policies)).collect();
+        users.iter().map(|task| judge(task, &tools[word(task, "suite")], &policies).unwrap()).collect();
     let allowed = judged.iter().filter(|task| task.allowed).count();
     let questions: usize = judged.iter().map(|task| task.questions).sum();
     let rejected: usize = judged.iter().map(|task| task.rejected).sum();
@@ -55,13 +57,14 @@ fn users_may_work() {
 #[test]
 fn what_an_injected_text_asks_for_is_stopped_wherever_it_stands() {
     let Some(AgentDojo { users, attackers, tools }) = agentdojo() else { return };
-    let policies = shipped().unwrap();
+    let policies = Arc::new(shipped().unwrap());
     for (placement, place) in PLACEMENTS {
         let mut stopped = 0;
         for user in &users {
             let suite = word(user, "suite");
             for attack in attackers.iter().filter(|attack| word(attack, "suite") == suite) {
-                for call in attacked(user, attack, place, &tools[suite], &policies).into_iter().flatten() {
+                let calls = attacked(user, attack, place, &tools[suite], &policies).unwrap();
+                for call in calls.into_iter().flatten() {
                     let names = (placement, word(user, "task"), word(attack, "task"));
                     assert!(!call.allowed, "{names:?}: {call:#?}");
                     stopped += 1;
@@ -77,18 +80,16 @@ fn what_an_injected_text_asks_for_is_stopped_wherever_it_stands() {
 #[test]
 fn users_may_still_work_where_a_field_holds_an_injected_text() {
     let Some(AgentDojo { users, attackers, tools }) = agentdojo() else { return };
-    let policies = shipped().unwrap();
+    let policies = Arc::new(shipped().unwrap());
     let (_, in_field) = PLACEMENTS.iter().find(|(name, _)| name.starts_with("in a field")).unwrap();
     let mut allowed = 0;
     for user in &users {
         let mut task = user.clone();
-        let is_others = |result: &&mut Value| {
-            ["body: ", "subject: "].iter().any(|key| result.as_str().unwrap().contains(key))
-        };
+        let is_others = |result: &&mut String| ["body: ", "subject: "].iter().any(|key| result.contains(key));
         for result in task.results.iter_mut().filter(is_others) {
-            *result = in_field(result.as_str().unwrap(), &attackers[0].prompt).into();
+            *result = in_field(result, &attackers[0].prompt);
         }
-        allowed += usize::from(judge(&task, &tools[word(user, "suite")], &policies).allowed);
+        allowed += usize::from(judge(&task, &tools[word(user, "suite")], &policies).unwrap().allowed);
     }
     assert!(allowed >= 22, "{allowed} of {}", users.len());
 }
@@ -99,11 +100,11 @@ fn attackers_tools_are_stopped_after_the_users_tool_has_answered() {
     let cases: Vec<Value> = serde_json::from_str(&cases).unwrap();
     let mut all: Vec<Value> = cases.iter().flat_map(attackers_tools).collect();
     all.extend(cases.iter().map(|case| case["User Tool"].clone()));
-    let policies = shipped().unwrap();
+    let policies = Arc::new(shipped().unwrap());
     for tools in [Tools::default(), derive(&all).unwrap().tools] {
         let mut stopped = 0;
         for task in cases.iter().flat_map(case) {
-            let judged = judge(&task, &tools, &policies);
+            let judged = judge(&task, &tools, &policies).unwrap();
             let (users, attackers) = judged.calls.split_first().unwrap();
             assert!(users.allowed && attackers.iter().all(|call| !call.allowed), "{judged:#?}");
             stopped += attackers.len();
