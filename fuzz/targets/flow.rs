@@ -52,7 +52,10 @@ fn flow(text: &str) {
         assert_eq!(judged.calls.len(), task.calls.len());
         for call in &judged.calls {
             assert!(call.allowed || call.verdict.is_some());
-            assert!(call.decision != Effect::Reject || !call.policies.is_empty() || call.arguments.is_empty(), "{call:?}");
+            assert!(
+                call.decision != Effect::Reject || !call.policies.is_empty() || call.arguments.is_empty(),
+                "{call:?}"
+            );
             for place in call.arguments.iter().flat_map(|argument| &argument.places) {
                 let from = match place.event.0 {
                     0 => task.prompt.clone(),

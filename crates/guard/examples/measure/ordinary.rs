@@ -20,7 +20,6 @@ pub struct Ordinary {
 }
 
 /// All that there are on this machine, the same in each run.
-#[expect(clippy::disallowed_methods, reason = "no part of the pure crate")]
 pub fn texts() -> Vec<Ordinary> {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
@@ -45,7 +44,7 @@ pub fn texts() -> Vec<Ordinary> {
         files.sort_by_key(|path| hash(&path.to_string_lossy()));
         let read = files.into_iter().filter_map(|path| {
             let text = beginning(&path)?;
-            seen.insert(hash(&text)).then_some(Ordinary { held_out: hash(&text) % 3 == 0, path, text })
+            seen.insert(hash(&text)).then_some(Ordinary { held_out: hash(&text).is_multiple_of(3), path, text })
         });
         texts.extend(read.take(MOST_FILES));
     }
@@ -55,7 +54,6 @@ pub fn texts() -> Vec<Ordinary> {
     texts
 }
 
-#[expect(clippy::disallowed_methods, reason = "no part of the pure crate")]
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries {
