@@ -44,7 +44,11 @@ pub fn texts() -> Vec<Ordinary> {
         files.sort_by_key(|path| hash(&path.to_string_lossy()));
         let read = files.into_iter().filter_map(|path| {
             let text = beginning(&path)?;
-            seen.insert(hash(&text)).then_some(Ordinary { held_out: hash(&text).is_multiple_of(3), path, text })
+            seen.insert(hash(&text)).then_some(Ordinary {
+                held_out: hash(&text).is_multiple_of(3),
+                path,
+                text,
+            })
         });
         texts.extend(read.take(MOST_FILES));
     }
