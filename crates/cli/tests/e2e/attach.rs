@@ -15,6 +15,21 @@ fn shell(world: &World, name: &str) {
 }
 
 for_root_and_user! {
+    /// As vim does where it was begun before somebody came: it takes icons' titles back that nobody saw put aside.
+    fn the_title_comes_back_where_an_app_took_titles_back(world) {
+        let script = r"printf '\033[22;2t\033[22;2tready'; read -r line; \
+            printf '\033[23;2t\033[23;1t\033[22;2t\033[22;1t\033[23;2t\033[23;1t\033[23;0;0tdone'; read -r line";
+        world.must(&["run", "--detach", "--name", "desk", "--", "sh", "-c", script]);
+        world.must(&["wait", "desk", "--pattern", "ready", "--timeout", "30s"]);
+        let mut terminal = world.terminal(&["attach", "desk"]);
+        terminal.expect("ready");
+        terminal.send("\r");
+        terminal.expect("done");
+        terminal.send("\x1c");
+        terminal.expect_bytes(b"\x1b[23;2t\x1b[0m");
+        assert_eq!(terminal.finish(), 0);
+    }
+
     fn a_shell_on_a_terminal(world) {
         let mut terminal = world.terminal(&["run", "--env", "PS1=here> ", "--", "sh", "-i"]);
         terminal.expect("here> ");

@@ -434,10 +434,8 @@ serve(called)
 ");
         let client = Client::open(world, "desk", "odd");
         for how in ["bytes", "deep"] {
-            let begun = std::time::Instant::now();
             let (failed, text) = client.call("act", json!({"how": how}));
             assert!(failed && text.starts_with("The call has no result: the server wrote a line that cannot be read."), "{text}");
-            assert!(begun.elapsed().as_secs() < 30);
             assert_eq!(client.call("act", json!({})), (false, "well".into()));
         }
     }
