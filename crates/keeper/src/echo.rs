@@ -15,6 +15,9 @@ use crate::task::{Output, Streams, Task};
 const ECHO: u64 = 16 << 10;
 /// How long an answer is waited for while nothing else is seen to.
 const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000 };
+/// The same while it is seen when anything else happens, but for what goes by time. Longer than to the clock's next
+/// tick: a timer that is due before is one that the processor has to be set to, which takes as long as all else.
+const BESIDE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
 impl Output {
     /// Somebody types: what a terminal answers is read here, if that can be had.
@@ -33,17 +36,22 @@ impl Task {
 }
 
 impl Keeper {
-    /// Waits a moment for what a task answers to what was typed, and reads it. Most answer within tens of
+    /// Waits a moment for what a task answers to what was typed, and shows it. Most answer within tens of
     /// microseconds, less than a look at everything else takes.
-    pub(crate) fn await_echo(&self, name: &AppName) {
+    pub(crate) fn await_echo(&mut self, name: &AppName) {
         let Some(task) = self.tasks.get(name).filter(|task| task.awaits_echo() && task.pending.is_empty())
         else {
             return;
         };
         let Some(master) = task.sink() else { return };
-        let mut answers = [PollFd::from_borrowed_fd(master, PollFlags::IN)];
-        if poll(&mut answers, Some(&MOMENT)) == Ok(1) {
+        let mut awaited = vec![PollFd::from_borrowed_fd(master, PollFlags::IN)];
+        awaited.extend(self.bundle.as_ref().map(|all| PollFd::from_borrowed_fd(all.fd(), PollFlags::IN)));
+        let moment = if awaited.len() > 1 { BESIDE } else { MOMENT };
+        let comes = poll(&mut awaited, Some(&moment)).is_ok()
+            && awaited.first().is_some_and(|master| master.revents().contains(PollFlags::IN));
+        if comes {
             self.read_echo(name);
+            self.show_news();
         }
     }
 

@@ -78,6 +78,7 @@ impl Keeper {
         match read {
             Read::Bytes(mut bytes, next) => {
                 self.proceed("typed", "read");
+                self.typed_at = Some(self.now);
                 if let Some(sequence) = begun.filter(|_| !bytes.is_empty()) {
                     let source = InputSource::Terminal { client, sequence };
                     begun = begun.filter(|_| self.input(place, source, &bytes) != Input::Taken);

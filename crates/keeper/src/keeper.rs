@@ -36,6 +36,7 @@ use crate::mcp::Servers;
 use crate::recorded::Reader;
 use crate::route::{RouteState, interception};
 use crate::seat::Seat;
+use crate::sources::Bundle;
 use crate::task::{Absorbed, Task};
 use crate::unopened::{SpaceAhead, Unopened};
 use crate::waits::PendingWait;
@@ -119,6 +120,12 @@ pub struct Keeper {
     pub(crate) looked_at: Option<Timestamp>,
     pub(crate) place: Option<Place>,
     pub(crate) anchor_place: Option<Place>,
+    /// When somebody last typed at a terminal that is read here.
+    pub(crate) typed_at: Option<Timestamp>,
+    /// Nothing but typing has happened since the last turn.
+    pub(crate) is_calm: bool,
+    /// All descriptors but those of typing, as long as somebody types.
+    pub(crate) bundle: Option<Bundle>,
     /// The receipt is out; only last words remain.
     pub(crate) finished: bool,
 }
@@ -174,6 +181,9 @@ impl Keeper {
             looked_at: None,
             place: None,
             anchor_place: None,
+            typed_at: None,
+            is_calm: false,
+            bundle: None,
             finished: false,
         }
     }

@@ -52,6 +52,7 @@ mod saved_screen;
 mod screen;
 mod seat;
 mod shell;
+mod sources;
 mod spawn;
 mod task;
 mod turn;

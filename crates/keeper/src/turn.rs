@@ -1,60 +1,25 @@
 //! The loop around the machine: wait, stamp the time, hand in what happened, carry out what the
 //! machine asks, show clients what is new.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use sessile_model::ids::AppName;
 use sessile_model::quantity::Timestamp;
 use sessile_session::Event;
 
-use crate::agent;
-use crate::channels::door;
 use crate::client::{Client, ClientId};
 use crate::keeper::Keeper;
 use crate::output::{self, Why};
-use crate::roles::Place;
-use crate::task::{INPUT_QUEUE, Task};
+use crate::sources::Source;
+use crate::task::Task;
 
-/// Most connections at once; further ones wait in the backlog.
-const MAX_CLIENTS: usize = 256;
 /// How often a component without a descriptor to wait on is looked at while something is awaited.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How long a keeper that is done lets its clients take their last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// What a ready descriptor is about.
-#[derive(Clone, Debug)]
-enum Source {
-    Anchor,
-    Link,
-    Notify,
-    Listener,
-    App(AppName),
-    Input,
-    /// A terminal's output, which is read here.
-    Echo(AppName),
-    /// An app sent something, and no gateway runs.
-    Knock,
-    Gateway,
-    Guard,
-    /// The relay of an MCP server.
-    Relay(AppName),
-    Tor,
-    Agent(agent::Part),
-    /// Something of apps' conversation.
-    Door(door::Part),
-    Client(ClientId),
-    /// The process of a client that has handed over its terminal.
-    Owner(Place),
-    /// A terminal that was handed over.
-    Terminal(Place),
-    /// Where a client that has handed over its terminal types.
-    Typed(Place),
-}
 
 impl Keeper {
     /// Runs until the session is closed and its clients were told.
@@ -87,11 +52,7 @@ impl Keeper {
         self.keep_listening();
         self.await_opening();
         self.settle();
-        let mut more = self.absorb_output();
-        // As soon as it is known what it is: somebody waits for the echo.
-        for client in self.clients.values_mut() {
-            output::serve(client, &mut self.tasks, self.now);
-        }
+        let mut more = self.show_news();
         self.save_screens();
         self.heed_recorders();
         self.answer_readers();
@@ -124,6 +85,15 @@ impl Keeper {
         more || !self.effects.is_empty()
     }
 
+    /// Shows what apps wrote as soon as it is known what it is: somebody waits for it. Returns whether there is more.
+    pub(crate) fn show_news(&mut self) -> bool {
+        let more = self.absorb_output();
+        for client in self.clients.values_mut() {
+            output::serve(client, &mut self.tasks, self.now);
+        }
+        more
+    }
+
     /// Sends what clients take now and forgets those that are gone. Returns whether one has room
     /// for more than it was given.
     fn flush_clients(&mut self) -> bool {
@@ -145,12 +115,9 @@ impl Keeper {
 
     fn wait(&mut self, more: bool) {
         let timeout = if more { Some(Duration::ZERO) } else { self.next_look() };
-        let (ready, readable) = self.poll(timeout);
+        let ready = self.poll(timeout);
         self.now = self.clock.now();
-        for (source, flags) in ready.into_iter().zip(readable) {
-            if flags.is_empty() {
-                continue;
-            }
+        for (source, flags) in ready {
             match source {
                 Source::Anchor => self.anchor_died(),
                 Source::Link => self.hear_anchor(),
@@ -177,96 +144,6 @@ impl Keeper {
                 }
             }
         }
-    }
-
-    fn poll(&self, timeout: Option<Duration>) -> (Vec<Source>, Vec<PollFlags>) {
-        let mut sources = Vec::new();
-        let mut fds = Vec::new();
-        let mut watch = |source, fd, flags| {
-            sources.push(source);
-            fds.push(PollFd::from_borrowed_fd(fd, flags));
-        };
-        if !self.anchor_is_dead {
-            watch(Source::Anchor, self.seat.anchor.as_fd(), PollFlags::IN);
-            watch(Source::Link, self.seat.link.as_fd(), PollFlags::IN);
-        }
-        if let Some(notify) = &self.notify {
-            watch(Source::Notify, notify.as_fd(), PollFlags::IN);
-        }
-        if self.clients.len() < MAX_CLIENTS {
-            watch(Source::Listener, self.seat.listener.as_fd(), PollFlags::IN);
-        }
-        for (name, app) in self.apps.iter().filter(|(_, app)| !app.gone) {
-            watch(Source::App(name.clone()), app.control.as_fd(), PollFlags::IN);
-        }
-        for task in self.tasks.values().filter(|task| !task.pending.is_empty()) {
-            if let Some(sink) = task.sink() {
-                watch(Source::Input, sink, PollFlags::OUT);
-            }
-        }
-        for (name, task) in self.tasks.iter().filter(|(_, task)| task.awaits_echo()) {
-            if let Some(master) = task.sink() {
-                watch(Source::Echo(name.clone()), master, PollFlags::IN);
-            }
-        }
-        for listener in self.unserved() {
-            watch(Source::Knock, listener, PollFlags::IN);
-        }
-        if let Some(link) = self.route.link() {
-            watch(Source::Gateway, link, PollFlags::IN);
-        }
-        if let Some(link) = self.guard.link() {
-            watch(Source::Guard, link, PollFlags::IN);
-        }
-        for (name, link) in self.servers.links() {
-            watch(Source::Relay(name.clone()), link, PollFlags::IN);
-        }
-        if let Some(tor) = self.route.tor() {
-            watch(Source::Tor, tor, PollFlags::IN);
-        }
-        let flags = |reads, writes| {
-            let reads = if reads { PollFlags::IN } else { PollFlags::empty() };
-            reads | if writes { PollFlags::OUT } else { PollFlags::empty() }
-        };
-        for (part, fd, reads, writes) in self.agents.watched() {
-            watch(Source::Agent(part), fd, flags(reads, writes));
-        }
-        for (part, fd, reads, writes) in self.talk.doors.watched() {
-            watch(Source::Door(part), fd, flags(reads, writes));
-        }
-        for (&id, client) in &self.clients {
-            let held_up = client
-                .attachments
-                .values()
-                .any(|a| self.tasks.get(&a.task).is_some_and(|t| t.pending_bytes() >= INPUT_QUEUE));
-            let mut flags = if held_up || client.closing { PollFlags::empty() } else { PollFlags::IN };
-            if client.has_output() {
-                flags |= PollFlags::OUT;
-            }
-            watch(Source::Client(id), client.fd(), flags);
-            for (&channel, attachment) in &client.attachments {
-                let Some(hold) = attachment.shows.hold() else { continue };
-                watch(Source::Owner((id, channel)), hold.process(), PollFlags::IN);
-                if let Some(terminal) = hold.waits_for() {
-                    watch(Source::Terminal((id, channel)), terminal, PollFlags::OUT);
-                }
-                // One read at a time is on its way: what is not read stays in the terminal.
-                let free = self.tasks.get(&attachment.task).is_some_and(|task| task.pending.is_empty());
-                if let Some(typed) = hold.typed().filter(|_| free) {
-                    watch(Source::Typed((id, channel)), typed, PollFlags::IN);
-                }
-            }
-        }
-        let timeout = timeout.map(|t| Timespec {
-            tv_sec: t.as_secs().min(86_400) as i64,
-            tv_nsec: i64::from(t.subsec_nanos()),
-        });
-        let outcome = poll(&mut fds, timeout.as_ref());
-        let flags = match outcome {
-            Ok(_) => fds.iter().map(PollFd::revents).collect(),
-            Err(_) => vec![PollFlags::empty(); fds.len()],
-        };
-        (sources, flags)
     }
 
     /// How long nothing needs a look unless a descriptor says so.

@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use rustix::termios::{Action, tcflow};
@@ -114,6 +115,31 @@ for_root_and_user! {
         assert_eq!(opened(keeper, &tty), []);
         assert!(world.must(&["screen", "desk"]).contains("here> echo last"));
         terminal.send("\r");
+        assert_eq!(terminal.finish(), 0);
+    }
+
+    /// Everything else is seen to while somebody types without a pause, also what shows nothing of it.
+    fn whoever_types_keeps_nobody_waiting(world) {
+        world.must(&["run", "--detach", "--name", "desk", "--", "sh", "-c", "stty -echo; echo mute; cat >/dev/null"]);
+        let mut terminal = world.terminal(&["attach", "desk"]);
+        terminal.expect("mute");
+        let typed = || world.show("desk")["attached"][0]["typed_bytes"].as_u64();
+        let (goes_on, limit) = (AtomicBool::new(true), Instant::now() + TIME_LIMIT);
+        let mut terminal = std::thread::scope(|scope| {
+            let types = scope.spawn(|| {
+                while goes_on.load(Ordering::Relaxed) && Instant::now() < limit {
+                    terminal.send("k");
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                terminal
+            });
+            let before = eventually("something is typed", || typed().filter(|&bytes| bytes > 20));
+            assert!(world.must(&["screen", "desk"]).contains("mute"));
+            assert!(typed() > Some(before), "it goes on meanwhile");
+            goes_on.store(false, Ordering::Relaxed);
+            types.join().unwrap()
+        });
+        terminal.send(DETACH);
         assert_eq!(terminal.finish(), 0);
     }
 
