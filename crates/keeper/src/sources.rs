@@ -103,17 +103,17 @@ pub(crate) struct Bundle {
 }
 
 impl Bundle {
-    fn tie(watches: &[&Watch<'_>]) -> Result<Self, Errno> {
+    fn tie(watches: &[Watch<'_>]) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for watch in watches {
             let flags = epoll::EventFlags::from_bits_retain(watch.flags.bits().into());
             epoll::add(&epoll, watch.fd, epoll::EventData::new_u64(0), flags)?;
         }
-        Ok(Self { epoll, behind: watches.iter().map(|watch| watch.by_number()).collect() })
+        Ok(Self { epoll, behind: watches.iter().map(Watch::by_number).collect() })
     }
 
-    fn is_for(&self, watches: &[&Watch<'_>]) -> bool {
-        self.behind.iter().copied().eq(watches.iter().map(|watch| watch.by_number()))
+    fn is_for(&self, watches: &[Watch<'_>]) -> bool {
+        self.behind.iter().copied().eq(watches.iter().map(Watch::by_number))
     }
 
     /// To wait for all of them.
@@ -130,7 +130,7 @@ struct Ready {
 }
 
 /// Waits until one is ready.
-fn wait(watches: &[&Watch<'_>], bundle: Option<&Bundle>, timeout: Option<&Timespec>) -> Ready {
+fn wait(watches: &[Watch<'_>], bundle: Option<&Bundle>, timeout: Option<&Timespec>) -> Ready {
     let mut fds: Vec<PollFd<'_>> =
         watches.iter().map(|watch| PollFd::from_borrowed_fd(watch.fd, watch.flags)).collect();
     fds.extend(bundle.map(|bundle| PollFd::from_borrowed_fd(bundle.fd(), PollFlags::IN)));
@@ -151,24 +151,29 @@ impl Keeper {
             tv_nsec: i64::from(time.subsec_nanos()),
         });
         let types = self.typed_at.is_some_and(|at| self.now.since(at) < TYPES);
-        let all = self.watches();
-        let (typing, others): (Vec<_>, Vec<_>) = all.iter().partition(|watch| watch.source.is_typing());
-        if types && self.is_calm {
-            let bundle =
-                bundle.filter(|bundle| bundle.is_for(&others)).map_or_else(|| Bundle::tie(&others), Ok);
-            if let Ok(bundle) = bundle {
-                let ready = wait(&typing, Some(&bundle), timeout.as_ref());
-                if !ready.bundled {
-                    // One that was kept for longer would not notice that a number is another descriptor's by now.
-                    self.bundle = Some(bundle).filter(|_| !ready.sources.is_empty());
-                    return ready.sources;
-                }
-                timeout = Some(Timespec::default());
+        if types
+            && self.is_calm
+            && let Ok((bundle, typing)) = self.bundled(bundle)
+        {
+            let ready = wait(&typing, Some(&bundle), timeout.as_ref());
+            if !ready.bundled {
+                // One that was kept for longer would not notice that a number is another descriptor's by now.
+                self.bundle = Some(bundle).filter(|_| !ready.sources.is_empty());
+                return ready.sources;
             }
+            timeout = Some(Timespec::default());
         }
-        let ready = wait(&all.iter().collect::<Vec<_>>(), None, timeout.as_ref()).sources;
+        let ready = wait(&self.watches(), None, timeout.as_ref()).sources;
         self.is_calm = ready.iter().all(|(source, _)| source.is_typing());
         ready
+    }
+
+    /// Where typing comes from, and all else in a bundle: in this one, if it still fits.
+    fn bundled(&self, bundle: Option<Bundle>) -> Result<(Bundle, Vec<Watch<'_>>), Errno> {
+        let (typing, others): (Vec<_>, Vec<_>) =
+            self.watches().into_iter().partition(|watch| watch.source.is_typing());
+        let bundle = bundle.filter(|bundle| bundle.is_for(&others));
+        Ok((bundle.map_or_else(|| Bundle::tie(&others), Ok)?, typing))
     }
 
     fn watches(&self) -> Vec<Watch<'_>> {
@@ -266,7 +271,7 @@ mod tests {
         let ((one, mut to_one), (other, to_other)) = (pipe().unwrap(), pipe().unwrap());
         let now = Some(&Timespec::default());
         let (in_it, beside) = ([watch(&one, PollFlags::IN), watch(&other, PollFlags::empty())], []);
-        let bundle = Bundle::tie(&in_it.each_ref()).unwrap();
+        let bundle = Bundle::tie(&in_it).unwrap();
         let is_ready = || wait(&beside, Some(&bundle), now).bundled;
         assert!(!is_ready());
         to_one.write_all(b"!").unwrap();
@@ -280,11 +285,12 @@ mod tests {
     #[test]
     fn a_bundle_is_for_what_was_tied() {
         let ((one, _to_one), (other, _to_other)) = (pipe().unwrap(), pipe().unwrap());
-        let (reads, writes) = (watch(&one, PollFlags::IN), watch(&one, PollFlags::OUT));
-        let another = watch(&other, PollFlags::IN);
-        let bundle = Bundle::tie(&[&reads, &another]).unwrap();
-        assert!(bundle.is_for(&[&reads, &another]));
-        assert!(!bundle.is_for(&[&writes, &another]) && !bundle.is_for(&[&reads]));
-        assert!(Bundle::tie(&[&reads, &writes]).is_err(), "each once");
+        let reads = || watch(&one, PollFlags::IN);
+        let writes = || watch(&one, PollFlags::OUT);
+        let another = || watch(&other, PollFlags::IN);
+        let bundle = Bundle::tie(&[reads(), another()]).unwrap();
+        assert!(bundle.is_for(&[reads(), another()]));
+        assert!(!bundle.is_for(&[writes(), another()]) && !bundle.is_for(&[reads()]));
+        assert!(Bundle::tie(&[reads(), writes()]).is_err(), "each once");
     }
 }
