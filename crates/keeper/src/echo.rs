@@ -4,20 +4,25 @@
 //! they do, the keeper has borrowed the anchor's turn and reads the terminal itself
 //! ([`Ring::borrow`](sessile_anchor::ring::Ring::borrow)). A flood is the anchor's again.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::time::Duration;
+
 use sessile_anchor::ring::WriteOutcome;
 use sessile_model::ids::AppName;
+use sessile_model::quantity::Millis;
 
+use crate::client::Client;
 use crate::keeper::Keeper;
+use crate::rehearsal;
+use crate::sources::Source;
 use crate::task::{Output, Streams, Task};
 
 /// Most bytes that are read here of what follows a key.
 const ECHO: u64 = 16 << 10;
 /// How long an answer is waited for while nothing else is seen to.
-const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000 };
+const MOMENT: Duration = Duration::from_micros(300);
 /// The same while it is seen when anything else happens, but for what goes by time. Longer than to the clock's next
 /// tick: a timer that is due before is one that the processor has to be set to, which takes as long as all else.
-const BESIDE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+const BESIDE: Millis = Millis(10);
 
 impl Output {
     /// Somebody types: what a terminal answers is read here, if that can be had.
@@ -36,23 +41,25 @@ impl Task {
 }
 
 impl Keeper {
-    /// Waits a moment for what a task answers to what was typed, and shows it. Most answer within tens of
-    /// microseconds, less than a look at everything else takes.
-    pub(crate) fn await_echo(&mut self, name: &AppName) {
-        let Some(task) = self.tasks.get(name).filter(|task| task.awaits_echo() && task.pending.is_empty())
-        else {
-            return;
-        };
-        let Some(master) = task.sink() else { return };
-        let mut awaited = vec![PollFd::from_borrowed_fd(master, PollFlags::IN)];
-        awaited.extend(self.bundle.as_ref().map(|all| PollFd::from_borrowed_fd(all.fd(), PollFlags::IN)));
-        let moment = if awaited.len() > 1 { BESIDE } else { MOMENT };
-        let comes = poll(&mut awaited, Some(&moment)).is_ok()
-            && awaited.first().is_some_and(|master| master.revents().contains(PollFlags::IN));
-        if comes {
-            self.read_echo(name);
-            self.show_news();
+    /// Waits a moment for what these tasks answer to what was typed, and shows it. Most answer within tens of
+    /// microseconds, less than a look at everything else takes. Whatever else somebody waits for who types ends the
+    /// wait. Returns whether there is more to show.
+    pub(crate) fn await_echo(&mut self, typed_to: &[AppName]) -> bool {
+        let answers = |task: &Task| task.awaits_echo() && task.pending.is_empty();
+        if !typed_to.iter().any(|name| self.tasks.get(name).is_some_and(answers)) {
+            return false;
         }
+        // A bundle knows nothing of what was queued since.
+        let sees_all = self.bundle.is_some() && !self.clients.values().any(Client::has_output);
+        let moment = if sees_all { rehearsal::limit("echo", BESIDE).as_duration() } else { MOMENT };
+        let mut comes = false;
+        for source in self.poll_typing(moment) {
+            if let Source::Echo(name) = source {
+                self.read_echo(&name);
+                comes = true;
+            }
+        }
+        comes && self.show_news()
     }
 
     /// Reads a terminal into its ring.

@@ -82,7 +82,6 @@ impl Keeper {
                 if let Some(sequence) = begun.filter(|_| !bytes.is_empty()) {
                     let source = InputSource::Terminal { client, sequence };
                     begun = begun.filter(|_| self.input(place, source, &bytes) != Input::Taken);
-                    self.write_pending_input();
                 }
                 bytes.zeroize();
                 if let Some(client) = self.clients.get_mut(&id) {

@@ -88,14 +88,14 @@ impl Keeper {
         }
     }
 
-    /// Writes input that waits, as far as its tasks take it now.
-    pub(crate) fn write_pending_input(&mut self) {
+    /// Writes input that waits, as far as its tasks take it now. Returns whose did.
+    pub(crate) fn write_pending_input(&mut self) -> Vec<AppName> {
         let names: Vec<AppName> =
             self.tasks.iter().filter(|(_, t)| !t.pending.is_empty()).map(|(n, _)| n.clone()).collect();
-        for name in names {
-            while self.write_one(&name) {}
-            self.await_echo(&name);
+        for name in &names {
+            while self.write_one(name) {}
         }
+        names
     }
 
     /// Writes the first pending input of a task. Returns whether to go on with the next.

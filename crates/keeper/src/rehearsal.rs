@@ -4,7 +4,8 @@
 //! `SESSILE_DEBUG` down; `stop=POINT` makes the keeper stop itself (`SIGSTOP`) before the point,
 //! `skip=POINT` makes it leave the point's work out, `capture=explicit` has it open sessions as
 //! where nf_tables is missing, `clock=FILE` adds the milliseconds in a file to each reading of the wall
-//! clock, `patience=MILLISECONDS` is how long somebody has for an answer about what is held. Points are `bringup.STEP`, `places.held`, `start.main`,
+//! clock, `patience=MILLISECONDS` is how long somebody has for an answer about what is held, `echo=MILLISECONDS`
+//! how long at most an answer to a key is waited for while nothing else comes. Points are `bringup.STEP`, `places.held`, `start.main`,
 //! `start.noted`, `typed.read`, `apply.remember`, `pause.freeze`, `pause.thaw`, `adopt.interception`, `wipe.STEP`, `finish.sign`, `finish.leave` and
 //! `finish.gone`, when nothing is left of a keeper but its process; `POINT@NAME` is meant for the
 //! session of that name alone; several are separated by commas. A keeper stops once at each point,
@@ -65,17 +66,17 @@ pub const fn clock_jump_ms() -> i64 {
     0
 }
 
-/// How long somebody has for an answer, where a test says so.
+/// How long something takes at most, where a test says so.
 #[cfg(feature = "rehearsal")]
-pub fn patience(otherwise: Millis) -> Millis {
+pub fn limit(what: &str, otherwise: Millis) -> Millis {
     let orders = std::env::var("SESSILE_DEBUG").unwrap_or_default();
-    let said = orders.split(',').find_map(|order| order.strip_prefix("patience="));
-    said.and_then(|said| said.parse().ok()).map_or(otherwise, Millis)
+    let said = orders.split(',').filter_map(|order| order.split_once('=')).find(|(order, _)| *order == what);
+    said.and_then(|(_, said)| said.parse().ok()).map_or(otherwise, Millis)
 }
 
-/// How long somebody has for an answer: as long as ever.
+/// How long something takes at most: as long as ever.
 #[cfg(not(feature = "rehearsal"))]
-pub const fn patience(otherwise: Millis) -> Millis {
+pub const fn limit(_what: &str, otherwise: Millis) -> Millis {
     otherwise
 }
 

@@ -8,8 +8,11 @@
 //!  typing:  poll ─┬ where keys and echoes come from
 //!                 └ bundle (epoll) ── all others
 //! ```
+//!
+//! It is tied anew at each wait, before a key comes: one that was kept would miss a descriptor that was closed
+//! meanwhile where another has its number now.
 
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
@@ -19,7 +22,8 @@ use sessile_model::quantity::Millis;
 
 use crate::agent;
 use crate::channels::door;
-use crate::client::ClientId;
+use crate::client::{Attachment, ClientId};
+use crate::hold::Hold;
 use crate::keeper::Keeper;
 use crate::roles::Place;
 use crate::task::INPUT_QUEUE;
@@ -89,18 +93,9 @@ struct Watch<'a> {
     flags: PollFlags,
 }
 
-impl Watch<'_> {
-    fn by_number(&self) -> (RawFd, PollFlags) {
-        (self.fd.as_raw_fd(), self.flags)
-    }
-}
-
 /// One descriptor for many, which is readable when one of them is ready.
 #[derive(Debug)]
-pub(crate) struct Bundle {
-    epoll: OwnedFd,
-    behind: Vec<(RawFd, PollFlags)>,
-}
+pub(crate) struct Bundle(OwnedFd);
 
 impl Bundle {
     fn tie(watches: &[Watch<'_>]) -> Result<Self, Errno> {
@@ -109,16 +104,7 @@ impl Bundle {
             let flags = epoll::EventFlags::from_bits_retain(watch.flags.bits().into());
             epoll::add(&epoll, watch.fd, epoll::EventData::new_u64(0), flags)?;
         }
-        Ok(Self { epoll, behind: watches.iter().map(Watch::by_number).collect() })
-    }
-
-    fn is_for(&self, watches: &[Watch<'_>]) -> bool {
-        self.behind.iter().copied().eq(watches.iter().map(Watch::by_number))
-    }
-
-    /// To wait for all of them.
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
+        Ok(Self(epoll))
     }
 }
 
@@ -130,11 +116,15 @@ struct Ready {
 }
 
 /// Waits until one is ready.
-fn wait(watches: &[Watch<'_>], bundle: Option<&Bundle>, timeout: Option<&Timespec>) -> Ready {
+fn wait(watches: &[Watch<'_>], bundle: Option<&Bundle>, timeout: Option<Duration>) -> Ready {
+    let timeout = timeout.map(|time| Timespec {
+        tv_sec: time.as_secs().min(86_400) as i64,
+        tv_nsec: i64::from(time.subsec_nanos()),
+    });
     let mut fds: Vec<PollFd<'_>> =
         watches.iter().map(|watch| PollFd::from_borrowed_fd(watch.fd, watch.flags)).collect();
-    fds.extend(bundle.map(|bundle| PollFd::from_borrowed_fd(bundle.fd(), PollFlags::IN)));
-    if poll(&mut fds, timeout).is_err() {
+    fds.extend(bundle.map(|bundle| PollFd::new(&bundle.0, PollFlags::IN)));
+    if poll(&mut fds, timeout.as_ref()).is_err() {
         return Ready::default();
     }
     let bundled = bundle.is_some() && fds.last().is_some_and(|fd| !fd.revents().is_empty());
@@ -144,43 +134,73 @@ fn wait(watches: &[Watch<'_>], bundle: Option<&Bundle>, timeout: Option<&Timespe
 
 impl Keeper {
     /// Waits until something is ready, or for so long.
-    pub(crate) fn poll(&mut self, timeout: Option<Duration>) -> Vec<(Source, PollFlags)> {
-        let bundle = self.bundle.take();
-        let mut timeout = timeout.map(|time| Timespec {
-            tv_sec: time.as_secs().min(86_400) as i64,
-            tv_nsec: i64::from(time.subsec_nanos()),
-        });
+    pub(crate) fn poll(&mut self, mut timeout: Option<Duration>) -> Vec<(Source, PollFlags)> {
+        self.bundle = None;
         let types = self.typed_at.is_some_and(|at| self.now.since(at) < TYPES);
         if types
             && self.is_calm
-            && let Ok((bundle, typing)) = self.bundled(bundle)
+            && let Ok(bundle) = Bundle::tie(&self.others())
         {
-            let ready = wait(&typing, Some(&bundle), timeout.as_ref());
+            let ready = wait(&self.typing(), Some(&bundle), timeout);
             if !ready.bundled {
-                // One that was kept for longer would not notice that a number is another descriptor's by now.
                 self.bundle = Some(bundle).filter(|_| !ready.sources.is_empty());
                 return ready.sources;
             }
-            timeout = Some(Timespec::default());
+            timeout = Some(Duration::ZERO);
         }
-        let ready = wait(&self.watches(), None, timeout.as_ref()).sources;
+        let mut all = self.others();
+        all.extend(self.typing());
+        let ready = wait(&all, None, timeout).sources;
         self.is_calm = ready.iter().all(|(source, _)| source.is_typing());
         ready
     }
 
-    /// Where typing comes from, and all else in a bundle: in this one, if it still fits.
-    fn bundled(&self, bundle: Option<Bundle>) -> Result<(Bundle, Vec<Watch<'_>>), Errno> {
-        let (typing, others): (Vec<_>, Vec<_>) =
-            self.watches().into_iter().partition(|watch| watch.source.is_typing());
-        let bundle = bundle.filter(|bundle| bundle.is_for(&others));
-        Ok((bundle.map_or_else(|| Bundle::tie(&others), Ok)?, typing))
+    /// Waits until something is ready of what somebody waits for who types, or of the bundle.
+    pub(crate) fn poll_typing(&self, timeout: Duration) -> Vec<Source> {
+        let ready = wait(&self.typing(), self.bundle.as_ref(), Some(timeout)).sources;
+        ready.into_iter().map(|(source, _)| source).collect()
     }
 
-    fn watches(&self) -> Vec<Watch<'_>> {
+    /// What is on the way between keys and their echoes.
+    fn typing(&self) -> Vec<Watch<'_>> {
         let mut all = Vec::new();
-        let mut watch = |source, fd, flags| {
-            all.push(Watch { source, fd, flags });
-        };
+        let mut watch = |source, fd, flags| all.push(Watch { source, fd, flags });
+        for (name, task) in &self.tasks {
+            let Some(sink) = task.sink() else { continue };
+            if !task.pending.is_empty() {
+                watch(Source::Input, sink, PollFlags::OUT);
+            }
+            if task.awaits_echo() {
+                watch(Source::Echo(name.clone()), sink, PollFlags::IN);
+            }
+        }
+        for (place, attachment, hold) in self.held() {
+            if let Some(terminal) = hold.waits_for() {
+                watch(Source::Terminal(place), terminal, PollFlags::OUT);
+            }
+            // One read at a time is on its way: what is not read stays in the terminal.
+            let free = self.tasks.get(&attachment.task).is_some_and(|task| task.pending.is_empty());
+            if let Some(typed) = hold.typed().filter(|_| free) {
+                watch(Source::Typed(place), typed, PollFlags::IN);
+            }
+        }
+        all
+    }
+
+    /// Attachments whose terminals were handed over.
+    fn held(&self) -> impl Iterator<Item = (Place, &Attachment, &Hold)> {
+        self.clients.iter().flat_map(|(&id, client)| {
+            let attachments = client.attachments.iter();
+            attachments.filter_map(move |(&channel, attachment)| {
+                attachment.shows.hold().map(|hold| ((id, channel), attachment, hold))
+            })
+        })
+    }
+
+    /// All else.
+    fn others(&self) -> Vec<Watch<'_>> {
+        let mut all = Vec::new();
+        let mut watch = |source, fd, flags| all.push(Watch { source, fd, flags });
         if !self.anchor_is_dead {
             watch(Source::Anchor, self.seat.anchor.as_fd(), PollFlags::IN);
             watch(Source::Link, self.seat.link.as_fd(), PollFlags::IN);
@@ -193,16 +213,6 @@ impl Keeper {
         }
         for (name, app) in self.apps.iter().filter(|(_, app)| !app.gone) {
             watch(Source::App(name.clone()), app.control.as_fd(), PollFlags::IN);
-        }
-        for task in self.tasks.values().filter(|task| !task.pending.is_empty()) {
-            if let Some(sink) = task.sink() {
-                watch(Source::Input, sink, PollFlags::OUT);
-            }
-        }
-        for (name, task) in self.tasks.iter().filter(|(_, task)| task.awaits_echo()) {
-            if let Some(master) = task.sink() {
-                watch(Source::Echo(name.clone()), master, PollFlags::IN);
-            }
         }
         for listener in self.unserved() {
             watch(Source::Knock, listener, PollFlags::IN);
@@ -239,18 +249,9 @@ impl Keeper {
                 flags |= PollFlags::OUT;
             }
             watch(Source::Client(id), client.fd(), flags);
-            for (&channel, attachment) in &client.attachments {
-                let Some(hold) = attachment.shows.hold() else { continue };
-                watch(Source::Owner((id, channel)), hold.process(), PollFlags::IN);
-                if let Some(terminal) = hold.waits_for() {
-                    watch(Source::Terminal((id, channel)), terminal, PollFlags::OUT);
-                }
-                // One read at a time is on its way: what is not read stays in the terminal.
-                let free = self.tasks.get(&attachment.task).is_some_and(|task| task.pending.is_empty());
-                if let Some(typed) = hold.typed().filter(|_| free) {
-                    watch(Source::Typed((id, channel)), typed, PollFlags::IN);
-                }
-            }
+        }
+        for (place, _, hold) in self.held() {
+            watch(Source::Owner(place), hold.process(), PollFlags::IN);
         }
         all
     }
@@ -259,6 +260,7 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _, pipe};
+    use std::os::fd::AsFd;
 
     use super::*;
 
@@ -269,7 +271,7 @@ mod tests {
     #[test]
     fn a_bundle_is_ready_when_one_in_it_is() {
         let ((one, mut to_one), (other, to_other)) = (pipe().unwrap(), pipe().unwrap());
-        let now = Some(&Timespec::default());
+        let now = Some(Duration::ZERO);
         let (in_it, beside) = ([watch(&one, PollFlags::IN), watch(&other, PollFlags::empty())], []);
         let bundle = Bundle::tie(&in_it).unwrap();
         let is_ready = || wait(&beside, Some(&bundle), now).bundled;
@@ -283,14 +285,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_is_for_what_was_tied() {
-        let ((one, _to_one), (other, _to_other)) = (pipe().unwrap(), pipe().unwrap());
-        let reads = || watch(&one, PollFlags::IN);
-        let writes = || watch(&one, PollFlags::OUT);
-        let another = || watch(&other, PollFlags::IN);
-        let bundle = Bundle::tie(&[reads(), another()]).unwrap();
-        assert!(bundle.is_for(&[reads(), another()]));
-        assert!(!bundle.is_for(&[writes(), another()]) && !bundle.is_for(&[reads()]));
-        assert!(Bundle::tie(&[reads(), writes()]).is_err(), "each once");
+    fn a_bundle_holds_each_descriptor_once() {
+        let (one, _to_one) = pipe().unwrap();
+        assert!(Bundle::tie(&[watch(&one, PollFlags::IN), watch(&one, PollFlags::OUT)]).is_err());
     }
 }

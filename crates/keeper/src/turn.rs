@@ -46,13 +46,14 @@ impl Keeper {
         if self.machine.as_ref().and_then(|m| m.next_deadline()).is_some_and(|at| at <= self.now) {
             self.advance(Event::Tick);
         }
-        // Before all that can wait: somebody waits for what a key does.
-        self.write_pending_input();
+        // Before all that can wait: somebody waits for what a key does. What came before it is shown meanwhile.
+        let typed_to = self.write_pending_input();
+        let mut more = self.show_news();
+        more |= self.await_echo(&typed_to);
         self.give_up_on_input();
         self.keep_listening();
         self.await_opening();
         self.settle();
-        let mut more = self.show_news();
         self.save_screens();
         self.heed_recorders();
         self.answer_readers();
@@ -85,7 +86,7 @@ impl Keeper {
         more || !self.effects.is_empty()
     }
 
-    /// Shows what apps wrote as soon as it is known what it is: somebody waits for it. Returns whether there is more.
+    /// Shows what apps wrote. Returns whether there is more.
     pub(crate) fn show_news(&mut self) -> bool {
         let more = self.absorb_output();
         for client in self.clients.values_mut() {

@@ -49,6 +49,12 @@ fn opened(pid: u32, terminal: &Path) -> Vec<(u32, u32)> {
     numbers.filter_map(|number| Some((number, flags(&number)?))).collect()
 }
 
+/// The bytes that a process has read from files and terminals.
+fn bytes_read(pid: u32) -> u64 {
+    let counts = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
 /// Waits until a keeper both writes to a terminal and reads there, by open files of its own.
 #[track_caller]
 fn is_the_keepers(keeper: u32, terminal: &Path) {
@@ -120,9 +126,15 @@ for_root_and_user! {
 
     /// Everything else is seen to while somebody types without a pause, also what shows nothing of it.
     fn whoever_types_keeps_nobody_waiting(world) {
-        world.must(&["run", "--detach", "--name", "desk", "--", "sh", "-c", "stty -echo; echo mute; cat >/dev/null"]);
+        let daemon = world.daemon_with("echo=3600000");
+        let mute = "stty -echo; echo mute; cat >/dev/null";
+        world.must(&["run", "--detach", "--name", "desk", "--", "sh", "-c", mute]);
         let mut terminal = world.terminal(&["attach", "desk"]);
+        let mut other = world.terminal(&["exec", "-t", "desk", "--", "cat"]);
         terminal.expect("mute");
+        let keeper = part(world, "keeper", world.show("desk")["id"].as_str().unwrap()).unwrap();
+        let clients = ["attach", "exec"].map(|command| processes::of_command(world, command)[0].pid);
+        clients.iter().for_each(|pid| is_the_keepers(keeper, &terminal_of(*pid)));
         let typed = || world.show("desk")["attached"][0]["typed_bytes"].as_u64();
         let (goes_on, limit) = (AtomicBool::new(true), Instant::now() + TIME_LIMIT);
         let mut terminal = std::thread::scope(|scope| {
@@ -139,8 +151,24 @@ for_root_and_user! {
             goes_on.store(false, Ordering::Relaxed);
             types.join().unwrap()
         });
+        let have_read = || clients.iter().map(|pid| bytes_read(*pid)).collect::<Vec<_>>();
+        let before = have_read();
+        for key in ('a'..='z').map(String::from) {
+            other.send(&key);
+            terminal.send("k");
+            other.expect(&key);
+            terminal.send("k");
+            other.send(&key);
+            other.expect(&key);
+        }
+        assert_eq!(have_read(), before, "clients read keys that a keeper leaves in the terminal");
+        other.send("\r\u{4}");
+        other.expect("\r\naabbcc");
+        assert_eq!(other.finish(), 0);
         terminal.send(DETACH);
         assert_eq!(terminal.finish(), 0);
+        world.must(&["daemon", "stop"]);
+        daemon.finish().ended_with(0);
     }
 
     /// Who only watches keeps the reading, too.

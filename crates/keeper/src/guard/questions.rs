@@ -12,7 +12,7 @@ use super::answerer::{Answerer, Cause};
 use super::outgoing::Asking;
 use super::passage::{Passing, What};
 use crate::keeper::Keeper;
-use crate::rehearsal::patience;
+use crate::rehearsal;
 
 /// Questions about lines are numbered from here on; those about signatures stay below.
 pub const FIRST_QUESTION: u32 = 2_000_000_000;
@@ -163,7 +163,7 @@ impl Keeper {
         };
         let (verdict, answerer, why) = match answered {
             Some((verdict, answerer, why)) => (verdict, Some(answerer), why),
-            None if self.now.since(at) < patience(PATIENCE) => return None,
+            None if self.now.since(at) < rehearsal::limit("patience", PATIENCE) => return None,
             None => {
                 let (verdict, why) = (Verdict::Deny, None);
                 self.note(Note::Answered { question, verdict, always: false, timed_out: true, why });
@@ -183,6 +183,6 @@ impl Keeper {
 
     /// When the first question is over.
     pub(super) fn held_until(&self) -> Option<Timestamp> {
-        self.guard.held.values().map(|held| held.at.plus(patience(PATIENCE))).min()
+        self.guard.held.values().map(|held| held.at.plus(rehearsal::limit("patience", PATIENCE))).min()
     }
 }
