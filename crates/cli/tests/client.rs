@@ -156,12 +156,18 @@ fn answer(reader: &mut BufReader<UnixStream>, keeper: &str, outcome: Option<Outc
     reader.read_exact(&mut vec![0; length]).unwrap();
     let body = match head.split(' ').take(2).collect::<Vec<_>>()[..] {
         ["POST", "/v1/sessions"] => {
-            let attachment = Attachment { session: id(), socket: keeper.to_owned(), apps: None };
+            let attachment =
+                Attachment { session: id(), socket: keeper.to_owned(), apps: None, keeper_starts_in: None };
             serde_json::to_string(&Opened { record: record(None), attachment })
         }
         ["POST", "/v1/sessions/amber/attachments"] => {
             let apps = Some(record(outcome).apps);
-            serde_json::to_string(&Attachment { session: id(), socket: keeper.to_owned(), apps })
+            serde_json::to_string(&Attachment {
+                session: id(),
+                socket: keeper.to_owned(),
+                apps,
+                keeper_starts_in: None,
+            })
         }
         ["GET", _] => serde_json::to_string(&record(outcome)),
         _ => panic!("an unexpected request: {head}"),

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use sessile_journal::store::{Query, Stored};
+use sessile_model::quantity::Millis;
 use sessile_model::{SessionId, SessionName, SessionRecord, State};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -26,6 +28,10 @@ struct Live {
     slot: Option<u32>,
     /// What this daemon found that its keeper does not know.
     notices: Vec<String>,
+    /// When its next keeper starts, where keepers died too often.
+    next_keeper: Option<Instant>,
+    /// It is to be ended: its next keeper is not waited for.
+    ends: bool,
     /// Dropped with the entry, which wakes whoever waits for the session to be gone. True when
     /// only the journal has no room for it.
     gone: watch::Sender<bool>,
@@ -75,7 +81,15 @@ impl Directory {
         let Stored { record, keep_record, slot } = session;
         live.insert(
             id,
-            Live { record, keep_record, slot, notices: Vec::new(), gone: watch::Sender::new(false) },
+            Live {
+                record,
+                keep_record,
+                slot,
+                notices: Vec::new(),
+                next_keeper: None,
+                ends: false,
+                gone: watch::Sender::new(false),
+            },
         );
         Ok(())
     }
@@ -102,6 +116,31 @@ impl Directory {
         if let Some(live) = self.lock().get_mut(&id) {
             live.notices.push(notice);
         }
+    }
+
+    /// Says when a session's next keeper starts, where that takes long.
+    pub fn awaits_keeper(&self, id: SessionId, until: Option<Instant>) {
+        if let Some(live) = self.lock().get_mut(&id) {
+            live.next_keeper = until;
+        }
+    }
+
+    /// Says that somebody wants a session ended.
+    pub fn is_to_end(&self, id: SessionId) {
+        if let Some(live) = self.lock().get_mut(&id) {
+            live.ends = true;
+        }
+    }
+
+    /// Whether somebody wants a session ended, each time that is said.
+    pub fn takes_end(&self, id: SessionId) -> bool {
+        self.lock().get_mut(&id).is_some_and(|live| std::mem::take(&mut live.ends))
+    }
+
+    /// How long until a session's next keeper starts, where that takes long, in whole seconds.
+    pub fn keeper_starts_in(&self, id: SessionId) -> Option<Millis> {
+        let left = self.lock().get(&id)?.next_keeper?.saturating_duration_since(Instant::now());
+        Some(Millis(left.as_secs().saturating_add(1).saturating_mul(1_000)))
     }
 
     /// Takes a session out.

@@ -30,7 +30,7 @@ use crate::daemon::Daemon;
 use crate::keeper_link::{KeeperLink, LinkError, Said};
 use crate::remnants;
 
-/// Keepers that are started within [`WINDOW`]; the next waits until it is over.
+/// Keepers that are started within [`WINDOW`]; the next waits until it is over, or the session is to be ended.
 const RESPAWNS: usize = 5;
 /// Failures to reach a keeper within [`WINDOW`] before the session is given up.
 const FAILURES: usize = 20;
@@ -224,9 +224,11 @@ async fn reach(
             Ok(Standing::KeeperRuns) => introduce(daemon, id, first_doubt, bell).await,
             Ok(Standing::KeeperDead) => {
                 let now = Instant::now();
-                if !budgets.respawns.spend(now) {
+                if !budgets.respawns.spend(now) && !daemon.directory.takes_end(id) {
                     // The session and what was said in it are with its anchor: nothing is lost by waiting.
-                    let wait = budgets.respawns.room_at().map_or(LAST_LOOK, |then| then - now);
+                    let until = budgets.respawns.room_at();
+                    daemon.directory.awaits_keeper(id, until);
+                    let wait = until.map_or(LAST_LOOK, |then| then - now);
                     if !std::mem::replace(&mut is_told, true) {
                         daemon.notices.add(format!(
                             "the keeper of session {} died {} times within a minute: the next one starts in {} s",
@@ -238,6 +240,7 @@ async fn reach(
                     tokio::time::sleep(wait.min(LAST_LOOK)).await;
                     continue;
                 }
+                daemon.directory.awaits_keeper(id, None);
                 match anchor_link::start_keeper(anchor.clone(), &daemon.images.keeper).await {
                     Ok(()) => introduce(daemon, id, first_doubt, bell).await,
                     Err(_) => Err(LinkError::Lost),

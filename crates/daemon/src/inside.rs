@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use sessile_model::quantity::Millis;
 use sessile_model::receipt::SignedReceipt;
 use sessile_model::record::SessionRecord;
 use sessile_model::wire::{Reply, Request};
@@ -44,14 +45,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// # Errors
 /// What the keeper refuses, and `Failed` when it cannot be reached.
 pub async fn ask(daemon: &Daemon, id: SessionId, request: Request) -> Result<Reply, Problem> {
-    told(answer(daemon, id, &request).await, id)
+    told(daemon, answer(daemon, id, &request).await, id)
 }
 
-fn told(answer: Result<Reply, Unanswered>, id: SessionId) -> Result<Reply, Problem> {
+fn told(daemon: &Daemon, answer: Result<Reply, Unanswered>, id: SessionId) -> Result<Reply, Problem> {
     match answer {
         Ok(Reply::Problem(problem)) => Err(problem),
         Ok(reply) => Ok(reply),
-        Err(Unanswered::Late(waited, repeatable)) => Err(late(waited, repeatable)),
+        Err(Unanswered::Late(waited, repeatable)) => {
+            Err(late(waited, daemon.directory.keeper_starts_in(id), repeatable))
+        }
         Err(Unanswered::Stopped(pid, later)) => Err(is_stopped(pid, id, later)),
         Err(Unanswered::Hidden) => Err(hidden(id)),
         Err(Unanswered::Link(e)) => Err(link_problem(&e)),
@@ -176,6 +179,7 @@ pub async fn end(daemon: &Daemon, found: Found, request: Request) -> Result<Sign
         Found::Closed(id) => return receipt(daemon, id).await,
     };
     let Some(gone) = daemon.directory.gone(id) else { return receipt(daemon, id).await };
+    daemon.directory.is_to_end(id);
     let asked = if let Request::End { grace, .. } = &request { *grace } else { None };
     let grace = asked.map_or(DEFAULT_GRACE, sessile_model::Millis::as_duration);
     let mut forced = false;
@@ -183,7 +187,7 @@ pub async fn end(daemon: &Daemon, found: Found, request: Request) -> Result<Sign
         tokio::select! {
             answer = answer(daemon, id, &request) => match answer {
                 Err(Unanswered::Hidden | Unanswered::Stopped(..)) if !forced => {}
-                answer => break Some(told(answer, id)),
+                answer => break Some(told(daemon, answer, id)),
             },
             () = gone.clone().wait() => break None,
             // A wipe that goes on tells the record; a keeper that is stopped tells nothing.
@@ -303,8 +307,13 @@ async fn once(daemon: &Daemon, id: SessionId, request: &Request) -> Result<Reply
     link.ask(request).await
 }
 
-fn late(waited: Duration, repeatable: bool) -> Problem {
-    let detail = format!("the session's keeper did not answer in {} s", waited.as_secs());
+fn late(waited: Duration, starts_in: Option<Millis>, repeatable: bool) -> Problem {
+    let detail = match starts_in {
+        Some(time) => {
+            format!("the session's keeper died too often within a minute: the next one starts in {time}")
+        }
+        None => format!("the session's keeper did not answer in {} s", waited.as_secs()),
+    };
     Problem::new(ProblemKind::Timeout, detail).hint(match repeatable {
         true => "nothing is lost by asking again",
         false => "look at the session, then decide whether to ask again",

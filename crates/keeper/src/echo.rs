@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use sessile_anchor::ring::WriteOutcome;
 use sessile_model::ids::AppName;
 use sessile_model::quantity::Millis;
@@ -13,7 +14,7 @@ use sessile_model::quantity::Millis;
 use crate::client::Client;
 use crate::keeper::Keeper;
 use crate::rehearsal;
-use crate::sources::Source;
+use crate::sources::timespec;
 use crate::task::{Output, Streams, Task};
 
 /// Most bytes that are read here of what follows a key.
@@ -41,23 +42,31 @@ impl Task {
 }
 
 impl Keeper {
-    /// Waits a moment for what these tasks answer to what was typed, and shows it. Most answer within tens of
-    /// microseconds, less than a look at everything else takes. Whatever else somebody waits for who types ends the
-    /// wait. Returns whether there is more to show.
+    /// Waits a moment for what a task answers to what was typed, one of those to which it was, and shows it. Most
+    /// answer within tens of microseconds, less than a look at everything else takes. Returns whether there is more to
+    /// show.
     pub(crate) fn await_echo(&mut self, typed_to: &[AppName]) -> bool {
-        let answers = |task: &Task| task.awaits_echo() && task.pending.is_empty();
-        if !typed_to.iter().any(|name| self.tasks.get(name).is_some_and(answers)) {
-            return false;
-        }
-        // A bundle knows nothing of what was queued since.
-        let sees_all = self.bundle.is_some() && !self.clients.values().any(Client::has_output);
-        let moment = if sees_all { rehearsal::limit("echo", BESIDE).as_duration() } else { MOMENT };
-        let mut comes = false;
-        for source in self.poll_typing(moment) {
-            if let Source::Echo(name) = source {
-                self.read_echo(&name);
-                comes = true;
-            }
+        let typist = |name: &AppName| self.typist.as_ref().filter(|typist| typist.task == *name);
+        let awaited = |name: &&AppName| {
+            let task = self.tasks.get(*name);
+            task.is_some_and(|task| task.awaits_echo() && task.pending.is_empty())
+                && typist(name).is_none_or(|typist| typist.is_keys)
+        };
+        let Some(name) = typed_to.iter().find(awaited) else { return false };
+        let Some(master) = self.tasks.get(name).and_then(Task::sink) else { return false };
+        // A bundle knows nothing of others who type, nor of what was queued since.
+        let sees_all = typist(name).is_some() && !self.clients.values().any(Client::has_output);
+        let bundle = self.bundle.as_ref().filter(|_| sees_all);
+        let moment = match bundle {
+            Some(_) => rehearsal::limit("echo", BESIDE).as_duration(),
+            None => MOMENT,
+        };
+        let mut awaited = vec![PollFd::from_borrowed_fd(master, PollFlags::IN)];
+        awaited.extend(bundle.map(|bundle| PollFd::from_borrowed_fd(bundle.fd(), PollFlags::IN)));
+        let comes = poll(&mut awaited, Some(&timespec(moment))).is_ok()
+            && awaited.first().is_some_and(|master| master.revents().contains(PollFlags::IN));
+        if comes {
+            self.read_echo(name);
         }
         comes && self.show_news()
     }

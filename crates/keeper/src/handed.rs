@@ -8,7 +8,11 @@ use crate::hold::{Hold, Next, Read};
 use crate::keeper::Keeper;
 use crate::output::{self, Why};
 use crate::roles::Place;
+use crate::sources::Typist;
 use crate::task::{Input, InputSource};
+
+/// Most bytes of keys that were typed, and not pasted.
+const KEYS: usize = 64;
 
 impl Client {
     /// Writes no more to the terminal that a channel was handed.
@@ -66,7 +70,7 @@ impl Keeper {
         let (id, channel) = place;
         let Some(connection) = self.clients.get_mut(&id) else { return };
         let Some(attachment) = connection.attachments.get_mut(&channel) else { return };
-        let client = attachment.client;
+        let (client, task) = (attachment.client, attachment.task.clone());
         let Shows::On(hold) = &mut attachment.shows else { return };
         let mut begun = None;
         let read = hold.next_typed(|sequence| {
@@ -78,7 +82,8 @@ impl Keeper {
         match read {
             Read::Bytes(mut bytes, next) => {
                 self.proceed("typed", "read");
-                self.typed_at = Some(self.now);
+                let is_keys = bytes.len() <= KEYS;
+                self.typist = Some(Typist { place, task, at: self.now, is_keys });
                 if let Some(sequence) = begun.filter(|_| !bytes.is_empty()) {
                     let source = InputSource::Terminal { client, sequence };
                     begun = begun.filter(|_| self.input(place, source, &bytes) != Input::Taken);

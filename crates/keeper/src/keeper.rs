@@ -36,7 +36,7 @@ use crate::mcp::Servers;
 use crate::recorded::Reader;
 use crate::route::{RouteState, interception};
 use crate::seat::Seat;
-use crate::sources::Bundle;
+use crate::sources::{Bundle, Typist};
 use crate::task::{Absorbed, Task};
 use crate::unopened::{SpaceAhead, Unopened};
 use crate::waits::PendingWait;
@@ -120,11 +120,12 @@ pub struct Keeper {
     pub(crate) looked_at: Option<Timestamp>,
     pub(crate) place: Option<Place>,
     pub(crate) anchor_place: Option<Place>,
-    /// When somebody last typed at a terminal that is read here.
-    pub(crate) typed_at: Option<Timestamp>,
-    /// Nothing but typing has happened since the last turn.
+    pub(crate) typist: Option<Typist>,
+    /// Nothing but what that one waits for has happened since the last turn.
     pub(crate) is_calm: bool,
-    /// All descriptors but those of typing, as long as somebody types.
+    /// Nothing but keys came when it was last waited: there is nothing else to show.
+    pub(crate) only_typed: bool,
+    /// All descriptors but those of that typing, as long as it goes on.
     pub(crate) bundle: Option<Bundle>,
     /// The receipt is out; only last words remain.
     pub(crate) finished: bool,
@@ -181,8 +182,9 @@ impl Keeper {
             looked_at: None,
             place: None,
             anchor_place: None,
-            typed_at: None,
+            typist: None,
             is_calm: false,
+            only_typed: false,
             bundle: None,
             finished: false,
         }

@@ -5,12 +5,11 @@
 //!
 //! ```text
 //!  idle:    poll ── all
-//!  typing:  poll ─┬ where keys and echoes come from
+//!  typing:  poll ─┬ where who typed last does it, and where the echo comes from
 //!                 └ bundle (epoll) ── all others
 //! ```
 //!
-//! It is tied anew at each wait, before a key comes: one that was kept would miss a descriptor that was closed
-//! meanwhile where another has its number now.
+//! It is looked through before each wait: where a descriptor was closed meanwhile, another may have its number.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -18,12 +17,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
 use sessile_model::ids::AppName;
-use sessile_model::quantity::Millis;
+use sessile_model::quantity::{Millis, Timestamp};
 
 use crate::agent;
 use crate::channels::door;
-use crate::client::{Attachment, ClientId};
-use crate::hold::Hold;
+use crate::client::ClientId;
 use crate::keeper::Keeper;
 use crate::roles::Place;
 use crate::task::INPUT_QUEUE;
@@ -63,25 +61,37 @@ pub(crate) enum Source {
     Typed(Place),
 }
 
-impl Source {
-    /// Whether it is on the way between a key and its echo.
-    fn is_typing(&self) -> bool {
-        match self {
-            Self::Input | Self::Echo(_) | Self::Terminal(_) | Self::Typed(_) => true,
-            Self::Anchor
-            | Self::Link
-            | Self::Notify
-            | Self::Listener
-            | Self::App(_)
-            | Self::Knock
-            | Self::Gateway
-            | Self::Guard
-            | Self::Relay(_)
-            | Self::Tor
-            | Self::Agent(_)
-            | Self::Door(_)
-            | Self::Client(_)
-            | Self::Owner(_) => false,
+/// Who typed last at a terminal that is read here.
+#[derive(Clone, Debug)]
+pub(crate) struct Typist {
+    pub place: Place,
+    pub task: AppName,
+    pub at: Timestamp,
+    /// It was no more than keys: who pastes waits for no echo.
+    pub is_keys: bool,
+}
+
+impl Typist {
+    /// Whether something is between this one's keys and their echo.
+    fn waits_for(&self, source: &Source) -> bool {
+        match source {
+            Source::Echo(task) => *task == self.task,
+            Source::Terminal(place) | Source::Typed(place) => *place == self.place,
+            Source::Anchor
+            | Source::Link
+            | Source::Notify
+            | Source::Listener
+            | Source::App(_)
+            | Source::Input
+            | Source::Knock
+            | Source::Gateway
+            | Source::Guard
+            | Source::Relay(_)
+            | Source::Tor
+            | Source::Agent(_)
+            | Source::Door(_)
+            | Source::Client(_)
+            | Source::Owner(_) => false,
         }
     }
 }
@@ -93,18 +103,40 @@ struct Watch<'a> {
     flags: PollFlags,
 }
 
+impl Watch<'_> {
+    fn events(&self) -> epoll::EventFlags {
+        epoll::EventFlags::from_bits_retain(self.flags.bits().into())
+    }
+}
+
 /// One descriptor for many, which is readable when one of them is ready.
 #[derive(Debug)]
-pub(crate) struct Bundle(OwnedFd);
+pub(crate) struct Bundle {
+    epoll: OwnedFd,
+    count: usize,
+}
 
 impl Bundle {
     fn tie(watches: &[Watch<'_>]) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for watch in watches {
-            let flags = epoll::EventFlags::from_bits_retain(watch.flags.bits().into());
-            epoll::add(&epoll, watch.fd, epoll::EventData::new_u64(0), flags)?;
+            epoll::add(&epoll, watch.fd, epoll::EventData::new_u64(0), watch.events())?;
         }
-        Ok(Self(epoll))
+        Ok(Self { epoll, count: watches.len() })
+    }
+
+    /// To wait for all of them.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    /// Whether it is for these, by what they are and not by their numbers alone; it waits for the same of them then.
+    /// Making another takes memory that is given back later, which those who type next would wait for.
+    fn fits(&self, watches: &[Watch<'_>]) -> bool {
+        let is_in = |watch: &Watch<'_>| {
+            epoll::modify(&self.epoll, watch.fd, epoll::EventData::new_u64(0), watch.events()).is_ok()
+        };
+        self.count == watches.len() && watches.iter().all(is_in)
     }
 }
 
@@ -115,15 +147,17 @@ struct Ready {
     bundled: bool,
 }
 
+/// A time to wait, a day at most.
+pub(crate) fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs().min(86_400) as i64, tv_nsec: i64::from(time.subsec_nanos()) }
+}
+
 /// Waits until one is ready.
 fn wait(watches: &[Watch<'_>], bundle: Option<&Bundle>, timeout: Option<Duration>) -> Ready {
-    let timeout = timeout.map(|time| Timespec {
-        tv_sec: time.as_secs().min(86_400) as i64,
-        tv_nsec: i64::from(time.subsec_nanos()),
-    });
+    let timeout = timeout.map(timespec);
     let mut fds: Vec<PollFd<'_>> =
         watches.iter().map(|watch| PollFd::from_borrowed_fd(watch.fd, watch.flags)).collect();
-    fds.extend(bundle.map(|bundle| PollFd::new(&bundle.0, PollFlags::IN)));
+    fds.extend(bundle.map(|bundle| PollFd::from_borrowed_fd(bundle.fd(), PollFlags::IN)));
     if poll(&mut fds, timeout.as_ref()).is_err() {
         return Ready::default();
     }
@@ -132,73 +166,37 @@ fn wait(watches: &[Watch<'_>], bundle: Option<&Bundle>, timeout: Option<Duration
     Ready { sources: ready.map(|(watch, fd)| (watch.source.clone(), fd.revents())).collect(), bundled }
 }
 
+/// These in a bundle: in this one, if it still fits.
+fn tied(bundle: Option<Bundle>, watches: &[Watch<'_>]) -> Result<Bundle, Errno> {
+    bundle.filter(|bundle| bundle.fits(watches)).map_or_else(|| Bundle::tie(watches), Ok)
+}
+
 impl Keeper {
     /// Waits until something is ready, or for so long.
     pub(crate) fn poll(&mut self, mut timeout: Option<Duration>) -> Vec<(Source, PollFlags)> {
-        self.bundle = None;
-        let types = self.typed_at.is_some_and(|at| self.now.since(at) < TYPES);
-        if types
-            && self.is_calm
-            && let Ok(bundle) = Bundle::tie(&self.others())
+        let bundle = self.bundle.take();
+        let typist = self.typist.as_ref().filter(|typist| self.now.since(typist.at) < TYPES);
+        if self.is_calm
+            && let Some(typist) = typist
         {
-            let ready = wait(&self.typing(), Some(&bundle), timeout);
-            if !ready.bundled {
-                self.bundle = Some(bundle).filter(|_| !ready.sources.is_empty());
-                return ready.sources;
+            let all = self.watches().into_iter();
+            let (theirs, others): (Vec<_>, Vec<_>) = all.partition(|watch| typist.waits_for(&watch.source));
+            if let Ok(bundle) = tied(bundle, &others) {
+                let ready = wait(&theirs, Some(&bundle), timeout);
+                if !ready.bundled {
+                    self.bundle = Some(bundle);
+                    return ready.sources;
+                }
+                timeout = Some(Duration::ZERO);
             }
-            timeout = Some(Duration::ZERO);
         }
-        let mut all = self.others();
-        all.extend(self.typing());
-        let ready = wait(&all, None, timeout).sources;
-        self.is_calm = ready.iter().all(|(source, _)| source.is_typing());
+        let ready = wait(&self.watches(), None, timeout).sources;
+        let is_theirs = |source| typist.is_some_and(|typist| typist.waits_for(source));
+        self.is_calm = ready.iter().all(|(source, _)| is_theirs(source));
         ready
     }
 
-    /// Waits until something is ready of what somebody waits for who types, or of the bundle.
-    pub(crate) fn poll_typing(&self, timeout: Duration) -> Vec<Source> {
-        let ready = wait(&self.typing(), self.bundle.as_ref(), Some(timeout)).sources;
-        ready.into_iter().map(|(source, _)| source).collect()
-    }
-
-    /// What is on the way between keys and their echoes.
-    fn typing(&self) -> Vec<Watch<'_>> {
-        let mut all = Vec::new();
-        let mut watch = |source, fd, flags| all.push(Watch { source, fd, flags });
-        for (name, task) in &self.tasks {
-            let Some(sink) = task.sink() else { continue };
-            if !task.pending.is_empty() {
-                watch(Source::Input, sink, PollFlags::OUT);
-            }
-            if task.awaits_echo() {
-                watch(Source::Echo(name.clone()), sink, PollFlags::IN);
-            }
-        }
-        for (place, attachment, hold) in self.held() {
-            if let Some(terminal) = hold.waits_for() {
-                watch(Source::Terminal(place), terminal, PollFlags::OUT);
-            }
-            // One read at a time is on its way: what is not read stays in the terminal.
-            let free = self.tasks.get(&attachment.task).is_some_and(|task| task.pending.is_empty());
-            if let Some(typed) = hold.typed().filter(|_| free) {
-                watch(Source::Typed(place), typed, PollFlags::IN);
-            }
-        }
-        all
-    }
-
-    /// Attachments whose terminals were handed over.
-    fn held(&self) -> impl Iterator<Item = (Place, &Attachment, &Hold)> {
-        self.clients.iter().flat_map(|(&id, client)| {
-            let attachments = client.attachments.iter();
-            attachments.filter_map(move |(&channel, attachment)| {
-                attachment.shows.hold().map(|hold| ((id, channel), attachment, hold))
-            })
-        })
-    }
-
-    /// All else.
-    fn others(&self) -> Vec<Watch<'_>> {
+    fn watches(&self) -> Vec<Watch<'_>> {
         let mut all = Vec::new();
         let mut watch = |source, fd, flags| all.push(Watch { source, fd, flags });
         if !self.anchor_is_dead {
@@ -213,6 +211,15 @@ impl Keeper {
         }
         for (name, app) in self.apps.iter().filter(|(_, app)| !app.gone) {
             watch(Source::App(name.clone()), app.control.as_fd(), PollFlags::IN);
+        }
+        for (name, task) in &self.tasks {
+            let Some(sink) = task.sink() else { continue };
+            if !task.pending.is_empty() {
+                watch(Source::Input, sink, PollFlags::OUT);
+            }
+            if task.awaits_echo() {
+                watch(Source::Echo(name.clone()), sink, PollFlags::IN);
+            }
         }
         for listener in self.unserved() {
             watch(Source::Knock, listener, PollFlags::IN);
@@ -249,9 +256,18 @@ impl Keeper {
                 flags |= PollFlags::OUT;
             }
             watch(Source::Client(id), client.fd(), flags);
-        }
-        for (place, _, hold) in self.held() {
-            watch(Source::Owner(place), hold.process(), PollFlags::IN);
+            for (&channel, attachment) in &client.attachments {
+                let Some(hold) = attachment.shows.hold() else { continue };
+                watch(Source::Owner((id, channel)), hold.process(), PollFlags::IN);
+                if let Some(terminal) = hold.waits_for() {
+                    watch(Source::Terminal((id, channel)), terminal, PollFlags::OUT);
+                }
+                // One read at a time is on its way: what is not read stays in the terminal.
+                let free = self.tasks.get(&attachment.task).is_some_and(|task| task.pending.is_empty());
+                if let Some(typed) = hold.typed().filter(|_| free) {
+                    watch(Source::Typed((id, channel)), typed, PollFlags::IN);
+                }
+            }
         }
         all
     }
@@ -285,8 +301,30 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_holds_each_descriptor_once() {
-        let (one, _to_one) = pipe().unwrap();
-        assert!(Bundle::tie(&[watch(&one, PollFlags::IN), watch(&one, PollFlags::OUT)]).is_err());
+    fn a_bundle_is_for_what_was_tied() {
+        let ((one, _to_one), (other, _to_other)) = (pipe().unwrap(), pipe().unwrap());
+        let reads = || watch(&one, PollFlags::IN);
+        let another = || watch(&other, PollFlags::IN);
+        let bundle = Bundle::tie(&[reads()]).unwrap();
+        assert!(bundle.fits(&[reads()]) && !bundle.fits(&[another()]) && !bundle.fits(&[reads(), another()]));
+        assert!(Bundle::tie(&[reads(), reads()]).is_err(), "each once");
+    }
+
+    #[test]
+    fn a_bundle_follows_what_is_waited_for() {
+        let (_one, to_one) = pipe().unwrap();
+        let bundle = Bundle::tie(&[watch(&to_one, PollFlags::IN)]).unwrap();
+        let is_ready = || wait(&[], Some(&bundle), Some(Duration::ZERO)).bundled;
+        assert!(!is_ready());
+        assert!(bundle.fits(&[watch(&to_one, PollFlags::OUT)]) && is_ready());
+    }
+
+    #[test]
+    fn a_bundle_does_not_take_a_number_for_a_descriptor() {
+        let ((one, _to_one), (other, _to_other)) = (pipe().unwrap(), pipe().unwrap());
+        let bundle = Bundle::tie(&[watch(&one, PollFlags::IN)]).unwrap();
+        let mut number = OwnedFd::from(one);
+        rustix::io::dup2(&other, &mut number).unwrap();
+        assert!(!bundle.fits(&[watch(&number, PollFlags::IN)]));
     }
 }

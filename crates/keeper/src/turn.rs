@@ -43,17 +43,18 @@ impl Keeper {
     /// Carries out effects and queues output until nothing new comes of it. Returns whether there
     /// is more to do at once.
     fn settle_and_show(&mut self) -> bool {
+        // Before all that can wait: somebody waits for what a key does. What else came is shown meanwhile.
+        let typed_to = self.write_pending_input();
+        let mut more = !self.only_typed && self.show_news();
+        more |= self.await_echo(&typed_to);
         if self.machine.as_ref().and_then(|m| m.next_deadline()).is_some_and(|at| at <= self.now) {
             self.advance(Event::Tick);
         }
-        // Before all that can wait: somebody waits for what a key does. What came before it is shown meanwhile.
-        let typed_to = self.write_pending_input();
-        let mut more = self.show_news();
-        more |= self.await_echo(&typed_to);
         self.give_up_on_input();
         self.keep_listening();
         self.await_opening();
         self.settle();
+        more |= self.show_news();
         self.save_screens();
         self.heed_recorders();
         self.answer_readers();
@@ -117,6 +118,8 @@ impl Keeper {
     fn wait(&mut self, more: bool) {
         let timeout = if more { Some(Duration::ZERO) } else { self.next_look() };
         let ready = self.poll(timeout);
+        let is_typed = |source: &Source| matches!(source, Source::Typed(_));
+        self.only_typed = !more && !ready.is_empty() && ready.iter().all(|(source, _)| is_typed(source));
         self.now = self.clock.now();
         for (source, flags) in ready {
             match source {

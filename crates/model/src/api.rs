@@ -28,6 +28,10 @@ pub struct Attachment {
     /// Its apps, as `GET /v1/sessions/{id}` has them; absent where that was answered already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apps: Option<Vec<AppRecord>>,
+    /// Milliseconds until the session's next keeper starts, where keepers died too often: nobody answers until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub keeper_starts_in: Option<Millis>,
 }
 
 /// `POST /v1/sessions`: the record of what was opened, and leave to attach to it.

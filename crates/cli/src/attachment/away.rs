@@ -169,7 +169,12 @@ impl Inquiry {
 
 fn why_silent(session: &SessionSelector, app: Option<AppName>) -> Option<String> {
     let daemon = Daemon::reach().ok()?;
-    Target::ask(&daemon, session, None).ok()?;
+    let leave = Target::leave(&daemon, session, || {}).ok()?;
+    if let Some(time) = leave.keeper_starts_in {
+        return Some(format!(
+            "the session's keeper died too often within a minute: the next one starts in {time}; what is typed waits for it"
+        ));
+    }
     // Only a keeper can answer this.
     let path = with_query(&session.path("/screen"), &[("app", app.map(|app| app.to_string()))]);
     let Err(Failure::Problem(problem)) = daemon.get::<serde_json::Value>(&path) else { return None };

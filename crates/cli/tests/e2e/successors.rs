@@ -105,6 +105,25 @@ for_root_and_user! {
         assert_eq!(shown["title"], "drawn once");
     }
 
+    /// No more than five a minute are started. Who is attached is told and leaves as ever, and who ends it does not wait.
+    fn one_that_comes_late(world) {
+        let id = world.open("often", &["sh", "-c", "echo here; exec cat"]);
+        let mut terminal = world.terminal(&["attach", "often"]);
+        terminal.expect("here");
+        for _ in 0..5 {
+            lose_keeper(world, &id);
+            assert!(screen(world, "often")["lines"][0] == "here");
+        }
+        lose_keeper(world, &id);
+        terminal.expect("the next one starts in ");
+        terminal.send("\u{1c}");
+        assert_eq!(terminal.finish(), 0);
+        let back = world.terminal(&["attach", "often"]);
+        back.expect("the next one starts in ");
+        world.must(&["end", "often", "--grace", "0s"]);
+        back.expect("ended");
+    }
+
     /// What was written before a resize was written for another size.
     fn a_terminal_that_was_resized(world) {
         let script = "for i in 1 2 3 4 5; do printf '%0100d\\n' $i; done; printf '\\033[12;70Hmark'; exec cat";

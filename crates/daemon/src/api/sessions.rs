@@ -93,7 +93,8 @@ fn attachment(
         .into_os_string()
         .into_string()
         .map_err(|_| Problem::new(ProblemKind::Unsupported, "the runtime folder's path is not UTF-8"))?;
-    Ok(Attachment { session, socket, apps })
+    let keeper_starts_in = daemon.directory.keeper_starts_in(session);
+    Ok(Attachment { session, socket, apps, keeper_starts_in })
 }
 
 /// A closed session's receipt.
