@@ -123,8 +123,6 @@ pub struct Keeper {
     pub(crate) typist: Option<Typist>,
     /// Nothing but what that one waits for has happened since the last turn.
     pub(crate) is_calm: bool,
-    /// Nothing but keys came when it was last waited: there is nothing else to show.
-    pub(crate) only_typed: bool,
     /// All descriptors but those of that typing, as long as it goes on.
     pub(crate) bundle: Option<Bundle>,
     /// The receipt is out; only last words remain.
@@ -184,7 +182,6 @@ impl Keeper {
             anchor_place: None,
             typist: None,
             is_calm: false,
-            only_typed: false,
             bundle: None,
             finished: false,
         }

@@ -9,9 +9,10 @@
 //!                 └ bundle (epoll) ── all others
 //! ```
 //!
-//! It is looked through before each wait: where a descriptor was closed meanwhile, another may have its number.
+//! A bundle is kept from key to key, a second or two at most: it does not notice where a descriptor was closed and
+//! another has its number by now.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
@@ -30,6 +31,9 @@ use crate::task::INPUT_QUEUE;
 const MAX_CLIENTS: usize = 256;
 /// How long after a key somebody is taken to type.
 const TYPES: Millis = Millis(10_000);
+
+/// How long a bundle is kept. Making one takes memory that is given back later, which costs who types meanwhile.
+const KEPT: Millis = Millis(1_000);
 
 /// What a ready descriptor is about.
 #[derive(Clone, Debug)]
@@ -104,8 +108,8 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn events(&self) -> epoll::EventFlags {
-        epoll::EventFlags::from_bits_retain(self.flags.bits().into())
+    fn by_number(&self) -> (RawFd, PollFlags) {
+        (self.fd.as_raw_fd(), self.flags)
     }
 }
 
@@ -113,30 +117,27 @@ impl Watch<'_> {
 #[derive(Debug)]
 pub(crate) struct Bundle {
     epoll: OwnedFd,
-    count: usize,
+    behind: Vec<(RawFd, PollFlags)>,
+    tied_at: Timestamp,
 }
 
 impl Bundle {
-    fn tie(watches: &[Watch<'_>]) -> Result<Self, Errno> {
+    fn tie(watches: &[Watch<'_>], now: Timestamp) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for watch in watches {
-            epoll::add(&epoll, watch.fd, epoll::EventData::new_u64(0), watch.events())?;
+            let flags = epoll::EventFlags::from_bits_retain(watch.flags.bits().into());
+            epoll::add(&epoll, watch.fd, epoll::EventData::new_u64(0), flags)?;
         }
-        Ok(Self { epoll, count: watches.len() })
+        Ok(Self { epoll, behind: watches.iter().map(Watch::by_number).collect(), tied_at: now })
+    }
+
+    fn is_for(&self, watches: &[Watch<'_>], now: Timestamp) -> bool {
+        now.since(self.tied_at) < KEPT && self.behind.iter().copied().eq(watches.iter().map(Watch::by_number))
     }
 
     /// To wait for all of them.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
-    }
-
-    /// Whether it is for these, by what they are and not by their numbers alone; it waits for the same of them then.
-    /// Making another takes memory that is given back later, which those who type next would wait for.
-    fn fits(&self, watches: &[Watch<'_>]) -> bool {
-        let is_in = |watch: &Watch<'_>| {
-            epoll::modify(&self.epoll, watch.fd, epoll::EventData::new_u64(0), watch.events()).is_ok()
-        };
-        self.count == watches.len() && watches.iter().all(is_in)
     }
 }
 
@@ -166,11 +167,6 @@ fn wait(watches: &[Watch<'_>], bundle: Option<&Bundle>, timeout: Option<Duration
     Ready { sources: ready.map(|(watch, fd)| (watch.source.clone(), fd.revents())).collect(), bundled }
 }
 
-/// These in a bundle: in this one, if it still fits.
-fn tied(bundle: Option<Bundle>, watches: &[Watch<'_>]) -> Result<Bundle, Errno> {
-    bundle.filter(|bundle| bundle.fits(watches)).map_or_else(|| Bundle::tie(watches), Ok)
-}
-
 impl Keeper {
     /// Waits until something is ready, or for so long.
     pub(crate) fn poll(&mut self, mut timeout: Option<Duration>) -> Vec<(Source, PollFlags)> {
@@ -178,22 +174,28 @@ impl Keeper {
         let typist = self.typist.as_ref().filter(|typist| self.now.since(typist.at) < TYPES);
         if self.is_calm
             && let Some(typist) = typist
+            && let Ok((bundle, theirs)) = self.tied(bundle, typist)
         {
-            let all = self.watches().into_iter();
-            let (theirs, others): (Vec<_>, Vec<_>) = all.partition(|watch| typist.waits_for(&watch.source));
-            if let Ok(bundle) = tied(bundle, &others) {
-                let ready = wait(&theirs, Some(&bundle), timeout);
-                if !ready.bundled {
-                    self.bundle = Some(bundle);
-                    return ready.sources;
-                }
-                timeout = Some(Duration::ZERO);
+            let ready = wait(&theirs, Some(&bundle), timeout);
+            if !ready.bundled {
+                // What goes by time may close descriptors.
+                self.bundle = Some(bundle).filter(|_| !ready.sources.is_empty());
+                return ready.sources;
             }
+            timeout = Some(Duration::ZERO);
         }
         let ready = wait(&self.watches(), None, timeout).sources;
         let is_theirs = |source| typist.is_some_and(|typist| typist.waits_for(source));
         self.is_calm = ready.iter().all(|(source, _)| is_theirs(source));
         ready
+    }
+
+    /// What somebody waits for who types, and all else in a bundle: in this one, if it still fits.
+    fn tied(&self, bundle: Option<Bundle>, typist: &Typist) -> Result<(Bundle, Vec<Watch<'_>>), Errno> {
+        let all = self.watches().into_iter();
+        let (theirs, others): (Vec<_>, Vec<_>) = all.partition(|watch| typist.waits_for(&watch.source));
+        let bundle = bundle.filter(|bundle| bundle.is_for(&others, self.now));
+        Ok((bundle.map_or_else(|| Bundle::tie(&others, self.now), Ok)?, theirs))
     }
 
     fn watches(&self) -> Vec<Watch<'_>> {
@@ -280,6 +282,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_millis(5_000);
+
     fn watch<'a>(fd: &'a impl AsFd, flags: PollFlags) -> Watch<'a> {
         Watch { source: Source::Notify, fd: fd.as_fd(), flags }
     }
@@ -289,7 +293,7 @@ mod tests {
         let ((one, mut to_one), (other, to_other)) = (pipe().unwrap(), pipe().unwrap());
         let now = Some(Duration::ZERO);
         let (in_it, beside) = ([watch(&one, PollFlags::IN), watch(&other, PollFlags::empty())], []);
-        let bundle = Bundle::tie(&in_it).unwrap();
+        let bundle = Bundle::tie(&in_it, NOW).unwrap();
         let is_ready = || wait(&beside, Some(&bundle), now).bundled;
         assert!(!is_ready());
         to_one.write_all(b"!").unwrap();
@@ -301,30 +305,18 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_is_for_what_was_tied() {
+    fn a_bundle_is_for_what_was_tied_and_for_a_second() {
         let ((one, _to_one), (other, _to_other)) = (pipe().unwrap(), pipe().unwrap());
         let reads = || watch(&one, PollFlags::IN);
+        let writes = || watch(&one, PollFlags::OUT);
         let another = || watch(&other, PollFlags::IN);
-        let bundle = Bundle::tie(&[reads()]).unwrap();
-        assert!(bundle.fits(&[reads()]) && !bundle.fits(&[another()]) && !bundle.fits(&[reads(), another()]));
-        assert!(Bundle::tie(&[reads(), reads()]).is_err(), "each once");
-    }
-
-    #[test]
-    fn a_bundle_follows_what_is_waited_for() {
-        let (_one, to_one) = pipe().unwrap();
-        let bundle = Bundle::tie(&[watch(&to_one, PollFlags::IN)]).unwrap();
-        let is_ready = || wait(&[], Some(&bundle), Some(Duration::ZERO)).bundled;
-        assert!(!is_ready());
-        assert!(bundle.fits(&[watch(&to_one, PollFlags::OUT)]) && is_ready());
-    }
-
-    #[test]
-    fn a_bundle_does_not_take_a_number_for_a_descriptor() {
-        let ((one, _to_one), (other, _to_other)) = (pipe().unwrap(), pipe().unwrap());
-        let bundle = Bundle::tie(&[watch(&one, PollFlags::IN)]).unwrap();
-        let mut number = OwnedFd::from(one);
-        rustix::io::dup2(&other, &mut number).unwrap();
-        assert!(!bundle.fits(&[watch(&number, PollFlags::IN)]));
+        let (now, then) = (NOW, NOW.plus(Millis(999)));
+        let bundle = Bundle::tie(&[reads(), another()], now).unwrap();
+        assert!(
+            bundle.is_for(&[reads(), another()], then)
+                && !bundle.is_for(&[reads(), another()], now.plus(KEPT))
+        );
+        assert!(!bundle.is_for(&[writes(), another()], now) && !bundle.is_for(&[reads()], now));
+        assert!(Bundle::tie(&[reads(), writes()], now).is_err(), "each once");
     }
 }

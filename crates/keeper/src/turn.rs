@@ -45,7 +45,7 @@ impl Keeper {
     fn settle_and_show(&mut self) -> bool {
         // Before all that can wait: somebody waits for what a key does. What else came is shown meanwhile.
         let typed_to = self.write_pending_input();
-        let mut more = !self.only_typed && self.show_news();
+        let mut more = !typed_to.is_empty() && self.show_news();
         more |= self.await_echo(&typed_to);
         if self.machine.as_ref().and_then(|m| m.next_deadline()).is_some_and(|at| at <= self.now) {
             self.advance(Event::Tick);
@@ -118,9 +118,8 @@ impl Keeper {
     fn wait(&mut self, more: bool) {
         let timeout = if more { Some(Duration::ZERO) } else { self.next_look() };
         let ready = self.poll(timeout);
-        let is_typed = |source: &Source| matches!(source, Source::Typed(_));
-        self.only_typed = !more && !ready.is_empty() && ready.iter().all(|(source, _)| is_typed(source));
         self.now = self.clock.now();
+        let is_alone = !more && ready.len() == 1;
         for (source, flags) in ready {
             match source {
                 Source::Anchor => self.anchor_died(),
@@ -140,7 +139,14 @@ impl Keeper {
                 Source::Door(part) => self.tend_door(&part, flags.contains(PollFlags::HUP)),
                 Source::Client(id) => self.hear_client(id, flags),
                 Source::Owner(place) => self.lose(place, Why::Lost),
-                Source::Typed(place) => self.read_typed(place),
+                Source::Typed(place) => {
+                    self.read_typed(place);
+                    if is_alone {
+                        // There is nothing else to show. What more there is, the next turn finds.
+                        let typed_to = self.write_pending_input();
+                        let _ = self.await_echo(&typed_to);
+                    }
+                }
                 Source::Terminal(place) => {
                     if flags.intersects(PollFlags::HUP | PollFlags::ERR) {
                         self.lose(place, Why::Lost);
